@@ -1,0 +1,189 @@
+"""The chat vocabulary every layer shares: what is asked, and what comes back piece by piece.
+
+A request travels down as one `ChatRequest`; an answer travels up as a stream of `Delta`. Messages and the new part
+of a message keep OpenAI's own JSON spelling (`content`, `reasoning_content`, `tool_calls`, `refusal`, and whatever a
+provider adds), so nothing a provider says is lost on the way through. Everything here is a value.
+
+    stream of Delta --collect()--> Completion --replay()--> stream of Delta
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+JSON = Any
+Fields = Mapping[str, JSON]
+NOTHING: Fields = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion request, OpenAI's body split into what every layer reads and what it passes on."""
+
+    model: str
+    messages: tuple[Fields, ...]
+    params: Fields = NOTHING  # every other body field as received, known to us or not, without `stream`
+    stream: bool = False  # how the caller wants it; an upstream is asked the same way
+    kv_salt: str = ""  # opaque root of prefix reuse, set by the gateway, never by a client
+    use_kv: bool = True  # False: neither read nor leave KV blocks
+    publish_kv: bool = True  # False: reuse what is there, leave nothing behind
+
+    def body(self) -> dict[str, JSON]:
+        """The OpenAI request body, without `stream`."""
+        return {"model": self.model, "messages": list(self.messages), **self.params}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one completion. `extra` keeps a provider's other usage fields as they came."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0  # of prompt_tokens, how many were not computed again
+    extra: Fields = NOTHING
+
+    @classmethod
+    def from_wire(cls, wire: Fields) -> "Usage":
+        """Read OpenAI's usage object; missing or null numbers count as 0."""
+        details = wire.get("prompt_tokens_details") or {}
+        known = {"prompt_tokens", "completion_tokens", "total_tokens"}
+        return cls(
+            prompt_tokens=int(wire.get("prompt_tokens") or 0),
+            completion_tokens=int(wire.get("completion_tokens") or 0),
+            cached_tokens=int(details.get("cached_tokens") or 0),
+            extra={key: value for key, value in wire.items() if key not in known},
+        )
+
+    def to_wire(self) -> dict[str, JSON]:
+        """OpenAI's usage object; `prompt_tokens_details.cached_tokens` is always there."""
+        details = {**(self.extra.get("prompt_tokens_details") or {}), "cached_tokens": self.cached_tokens}
+        return {
+            **self.extra,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": details,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One piece of one choice. `fields` is the new part of the message, in OpenAI's streaming spelling.
+
+    `usage` is a statement about the whole request so far, not an increment: the local engine says prompt and cached
+    tokens with its first delta, everyone says the totals with the last one. A delta that carries usage alone has
+    empty `fields`.
+    """
+
+    index: int = 0
+    fields: Fields = NOTHING
+    finish_reason: str | None = None
+    logprobs: Fields | None = None
+    usage: Usage | None = None
+    extra: Fields = NOTHING  # envelope fields that are not the gateway's own: system_fingerprint, service_tier
+
+    @property
+    def text(self) -> str:
+        return self.fields.get("content") or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A finished choice: the whole message and how it ended."""
+
+    message: Fields
+    finish_reason: str | None
+    logprobs: Fields | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer, the value the answer cache keeps."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage = field(default_factory=Usage)
+    extra: Fields = NOTHING
+
+
+def collect(deltas: Iterable[Delta]) -> Completion:
+    """Fold a stream of deltas into the answer it spells."""
+    messages: dict[int, dict[str, JSON]] = {}
+    finish: dict[int, str | None] = {}
+    logprobs: dict[int, dict[str, JSON]] = {}
+    usage = Usage()
+    extra: dict[str, JSON] = {}
+    for delta in deltas:
+        if delta.usage is not None:
+            usage = delta.usage
+        extra.update(delta.extra)
+        if not delta.fields and delta.finish_reason is None and delta.logprobs is None:
+            continue
+        _merge_message(messages.setdefault(delta.index, {"role": "assistant"}), delta.fields)
+        finish[delta.index] = delta.finish_reason or finish.get(delta.index)
+        if delta.logprobs is not None:
+            _merge_logprobs(logprobs.setdefault(delta.index, {}), delta.logprobs)
+    choices = tuple(
+        Choice(_finished(messages[index]), finish[index], logprobs.get(index)) for index in sorted(messages)
+    )
+    return Completion(choices, usage, extra)
+
+
+def replay(completion: Completion) -> Iterator[Delta]:
+    """Spell a whole answer as deltas: per choice one with the message, one with how it ended; usage last."""
+    for index, choice in enumerate(completion.choices):
+        yield Delta(index, _numbered(choice.message), logprobs=choice.logprobs, extra=completion.extra)
+        yield Delta(index, finish_reason=choice.finish_reason, extra=completion.extra)
+    yield Delta(usage=completion.usage, extra=completion.extra)
+
+
+def _merge_message(message: dict[str, JSON], fields: Fields) -> None:
+    for key, value in fields.items():
+        if key == "role" or value is None:
+            if value is not None:
+                message[key] = value
+        elif key == "tool_calls":
+            _merge_tool_calls(message.setdefault("tool_calls", []), value)
+        elif isinstance(value, str) and isinstance(message.get(key), str):
+            message[key] += value
+        elif isinstance(value, list) and isinstance(message.get(key), list):
+            message[key] = [*message[key], *value]
+        else:
+            message[key] = value
+
+
+def _merge_tool_calls(calls: list[dict[str, JSON]], pieces: Iterable[Fields]) -> None:
+    """Tool calls arrive in numbered pieces; names and ids once, arguments bit by bit."""
+    for piece in pieces:
+        number = piece.get("index", len(calls))
+        call = next((c for c in calls if c["index"] == number), None)
+        if call is None:
+            call = {"index": number}
+            calls.append(call)
+        function = {**call.get("function", {})}
+        for key, value in (piece.get("function") or {}).items():
+            grows = key == "arguments" and isinstance(value, str)
+            function[key] = function.get(key, "") + value if grows else value
+        call.update({key: value for key, value in piece.items() if value is not None})
+        if function:
+            call["function"] = function
+
+
+def _merge_logprobs(merged: dict[str, JSON], piece: Fields) -> None:
+    for key, value in piece.items():
+        merged[key] = [*merged.get(key, []), *value] if isinstance(value, list) else merged.get(key, value)
+
+
+def _finished(message: dict[str, JSON]) -> Fields:
+    """A whole message: tool calls in order and without stream numbers, `content` always there."""
+    if "tool_calls" in message:
+        calls = sorted(message["tool_calls"], key=lambda call: call["index"])
+        message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
+    message.setdefault("content", None)
+    return message
+
+
+def _numbered(message: Fields) -> Fields:
+    if not message.get("tool_calls"):
+        return message
+    return {**message, "tool_calls": [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]}

@@ -1,0 +1,1 @@
+"""Texts, vectors and scores. Knows nothing of chat, HTTP or tenants."""

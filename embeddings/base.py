@@ -1,0 +1,22 @@
+"""What every embedder is: texts in, unit vectors out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]  # shape (n, dim), rows of length 1
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose inner product is the cosine. Synchronous; the batcher owns the thread."""
+
+    dim: int
+    fingerprint: str  # model, revision, precision, dimension, pooling: vectors of two fingerprints never meet
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
+
+    def fits(self, text: str) -> bool:
+        """Whether the whole text is seen by the model; what does not fit must not be compared."""

@@ -1,0 +1,84 @@
+"""What an answer store keeps, and what it promises.
+
+An entry belongs to one scope and is found by its exact fingerprint inside it; nothing here takes a fingerprint
+without a scope, so a lookup cannot cross tenants. `scope`, `exact` and `compat` are 32-byte digests made by
+`gateway.canonical`. The store is the truth: the vector index is rebuilt from it.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from backends.chat import Completion
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored answer and everything needed to decide whether it may be served."""
+
+    id: str  # public name, says nothing about its content
+    scope: bytes
+    exact: bytes
+    compat: bytes
+    canonical: bytes  # the canonical request; compared on every exact hit
+    question: str | None  # the last user text, when other wordings of it may be answered with this entry
+    model: str
+    completion: Completion
+    created_s: float  # unix time
+    expires_s: float | None  # unix time; None: never
+    elapsed_s: float  # what the full generation took
+    tags: tuple[str, ...] = ()
+    embedder: str | None = None  # fingerprint of the embedder that made `vector`
+    vector: bytes | None = None  # float32, little endian
+
+    def is_fresh(self, now_s: float) -> bool:
+        return self.expires_s is None or now_s < self.expires_s
+
+    def age_s(self, now_s: float) -> float:
+        return max(0.0, now_s - self.created_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the vector index needs to know of an entry."""
+
+    id: str
+    scope: bytes
+    compat: bytes
+    question: str
+    vector: bytes
+    expires_s: float | None
+
+
+class CacheError(Exception):
+    """The cache could not do it. Callers go on without the cache; they never show this to a user."""
+
+
+class Answers(Protocol):
+    """A store of entries. Raises `CacheError` and nothing else."""
+
+    async def open(self) -> None: ...
+
+    async def get(self, scope: bytes, exact: bytes) -> Entry | None:
+        """The entry under this fingerprint, fresh or not; None when there is none."""
+
+    async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
+        """The entry of this name inside this scope."""
+
+    async def put(self, entry: Entry) -> None:
+        """Keep `entry`, replacing what has the same scope and exact fingerprint. Durable when it returns."""
+
+    async def remove(self, scope: bytes, entry_id: str) -> bool: ...
+
+    async def count_hit(self, entry_id: str) -> None:
+        """Note that an entry was served. Cheap, and may be lost in a crash."""
+
+    def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
+        """Every entry with a vector of this embedder, oldest first, in small batches."""
+
+    async def size(self) -> int:
+        """Entries kept now."""
+
+    async def close(self) -> None: ...
