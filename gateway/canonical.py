@@ -1,0 +1,140 @@
+"""One request, three hashes. Pure.
+
+    canonical   the request as sorted JSON: NFC text, 1.0 written 1, defaults filled in, nulls dropped
+    exact       scope + canonical                              the same request
+    compat      scope + canonical, last user text left blank   may differ only in the wording of the last question
+
+`stream` and everything else in `NOT_IDENTITY` changes how an answer is delivered or billed, not what it says, and
+is no part of any hash. Any field not known here is part of the identity: an unknown knob may change the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from unicodedata import is_normalized, normalize
+
+import orjson
+
+from backends.chat import ChatRequest, Fields
+
+NOT_IDENTITY = frozenset(
+    {
+        "cache",
+        "cache_salt",  # in the scope
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream",
+        "stream_options",
+        "user",
+    }
+)
+
+# What an absent field means on OpenAI's API. A backend's own defaults, when it has them, come first.
+OPENAI_DEFAULTS: Fields = {
+    "frequency_penalty": 0,
+    "logprobs": False,
+    "n": 1,
+    "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "temperature": 1,
+    "top_p": 1,
+}
+
+_BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """The identity of one request inside one scope. All digests are 32 bytes."""
+
+    scope: bytes
+    exact: bytes
+    compat: bytes
+    canonical: bytes
+    entry_id: str  # public name of the entry this request would make
+
+    @property
+    def partition(self) -> bytes:
+        """Name of the vector partition: other wordings of the same question in the same setting."""
+        return self.scope + self.compat
+
+
+def fingerprints(secret: bytes, scope: bytes, request: ChatRequest, defaults: Fields) -> Fingerprints:
+    """Hash `request` inside `scope`; `defaults` is what the backend assumes for absent fields."""
+    body = _canonical_body(request, {**OPENAI_DEFAULTS, **defaults})
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    exact = _keyed(secret, b"exact", scope + canonical)
+    blank = orjson.dumps({**body, "messages": _blank_last_user(body["messages"])}, option=orjson.OPT_SORT_KEYS)
+    return Fingerprints(
+        scope=scope,
+        exact=exact,
+        compat=_keyed(secret, b"compat", scope + blank),
+        canonical=canonical,
+        entry_id="e_" + _keyed(secret, b"entry", exact).hex()[:24],
+    )
+
+
+def question_of(request: ChatRequest) -> str | None:
+    """The text of the last message if it is a user's and has any."""
+    last = request.messages[-1]
+    if last.get("role") != "user":
+        return None
+    content = last.get("content")
+    if isinstance(content, str):
+        return content.strip() or None
+    if isinstance(content, list):
+        texts = [part["text"] for part in content if part.get("type") == "text"]
+        return "\n".join(texts).strip() or None
+    return None
+
+
+def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
+    given = {key: value for key, value in request.params.items() if key not in NOT_IDENTITY and value is not None}
+    body = {**defaults, **given, "messages": list(request.messages)}
+    if isinstance(body.get("stop"), str):
+        body["stop"] = [body["stop"]]
+    canonical: dict[str, Any] = _normal(body)
+    return canonical
+
+
+def _normal(value: Any) -> Any:
+    """The same JSON value in its one spelling."""
+    if isinstance(value, str):
+        return value if is_normalized("NFC", value) else normalize("NFC", value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, Mapping):
+        return _normal_mapping(value)
+    if isinstance(value, list | tuple):
+        return [_normal(item) for item in value]
+    return value
+
+
+def _normal_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
+    normal = {_normal(key): _normal(item) for key, item in value.items() if item is not None}
+    for key in ("url", "data", "file_data"):  # pictures, sounds and files count by the hash of their bytes
+        inline = normal.get(key)
+        if isinstance(inline, str) and (key != "url" or inline.startswith("data:")):
+            normal[key] = "blake2b:" + blake2b(inline.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+    return normal
+
+
+def _blank_last_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    last = messages[-1]
+    if last.get("role") != "user":
+        return messages
+    content = last.get("content")
+    if isinstance(content, list):
+        blank: Any = [{**part, "text": _BLANK} if part.get("type") == "text" else part for part in content]
+    else:
+        blank = _BLANK
+    return [*messages[:-1], {**last, "content": blank}]
+
+
+def _keyed(secret: bytes, purpose: bytes, data: bytes) -> bytes:
+    return blake2b(data, key=secret, digest_size=32, person=purpose).digest()

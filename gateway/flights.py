@@ -1,0 +1,101 @@
+"""Identical requests in flight share one generation.
+
+The first caller starts a flight; whoever asks the same while it lasts rides along: what is buffered is replayed,
+then the live stream is followed. A flight outlives its first caller and is cancelled when the last rider leaves.
+(Go's singleflight, extended to streams.)
+
+    deltas   0 ............ position ............ landed so far
+             |  seen by this rider |  buffered     |  still to come: wait for news
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from backends.chat import Delta
+from backends.errors import BackendError
+
+Source = Callable[[], AsyncGenerator[Delta, None]]
+
+
+class Flight:
+    """One generation and its riders. Belongs to one event loop."""
+
+    def __init__(self, source: Source, close_door: Callable[["Flight"], None]) -> None:
+        self._deltas: list[Delta] = []
+        self._error: Exception | None = None
+        self._has_ended = False
+        self._riders = 0
+        self._news = asyncio.Event()
+        self._close_door = close_door
+        self._task = asyncio.create_task(self._fly(source))
+
+    async def ride(self) -> AsyncGenerator[Delta, None]:
+        """Yield all deltas from the first on. Closing it leaves the flight; the last to leave cancels it.
+
+        A rider counts from its first `anext`, so take that before anything else can leave.
+        """
+        self._riders += 1
+        position = 0
+        try:
+            while True:
+                while position < len(self._deltas):
+                    yield self._deltas[position]
+                    position += 1
+                if self._has_ended:
+                    break
+                await self._news.wait()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._riders -= 1
+            if self._riders == 0 and not self._has_ended:
+                await self._cancel()
+
+    async def _cancel(self) -> None:
+        self._close_door(self)  # first: nobody may board a flight that is being called off
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _fly(self, source: Source) -> None:
+        try:
+            async with aclosing(source()) as deltas:
+                async for delta in deltas:
+                    self._deltas.append(delta)
+                    self._announce()
+        except asyncio.CancelledError:
+            self._error = BackendError("The generation was cancelled.")
+            raise
+        except Exception as error:  # the root of a task: whatever it is, the riders must hear of it
+            self._error = error
+        finally:
+            self._has_ended = True
+            self._close_door(self)
+            self._announce()
+
+    def _announce(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+class Flights:
+    """The flights one can still board, by exact fingerprint."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight] = {}
+
+    def find(self, exact: bytes) -> Flight | None:
+        return self._flights.get(exact)
+
+    def start(self, exact: bytes, source: Source) -> Flight:
+        """Start a generation others may join until it has ended; `source` records the answer before it ends."""
+
+        def close_door(flight: Flight) -> None:
+            if self._flights.get(exact) is flight:
+                del self._flights[exact]
+
+        flight = self._flights[exact] = Flight(source, close_door)
+        return flight
+
+    def __len__(self) -> int:
+        return len(self._flights)

@@ -1,0 +1,58 @@
+"""Which tier answered, why, and what that saved. A value, set once, read by headers, metrics and the dashboard."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tier = Literal["exact", "semantic", "kv", "full"]
+TIERS: tuple[Tier, ...] = ("exact", "semantic", "kv", "full")
+
+_FORWARDED = {"no_cache": "request", "tiers_off": "bypass", "stale": "stale"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The ledger's line for one request, as far as it is known when the answer starts."""
+
+    tier: Tier
+    reason: str
+    entry: str | None = None
+    similarity: float | None = None
+    age_s: float | None = None  # of the stored answer
+    ttl_s: float | None = None  # what is left of its life
+    saved_tokens: int | None = None  # None: not known yet (an answer still being generated)
+    saved_s: float = 0.0
+    is_shared: bool = False  # rode on a generation that was under way
+    overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the answer came from the store."""
+        return self.tier in ("exact", "semantic") and not self.is_shared
+
+
+def headers_of(outcome: Outcome) -> list[tuple[bytes, bytes]]:
+    """The ledger's line as response headers."""
+    headers = {
+        "x-twicetold-tier": outcome.tier,
+        "x-twicetold-reason": outcome.reason,
+        "x-twicetold-overhead-ms": f"{outcome.overhead_s * 1000:.2f}",
+        "cache-status": cache_status(outcome),
+    }
+    if outcome.entry is not None:
+        headers["x-twicetold-entry"] = outcome.entry
+    if outcome.similarity is not None:
+        headers["x-twicetold-similarity"] = f"{outcome.similarity:.4f}"
+    if outcome.saved_tokens is not None:
+        headers["x-twicetold-saved-tokens"] = str(outcome.saved_tokens)
+    if outcome.age_s is not None:
+        headers["age"] = str(int(outcome.age_s))
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+def cache_status(outcome: Outcome) -> str:
+    """RFC 9211: `twicetold; hit; ttl=...; detail=semantic`."""
+    if outcome.is_stored:
+        ttl = "" if outcome.ttl_s is None else f"; ttl={int(outcome.ttl_s)}"
+        return f"twicetold; hit{ttl}; detail={outcome.tier}"
+    collapsed = "; collapsed" if outcome.is_shared else ""
+    return f"twicetold; fwd={_FORWARDED.get(outcome.reason, 'uri-miss')}{collapsed}; detail={outcome.tier}"

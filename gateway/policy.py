@@ -1,0 +1,121 @@
+"""When may an answer be read, and when may it be kept? Pure: values in, a decision with a reason out.
+
+The reasons are shown to callers (`x-twicetold-reason`), counted in metrics, and explained in the dashboard.
+"""
+
+from dataclasses import dataclass
+
+from backends.chat import ChatRequest, Choice, Completion
+from gateway.controls import Controls
+from gateway.questions import is_deictic, is_volatile
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator allows. Similarities are cosines; times are seconds."""
+
+    exact: bool = True
+    semantic: bool = True
+    kv: bool = True
+    min_similarity: float = 0.95
+    max_temperature: float = 1.0  # semantic hits only; the same request may always be answered the same
+    max_question_chars: int = 2000
+    default_ttl_s: float | None = None  # None: until evicted
+    max_ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What this request may use, decided before anything is looked up."""
+
+    read_exact: bool
+    read_semantic: bool
+    write: bool
+    share_flight: bool  # join, or be joined by, an identical request being answered right now
+    use_kv: bool
+    publish_kv: bool
+    reason: str  # why no stored answer was looked for; "miss" when one was
+    semantic_refusal: str | None  # why other wordings are not looked at, None when they are
+    ttl_s: float | None
+    min_similarity: float
+
+
+def plan(
+    request: ChatRequest, question: str | None, controls: Controls, rules: Rules, defaults_temperature: float
+) -> Plan:
+    """Decide which tiers `request` may read and whether its answer may be kept."""
+    exact = rules.exact and "exact" in controls.tiers
+    semantic = rules.semantic and "semantic" in controls.tiers
+    read = not controls.no_cache
+    write = (exact or semantic) and not controls.no_store and controls.ttl_s != 0
+    refusal = _semantic_refusal(request, question, rules, defaults_temperature)
+    may_use_kv = rules.kv and "kv" in controls.tiers
+    return Plan(
+        read_exact=exact and read,
+        read_semantic=semantic and read and refusal is None,
+        write=write,
+        share_flight=exact and read and write,
+        use_kv=may_use_kv,
+        publish_kv=may_use_kv and not controls.no_store,
+        reason=_bypass_reason(controls, exact or semantic),
+        semantic_refusal="off" if not semantic else refusal,
+        ttl_s=_ttl(controls, rules),
+        min_similarity=max(rules.min_similarity, controls.min_similarity or 0.0),
+    )
+
+
+def refuse_to_keep(completion: Completion) -> str | None:
+    """The write gate: why this answer must not be stored; None when it may."""
+    if not completion.choices:
+        return "no_choices"
+    return next((reason for choice in completion.choices if (reason := _choice_refusal(choice))), None)
+
+
+def _choice_refusal(choice: Choice) -> str | None:
+    if choice.finish_reason not in ("stop", "tool_calls", "function_call"):
+        return f"finish_{choice.finish_reason or 'missing'}"
+    message = choice.message
+    if message.get("refusal"):
+        return "refused"
+    has_text = isinstance(message.get("content"), str) and message["content"].strip() != ""
+    has_other = message.get("tool_calls") or message.get("function_call") or message.get("audio")
+    return None if has_text or has_other else "empty"
+
+
+def _bypass_reason(controls: Controls, may_use_answers: bool) -> str:
+    if not may_use_answers:
+        return "tiers_off"
+    if controls.no_cache:
+        return "no_cache"
+    return "miss"
+
+
+def _semantic_refusal(
+    request: ChatRequest, question: str | None, rules: Rules, defaults_temperature: float
+) -> str | None:
+    """Why a stored answer to other words may not be served. The order is the order of cheapness."""
+    params = request.params
+    if question is None:
+        return "last_not_user_text"
+    if len(question) > rules.max_question_chars:
+        return "question_too_long"
+    if (params.get("n") or 1) > 1:
+        return "several_choices"
+    if params.get("logprobs"):
+        return "logprobs"
+    temperature = params.get("temperature")
+    if (defaults_temperature if temperature is None else temperature) > rules.max_temperature:
+        return "temperature"
+    if any(message.get("role") in ("tool", "function") or message.get("tool_calls") for message in request.messages):
+        return "tools_called"
+    if is_volatile(question):
+        return "volatile"
+    has_history = any(message.get("role") == "assistant" for message in request.messages)
+    return "deictic" if has_history and is_deictic(question) else None
+
+
+def _ttl(controls: Controls, rules: Rules) -> float | None:
+    """The caller's wish or the default, under the operator's cap."""
+    wanted = controls.ttl_s if controls.ttl_s is not None else rules.default_ttl_s
+    limits = [ttl for ttl in (wanted, rules.max_ttl_s) if ttl is not None]
+    return min(limits, default=None)
