@@ -1,0 +1,226 @@
+"""The KV cache: keeps the keys and values of token prefixes in RAM and gives them back by copy.
+
+    # tokens   0 ............ found .......... computed ....... total
+    #          |  copied out    |  full blocks    |  not here yet  |
+    #          |  of the cache  |  published      |                |
+
+`match` finds the longest kept prefix and pins it; `Lease.load_into` copies its rows into the slab of the sequence;
+`publish` copies full blocks out of the slab as the sequence grows, and `publish_tail` the last, partly filled one when
+it ends. A sequence never sees a block's memory and a block never sees a sequence's: both sides are copies.
+
+What may be relied on: nothing is found under another salt; token ids are compared on every hit; rows past the fill of a
+block are never copied out; a full pool keeps less, and is never an error. It belongs to one thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from kvtier.geometry import KVGeometry
+from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, pack
+from kvtier.lease import Lease
+from kvtier.pool import Occupancy
+from kvtier.stats import KVStats, MissReason
+from kvtier.store import BlockStore, Draft
+
+
+class KVCache:
+    """Keeps prefixes of one model within `budget_bytes` of RAM; a budget below one block keeps nothing.
+
+    Wherever a salt is taken, the `chain` of a sequence may stand instead: it remembers the keys it hashed.
+    """
+
+    def __init__(
+        self,
+        geometry: KVGeometry,
+        budget_bytes: int,
+        *,
+        secret: bytes,
+        model: str,
+        tokenizer: str,
+        poison_freed: bool = False,  # for tests: what is freed turns to NaN
+    ) -> None:
+        self.geometry = geometry
+        self.stats = KVStats()
+        self._secret, self._model, self._tokenizer = secret, model, tokenizer
+        num_blocks = max(0, budget_bytes) // geometry.block_bytes
+        self._store = BlockStore(geometry, num_blocks, self.stats, poison_freed=poison_freed)
+
+    @property
+    def blocks(self) -> Occupancy:
+        return self._store.occupancy
+
+    def chain(self, salt: str) -> Chain:
+        """A memory of block keys for one sequence under `salt`, to pass instead of the salt."""
+        root = chain_root(self._secret, self._model, self._tokenizer, self.geometry, salt)
+        return Chain(root, self.geometry.block_tokens)
+
+    def keys(self, salt: str | Chain, token_ids: Sequence[int]) -> list[bytes]:
+        """Keys of every full block of `token_ids`: equal keys mean equal prefixes under equal salts."""
+        return self._as_chain(salt).keys(pack(token_ids))
+
+    def peek(self, salt: str | Chain, token_ids: Sequence[int], *, limit: int | None = None) -> int:
+        """How many tokens `match` would find; pins, counts and refreshes nothing."""
+        return self._find(self._as_chain(salt), token_ids, limit).num_tokens
+
+    def match(
+        self,
+        salt: str | Chain,
+        token_ids: Sequence[int],
+        *,
+        limit: int | None = None,
+        multiple_of: int = 1,
+        count: bool = True,
+    ) -> Lease:
+        """Find and pin the longest kept prefix of `token_ids[:limit]`, cut down to a multiple of `multiple_of` tokens.
+
+        The limit is by default one less than the prompt, whose last token is always computed to get its logits. Say
+        `count=False` when the same request asks again, so that `stats` counts each request once.
+        """
+        found = self._find(self._as_chain(salt), token_ids, limit)
+        num_tokens = found.num_tokens - found.num_tokens % multiple_of
+        miss = None if num_tokens else self._miss_reason(found)
+        if count:
+            self._count(len(token_ids), num_tokens, miss, found)
+        path = found.path[: -(-num_tokens // self.geometry.block_tokens)]
+        return Lease(self._store, path, num_tokens, miss)
+
+    def publish(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> int:
+        """Keep every full block of `token_ids[:num_computed]` not kept yet; returns how many were added.
+
+        The head of the chain comes first. Raises ValueError when the slab does not hold `num_computed` such rows.
+        """
+        self._check_computed(token_ids, slab, num_computed)
+        known = self._follow(self._as_chain(salt), token_ids[:num_computed])
+        added = self._store.extend(known.path, known.missing(), slab, may_evict=True)
+        self.stats.published_blocks += added
+        return added
+
+    def publish_tail(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> bool:
+        """Publish, and keep the last, partly filled block too; returns whether that one was added.
+
+        For the end of a sequence: the next turn then resumes at the very token. Less than half a block takes a free
+        block but evicts nothing: it would cost others more than it saves.
+        """
+        chain = self._as_chain(salt)
+        self.publish(chain, token_ids, slab, num_computed)
+        known = self._follow(chain, token_ids[:num_computed])
+        tail = known.tail()
+        if not tail or known.next_key is not None or self._is_covered(known, tail):
+            return False
+        draft = Draft(block_key(chain.root, known.parent, tail), known.parent, len(known.keys), tail)
+        may_evict = len(tail) * 2 >= chain.block_bytes
+        added = self._store.extend(known.path, [draft], slab, may_evict=may_evict)
+        self.stats.published_tails += added
+        return bool(added)
+
+    def clear(self) -> None:
+        """Forget everything; what is leased stays readable for its holder."""
+        self._store.clear()
+
+    def snapshot(self) -> dict[str, int]:
+        """Counters and occupancy under flat names, for whoever exports them."""
+        flat = asdict(self.stats)
+        misses = {f"miss_{reason}": count for reason, count in flat.pop("misses").items()}
+        return flat | misses | {f"blocks_{state}": count for state, count in asdict(self.blocks).items()}
+
+    def check(self) -> None:
+        """Raise RuntimeError, with the numbers, when the accounting or a chain is broken. Walks every block."""
+        self._store.check()
+
+    def _as_chain(self, salt: str | Chain) -> Chain:
+        return self.chain(salt) if isinstance(salt, str) else salt
+
+    def _follow(self, chain: Chain, token_ids: Sequence[int]) -> "Known":
+        packed = pack(token_ids)
+        keys = chain.keys(packed)
+        return Known(chain, packed, keys, self._store.index.longest_run(keys, packed, chain.block_bytes))
+
+    def _find(self, chain: Chain, token_ids: Sequence[int], limit: int | None) -> "Found":
+        asked = len(token_ids) - 1 if limit is None else limit
+        known = self._follow(chain, token_ids[: max(0, asked)])
+        num_tokens = len(known.path) * self.geometry.block_tokens
+        child = self._store.index.nearest_child(known.parent, known.next_ids())
+        if child is None:
+            return Found(known.path, num_tokens, known.next_key)
+        block, num_rows = child
+        return Found([*known.path, block], num_tokens + num_rows, known.next_key)
+
+    def _miss_reason(self, found: "Found") -> MissReason:
+        if not self.blocks.total:
+            return "disabled"
+        if found.num_tokens or found.next_key is None:
+            return "below_block"
+        return "evicted" if found.next_key in self._store.evicted else "no_prefix"
+
+    def _count(self, asked: int, num_tokens: int, miss: MissReason | None, found: "Found") -> None:
+        stats = self.stats
+        stats.lookups += 1
+        stats.asked_tokens += asked
+        stats.hit_tokens += num_tokens
+        stats.hit_blocks += num_tokens // self.geometry.block_tokens
+        stats.partial_tokens += num_tokens % self.geometry.block_tokens
+        if miss is not None:
+            stats.misses[miss] += 1
+        elif found.next_key is not None and found.next_key in self._store.evicted:
+            stats.cut_short += 1
+
+    def _is_covered(self, known: "Known", tail: bytes) -> bool:
+        """Whether a kept block begins with the whole tail; it then counts as used just now."""
+        child = self._store.index.nearest_child(known.parent, tail)
+        if child is None or child[1] * ID_BYTES < len(tail):
+            return False
+        self._store.touch([*known.path, child[0]])
+        return True
+
+    def _check_computed(self, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> None:
+        self._store.arena.check_slab(slab, num_computed)
+        if num_computed > len(token_ids):
+            raise ValueError(f"computed {num_computed} of {len(token_ids)} tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A sequence against the index: its packed ids, the keys of its full blocks, the leading ones that are kept."""
+
+    chain: Chain
+    packed: bytes
+    keys: list[bytes]
+    path: list[int]
+
+    @property
+    def parent(self) -> bytes:
+        """Key of the last kept block, or the root: what the next block hangs on."""
+        return self.keys[len(self.path) - 1] if self.path else self.chain.root
+
+    @property
+    def next_key(self) -> bytes | None:
+        """Key of the first full block that is not kept; None when all are."""
+        return self.keys[len(self.path)] if len(self.path) < len(self.keys) else None
+
+    def next_ids(self) -> bytes:
+        """Packed ids of the block after the kept ones, full or not."""
+        start = len(self.path) * self.chain.block_bytes
+        return self.packed[start : start + self.chain.block_bytes]
+
+    def tail(self) -> bytes:
+        """Packed ids after the last full block."""
+        return self.packed[len(self.keys) * self.chain.block_bytes :]
+
+    def missing(self) -> list[Draft]:
+        """The full blocks that are not kept."""
+        size, parents = self.chain.block_bytes, [self.chain.root, *self.keys]
+        return [
+            Draft(self.keys[i], parents[i], i, self.packed[i * size : (i + 1) * size])
+            for i in range(len(self.path), len(self.keys))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a lookup found: blocks, tokens in them, and the key of the first full block that was not there."""
+
+    path: list[int]
+    num_tokens: int
+    next_key: bytes | None

@@ -1,0 +1,146 @@
+"""Blocks with their content: the pool, the index and the arena changed together, so that they never disagree.
+
+Invariants, stated by `check`:
+- free + cached + leased == total;
+- a kept block is never written: to replace it, another block is filled first and the old one forgotten;
+- a chain is never broken in the middle: children are evicted before their parents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from kvtier.arena import KVArena
+from kvtier.geometry import KVGeometry
+from kvtier.keys import ID_BYTES
+from kvtier.pool import BlockPool, Occupancy
+from kvtier.prefix import Node, PrefixIndex
+from kvtier.stats import EvictedKeys, KVStats
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A block about to be kept: its key, the key before it, its place in the chain, its packed token ids."""
+
+    key: bytes
+    parent: bytes
+    depth: int
+    packed: bytes
+
+
+class BlockStore:
+    """The blocks of one RAM budget. Paths are block ids of one chain, first block first."""
+
+    def __init__(self, geometry: KVGeometry, num_blocks: int, stats: KVStats, *, poison_freed: bool) -> None:
+        self.geometry = geometry
+        self.index = PrefixIndex()
+        self.arena = KVArena(geometry, num_blocks)
+        self.evicted = EvictedKeys(capacity=4 * num_blocks)
+        self._pool = BlockPool(num_blocks)
+        self._stats = stats
+        self._poison_freed = poison_freed
+
+    @property
+    def occupancy(self) -> Occupancy:
+        return self._pool.occupancy
+
+    def pin(self, path: Sequence[int]) -> None:
+        """Keep the blocks of a path from being evicted until `release`."""
+        self._pool.pin(path)
+
+    def release(self, path: Sequence[int]) -> None:
+        """Let go of a pinned path; its blocks become the most recently used."""
+        self._poison(self._pool.unpin(path))
+
+    def touch(self, path: Sequence[int]) -> None:
+        """Make a path the most recently used."""
+        self.pin(path)
+        self.release(path)
+
+    def extend(self, path: list[int], fresh: Sequence[Draft], slab: torch.Tensor, *, may_evict: bool) -> int:
+        """Add `fresh` after `path`, head first, as many as find room; returns how many. Refreshes the whole chain."""
+        self.pin(path)
+        added: list[int] = []
+        try:
+            if fresh:
+                added = self._fill(fresh, slab, may_evict=may_evict)
+        finally:
+            self.release([*path, *added])
+        if self.occupancy.total:
+            self._stats.rejected_blocks += len(fresh) - len(added)
+        return len(added)
+
+    def clear(self) -> None:
+        """Forget every block; what is pinned stays readable until its release."""
+        for block in self.index.clear():
+            self._forget(block)
+        self.evicted.clear()
+
+    def check(self) -> None:
+        """Raise RuntimeError, with the numbers, when an invariant is broken."""
+        self._pool.check()
+        self.index.check()
+        indexed = {node.block for node in self.index}
+        kept = {block for block in range(self.occupancy.total) if self._pool.is_kept(block)}
+        if indexed != kept:
+            raise RuntimeError(f"indexed {len(indexed)} != kept {len(kept)}, differing in {sorted(indexed ^ kept)}")
+        gone: set[bytes] = set()
+        for node in map(self.index.node, self._pool.cached_blocks):
+            if node.parent in gone:
+                raise RuntimeError(f"block {node.block} at depth {node.depth} would be evicted after its parent")
+            gone.add(node.key)
+
+    def _fill(self, fresh: Sequence[Draft], slab: torch.Tensor, *, may_evict: bool) -> list[int]:
+        replaced = self.index.beginning_of(fresh[0].parent, fresh[0].packed)
+        if replaced is not None and not self._pool.is_leased(replaced):
+            self._drop(replaced)  # before allocating: its room is ours, and nothing else has to go
+            replaced = None
+        blocks = self._allocate(len(fresh), may_evict=may_evict)
+        if replaced is not None and blocks:
+            self._drop(replaced)
+        num_rows = sum(len(draft.packed) for draft in fresh[: len(blocks)]) // ID_BYTES
+        try:
+            self.arena.store(blocks, slab, fresh[0].depth * self.geometry.block_tokens, num_rows)
+        except BaseException:
+            self.release(blocks)
+            raise
+        for block, draft in zip(blocks, fresh, strict=False):  # whatever found no room is left out
+            self.index.add(Node(block, draft.key, draft.parent, draft.depth, draft.packed))
+            self._pool.keep(block)
+            self.evicted.discard(draft.key)
+        return blocks
+
+    def _allocate(self, wanted: int, *, may_evict: bool) -> list[int]:
+        """Up to `wanted` blocks, leased: free ones first, then the least recently used leaves."""
+        blocks: list[int] = []
+        while len(blocks) < wanted:
+            block = self._pool.take_free()
+            if block is None and may_evict:
+                block = self._evict()
+            if block is None:
+                break
+            blocks.append(block)
+        return blocks
+
+    def _evict(self) -> int | None:
+        block = self._pool.take_cached()
+        if block is not None:
+            self.evicted.add(self.index.remove(block).key)
+            self._stats.evicted_blocks += 1
+            self._poison([block])
+        return block
+
+    def _drop(self, block: int) -> None:
+        self.index.remove(block)
+        self._forget(block)
+
+    def _forget(self, block: int) -> None:
+        self._pool.forget(block)
+        if not self._pool.is_leased(block):
+            self._poison([block])
+
+    def _poison(self, blocks: Sequence[int]) -> None:
+        if self._poison_freed:
+            for block in blocks:
+                self.arena.poison(block)
