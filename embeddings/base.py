@@ -6,7 +6,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Vector = NDArray[np.float32]  # shape (dim,), length 1
 Vectors = NDArray[np.float32]  # shape (n, dim), rows of length 1
+
+
+class EmbedderError(Exception):
+    """A text could not be embedded. Whoever asked goes on without similarity."""
+
+
+class DoesNotFit(EmbedderError):
+    """The model would not see the whole text; its vector must not be compared."""
 
 
 class Embedder(Protocol):
@@ -19,4 +28,4 @@ class Embedder(Protocol):
         """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
 
     def fits(self, text: str) -> bool:
-        """Whether the whole text is seen by the model; what does not fit must not be compared."""
+        """Whether the whole text is seen by the model; what does not fit must not be compared. Any thread may ask."""

