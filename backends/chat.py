@@ -17,13 +17,20 @@ Fields = Mapping[str, JSON]
 NOTHING: Fields = MappingProxyType({})
 
 
+def nothing() -> Fields:
+    """The default of a field; 3.11 cannot hash a mapping proxy, and so refuses one as a plain default."""
+    return NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One chat completion request, OpenAI's body split into what every layer reads and what it passes on."""
 
     model: str
     messages: tuple[Fields, ...]
-    params: Fields = NOTHING  # every other body field as received, known to us or not, without `stream`
+    params: Fields = field(
+        default_factory=nothing
+    )  # every other body field as received, known to us or not, without `stream`
     stream: bool = False  # how the caller wants it; an upstream is asked the same way
     kv_salt: str = ""  # opaque root of prefix reuse, set by the gateway, never by a client
     use_kv: bool = True  # False: neither read nor leave KV blocks
@@ -41,7 +48,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0  # of prompt_tokens, how many were not computed again
-    extra: Fields = NOTHING
+    extra: Fields = field(default_factory=nothing)
 
     @classmethod
     def from_wire(cls, wire: Fields) -> "Usage":
@@ -77,11 +84,13 @@ class Delta:
     """
 
     index: int = 0
-    fields: Fields = NOTHING
+    fields: Fields = field(default_factory=nothing)
     finish_reason: str | None = None
     logprobs: Fields | None = None
     usage: Usage | None = None
-    extra: Fields = NOTHING  # envelope fields that are not the gateway's own: system_fingerprint, service_tier
+    extra: Fields = field(
+        default_factory=nothing
+    )  # envelope fields that are not the gateway's own: system_fingerprint, service_tier
 
     @property
     def text(self) -> str:
@@ -103,7 +112,7 @@ class Completion:
 
     choices: tuple[Choice, ...]
     usage: Usage = field(default_factory=Usage)
-    extra: Fields = NOTHING
+    extra: Fields = field(default_factory=nothing)
 
 
 def collect(deltas: Iterable[Delta]) -> Completion:
