@@ -1,0 +1,145 @@
+from kvtier.cache import KVCache
+from tests.kvtier.rows import SMALL, assert_rows, hit, publish, slab_of, small_cache
+
+ONE, TWO, THREE = list(range(100, 116)), list(range(200, 216)), list(range(300, 316))
+
+
+def test_the_oldest_sequence_goes_from_its_end() -> None:
+    cache = small_cache(8)
+    publish(cache, "a", ONE)
+    publish(cache, "a", TWO)
+    publish(cache, "a", THREE[:8])
+
+    assert hit(cache, "a", ONE) == 8
+    assert hit(cache, "a", TWO) == 16
+    assert hit(cache, "a", THREE) == 8
+    assert cache.stats.evicted_blocks == 2
+
+
+def test_a_hit_makes_a_prefix_young() -> None:
+    cache = small_cache(8)
+    publish(cache, "a", ONE)
+    publish(cache, "a", TWO)
+    hit(cache, "a", ONE)
+    publish(cache, "a", THREE)
+
+    assert hit(cache, "a", ONE) == 16
+    assert hit(cache, "a", TWO) == 0
+
+
+def test_a_peek_does_not_make_a_prefix_young() -> None:
+    cache = small_cache(8)
+    publish(cache, "a", ONE)
+    publish(cache, "a", TWO)
+    cache.peek("a", ONE)
+    publish(cache, "a", THREE)
+
+    assert hit(cache, "a", ONE) == 0
+
+
+def test_a_shared_head_outlives_its_branches() -> None:
+    cache = small_cache(6)
+    for branch in range(10):
+        publish(cache, "a", [*ONE[:8], *[branch] * 8])
+        cache.check()
+
+    assert hit(cache, "a", ONE) == 8
+    assert cache.blocks.free == 0
+
+
+def test_a_sequence_larger_than_the_pool_keeps_its_head() -> None:
+    cache = small_cache(3)
+
+    assert publish(cache, "a", ONE) == 3
+    assert hit(cache, "a", ONE) == 12
+    assert cache.stats.rejected_blocks == 1
+    assert cache.stats.evicted_blocks == 0
+
+
+def test_growing_beyond_the_pool_never_eats_its_own_head() -> None:
+    cache, slab = small_cache(3), slab_of("a", ONE)
+    for num_computed in range(1, 17):
+        cache.publish("a", ONE, slab, num_computed)
+        cache.check()
+
+    assert hit(cache, "a", ONE) == 12
+
+
+def test_a_pool_of_pinned_blocks_keeps_less() -> None:
+    cache = small_cache(5)
+    publish(cache, "a", ONE)
+    lease = cache.match("a", ONE, limit=16)
+
+    assert publish(cache, "a", TWO) == 1
+    assert publish(cache, "a", THREE) == 1
+    assert_rows(lease, "a", ONE)
+    assert hit(cache, "a", THREE) == 4
+    cache.check()
+
+
+def test_a_wholly_pinned_pool_keeps_nothing_and_says_so() -> None:
+    cache = small_cache(4)
+    publish(cache, "a", ONE)
+    with cache.match("a", ONE, limit=16) as lease:
+        assert publish(cache, "a", TWO, tail=True) == 0
+        assert_rows(lease, "a", ONE)
+
+    assert cache.stats.rejected_blocks == 4
+    assert publish(cache, "a", TWO) == 4
+
+
+def test_a_replaced_tail_gives_its_room_and_evicts_nobody() -> None:
+    cache = small_cache(6)
+    publish(cache, "a", TWO)
+    publish(cache, "a", ONE[:7], tail=True)
+    assert cache.blocks.free == 0
+    publish(cache, "a", ONE[:8], tail=True)
+
+    assert cache.stats.evicted_blocks == 0
+    assert hit(cache, "a", TWO) == 16
+
+
+def test_a_short_tail_evicts_nobody() -> None:
+    cache = small_cache(5)
+    publish(cache, "a", TWO)
+    publish(cache, "a", ONE[:5], tail=True)
+
+    assert cache.stats.evicted_blocks == 0
+    assert hit(cache, "a", ONE) == 4
+    assert hit(cache, "a", TWO) == 16
+
+
+def test_a_tail_of_half_a_block_is_worth_an_eviction() -> None:
+    cache = small_cache(5)
+    publish(cache, "a", TWO)
+    publish(cache, "a", ONE[:6], tail=True)
+
+    assert hit(cache, "a", ONE) == 6
+    assert hit(cache, "a", TWO) == 12
+
+
+def test_a_tail_whose_head_found_no_room_is_not_kept() -> None:
+    cache = small_cache(2)
+
+    assert publish(cache, "a", ONE[:11], tail=True) == 2
+    assert cache.stats.published_tails == 0
+
+
+def test_a_pinned_tail_that_cannot_be_replaced_stays() -> None:
+    cache = small_cache(2)
+    publish(cache, "a", ONE[:6], tail=True)
+    with cache.match("a", ONE[:7]) as lease:
+        assert publish(cache, "a", ONE[:8]) == 0
+        assert_rows(lease, "a", ONE[:7])
+
+    assert hit(cache, "a", ONE) == 6
+
+
+def test_a_budget_below_one_block_keeps_nothing() -> None:
+    for budget in (0, SMALL.block_bytes - 1, -1):
+        cache = KVCache(SMALL, budget, secret=b"s", model="m", tokenizer="t")
+
+        assert publish(cache, "a", ONE, tail=True) == 0
+        assert hit(cache, "a", ONE) == 0
+        cache.clear()
+        cache.check()
