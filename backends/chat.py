@@ -131,7 +131,7 @@ def collect(deltas: Iterable[Delta]) -> Completion:
         _merge_message(messages.setdefault(delta.index, {"role": "assistant"}), delta.fields)
         finish[delta.index] = delta.finish_reason or finish.get(delta.index)
         if delta.logprobs is not None:
-            _merge_logprobs(logprobs.setdefault(delta.index, {}), delta.logprobs)
+            _grow(logprobs.setdefault(delta.index, {}), delta.logprobs)
     choices = tuple(
         Choice(_finished(messages[index]), finish[index], logprobs.get(index)) for index in sorted(messages)
     )
@@ -146,46 +146,53 @@ def replay(completion: Completion) -> Iterator[Delta]:
     yield Delta(usage=completion.usage, extra=completion.extra)
 
 
+# What a piece states anew instead of adding to it; some servers repeat these in every piece.
+_STATED_ONCE = frozenset({"role", "id", "type", "name"})
+
+
 def _merge_message(message: dict[str, JSON], fields: Fields) -> None:
-    for key, value in fields.items():
-        if key == "role" or value is None:
-            if value is not None:
-                message[key] = value
-        elif key == "tool_calls":
-            _merge_tool_calls(message.setdefault("tool_calls", []), value)
-        elif isinstance(value, str) and isinstance(message.get(key), str):
-            message[key] += value
-        elif isinstance(value, list) and isinstance(message.get(key), list):
-            message[key] = [*message[key], *value]
+    if fields.get("tool_calls"):
+        calls = message.get("tool_calls") or []
+        _merge_tool_calls(calls, fields["tool_calls"])
+        message["tool_calls"] = calls
+        fields = {key: value for key, value in fields.items() if key != "tool_calls"}
+    _grow(message, fields)
+
+
+def _grow(whole: dict[str, JSON], piece: Fields) -> None:
+    """Add a piece: text and lists are continued, objects grow inside, null says nothing once something was said."""
+    for key, value in piece.items():
+        old = whole.get(key)
+        if value is None:
+            whole.setdefault(key, None)
+        elif isinstance(value, dict):
+            whole[key] = old if isinstance(old, dict) else {}
+            _grow(whole[key], value)
+        elif isinstance(value, list):
+            whole[key] = old if isinstance(old, list) else []
+            whole[key].extend(value)
+        elif isinstance(value, str) and isinstance(old, str) and key not in _STATED_ONCE:
+            whole[key] = old + value
         else:
-            message[key] = value
+            whole[key] = value
 
 
 def _merge_tool_calls(calls: list[dict[str, JSON]], pieces: Iterable[Fields]) -> None:
-    """Tool calls arrive in numbered pieces; names and ids once, arguments bit by bit."""
+    """Tool calls arrive in numbered pieces; one without a number is a call of its own."""
     for piece in pieces:
-        number = piece.get("index", len(calls))
+        number = piece.get("index")
+        number = len(calls) if number is None else number
         call = next((c for c in calls if c["index"] == number), None)
         if call is None:
             call = {"index": number}
             calls.append(call)
-        function = {**call.get("function", {})}
-        for key, value in (piece.get("function") or {}).items():
-            grows = key == "arguments" and isinstance(value, str)
-            function[key] = function.get(key, "") + value if grows else value
-        call.update({key: value for key, value in piece.items() if value is not None})
-        if function:
-            call["function"] = function
-
-
-def _merge_logprobs(merged: dict[str, JSON], piece: Fields) -> None:
-    for key, value in piece.items():
-        merged[key] = [*merged.get(key, []), *value] if isinstance(value, list) else merged.get(key, value)
+        _grow(call, piece)
+        call["index"] = number
 
 
 def _finished(message: dict[str, JSON]) -> Fields:
     """A whole message: tool calls in order and without stream numbers, `content` always there."""
-    if "tool_calls" in message:
+    if message.get("tool_calls"):
         calls = sorted(message["tool_calls"], key=lambda call: call["index"])
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
     message.setdefault("content", None)
@@ -195,4 +202,4 @@ def _finished(message: dict[str, JSON]) -> Fields:
 def _numbered(message: Fields) -> Fields:
     if not message.get("tool_calls"):
         return message
-    return {**message, "tool_calls": [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]}
+    return {**message, "tool_calls": [{**call, "index": i} for i, call in enumerate(message["tool_calls"])]}
