@@ -40,6 +40,12 @@ class BackendGarbage(BackendError):
     status, code, retryable = 502, "backend_bad_response", False
 
 
+class UpstreamAuth(BackendError):
+    """The upstream refuses the operator's key. Its words stay here: they may quote the key."""
+
+    status, code, retryable = 502, "upstream_auth", False
+
+
 class BackendBusy(BackendError):
     """The backend's queue is full."""
 

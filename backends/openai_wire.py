@@ -1,0 +1,167 @@
+"""OpenAI's chat completion JSON, read into our vocabulary. Pure: bytes and values in, values or `BackendError` out."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from backends.chat import NOTHING, ChatRequest, Choice, Completion, Delta, Fields, Usage
+from backends.errors import BackendError, BackendGarbage, BackendTimeout, RequestRejected, UpstreamAuth
+
+# The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
+_OWN_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "obfuscation"})
+
+
+def request_body(request: ChatRequest) -> bytes:
+    """The body to send: the caller's as it came; streamed, it asks for usage too. Raises `RequestRejected`."""
+    body = {**request.body(), "stream": request.stream}
+    options = body.get("stream_options") or {}
+    if request.stream and isinstance(options, Mapping):
+        body["stream_options"] = {**options, "include_usage": True}
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:  # a number beyond 64 bits, half a surrogate pair
+        raise RequestRejected(f"the request cannot be written as JSON: {error}") from error
+
+
+def parse_json(payload: bytes, upstream: str) -> Mapping[str, Any]:
+    """The object in `payload`. Raises `BackendGarbage`."""
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise BackendGarbage(f"{upstream} sent something that is not JSON") from error
+    if not isinstance(value, dict):
+        raise BackendGarbage(f"{upstream} sent JSON that is not an object")
+    return value
+
+
+class StreamReader:
+    """Reads the chunks of one streamed answer, and knows when the answer is whole."""
+
+    def __init__(self, upstream: str, num_choices: int = 1) -> None:
+        self._upstream = upstream
+        self._num_choices = num_choices
+        self._is_finished: dict[int, bool] = {}  # per choice seen
+
+    def read(self, payload: bytes) -> Iterator[Delta]:
+        """The deltas of one event. Raises `BackendError` for an error object or what is not a chunk."""
+        chunk = parse_json(payload, self._upstream)
+        if chunk.get("error"):
+            raise error_in_answer(chunk["error"], self._upstream)
+        usage = Usage.from_wire(chunk["usage"]) if chunk.get("usage") else None
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) and usage is None:
+            raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
+        extra = _extra(chunk)
+        for choice in choices or ():
+            yield self._delta(choice, extra)
+        if usage is not None or (extra and not choices):
+            yield Delta(usage=usage, extra=extra)
+
+    def check_whole(self, *, is_done: bool) -> None:
+        """Say that the stream ended, with `[DONE]` or without. Raises `BackendGarbage` when the answer did not."""
+        is_whole = bool(self._is_finished) and all(self._is_finished.values())
+        # Without [DONE], a choice that never began is missing too.
+        if not is_whole or (not is_done and len(self._is_finished) < self._num_choices):
+            raise BackendGarbage(f"{self._upstream} was cut off mid-stream")
+
+    def _delta(self, choice: Any, extra: Fields) -> Delta:
+        try:
+            index = choice.get("index") or 0
+            fields = choice.get("delta") or NOTHING
+            finish = choice.get("finish_reason")
+            self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
+            return Delta(index, fields, finish, choice.get("logprobs"), None, extra)
+        except (AttributeError, TypeError) as error:
+            raise BackendGarbage(f"{self._upstream} sent a choice that is not one") from error
+
+
+def parse_completion(payload: bytes, upstream: str) -> Completion:
+    """A whole answer. Raises `BackendError` for an error object or what is not a completion."""
+    wire = parse_json(payload, upstream)
+    if wire.get("error"):
+        raise error_in_answer(wire["error"], upstream)
+    try:
+        choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
+        read = tuple(
+            Choice(dict(choice["message"]), choice.get("finish_reason"), choice.get("logprobs")) for choice in choices
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
+    if not read:
+        raise BackendGarbage(f"{upstream} sent a completion without choices")
+    return Completion(read, Usage.from_wire(wire.get("usage") or {}), _extra(wire))
+
+
+def error_from_reply(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
+    """What a reply that is not a success means for the caller."""
+    error = _error_object(body)
+    return _error(status, error, upstream, retry_after_s(headers))
+
+
+def error_in_answer(error: Any, upstream: str) -> BackendError:
+    """What an error object inside an answer that began as a success means."""
+    fields = _as_fields(error)
+    code = fields.get("code")
+    return _error(code if isinstance(code, int) and 400 <= code < 600 else 500, fields, upstream, None)
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds the upstream asks us to wait (`retry-after-ms`, or `Retry-After` in seconds or as a date)."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        return max(0.0, float(headers["retry-after"]))
+    except KeyError:
+        return None
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(headers["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds())
+
+
+def _error(status: int, error: Fields | None, upstream: str, wait_s: float | None) -> BackendError:
+    if status in (401, 403):
+        return UpstreamAuth(f"{upstream} refuses the gateway's credentials")
+    if status == 408:
+        return BackendTimeout(f"{upstream} gave up waiting")
+    if status >= 500:
+        return BackendError(f"{upstream} failed (status {status})", retryable=True, retry_after_s=wait_s)
+    if status < 400 or (status in (404, 405) and error is None):
+        return BackendGarbage(f"{upstream} has no chat completions under its URL (status {status})")
+    error = error or {}
+    code, param = error.get("code"), error.get("param")
+    return RequestRejected(
+        str(error.get("message") or f"{upstream} refused the request (status {status})"),
+        param=param if isinstance(param, str) else None,
+        code=code if isinstance(code, str) else None,
+        status=status,
+        error=error or None,
+        retry_after_s=wait_s,
+    )
+
+
+def _error_object(body: bytes) -> Fields | None:
+    """The error object of a reply: OpenAI's, vLLM's flat one, or a bare string; None when there is none."""
+    try:
+        wire = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(wire, dict):
+        return None
+    if wire.get("object") == "error":
+        return {key: value for key, value in wire.items() if key != "object"}
+    return _as_fields(wire["error"]) if wire.get("error") else None
+
+
+def _as_fields(error: Any) -> Fields:
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _extra(wire: Mapping[str, Any]) -> Fields:
+    return {key: value for key, value in wire.items() if key not in _OWN_FIELDS and value is not None} or NOTHING

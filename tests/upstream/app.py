@@ -1,0 +1,107 @@
+"""The test upstream's ASGI application: routes, counters, and the choice of a mode."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from tests.upstream.modes import MODES, Ask, Receive, Send, error, fast
+
+
+@dataclass(slots=True)
+class UpstreamApp:
+    """The ASGI application and what it counts."""
+
+    mode: str = "normal"
+    next_modes: deque[str] = field(default_factory=deque)
+    model_names: tuple[str, ...] = ("test-model",)
+    counts: dict[str, int] = field(default_factory=dict)
+    received: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))  # bodies, newest last
+    headers: dict[str, str] = field(default_factory=dict)  # of the newest chat request
+
+    def __post_init__(self) -> None:
+        self.counts = {"requests": 0, "active": 0, "disconnects": 0, "models": 0}
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        raw, headers = await _read(receive), {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
+        route = (scope["method"], scope["path"])
+        if route == ("POST", "/v1/chat/completions"):
+            await self._chat(raw, headers, receive, send)
+            return
+        ask = Ask({}, raw, headers, "", send)
+        if route == ("GET", "/v1/models"):
+            self.counts["models"] += 1
+            await self._models(ask)
+        elif route == ("GET", "/counters"):
+            await ask.reply(orjson.dumps(self.counts))
+        elif route == ("POST", "/control"):
+            self.control(**orjson.loads(raw))
+            await ask.reply(b"{}")
+        else:
+            await ask.reply(b'{"detail":"Not Found"}', 404)
+
+    def control(self, *, mode: str | None = None, next: list[str] | None = None, reset: bool = False) -> None:
+        """Set the mode, queue modes for the next requests, or start counting from zero."""
+        if reset:
+            self.mode, self.counts = "normal", {**dict.fromkeys(self.counts, 0), "active": self.counts["active"]}
+            self.next_modes.clear()
+            self.received.clear()
+        self.mode = mode or self.mode
+        self.next_modes.extend(next or ())
+
+    async def _chat(self, raw_body: bytes, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        body = orjson.loads(raw_body)
+        self.counts["requests"] += 1
+        self.counts["active"] += 1
+        self.received.append(body)
+        self.headers = headers
+        try:
+            name, _, argument = self._mode_of(body, headers).partition(":")
+            ask = Ask(body, raw_body, headers, argument, send)
+            if name == "fast":
+                await fast(ask)
+            elif not await _until_gone(MODES[name](ask), receive):
+                self.counts["disconnects"] += 1
+        finally:
+            self.counts["active"] -= 1
+
+    def _mode_of(self, body: dict[str, Any], headers: dict[str, str]) -> str:
+        if "x-mode" in headers:
+            return headers["x-mode"]
+        model = str(body.get("model"))
+        if model.partition(":")[0] in MODES:
+            return model
+        return self.next_modes.popleft() if self.next_modes else self.mode
+
+    async def _models(self, ask: Ask) -> None:
+        if self.mode.startswith("error"):
+            ask.argument = self.mode.partition(":")[2]
+            await error(ask)
+            return
+        models = [{"id": name, "object": "model", "created": 1, "owned_by": "tests"} for name in self.model_names]
+        await ask.reply(orjson.dumps({"object": "list", "data": models}))
+
+
+async def _read(receive: Receive) -> bytes:
+    parts = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    return b"".join(parts)
+
+
+async def _until_gone(work: Awaitable[None], receive: Receive) -> bool:
+    """Do `work` unless the client goes away first; whether it was done."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(receive())
+    await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    is_done = working.done()
+    for task in (working, leaving):
+        task.cancel()
+    await asyncio.wait({working, leaving})
+    if is_done:
+        working.result()
+    return is_done

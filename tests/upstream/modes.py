@@ -1,0 +1,179 @@
+"""How the test upstream answers one chat request: a table of modes, from polite to broken."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tests.upstream.answers import Answer, error_body, fast_bodies
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+SSE_TYPE = (b"content-type", b"text/event-stream; charset=utf-8")
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request to the chat endpoint and the way to answer it."""
+
+    body: dict[str, Any]
+    raw: bytes
+    headers: dict[str, str]
+    argument: str
+    send: Send
+
+    @property
+    def is_stream(self) -> bool:
+        return bool(self.body.get("stream"))
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.body)
+
+    async def start(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def write(self, body: bytes, *, more: bool = True) -> None:
+        await self.send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def reply(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        await self.start(status, *(headers or (JSON_TYPE,)), (b"content-length", str(len(body)).encode()))
+        await self.write(body, more=False)
+
+    async def events(self, chunks: list[dict[str, Any]], delay_s: float = 0.0) -> None:
+        """Start an event stream and send `chunks`; the caller ends it."""
+        await self.start(200, SSE_TYPE)
+        for chunk in chunks:
+            if delay_s:
+                await asyncio.sleep(delay_s)
+            await self.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
+
+
+async def normal(ask: Ask) -> None:
+    """A whole answer; `slow:0.02` pauses before every token, `normal` not."""
+    delay_s = float(ask.argument or 0)
+    if ask.is_stream:
+        await ask.events(ask.answer.chunks(), delay_s)
+        await ask.write(DONE, more=False)
+    else:
+        await asyncio.sleep(delay_s * ask.answer.num_tokens)
+        await ask.reply(orjson.dumps(ask.answer.completion()))
+
+
+async def fast(ask: Ask) -> None:
+    """Prebuilt bytes, whatever was asked: the cost of the server itself, for benchmarks."""
+    whole, streamed = FAST
+    await (ask.reply(streamed, 200, SSE_TYPE) if ask.is_stream else ask.reply(whole))
+
+
+async def flavoured(ask: Ask) -> None:
+    """The normal answer with what the mode is named after: `tools`, `reasoning`, `refusal`, `no-usage`, `length`."""
+    answer = Answer(ask.body, flavour=ask.argument)
+    if ask.is_stream:
+        await ask.events(answer.chunks())
+        await ask.write(DONE, more=False)
+    else:
+        await ask.reply(orjson.dumps(answer.completion()))
+
+
+async def pings(ask: Ask) -> None:
+    """CRLF, comments between the events, one event in two pieces cut inside a character, no [DONE]."""
+    await ask.start(200, SSE_TYPE)
+    for chunk in ask.answer.chunks():
+        event = b": ping\r\n\r\ndata: " + orjson.dumps(chunk) + b"\r\n\r\n"
+        cut = next((i for i, byte in enumerate(event) if byte >= 0x80), 20) + 1
+        await ask.write(event[:cut])
+        await asyncio.sleep(0)
+        await ask.write(event[cut:])
+    await ask.write(b"", more=False)
+
+
+async def pings_only(ask: Ask) -> None:
+    """Keep-alive comments for ever, never a token."""
+    await ask.start(200, SSE_TYPE)
+    while True:
+        await ask.write(b": ping\n\n")
+        await asyncio.sleep(0.01)
+
+
+async def error(ask: Ask) -> None:
+    """`error:429`: that status with OpenAI's error object; 429 and 503 name a wait of 7 seconds."""
+    status = int(ask.argument)
+    wait = [(b"retry-after", b"7")] if status in (429, 503) else []
+    await ask.reply(orjson.dumps(error_body(status, ask.headers)), status, JSON_TYPE, *wait)
+
+
+async def html(ask: Ask) -> None:
+    """`html:404`: an error page of something that is not an OpenAI server; 200 without an argument."""
+    await ask.reply(b"<html><body>It works!</body></html>", int(ask.argument or 200), (b"content-type", b"text/html"))
+
+
+async def raw(ask: Ask) -> None:
+    """`raw:TEXT`: that text instead of a completion, or as the only event."""
+    if ask.is_stream:
+        await ask.reply(b"data: " + ask.argument.encode() + b"\n\n" + DONE, 200, SSE_TYPE)
+    else:
+        await ask.reply(ask.argument.encode())
+
+
+async def cut(ask: Ask) -> None:
+    """The connection breaks in the middle of the answer."""
+    if ask.is_stream:
+        await ask.events(ask.answer.chunks()[:3])
+    else:
+        await ask.start(200, JSON_TYPE)
+        await ask.write(orjson.dumps(ask.answer.completion())[:40])
+    # uvicorn closes the connection of an app that returns without ending its response
+
+
+async def truncated(ask: Ask) -> None:
+    """`truncated:done`: the stream ends in good order, but before the answer does; with [DONE] when told."""
+    await ask.events(ask.answer.chunks()[:3])
+    await ask.write(DONE if ask.argument == "done" else b"", more=False)
+
+
+async def hang(ask: Ask) -> None:
+    """Never a byte; `hang:headers`: the headers, then nothing; `hang:mid`: three tokens, then nothing."""
+    if ask.argument == "headers":
+        await ask.start(200, SSE_TYPE if ask.is_stream else JSON_TYPE)
+        await ask.write(b"")
+    elif ask.argument == "mid":
+        await ask.events(ask.answer.chunks()[:3])
+    elif ask.argument == "done":
+        await ask.events(ask.answer.chunks())
+        await ask.write(DONE)
+    await asyncio.Event().wait()
+
+
+async def error_mid(ask: Ask) -> None:
+    """`error-mid:400`: an error object after three tokens."""
+    await ask.events([*ask.answer.chunks()[:3], error_body(int(ask.argument or 500), ask.headers, code=True)])
+    await ask.write(DONE, more=False)
+
+
+async def huge(ask: Ask) -> None:
+    """`huge:80`: an answer of that many MiB, as one event when streamed."""
+    await ask.start(200, SSE_TYPE if ask.is_stream else JSON_TYPE)
+    await ask.write(b"data: " if ask.is_stream else b"")
+    for _ in range(int(ask.argument or 80)):
+        await ask.write(b" " * 2**20)
+    await ask.write(b"", more=False)
+
+
+async def echo(ask: Ask) -> None:
+    """The body exactly as it arrived, as the text of the answer."""
+    await flavoured(Ask({**ask.body, "messages": ask.raw.decode()}, ask.raw, ask.headers, "echo", ask.send))
+
+
+FAST = fast_bodies()
+MODES: dict[str, Callable[[Ask], Awaitable[None]]] = {
+    "normal": normal, "slow": normal, "fast": fast, "with": flavoured, "pings": pings, "pings-only": pings_only,
+    "error": error, "html": html, "raw": raw, "cut": cut, "truncated": truncated, "hang": hang,
+    "error-mid": error_mid, "huge": huge, "echo": echo,
+}  # fmt: skip
