@@ -17,6 +17,7 @@ from unicodedata import is_normalized, normalize
 import orjson
 
 from backends.chat import ChatRequest, Fields
+from gateway.errors import InvalidRequest
 
 NOT_IDENTITY = frozenset(
     {
@@ -44,6 +45,8 @@ OPENAI_DEFAULTS: Fields = {
     "temperature": 1,
     "top_p": 1,
 }
+
+MAX_DEPTH = 64
 
 _BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
 
@@ -98,25 +101,26 @@ def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
     body = {**defaults, **given, "messages": list(request.messages)}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
-    canonical: dict[str, Any] = _normal(body)
-    return canonical
+    return {key: _normal(value, key) for key, value in body.items()}
 
 
-def _normal(value: Any) -> Any:
-    """The same JSON value in its one spelling."""
+def _normal(value: Any, field: str, depth: int = 0) -> Any:
+    """The same JSON value in its one spelling. `field` is named when it is nested too deeply."""
+    if depth > MAX_DEPTH:
+        raise InvalidRequest(f"{field} is nested deeper than {MAX_DEPTH} levels.", field)
     if isinstance(value, str):
         return value if is_normalized("NFC", value) else normalize("NFC", value)
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, Mapping):
-        return _normal_mapping(value)
+        return _normal_mapping(value, field, depth + 1)
     if isinstance(value, list | tuple):
-        return [_normal(item) for item in value]
+        return [_normal(item, field, depth + 1) for item in value]
     return value
 
 
-def _normal_mapping(value: Mapping[str, Any]) -> dict[str, Any]:
-    normal = {_normal(key): _normal(item) for key, item in value.items() if item is not None}
+def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:
+    normal = {_normal(key, field): _normal(item, field, depth) for key, item in value.items() if item is not None}
     for key in ("url", "data", "file_data"):  # pictures, sounds and files count by the hash of their bytes
         inline = normal.get(key)
         if isinstance(inline, str) and (key != "url" or inline.startswith("data:")):

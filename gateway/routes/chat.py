@@ -1,0 +1,146 @@
+"""POST /v1/chat/completions, as plain ASGI: body in, pipeline, one object or a stream of events out."""
+
+import logging
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from backends.chat import ChatRequest, Delta, Fields, Usage, collect
+from backends.errors import BackendError
+from gateway.auth import credential_of
+from gateway.body import ClientGone, read_body, while_connected
+from gateway.controls import read_controls
+from gateway.errors import GatewayError, describe, error_body
+from gateway.ledger import Ledger, Line
+from gateway.outcome import headers_of
+from gateway.pipeline import Pipeline, Reply
+from gateway.scope import tenant_of
+from gateway.wire import Envelope, error_event, parse_chat
+
+log = logging.getLogger(__name__)
+
+ROUTE = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEndpoint:
+    """The chat route. `secret` names tenants; `zero_usage` reports hits as free."""
+
+    pipeline: Pipeline
+    ledger: Ledger
+    secret: bytes
+    max_body_bytes: int
+    zero_usage: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(send)
+        headers = Headers(scope=scope)
+        try:
+            raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
+            await while_connected(receive, self._answer(raw, headers, exchange))
+        except ClientGone:
+            return
+        except (GatewayError, BackendError) as error:
+            self.ledger.failed(error.code or "error", ROUTE)
+            status, body = describe(error)
+            await exchange.fail(status, body, getattr(error, "retry_after_s", None))
+        except OSError:
+            return  # the socket closed under a write
+        except Exception:
+            log.exception("chat failed")
+            self.ledger.failed("internal", ROUTE)
+            await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
+
+    async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
+        started = time.perf_counter()
+        request, body = parse_chat(raw)
+        controls = read_controls(headers.get("cache-control"), body.get("cache"))
+        tenant = tenant_of(self.secret, credential_of(headers.get("authorization")))
+        reply = await self.pipeline.answer(request, tenant, body.get("cache_salt") or "", controls)
+        async with aclosing(reply.deltas):
+            delivery = _Delivery(Envelope(request.model), exchange, self.zero_usage and reply.outcome.is_stored)
+            if request.stream:
+                await delivery.stream(reply, include_usage=_wants_usage(request))
+            else:
+                await delivery.whole(reply)
+        now = time.perf_counter()
+        ttft_s = (delivery.first_content or now) - started
+        usage = delivery.usage or Usage()
+        self.ledger.record(Line(reply.outcome, request.model, ROUTE, usage, ttft_s, now - started))
+
+
+def _wants_usage(request: ChatRequest) -> bool:
+    return bool((request.params.get("stream_options") or {}).get("include_usage"))
+
+
+class _Exchange:
+    """One response on its way out."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_streaming = False
+
+    async def whole(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
+        await self._send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._is_streaming = True
+        own = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*own, *headers]})
+
+    async def events(self, data: bytes, *, is_last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
+
+    async def fail(self, status: int, body: Fields, retry_after_s: float | None = None) -> None:
+        """Report an error: as a response, or as the last event of a stream that has begun."""
+        if self._is_streaming:
+            await self.events(error_event(body), is_last=True)
+            return
+        retry = [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode("ascii"))]
+        await self.whole(status, orjson.dumps(body, default=dict), retry)
+
+
+class _Delivery:
+    """Deltas of one reply, put on the wire; notes what the ledger wants to know."""
+
+    def __init__(self, envelope: Envelope, exchange: _Exchange, is_free: bool) -> None:
+        self._envelope = envelope
+        self._exchange = exchange
+        self._is_free = is_free
+        self.usage: Usage | None = None
+        self.first_content: float | None = None  # perf_counter
+
+    async def whole(self, reply: Reply) -> None:
+        seen = []
+        async for delta in reply.deltas:
+            self._note(delta)
+            seen.append(delta)
+        completion = collect(seen)
+        body = self._envelope.completion(completion, self._billed(completion.usage))
+        await self._exchange.whole(200, body, headers_of(reply.outcome))
+
+    async def stream(self, reply: Reply, *, include_usage: bool) -> None:
+        await self._exchange.start(headers_of(reply.outcome))
+        extra: Fields = {}
+        async for delta in reply.deltas:
+            self._note(delta)
+            extra = delta.extra
+            if data := self._envelope.chunk(delta, include_usage=include_usage):
+                await self._exchange.events(data)
+        usage = self._billed(self.usage or Usage()) if include_usage else None
+        await self._exchange.events(self._envelope.end(usage, extra), is_last=True)
+
+    def _note(self, delta: Delta) -> None:
+        if delta.usage is not None:
+            self.usage = delta.usage
+        if self.first_content is None and any(value for key, value in delta.fields.items() if key != "role"):
+            self.first_content = time.perf_counter()
+
+    def _billed(self, usage: Usage) -> Usage:
+        return Usage() if self._is_free else usage

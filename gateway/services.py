@@ -1,0 +1,221 @@
+"""The composition root: settings in, wired objects out. The only file that names concrete classes.
+
+Everything is opened and closed by one exit stack, in the order a request meets it, backwards. Slow parts (weights,
+index) load behind the open door: `readiness` says how far they are, and requests that do not need them are served.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.base import Backend
+from backends.openai import OpenAIBackend, Timeouts
+from backends.router import Router
+from gateway.answers.base import CacheError
+from gateway.answers.memory import MemoryAnswers
+from gateway.answers.sqlite import SqliteAnswers
+from gateway.answers.tiered import TieredAnswers
+from gateway.ledger import Ledger, snapshot
+from gateway.metrics import Metrics, Sample
+from gateway.outcome import TIERS
+from gateway.pipeline import Pipeline
+from gateway.policy import Rules
+from gateway.routes.health import Readiness
+from gateway.samples import kv_samples
+from gateway.secret import load_secret
+from gateway.settings import DEMO, Settings
+
+if TYPE_CHECKING:
+    from backends.local.backend import LocalBackend
+    from gateway.semantic import Semantic
+
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+
+
+class MissingExtra(Exception):
+    """A part was asked for whose packages are not installed."""
+
+
+@dataclass(slots=True)
+class Services:
+    """The wired gateway."""
+
+    settings: Settings
+    secret: bytes
+    metrics: Metrics
+    ledger: Ledger
+    answers: TieredAnswers
+    semantic: "Semantic | None"
+    router: Router
+    local: "LocalBackend | None"
+    pipeline: Pipeline
+    semantic_state: str = "off"
+    num_entries: int = 0
+
+    async def readiness(self) -> Readiness:
+        """Ready when at least one backend is: answers are served from then on, the rest follows."""
+        healths = await self.router.health()
+        parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
+        is_ready = any(health.is_ready for health in healths.values())
+        return Readiness(is_ready, {**parts, "semantic": self.semantic_state})
+
+    async def stats(self) -> dict[str, Any]:
+        """What `twicetold stats` and the dashboard show."""
+        state = await self.readiness()
+        self.num_entries = await self.answers.size()
+        return {
+            **snapshot(self.ledger.totals),
+            "entries": self.num_entries,
+            "vectors": self.semantic.num_vectors if self.semantic is not None else 0,
+            "ready": state.is_ready,
+            "parts": state.parts,
+            "engine": dict(self.local.stats()) if self.local is not None else None,
+        }
+
+    def samples(self) -> Iterable[Sample]:
+        """What parts count for themselves, for Prometheus."""
+        for tier in TIERS:
+            ratio = self.ledger.totals.hit_ratio(tier)
+            yield Sample("twicetold_hit_ratio", "Share of requests a tier served", ratio, (("tier", tier),))
+        yield Sample("twicetold_store_entries", "Stored answers", self.num_entries)
+        vectors = self.semantic.num_vectors if self.semantic is not None else 0
+        yield Sample("twicetold_index_entries", "Vectors searched", vectors)
+        if self.local is not None:
+            yield from kv_samples(self.local.stats())
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Hold every part open; on leaving, finish what is owed and close."""
+        async with AsyncExitStack() as stack:
+            await self._open_answers()
+            stack.push_async_callback(self.answers.close)
+            if self.semantic is not None:
+                stack.push_async_callback(self.semantic.close)
+            await self.router.open()
+            stack.push_async_callback(self.router.close)
+            stack.push_async_callback(self.pipeline.close)
+            background = asyncio.create_task(self._keep_house())
+            stack.push_async_callback(_cancelled, background)
+            yield
+
+    async def _open_answers(self) -> None:
+        with self.ledger.best_effort("store_open"):
+            await self.answers.open()
+
+    async def _keep_house(self) -> None:
+        """Load the semantic tier, then keep the slow gauges fresh."""
+        if self.semantic is not None:
+            self.semantic_state = "loading"
+            try:
+                await self.semantic.open()
+                self.semantic_state = "ready"
+            except CacheError as error:
+                self.semantic_state = str(error)
+                log.warning("no semantic tier: %s", error)
+        while True:
+            with self.ledger.best_effort("store_size"):
+                self.num_entries = await self.answers.size()
+            await asyncio.sleep(5)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def build(settings: Settings) -> Services:
+    """Wire everything `settings` asks for; nothing is opened yet."""
+    secret = load_secret(settings.data_dir)
+    metrics = Metrics()
+    ledger = Ledger(metrics)
+    cache = settings.cache
+    answers = TieredAnswers(
+        MemoryAnswers(cache.memory_mb * MIB),
+        SqliteAnswers(settings.data_dir / "answers.db", budget_bytes=cache.disk_mb * MIB),
+    )
+    semantic = _semantic(settings, answers) if cache.enabled and cache.semantic else None
+    local = _local(settings, secret) if settings.local_model else None
+    upstream = _upstream(settings) if settings.upstream else None
+    backends: list[Backend] = [backend for backend in (local, upstream) if backend is not None]
+    router = Router(backends, default=upstream)
+    rules = Rules(
+        exact=cache.enabled,
+        semantic=semantic is not None,
+        min_similarity=cache.min_similarity,
+        max_temperature=cache.max_temperature,
+        default_ttl_s=cache.default_ttl_s,
+        max_ttl_s=cache.max_ttl_s,
+    )
+    pipeline = Pipeline(secret=secret, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
+    services = Services(settings, secret, metrics, ledger, answers, semantic, router, local, pipeline)
+    metrics.watch(services.samples)
+    return services
+
+
+def _semantic(settings: Settings, answers: TieredAnswers) -> "Semantic | None":
+    """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then."""
+    try:
+        from embeddings.batcher import EmbeddingBatcher
+        from embeddings.index import VectorIndex
+        from embeddings.local import SentenceTransformerEmbedder
+        from gateway.semantic import Semantic
+    except ImportError as error:
+        log.warning("no semantic tier: %s is not installed (pip install 'twicetold-server[semantic]')", error.name)
+        return None
+    cache = settings.cache
+
+    def load() -> SentenceTransformerEmbedder:
+        return SentenceTransformerEmbedder(cache.embedder or None, threads=cache.embedder_threads).load()
+
+    return Semantic(answers, EmbeddingBatcher(load, timeout_s=cache.embedder_timeout_s), VectorIndex)
+
+
+def _local(settings: Settings, secret: bytes) -> "LocalBackend":
+    try:
+        from backends.local.backend import LocalBackend, LocalSettings
+        from backends.local.demo import checkpoint_path
+    except ImportError as error:
+        raise MissingExtra(
+            f"the local engine needs {error.name}: pip install 'twicetold-server[local]', or name an --upstream"
+        ) from error
+    engine = settings.engine
+    is_demo = settings.local_model == DEMO
+    return LocalBackend(
+        checkpoint_path() if is_demo else settings.local_model,
+        served_name="twicetold-demo"
+        if is_demo
+        else Path(settings.local_model).name
+        if _is_folder(settings)
+        else settings.local_model,
+        settings=LocalSettings(
+            secret=secret,
+            kv_budget_bytes=engine.kv_mb * MIB,
+            max_running=engine.max_running,
+            max_waiting=engine.max_waiting,
+            threads=engine.threads or None,
+            dtype=engine.dtype,
+            max_new_tokens=engine.max_new_tokens or None,
+            context_tokens=engine.context_tokens or None,
+        ),
+    )
+
+
+def _is_folder(settings: Settings) -> bool:
+    return Path(settings.local_model).is_dir()
+
+
+def _upstream(settings: Settings) -> OpenAIBackend:
+    limits = settings.timeouts
+    return OpenAIBackend(
+        "upstream",
+        settings.upstream,
+        api_key=settings.upstream_key or None,
+        timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
+        model_names=settings.upstream_models,
+    )

@@ -1,0 +1,217 @@
+"""All configuration: one TOML file, `TWICETOLD_*` variables, command-line flags; checked at start.
+
+The only reader of the environment. A later source wins: file, environment, flags. Nested keys are written with a
+table in the file and with two underscores in the environment: `TWICETOLD_CACHE__MIN_SIMILARITY=0.97`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+PREFIX = "TWICETOLD_"
+DEMO = "demo"  # the name of the bundled model
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """The answer cache."""
+
+    enabled: bool = True
+    semantic: bool = True
+    embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
+    embedder_threads: int = 1
+    embedder_timeout_s: float = 5.0
+    min_similarity: float = 0.95
+    max_temperature: float = 1.0
+    default_ttl_s: float | None = None
+    max_ttl_s: float | None = None
+    memory_mb: int = 64
+    disk_mb: int = 1024
+    usage_on_hit: str = "original"  # or "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The local engine. 0 stands for "choose by the machine" or "the model's own"."""
+
+    kv_mb: int = 1024
+    max_running: int = 16
+    max_waiting: int = 128
+    threads: int = 0
+    dtype: str = "auto"
+    max_new_tokens: int = 0
+    context_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Limits on a remote backend, in seconds."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 120.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator can set."""
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    data_dir: Path = field(default_factory=lambda: Path(".twicetold"))
+    model: str = ""  # local model: "demo", a directory, or ORG/NAME; empty: the demo unless there is an upstream
+    upstream: str = ""
+    api_key_env: str = ""  # name of the variable that holds the upstream's key
+    upstream_models: tuple[str, ...] = ()
+    upstream_key: str = field(default="", repr=False)  # read from the variable api_key_env names
+    allow_no_keys: bool = False  # serve beyond loopback without keys
+    max_body_mb: float = 16.0
+    log_level: str = "info"
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    timeouts: UpstreamSettings = field(default_factory=UpstreamSettings)
+
+    @property
+    def local_model(self) -> str:
+        """The local model to serve; empty for none."""
+        return self.model or ("" if self.upstream else DEMO)
+
+
+def load_settings(
+    flags: Mapping[str, Any], config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Merge file, environment and flags. Raises `SettingsError` naming the key."""
+    environ = os.environ if environ is None else environ
+    merged = _from_file(config) if config is not None else {}
+    for key, text in _from_environment(environ):
+        _put(merged, key.split("__"), text, f"{PREFIX}{key.upper()}")
+    merged.update({key: value for key, value in flags.items() if value is not None})
+    settings: Settings = _build(Settings, merged, "")
+    return _checked(settings, environ)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the configuration file {path}: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted((name[len(PREFIX) :].lower(), text) for name, text in environ.items() if name.startswith(PREFIX))
+
+
+def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
+    for step in path[:-1]:
+        tree = tree.setdefault(step, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{name}: {step} is not a group of settings")
+    tree[path[-1]] = value
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(cls)
+    known = {item.name for item in fields(cls)} - {"upstream_key"}
+    for key in values:
+        if key not in known:
+            raise SettingsError(f"{prefix}{key} is not a setting; there are: {', '.join(sorted(known))}")
+    return cls(**{key: _convert(value, hints[key], prefix + key) for key, value in values.items()})
+
+
+def _convert(value: Any, kind: Any, key: str) -> Any:
+    """`value`, a TOML value or a text from the environment, as the type the field declares."""
+    if isinstance(kind, UnionType):
+        inner = next(arm for arm in get_args(kind) if arm is not NoneType)
+        return None if value in (None, "") else _convert(value, inner, key)
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{key} is a group of settings, got {value!r}")
+        return _build(kind, value, f"{key}.")  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(item, str, key) for item in items)
+    return _scalar(value, kind, key)
+
+
+def _scalar(value: Any, kind: type[Any], key: str) -> Any:
+    if kind is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        known = value if isinstance(value, bool) else words.get(str(value).lower())
+        if known is None:
+            raise SettingsError(f"{key} must be true or false, got {value!r}")
+        return known
+    if isinstance(value, bool) or (kind in (str, Path) and not isinstance(value, str | Path)):
+        raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}")
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}") from error
+
+
+def _said(kind: type[Any]) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
+
+
+def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    ranges = {
+        "port": (settings.port, 0, 65535),
+        "max_body_mb": (settings.max_body_mb, 0.001, 1024),
+        "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
+        "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
+        "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
+        "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
+        "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
+        "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
+        "engine.kv_mb": (settings.engine.kv_mb, 0, 100_000_000),
+        "engine.max_running": (settings.engine.max_running, 1, 4096),
+        "engine.max_waiting": (settings.engine.max_waiting, 0, 1_000_000),
+        "engine.threads": (settings.engine.threads, 0, 1024),
+        "engine.max_new_tokens": (settings.engine.max_new_tokens, 0, 10_000_000),
+        "engine.context_tokens": (settings.engine.context_tokens, 0, 10_000_000),
+    }
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:  # also refuses NaN
+            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
+    _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
+    _one_of("engine.dtype", settings.engine.dtype, ("auto", "float32", "bfloat16"))
+    _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
+    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
+        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
+    if not settings.allow_no_keys and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"host {settings.host} can be reached by others and no keys are configured; "
+            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
+        )
+    return _with_key(settings, environ)
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _with_key(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    if not settings.api_key_env:
+        return settings
+    key = environ.get(settings.api_key_env, "")
+    if not key:
+        raise SettingsError(f"api_key_env names the variable {settings.api_key_env}, which is not set")
+    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    return Settings(**{**values, "upstream_key": key})

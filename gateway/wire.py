@@ -1,0 +1,193 @@
+"""OpenAI's JSON in and out: the body checked at the edge, answers as one object or as server-sent events."""
+
+import time
+import uuid
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
+from gateway.errors import InvalidRequest
+
+MAX_MESSAGES = 10_000
+MAX_SALT_CHARS = 256
+GATEWAY_FIELDS = frozenset({"cache", "cache_salt"})  # ours: never sent to a backend
+
+_ROLES = ("developer", "system", "user", "assistant", "tool", "function")
+
+
+def _complaint(text: str) -> PydanticCustomError:
+    return PydanticCustomError("twicetold", "{text}", {"text": text})
+
+
+def _content(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise _complaint("must be a text, a list of content parts, or null")
+    for index, part in enumerate(value):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise _complaint(f"part {index} must be an object with a type")
+        if part["type"] == "text" and not isinstance(part.get("text"), str):
+            raise _complaint(f"part {index} of type text must have a text")
+    return value
+
+
+def _stop(value: Any) -> Any:
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if value is None or isinstance(value, str) or is_list:
+        return value
+    raise _complaint("must be a text or a list of texts")
+
+
+def _number(value: Any) -> Any:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise _complaint("must be a number")
+
+
+def _says_something(message: "Message") -> "Message":
+    if message.content is None and message.role in ("system", "developer", "user", "tool"):
+        raise _complaint("content is missing")
+    return message
+
+
+Number = Annotated[Any, AfterValidator(_number)]
+Count = Annotated[StrictInt, Field(ge=1)] | None
+
+
+class Message(BaseModel):
+    """One message; unknown fields pass through."""
+
+    model_config = ConfigDict(extra="allow")
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: Annotated[Any, AfterValidator(_content)] = None
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    include_usage: StrictBool | None = None
+
+
+class ChatBody(BaseModel):
+    """The fields whose type the gateway relies on; a backend judges values, and every field it does not know."""
+
+    model_config = ConfigDict(extra="allow")
+    model: Annotated[StrictStr, Field(min_length=1, max_length=512)]
+    messages: Annotated[list[Annotated[Message, AfterValidator(_says_something)]], Field(min_length=1)]
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    n: Count = None
+    max_tokens: Count = None
+    max_completion_tokens: Count = None
+    temperature: Number = None
+    top_p: Number = None
+    presence_penalty: Number = None
+    frequency_penalty: Number = None
+    seed: StrictInt | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: StrictInt | None = None
+    stop: Annotated[Any, AfterValidator(_stop)] = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+    logit_bias: dict[str, Any] | None = None
+    cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
+
+
+def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
+    """The request, and the body it came in. Raises `InvalidRequest` naming the field."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
+        raise InvalidRequest(f"messages holds {len(messages)} messages; at most {MAX_MESSAGES} are taken.", "messages")
+    try:
+        ChatBody.model_validate(body)
+    except ValidationError as error:
+        raise _named(error.errors(include_url=False, include_input=False)[0]) from error
+    apart = {"model", "messages", "stream"} | GATEWAY_FIELDS
+    return ChatRequest(
+        model=body["model"],
+        messages=tuple(body["messages"]),
+        params={key: value for key, value in body.items() if key not in apart},
+        stream=bool(body.get("stream")),
+    ), body
+
+
+def _named(error: ErrorDetails) -> InvalidRequest:
+    """The first complaint, with the field spelled as a caller would: messages[0].content."""
+    param = ""
+    for step in error["loc"]:
+        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
+    if error["type"] == "missing":
+        return InvalidRequest(f"{param} is missing.", param)
+    text = error["msg"][:1].lower() + error["msg"][1:]
+    return InvalidRequest(f"{param}: {text}.", param)
+
+
+class Envelope:
+    """What every piece of one response repeats: a new id, the time, the model."""
+
+    def __init__(self, model: str) -> None:
+        self.id = f"chatcmpl-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+        self.model = model
+
+    def completion(self, completion: Completion, usage: Usage) -> bytes:
+        """The whole answer as one `chat.completion`."""
+        choices = [
+            {
+                "index": index,
+                "message": choice.message,
+                "logprobs": choice.logprobs,
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(completion.choices)
+        ]
+        body = {**self._head("chat.completion", completion.extra), "choices": choices}
+        return _dump({**body, "usage": usage.to_wire()})
+
+    def chunk(self, delta: Delta, *, include_usage: bool) -> bytes:
+        """One delta as a server-sent event; nothing for a delta that only carries usage."""
+        if not delta.fields and delta.finish_reason is None and delta.logprobs is None:
+            return b""
+        choice = {
+            "index": delta.index,
+            "delta": delta.fields,
+            "logprobs": delta.logprobs,
+            "finish_reason": delta.finish_reason,
+        }
+        body = {**self._head("chat.completion.chunk", delta.extra), "choices": [choice]}
+        if include_usage:
+            body["usage"] = None
+        return _event(body)
+
+    def end(self, usage: Usage | None, extra: Fields) -> bytes:
+        """The closing events: usage when it was asked for, then `[DONE]`."""
+        done = b"data: [DONE]\n\n"
+        if usage is None:
+            return done
+        body = {**self._head("chat.completion.chunk", extra), "choices": [], "usage": usage.to_wire()}
+        return _event(body) + done
+
+    def _head(self, kind: str, extra: Fields) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **extra}
+
+
+def error_event(body: Fields) -> bytes:
+    """An error in the middle of a stream, as OpenAI sends it."""
+    return _event(body)
+
+
+def _event(body: Fields) -> bytes:
+    return b"data: " + _dump(body) + b"\n\n"
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value, default=dict)  # read-only mappings become objects
