@@ -52,6 +52,13 @@ class Embedded:
     expires_s: float | None
 
 
+def embedded_of(entry: Entry) -> Embedded | None:
+    """What the vector index needs to know of `entry`; None when it cannot be found by meaning."""
+    if entry.question is None or entry.vector is None:
+        return None
+    return Embedded(entry.id, entry.scope, entry.compat, entry.question, entry.vector, entry.expires_s)
+
+
 class CacheError(Exception):
     """The cache could not do it. Callers go on without the cache; they never show this to a user."""
 
@@ -62,7 +69,10 @@ class Answers(Protocol):
     async def open(self) -> None: ...
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
-        """The entry under this fingerprint, fresh or not; None when there is none."""
+        """The entry under this fingerprint; None when there is none.
+
+        An entry stays visible for a while after its end, for callers who accept a stale answer: ask `is_fresh`.
+        """
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         """The entry of this name inside this scope."""

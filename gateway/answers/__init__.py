@@ -1,0 +1,1 @@
+"""Where answers are kept: memory in front of one SQLite file."""

@@ -1,0 +1,95 @@
+"""The database file itself: private to its owner, opened the same way everywhere, set aside when it is broken."""
+
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from gateway.answers.table import migrate
+from gateway.answers.thread import cache_error
+
+log = logging.getLogger(__name__)
+
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_COMPANIONS = ("", "-wal", "-shm")
+
+
+def prepare(path: Path, busy_timeout_s: float) -> Path | None:
+    """Make `path` a sound answer store of the newest schema.
+
+    Where a broken file was moved to, if there was one. Raises `CacheError` when there can be no store here.
+    """
+    try:
+        _make_private(path)
+        try:
+            _check(path, busy_timeout_s)
+        except sqlite3.DatabaseError as error:
+            if not is_broken(error):
+                raise
+            moved = _set_aside(path)
+            log.error("%s is corrupt (%s): moved to %s, starting empty", path, error, moved.name)
+            _make_private(path)
+            _check(path, busy_timeout_s)
+            return moved
+    except (sqlite3.Error, OSError) as error:
+        raise cache_error(error) from error
+    return None
+
+
+def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """A connection for the thread that calls this. Raises `CacheError`."""
+    try:
+        return _connect(path, busy_timeout_s)
+    except sqlite3.Error as error:
+        raise cache_error(error) from error
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether `error` says that the file's content is wrong, not that it cannot be had now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _BROKEN
+
+
+def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut, the last puts
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(path: Path, busy_timeout_s: float) -> None:
+    connection = _connect(path, busy_timeout_s)
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            error = sqlite3.DatabaseError(verdict)
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        migrate(connection)
+    finally:
+        connection.close()
+
+
+def _make_private(path: Path) -> None:
+    """An empty file nobody else can read, in a directory nobody else can enter; SQLite's companions inherit it."""
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+
+
+def _set_aside(path: Path) -> Path:
+    moved = path.with_name(f"{path.name}.corrupt-{time.time_ns() // 1_000_000}")
+    for companion in _COMPANIONS:
+        source = path.with_name(path.name + companion)
+        if source.exists():
+            source.rename(moved.with_name(moved.name + companion))
+    return moved

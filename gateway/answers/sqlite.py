@@ -1,0 +1,199 @@
+"""Answers in one SQLite file: they outlive the process.
+
+    reader thread   its own connection: get, by_id, embedded, size
+    writer thread   its own connection: what waits together is one transaction, and every put returns after its commit
+
+One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
+WAL lets readers go on while a write runs, in this process or another on the same file. Trouble (locked, disk full)
+is a `CacheError` of the call that met it; the next call starts afresh. A row that cannot be read is a miss, and is
+deleted. Upkeep (expired entries, the budget) rides on the transactions of the puts, in small batches.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway.answers import file, table
+from gateway.answers.base import CacheError, Embedded, Entry
+from gateway.answers.memory import KEEP_STALE_S
+from gateway.answers.thread import ConnectionThread, Results, Work, run_each, run_in_one_transaction
+
+log = logging.getLogger(__name__)
+
+PAGE_ROWS = 512  # of `embedded`: about 1 MB of vectors at a time
+PURGE_ROWS = 128  # expired entries that one transaction deletes at most
+EVICT_ROWS = 64  # entries evicted between two looks at the budget
+EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not stop the writers
+EVICT_TO = 0.95  # of the budget, so that not every put evicts
+HITS_EVERY_S = 1.0
+MAX_UNWRITTEN_HITS = 10_000  # entries
+
+
+@dataclass(slots=True)
+class SqliteStats:
+    """What the store did since the start."""
+
+    puts: int = 0
+    transactions: int = 0  # of the writer; puts / transactions is what group commit saves
+    evicted: int = 0
+    expired: int = 0
+    failures: int = 0  # calls that ended in `CacheError`
+    broken_rows: int = 0
+    corrupt_files: int = 0
+
+
+class SqliteAnswers:
+    """An `Answers` store in the file `path`. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        budget_bytes: int | None,
+        keep_stale_s: float = KEEP_STALE_S,
+        busy_timeout_s: float = 2.0,
+        max_waiting: int = 4096,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._budget_bytes = budget_bytes
+        self._keep_stale_s = keep_stale_s
+        self._busy_timeout_s = busy_timeout_s
+        self._now = now
+        connect = partial(file.connect, path, busy_timeout_s)
+        self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
+        self._writer = ConnectionThread(
+            "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
+        )
+        self._hits: Counter[str] = Counter()
+        self._hits_timer: asyncio.TimerHandle | None = None
+        self.stats = SqliteStats()
+
+    async def open(self) -> None:
+        """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
+        moved = await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
+        self.stats.corrupt_files += moved is not None
+        await self._writer.open()
+        try:
+            await self._reader.open()
+        except CacheError:
+            await self._writer.close()
+            raise
+
+    async def get(self, scope: bytes, exact: bytes) -> Entry | None:
+        return await self._read_entry(partial(table.find, scope=scope, exact=exact, horizon_s=self._horizon_s()))
+
+    async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
+        return await self._read_entry(
+            partial(table.find_by_id, scope=scope, entry_id=entry_id, horizon_s=self._horizon_s())
+        )
+
+    async def put(self, entry: Entry) -> None:
+        row = table.row_of(entry)
+        size = row["size_bytes"]
+        assert isinstance(size, int)
+        if self._budget_bytes is not None and size > self._budget_bytes:
+            raise CacheError(f"entry {entry.id} has {size} bytes, the whole budget is {self._budget_bytes}")
+        await self._call(self._writer, partial(table.put, row=row))
+        self.stats.puts += 1
+
+    async def remove(self, scope: bytes, entry_id: str) -> bool:
+        return bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
+
+    async def count_hit(self, entry_id: str) -> None:
+        if entry_id not in self._hits and len(self._hits) >= MAX_UNWRITTEN_HITS:
+            return
+        self._hits[entry_id] += 1
+        if self._hits_timer is None:
+            self._hits_timer = asyncio.get_running_loop().call_later(HITS_EVERY_S, self._flush_hits)
+
+    async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
+        place: tuple[float, int] | None = (float("-inf"), 0)
+        while place is not None:
+            read = partial(
+                table.embedded_page, embedder=embedder, after=place, horizon_s=self._horizon_s(), limit=PAGE_ROWS
+            )
+            rows, place = await self._call(self._reader, read)
+            for row in rows:
+                yield row
+
+    async def size(self) -> int:
+        return int((await self._call(self._reader, table.totals))[0])
+
+    async def size_bytes(self) -> int:
+        """What the entries weigh, as the budget counts it."""
+        return int((await self._call(self._reader, table.totals))[1])
+
+    async def close(self) -> None:
+        """Write what waits, the hits included, and close the file."""
+        if self._hits_timer is not None:
+            self._flush_hits()
+        await self._reader.close()
+        await self._writer.close()  # last: it takes the write-ahead log in
+
+    # -- the way to the threads ----------------------------------------------------------------------------------
+
+    async def _call(self, thread: ConnectionThread, work: Work) -> Any:
+        try:
+            return await thread.call(work)
+        except CacheError:
+            self.stats.failures += 1
+            raise
+
+    async def _read_entry(self, find: Callable[[sqlite3.Connection], Entry | None]) -> Entry | None:
+        try:
+            found: Entry | None = await self._call(self._reader, find)
+        except table.BrokenRow as broken:
+            log.error("entry %d in %s cannot be read, deleting it: %s", broken.seq, self._path, broken)
+            self.stats.broken_rows += 1
+            await self._call(self._writer, partial(table.remove_row, seq=broken.seq))
+            return None
+        return found
+
+    def _flush_hits(self) -> None:
+        if self._hits_timer is not None:
+            self._hits_timer.cancel()
+            self._hits_timer = None
+        hits, self._hits = self._hits, Counter()
+        try:
+            self._writer.submit(partial(table.add_hits, hits=hits)).add_done_callback(self._hits_written)
+        except CacheError as error:
+            self._hits_lost(error)
+
+    def _hits_written(self, written: asyncio.Future[Any]) -> None:
+        if not written.cancelled() and (error := written.exception()) is not None:
+            self._hits_lost(error)
+
+    def _hits_lost(self, error: BaseException) -> None:
+        self.stats.failures += 1
+        log.warning("hits could not be counted: %s", error)
+
+    def _horizon_s(self) -> float:
+        """What ended before this moment is gone."""
+        return self._now() - self._keep_stale_s
+
+    # -- on the writer's thread ----------------------------------------------------------------------------------
+
+    def _write(self, connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+        *results, tidied = run_in_one_transaction(connection, [*works, self._tidy])
+        self.stats.transactions += 1
+        if isinstance(tidied, Exception):
+            log.warning("nothing was tidied up in %s: %s", self._path, tidied)
+        return results
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Delete a few expired entries, then the least valuable while the budget is passed."""
+        self.stats.expired += table.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
+        if self._budget_bytes is None or table.totals(connection)[1] <= self._budget_bytes:
+            return
+        for _ in range(EVICT_ROUNDS):
+            self.stats.evicted += table.evict(connection, EVICT_ROWS)
+            if table.totals(connection)[1] <= EVICT_TO * self._budget_bytes:
+                return

@@ -1,0 +1,254 @@
+"""What every answer store promises. A test module imports these tests and brings the fixtures `answers` and `clock`.
+
+`answers` is an open store on `clock` that keeps ended entries visible for `KEEP_STALE_S`.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import pytest
+
+from backends.chat import Choice, Completion, Usage
+from gateway.answers.base import Answers, CacheError, Embedded, Entry
+
+KEEP_STALE_S = 100.0
+
+
+@dataclass
+class Clock:
+    """A clock that moves when told to."""
+
+    now_s: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def digest(name: str) -> bytes:
+    return name.encode().ljust(32, b".")
+
+
+def completion_of(text: str) -> Completion:
+    return Completion((Choice({"role": "assistant", "content": text}, "stop"),), Usage(7, 3))
+
+
+def entry_of(name: str = "a", *, scope: str = "s", text: str = "hello", created_s: float = 1_000_000.0) -> Entry:
+    return Entry(
+        id=f"e_{name}",
+        scope=digest(scope),
+        exact=digest(name),
+        compat=digest("compat"),
+        canonical=f'{{"messages":["{name}"]}}'.encode(),
+        question=f"what is {name}?",
+        model="m",
+        completion=completion_of(text),
+        created_s=created_s,
+        expires_s=None,
+        elapsed_s=1.5,
+    )
+
+
+def full_entry() -> Entry:
+    """An entry with every field set, and every kind of JSON in it."""
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"arguments": "{}"}}]}
+    nested = MappingProxyType({"service_tier": "x", "deep": MappingProxyType({"list": [1, 2.5, None, True]})})
+    completion = Completion(
+        (
+            Choice(message, "tool_calls", {"content": [{"token": "你", "logprob": -0.25}]}),
+            Choice({"role": "assistant", "content": "zwei\n\x00"}, None),
+        ),
+        Usage(10, 20, 5, MappingProxyType({"completion_tokens_details": {"reasoning_tokens": 4}})),
+        nested,
+    )
+    return replace(
+        entry_of(),
+        question="你好 \U0001f600 'quoted' \x00",
+        completion=completion,
+        expires_s=1_000_500.25,
+        tags=("red", "blå"),
+        embedder="mini@1",
+        vector=bytes(range(256)) * 6,
+    )
+
+
+async def embedded(answers: Answers, embedder: str) -> list[Embedded]:
+    return [row async for row in answers.embedded(embedder)]
+
+
+async def test_what_was_put_comes_back_whole(answers: Answers) -> None:
+    await answers.put(full_entry())
+
+    assert await answers.get(digest("s"), digest("a")) == full_entry()
+    assert await answers.by_id(digest("s"), "e_a") == full_entry()
+
+
+async def test_what_was_never_put_is_a_miss(answers: Answers) -> None:
+    assert await answers.get(digest("s"), digest("a")) is None
+    assert await answers.by_id(digest("s"), "e_a") is None
+    assert not await answers.remove(digest("s"), "e_a")
+
+
+async def test_another_scope_never_sees_an_entry(answers: Answers) -> None:
+    await answers.put(entry_of())
+
+    assert await answers.get(digest("other"), digest("a")) is None
+    assert await answers.by_id(digest("other"), "e_a") is None
+    assert not await answers.remove(digest("other"), "e_a")
+    assert await answers.get(digest("s"), digest("a")) is not None
+
+
+async def test_two_scopes_keep_the_same_request_apart(answers: Answers) -> None:
+    await answers.put(entry_of(scope="one", text="for one"))
+    await answers.put(entry_of(scope="two", text="for two"))
+
+    one, two = [await answers.get(digest(scope), digest("a")) for scope in ("one", "two")]
+    assert one is not None
+    assert two is not None
+    assert (one.completion, two.completion) == (completion_of("for one"), completion_of("for two"))
+    assert await answers.size() == 2
+
+
+async def test_a_second_put_replaces_the_first(answers: Answers) -> None:
+    await answers.put(entry_of(text="old"))
+    await answers.put(entry_of(text="new"))
+
+    found = await answers.get(digest("s"), digest("a"))
+    assert found is not None
+    assert found.completion == completion_of("new")
+    assert await answers.size() == 1
+
+
+async def test_a_replaced_name_is_forgotten(answers: Answers) -> None:
+    await answers.put(entry_of())
+    await answers.put(replace(entry_of(text="new"), id="e_other"))
+
+    assert await answers.by_id(digest("s"), "e_a") is None
+    assert await answers.by_id(digest("s"), "e_other") is not None
+
+
+async def test_a_name_belongs_to_one_request(answers: Answers) -> None:
+    await answers.put(entry_of("a"))
+    await answers.put(replace(entry_of("b"), id="e_a"))
+
+    assert await answers.get(digest("s"), digest("a")) is None
+    assert await answers.by_id(digest("s"), "e_a") == replace(entry_of("b"), id="e_a")
+    assert await answers.size() == 1
+
+
+async def test_a_removed_entry_is_gone(answers: Answers) -> None:
+    await answers.put(entry_of())
+
+    assert await answers.remove(digest("s"), "e_a")
+    assert await answers.get(digest("s"), digest("a")) is None
+    assert await answers.by_id(digest("s"), "e_a") is None
+    assert await answers.size() == 0
+
+
+async def test_an_ended_entry_is_visible_and_not_fresh(answers: Answers, clock: Clock) -> None:
+    await answers.put(replace(entry_of(), expires_s=clock() + 10))
+    clock.now_s += 11
+
+    found = await answers.get(digest("s"), digest("a"))
+    assert found is not None
+    assert not found.is_fresh(clock())
+
+
+async def test_a_long_ended_entry_is_a_miss(answers: Answers, clock: Clock) -> None:
+    await answers.put(replace(full_entry(), expires_s=clock() + 10))
+    clock.now_s += 10 + KEEP_STALE_S
+
+    assert await answers.get(digest("s"), digest("a")) is None
+    assert await answers.by_id(digest("s"), "e_a") is None
+    assert await embedded(answers, "mini@1") == []
+
+
+async def test_reading_does_not_prolong_a_life(answers: Answers, clock: Clock) -> None:
+    await answers.put(replace(entry_of(), expires_s=clock() + 10))
+    for _ in range(5):
+        clock.now_s += 9
+        found = await answers.get(digest("s"), digest("a"))
+        assert found is not None
+        assert found.expires_s == 1_000_010
+
+
+async def test_vectors_come_oldest_first_and_none_is_missing(answers: Answers) -> None:
+    ages = list(range(1200))  # more than one page
+    random.Random(7).shuffle(ages)
+    for age in ages:
+        entry = entry_of(f"{age}", created_s=1000.0 + age // 2)
+        await answers.put(replace(entry, embedder="mini@1", vector=age.to_bytes(4, "little")))
+
+    rows = await embedded(answers, "mini@1")
+    assert len(rows) == len(ages)
+    numbers = [int.from_bytes(row.vector, "little") for row in rows]
+    assert sorted(numbers) == sorted(ages)
+    assert [number // 2 for number in numbers] == sorted(age // 2 for age in ages)
+
+
+async def test_vectors_of_another_embedder_stay_out(answers: Answers) -> None:
+    await answers.put(replace(entry_of("a"), embedder="mini@1", vector=b"1234"))
+    await answers.put(replace(entry_of("b"), embedder="large@1", vector=b"5678"))
+    await answers.put(entry_of("c"))
+    await answers.put(replace(entry_of("d"), embedder="mini@1", vector=b"9999", question=None))
+
+    assert await embedded(answers, "mini@1") == [
+        Embedded("e_a", digest("s"), digest("compat"), "what is a?", b"1234", None)
+    ]
+
+
+async def test_hits_may_be_counted_for_anything(answers: Answers) -> None:
+    await answers.put(entry_of())
+    for entry_id in ("e_a", "e_a", "e_unknown"):
+        await answers.count_hit(entry_id)
+
+    assert await answers.get(digest("s"), digest("a")) == entry_of()
+
+
+@pytest.mark.parametrize("message", [{"content": object()}, {"content": "\ud800"}, {"n": 2**70}])
+async def test_what_json_cannot_hold_is_refused_and_leaves_nothing(
+    answers: Answers, message: dict[str, object]
+) -> None:
+    with pytest.raises(CacheError):
+        await answers.put(replace(entry_of(), completion=Completion((Choice(message, "stop"),))))
+
+    assert await answers.get(digest("s"), digest("a")) is None
+    await answers.put(entry_of())
+    assert await answers.get(digest("s"), digest("a")) == entry_of()
+
+
+async def test_many_puts_at_once_are_all_kept(answers: Answers) -> None:
+    await asyncio.gather(*(answers.put(entry_of(f"{number}", text=f"{number}")) for number in range(300)))
+
+    assert await answers.size() == 300
+    found = await asyncio.gather(*(answers.get(digest("s"), digest(f"{number}")) for number in range(300)))
+    assert [entry and entry.completion for entry in found] == [completion_of(f"{number}") for number in range(300)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_operations_agree_with_a_dict(answers: Answers, clock: Clock, seed: int) -> None:
+    rng = random.Random(seed)
+    truth: dict[tuple[bytes, bytes], Entry] = {}
+    for step in range(400):
+        scope, name = rng.choice("xyz"), rng.choice("abcdef")
+        key = (digest(scope), digest(name))
+        match rng.randrange(6):
+            case 0 | 1:
+                expires_s = rng.choice((None, clock() + rng.randrange(50)))
+                entry = replace(entry_of(name, scope=scope, text=f"{step}"), expires_s=expires_s)
+                await answers.put(entry)
+                truth[key] = entry
+            case 2:
+                gone = await answers.remove(digest(scope), f"e_{name}")
+                assert gone or key not in truth
+                truth.pop(key, None)
+            case 3:
+                clock.now_s += rng.randrange(20)
+                ended = [k for k, e in truth.items() if not e.is_fresh(clock() - KEEP_STALE_S)]
+                for k in ended:
+                    del truth[k]
+            case _:
+                await answers.count_hit(f"e_{name}")
+        assert await answers.get(*key) == truth.get(key)
+        assert await answers.by_id(digest(scope), f"e_{name}") == truth.get(key)
