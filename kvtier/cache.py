@@ -106,7 +106,7 @@ class KVCache:
         chain = self._as_chain(salt)
         self.publish(chain, token_ids, slab, num_computed)
         known = self._follow(chain, token_ids[:num_computed])
-        tail = known.tail()
+        tail = known.next_ids()
         if not tail or known.next_key is not None or self._is_covered(known, tail):
             return False
         draft = Draft(block_key(chain.root, known.parent, tail), known.parent, len(known.keys), tail)
@@ -203,10 +203,6 @@ class Known:
         """Packed ids of the block after the kept ones, full or not."""
         start = len(self.path) * self.chain.block_bytes
         return self.packed[start : start + self.chain.block_bytes]
-
-    def tail(self) -> bytes:
-        """Packed ids after the last full block."""
-        return self.packed[len(self.keys) * self.chain.block_bytes :]
 
     def missing(self) -> list[Draft]:
         """The full blocks that are not kept."""

@@ -12,6 +12,7 @@ beginning of another: the longer one replaces it.
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kvtier.keys import ID_BYTES, count_common_ids
 
@@ -103,10 +104,14 @@ class PrefixIndex:
         return blocks
 
     def check(self) -> None:
-        """Raise RuntimeError when a chain is broken in the middle."""
+        """Raise RuntimeError when a chain is broken in the middle, or a block is the beginning of its sibling."""
         for node in self:
             if node.depth and node.parent not in self._by_key:
                 raise RuntimeError(f"block {node.block} at depth {node.depth} lost its parent")
+        for siblings in self._children.values():
+            for (ids, block), (after, longer) in pairwise(siblings):
+                if after.startswith(ids):
+                    raise RuntimeError(f"block {block} is the beginning of block {longer}")
         listed = sum(map(len, self._children.values()))
         if not len(self._by_key) == len(self._by_block) == listed:
             raise RuntimeError(f"keys {len(self._by_key)}, blocks {len(self._by_block)}, children {listed} differ")

@@ -47,8 +47,5 @@ class EvictedKeys:
         if len(self._keys) > self._capacity:
             self._keys.popitem(last=False)
 
-    def discard(self, key: bytes) -> None:
-        self._keys.pop(key, None)
-
     def clear(self) -> None:
         self._keys.clear()

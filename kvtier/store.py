@@ -108,7 +108,6 @@ class BlockStore:
         for block, draft in zip(blocks, fresh, strict=False):  # whatever found no room is left out
             self.index.add(Node(block, draft.key, draft.parent, draft.depth, draft.packed))
             self._pool.keep(block)
-            self.evicted.discard(draft.key)
         return blocks
 
     def _allocate(self, wanted: int, *, may_evict: bool) -> list[int]:

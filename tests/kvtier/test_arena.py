@@ -18,7 +18,7 @@ def random_slab(geometry: KVGeometry, capacity: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("blocks", [[0, 1, 2], [5, 3, 1], [4, 5, 0], [2]])
+@pytest.mark.parametrize("blocks", [[0, 1, 2], [5, 3, 1], [4, 5, 0], [0, 2, 5], [2]])
 @pytest.mark.parametrize("missing", [0, 1, 3])
 def test_rows_come_back_bit_for_bit(dtype: str, blocks: list[int], missing: int) -> None:
     geometry = KVGeometry(3, 2, 8, dtype, block_tokens=4)

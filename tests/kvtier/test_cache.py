@@ -226,6 +226,18 @@ def test_a_refused_publish_leaves_no_trace() -> None:
     cache.check()
 
 
+def test_a_copy_that_fails_leaves_the_accounts_in_order() -> None:
+    cache = small_cache(4)
+    publish(cache, "a", range(16))
+    unreadable = slab_of("a", IDS).to("meta")  # right in shape and dtype, without data
+
+    with pytest.raises(NotImplementedError):
+        cache.publish("a", IDS, unreadable, 18)
+    assert cache.blocks.free == 4
+    cache.check()
+    assert publish(cache, "a", IDS) == 4
+
+
 def test_what_is_cleared_is_gone_but_stays_readable_while_leased() -> None:
     cache = small_cache(8)
     publish(cache, "a", IDS, tail=True)

@@ -118,10 +118,21 @@ def test_a_tail_of_half_a_block_is_worth_an_eviction() -> None:
     assert hit(cache, "a", TWO) == 12
 
 
-def test_a_tail_whose_head_found_no_room_is_not_kept() -> None:
-    cache = small_cache(2)
+def test_a_covered_tail_makes_its_prefix_young() -> None:
+    cache = small_cache(8)
+    publish(cache, "a", ONE)
+    publish(cache, "a", TWO)
+    publish(cache, "a", ONE[:14], tail=True)
+    publish(cache, "a", THREE)
 
-    assert publish(cache, "a", ONE[:11], tail=True) == 2
+    assert hit(cache, "a", ONE) == 16
+    assert hit(cache, "a", TWO) == 0
+
+
+def test_a_tail_whose_head_found_no_room_is_not_kept() -> None:
+    cache = small_cache(1)
+
+    assert publish(cache, "a", ONE[:11], tail=True) == 1
     assert cache.stats.published_tails == 0
 
 
@@ -141,5 +152,6 @@ def test_a_budget_below_one_block_keeps_nothing() -> None:
 
         assert publish(cache, "a", ONE, tail=True) == 0
         assert hit(cache, "a", ONE) == 0
+        assert cache.stats.rejected_blocks == 0
         cache.clear()
         cache.check()

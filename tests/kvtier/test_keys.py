@@ -2,6 +2,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,6 +105,7 @@ def test_keys_are_the_same_in_another_process() -> None:
         "r = chain_root(b'secret', 'model', 'tokenizer', G(30, 3, 64, 'bfloat16'), 'salt');"
         "print(block_keys(r, range(40), 32)[0].hex())"
     )
-    made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    root = Path(__file__).parents[2]
+    made = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
 
     assert made.stdout.strip() == block_keys(ROOT, range(40), 32)[0].hex()

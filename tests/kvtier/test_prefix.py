@@ -84,6 +84,11 @@ def test_a_key_is_indexed_once() -> None:
         index.add(Node(5, b"key 0", ROOT, 0, pack([1, 2])))
 
 
+def test_a_block_beside_its_own_beginning_is_reported() -> None:
+    with pytest.raises(RuntimeError, match="block 1 is the beginning of block 0"):
+        index_of([1, 2, 3], [1, 2]).check()
+
+
 def test_a_chain_broken_in_the_middle_is_reported() -> None:
     index = PrefixIndex()
     index.add(Node(3, b"orphan", b"nobody", 1, bytes(2 * ID_BYTES)))
