@@ -1,8 +1,10 @@
 """OpenAI's chat completion JSON, read into our vocabulary. Pure: bytes and values in, values or `BackendError` out."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -110,14 +112,10 @@ def error_in_answer(error: Any, upstream: str) -> BackendError:
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds the upstream asks us to wait (`retry-after-ms`, or `Retry-After` in seconds or as a date)."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        return max(0.0, float(headers["retry-after"]))
-    except KeyError:
-        return None
-    except ValueError:
-        pass
+    for name, units_per_s in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(KeyError, ValueError):
+            wait_s = float(headers[name]) / units_per_s
+            return max(0.0, wait_s) if isfinite(wait_s) else None
     try:
         moment = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, ValueError):

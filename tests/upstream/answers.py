@@ -12,7 +12,7 @@ TOOL_ARGUMENTS = '{"city": "Zürich", "days": 3}'
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The one answer to `body`. `flavour`: tools, reasoning, refusal, audio, no-usage, length, echo, or nothing."""
+    """The one answer to `body`. `flavour`: tools, reasoning, refusal, no-usage, length, one-choice, echo, or none."""
 
     body: dict[str, Any]
     flavour: str = ""
@@ -79,7 +79,7 @@ class Answer:
 
     @property
     def _n(self) -> int:
-        return int(self.body.get("n") or 1)
+        return 1 if self.flavour == "one-choice" else int(self.body.get("n") or 1)
 
     @property
     def _finish(self) -> str:

@@ -20,6 +20,7 @@ class UpstreamApp:
     model_names: tuple[str, ...] = ("test-model",)
     counts: dict[str, int] = field(default_factory=dict)
     received: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))  # bodies, newest last
+    clients: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=100))  # one address per connection
     headers: dict[str, str] = field(default_factory=dict)  # of the newest chat request
 
     def __post_init__(self) -> None:
@@ -29,6 +30,7 @@ class UpstreamApp:
         raw, headers = await _read(receive), {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
         route = (scope["method"], scope["path"])
         if route == ("POST", "/v1/chat/completions"):
+            self.clients.append(tuple(scope["client"]))
             await self._chat(raw, headers, receive, send)
             return
         ask = Ask({}, raw, headers, "", send)
@@ -49,6 +51,7 @@ class UpstreamApp:
             self.mode, self.counts = "normal", {**dict.fromkeys(self.counts, 0), "active": self.counts["active"]}
             self.next_modes.clear()
             self.received.clear()
+            self.clients.clear()
         self.mode = mode or self.mode
         self.next_modes.extend(next or ())
 

@@ -73,13 +73,19 @@ async def fast(ask: Ask) -> None:
 
 
 async def flavoured(ask: Ask) -> None:
-    """The normal answer with what the mode is named after: `tools`, `reasoning`, `refusal`, `no-usage`, `length`."""
+    """The normal answer with what the mode is named after: `tools`, `reasoning`, `refusal`, `no-usage`, `length`,
+    `one-choice` (whatever n is, and no [DONE])."""
     answer = Answer(ask.body, flavour=ask.argument)
     if ask.is_stream:
         await ask.events(answer.chunks())
-        await ask.write(DONE, more=False)
+        await ask.write(b"" if ask.argument == "one-choice" else DONE, more=False)
     else:
         await ask.reply(orjson.dumps(answer.completion()))
+
+
+async def no_stream(ask: Ask) -> None:
+    """The whole answer as JSON, even when a stream was asked for."""
+    await ask.reply(orjson.dumps(ask.answer.completion()))
 
 
 async def pings(ask: Ask) -> None:
@@ -175,5 +181,5 @@ FAST = fast_bodies()
 MODES: dict[str, Callable[[Ask], Awaitable[None]]] = {
     "normal": normal, "slow": normal, "fast": fast, "with": flavoured, "pings": pings, "pings-only": pings_only,
     "error": error, "html": html, "raw": raw, "cut": cut, "truncated": truncated, "hang": hang,
-    "error-mid": error_mid, "huge": huge, "echo": echo,
+    "error-mid": error_mid, "huge": huge, "echo": echo, "no-stream": no_stream,
 }  # fmt: skip

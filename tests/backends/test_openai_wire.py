@@ -1,0 +1,104 @@
+"""OpenAI's JSON and its dialects, without a server."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from backends.chat import Delta, Usage
+from backends.errors import BackendError, BackendGarbage, RequestRejected
+from backends.openai_wire import StreamReader, error_from_reply, parse_completion, retry_after_s
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+
+
+def read(*chunks: dict[str, Any]) -> list[Delta]:
+    reader = StreamReader("upstream")
+    return [delta for chunk in chunks for delta in reader.read(orjson.dumps(chunk))]
+
+
+def test_the_envelope_stays_behind_but_for_what_the_provider_added() -> None:
+    chunk = {"id": "1", "object": "x", "created": 1, "model": "m", "obfuscation": "aX", "system_fingerprint": None}
+
+    assert read({**chunk, "choices": [{"index": 0, "delta": {"content": "a"}}], "provider": "p"}) == [
+        Delta(0, {"content": "a"}, extra={"provider": "p"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "deltas"),
+    [
+        ({"choices": [], "usage": USAGE}, [Delta(usage=Usage(3, 1))]),
+        ({"usage": USAGE}, [Delta(usage=Usage(3, 1))]),
+        ({"choices": []}, []),
+        ({"choices": [], "prompt_filter_results": [1]}, [Delta(extra={"prompt_filter_results": [1]})]),
+        ({"choices": [{"delta": None, "finish_reason": "stop"}]}, [Delta(finish_reason="stop")]),
+        (
+            {"choices": [{"index": 1, "delta": {"content": "a"}}, {"index": 0, "delta": {}}], "usage": USAGE},
+            [Delta(1, {"content": "a"}), Delta(0), Delta(usage=Usage(3, 1))],
+        ),
+    ],
+)
+def test_a_chunk_is_read(chunk: dict[str, Any], deltas: list[Delta]) -> None:
+    assert read(chunk) == deltas
+
+
+def test_choices_of_a_whole_answer_are_put_in_order() -> None:
+    wire = {"choices": [{"index": i, "message": {"content": str(i)}, "finish_reason": "stop"} for i in (1, 0)]}
+
+    assert [c.message["content"] for c in parse_completion(orjson.dumps(wire), "upstream").choices] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        (b'{"error": {"message": "m", "code": "c", "param": 3}}', "m", "c"),
+        (b'{"error": {"message": "m", "code": 400}}', "m", "invalid_request"),
+        (b'{"object": "error", "message": "m", "type": "BadRequestError", "code": 400}', "m", "invalid_request"),
+        (b'{"error": "m"}', "m", "invalid_request"),
+        (b'{"detail": "m"}', "upstream refused the request (status 400)", "invalid_request"),
+        (b"[]", "upstream refused the request (status 400)", "invalid_request"),
+        (b"\xff", "upstream refused the request (status 400)", "invalid_request"),
+    ],
+)
+def test_every_servers_error_object_is_read(body: bytes, message: str, code: str) -> None:
+    error = error_from_reply(400, {}, body, "upstream")
+
+    assert isinstance(error, RequestRejected)
+    assert (error.message, error.code) == (message, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (404, b'{"detail": "Not Found"}', BackendGarbage),
+        (404, b'{"error": "model not found"}', RequestRejected),
+        (500, b'{"error": {"message": "secret trace"}}', BackendError),
+        (204, b"", BackendGarbage),
+    ],
+)
+def test_a_status_means_one_thing(status: int, body: bytes, kind: type) -> None:
+    error = error_from_reply(status, {}, body, "upstream")
+
+    assert type(error) is kind
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, None),
+        ({"retry-after": "12"}, 12.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "Fri, 06 Nov 2026 10:00:30 GMT"}, 30.0),
+        ({"retry-after": "Fri, 06 Nov 2026 09:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+    ],
+)
+def test_a_wait_is_read_in_every_spelling(headers: dict[str, str], wait_s: float | None) -> None:
+    assert retry_after_s(headers, datetime(2026, 11, 6, 10, tzinfo=UTC)) == wait_s
