@@ -102,6 +102,10 @@ class VectorIndex:
         found = zip(similarities[0].tolist(), rows[0].tolist(), strict=True)
         return [Candidate(part.ids[row], similarity, part.texts[row]) for similarity, row in found if row >= 0]
 
+    def is_empty(self, partition: bytes) -> bool:
+        """Whether nothing is kept under this name: then a text need not be embedded to be looked for."""
+        return partition not in self._partitions
+
     def sizes(self) -> dict[bytes, int]:
         """Rows of every partition."""
         return {name: len(part.ids) for name, part in self._partitions.items()}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend
-from backends.openai import OpenAIBackend, Timeouts
+from backends.http import Timeouts
+from backends.openai import OpenAIBackend
 from backends.router import Router
 from gateway.answers.base import CacheError
 from gateway.answers.memory import MemoryAnswers

@@ -1,0 +1,82 @@
+"""`twicetold stats`: a live table of what a running gateway serves and saves."""
+
+import sys
+import time
+from typing import Any
+
+import httpx
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+_WHAT = {
+    "exact": "same request",
+    "semantic": "same question, other words",
+    "kv": "resumed from a kept prefix",
+    "full": "generated",
+}
+
+
+def show(url: str, *, once: bool, interval_s: float) -> int:
+    """Print the table once, or keep it fresh until interrupted. Returns the exit status."""
+    console = Console()
+    address = url.rstrip("/") + "/admin/api/stats"
+    try:
+        with httpx.Client(timeout=5.0) as client:
+            if once:
+                console.print(render(_read(client, address), url))
+                return 0
+            with Live(render(_read(client, address), url), console=console, auto_refresh=False) as live:
+                while True:
+                    time.sleep(max(0.1, interval_s))
+                    live.update(render(_read(client, address), url), refresh=True)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        print(f"twicetold: no gateway answers at {url}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _read(client: httpx.Client, address: str) -> dict[str, Any]:
+    stats: dict[str, Any] = client.get(address).raise_for_status().json()
+    return stats
+
+
+def render(stats: dict[str, Any], url: str) -> Group:
+    """The table and the lines around it."""
+    table = Table(title=f"Twicetold at {url}", title_justify="left")
+    for heading, justify in (("tier", "left"), ("", "left"), ("requests", "right"), ("share", "right")):
+        table.add_column(heading, justify="right" if justify == "right" else "left")
+    table.add_column("first token", justify="right")
+    table.add_column("total", justify="right")
+    for name, tier in stats["tiers"].items():
+        table.add_row(
+            name,
+            _WHAT.get(name, ""),
+            str(tier["requests"]),
+            f"{tier['hit_ratio']:.1%}" if stats["requests"] else "",
+            _seconds(tier["mean_ttft_seconds"]),
+            _seconds(tier["mean_seconds"]),
+        )
+    return Group(table, Text("\n".join(_lines(stats))))
+
+
+def _lines(stats: dict[str, Any]) -> list[str]:
+    tokens = stats["tokens"]
+    saved = tokens["saved_prompt"] + tokens["saved_completion"]
+    every = saved + tokens["prompt"] + tokens["completion"]
+    share = f" ({saved / every:.0%} of all)" if every else ""
+    parts = ", ".join(f"{name} {state}" for name, state in stats["parts"].items())
+    return [
+        f"saved    {saved:,} tokens{share}, {stats['saved_seconds']:,.1f} s of generation",
+        f"kept     {stats['entries']:,} answers, {stats['vectors']:,} vectors",
+        f"trouble  {stats['errors']} errors, {stats['cache_failures']} cache faults done without",
+        f"parts    {parts}",
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s"
