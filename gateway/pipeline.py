@@ -145,16 +145,17 @@ class Pipeline:
         fp, entry = asked.fp, None
         with self._ledger.best_effort("exact_read"):
             entry = self._answers.get_now(fp.scope, fp.exact) or await self._answers.get(fp.scope, fp.exact)
+        miss = self._exact_miss(asked, entry)
+        self._ledger.looked_up("exact", "miss" if miss else "hit", miss or "same_request")
+        return None if miss else entry
+
+    def _exact_miss(self, asked: Asked, entry: Entry | None) -> str | None:
+        """Why what lies under the key may not be served; the key alone is not trusted."""
         if entry is None:
-            reason = "absent"
-        elif entry.canonical != fp.canonical:
-            reason, entry = "collision", None
-        elif not self._is_usable(entry, asked.controls):
-            reason, entry = "expired", None
-        else:
-            reason = "same_request"
-        self._ledger.looked_up("exact", "hit" if entry else "miss", reason)
-        return entry
+            return "absent"
+        if entry.canonical != asked.fp.canonical:
+            return "collision"
+        return None if self._is_usable(entry, asked.controls) else "expired"
 
     async def _similar(self, asked: Asked) -> Match | None:
         if self._semantic is None or asked.question is None:
@@ -216,7 +217,7 @@ class Pipeline:
             if flight is None:
                 # an identical answer may have landed while the other tiers were asked
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
-                if landed is not None and self._is_usable(landed, asked.controls):
+                if landed is not None and self._exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed, "exact", None)
                 flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
             deltas = flight.ride()
