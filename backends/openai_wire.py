@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -52,7 +52,7 @@ class StreamReader:
         chunk = parse_json(payload, self._upstream)
         if chunk.get("error"):
             raise error_in_answer(chunk["error"], self._upstream)
-        usage = Usage.from_wire(chunk["usage"]) if chunk.get("usage") else None
+        usage = _usage(chunk, self._upstream)
         choices = chunk.get("choices")
         if not isinstance(choices, list) and usage is None:
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
@@ -70,14 +70,14 @@ class StreamReader:
             raise BackendGarbage(f"{self._upstream} was cut off mid-stream")
 
     def _delta(self, choice: Any, extra: Fields) -> Delta:
-        try:
-            index = choice.get("index") or 0
-            fields = choice.get("delta") or NOTHING
-            finish = choice.get("finish_reason")
-            self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
-            return Delta(index, fields, finish, choice.get("logprobs"), None, extra)
-        except (AttributeError, TypeError) as error:
-            raise BackendGarbage(f"{self._upstream} sent a choice that is not one") from error
+        fields = choice.get("delta") or NOTHING if isinstance(choice, dict) else None
+        if not _is_message(fields):
+            raise BackendGarbage(f"{self._upstream} sent a choice that is not one")
+        index = choice.get("index")
+        index = index if isinstance(index, int) else 0
+        finish = choice.get("finish_reason") or None  # some servers say "" until the end
+        self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
+        return Delta(index, fields, finish, choice.get("logprobs"), None, extra)
 
 
 def parse_completion(payload: bytes, upstream: str) -> Completion:
@@ -87,14 +87,12 @@ def parse_completion(payload: bytes, upstream: str) -> Completion:
         raise error_in_answer(wire["error"], upstream)
     try:
         choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
-        read = tuple(
-            Choice(dict(choice["message"]), choice.get("finish_reason"), choice.get("logprobs")) for choice in choices
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        read = tuple(Choice(c["message"], c.get("finish_reason"), c.get("logprobs")) for c in choices)
+    except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
-    if not read:
-        raise BackendGarbage(f"{upstream} sent a completion without choices")
-    return Completion(read, Usage.from_wire(wire.get("usage") or {}), _extra(wire))
+    if not read or not all(_is_message(choice.message) for choice in read):
+        raise BackendGarbage(f"{upstream} sent a completion without messages")
+    return Completion(read, _usage(wire, upstream) or Usage(), _extra(wire))
 
 
 def error_from_reply(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
@@ -155,6 +153,23 @@ def _error_object(body: bytes) -> Fields | None:
     if wire.get("object") == "error":
         return {key: value for key, value in wire.items() if key != "object"}
     return _as_fields(wire["error"]) if wire.get("error") else None
+
+
+def _is_message(fields: Any) -> TypeGuard[Fields]:
+    """Whether this can be collected: an object whose tool calls are objects."""
+    if not isinstance(fields, Mapping):
+        return False
+    calls = fields.get("tool_calls")
+    return calls is None or (isinstance(calls, list) and all(isinstance(call, dict) for call in calls))
+
+
+def _usage(wire: Mapping[str, Any], upstream: str) -> Usage | None:
+    if not wire.get("usage"):
+        return None
+    try:
+        return Usage.from_wire(wire["usage"])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BackendGarbage(f"{upstream} sent a usage that is not one") from error
 
 
 def _as_fields(error: Any) -> Fields:

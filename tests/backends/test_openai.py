@@ -78,7 +78,7 @@ async def failure(backend: OpenAIBackend, request: ChatRequest) -> BackendError:
 
 
 async def test_the_body_arrives_as_the_caller_wrote_it(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
-    params = {
+    params: dict[str, Any] = {
         "temperature": 0,
         "top_k": 7,
         "vendor": {"deep": [1, None]},

@@ -34,6 +34,7 @@ def test_the_envelope_stays_behind_but_for_what_the_provider_added() -> None:
         ({"choices": []}, []),
         ({"choices": [], "prompt_filter_results": [1]}, [Delta(extra={"prompt_filter_results": [1]})]),
         ({"choices": [{"delta": None, "finish_reason": "stop"}]}, [Delta(finish_reason="stop")]),
+        ({"choices": [{"delta": {"content": "a"}, "finish_reason": ""}]}, [Delta(0, {"content": "a"})]),
         (
             {"choices": [{"index": 1, "delta": {"content": "a"}}, {"index": 0, "delta": {}}], "usage": USAGE},
             [Delta(1, {"content": "a"}), Delta(0), Delta(usage=Usage(3, 1))],
@@ -42,6 +43,26 @@ def test_the_envelope_stays_behind_but_for_what_the_provider_added() -> None:
 )
 def test_a_chunk_is_read(chunk: dict[str, Any], deltas: list[Delta]) -> None:
     assert read(chunk) == deltas
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"choices": [{"delta": "text", "message": "text"}]},
+        {"choices": [{"delta": {"tool_calls": ["f"]}, "message": {"tool_calls": ["f"]}}]},
+        {"choices": [{"delta": {"tool_calls": {}}, "message": {"tool_calls": {}}}]},
+        {"choices": ["text"]},
+        {"choices": [{"delta": {}, "message": {}}], "usage": [1]},
+        {"choices": [{"delta": {}, "message": {}}], "usage": {"prompt_tokens": "many"}},
+        {"choices": "text"},
+        {},
+    ],
+)
+def test_what_is_not_an_answer_is_garbage(wire: dict[str, Any]) -> None:
+    with pytest.raises(BackendGarbage):
+        read(wire)
+    with pytest.raises(BackendGarbage):
+        parse_completion(orjson.dumps(wire), "upstream")
 
 
 def test_choices_of_a_whole_answer_are_put_in_order() -> None:
