@@ -9,7 +9,7 @@ from backends.chat import JSON, Choice, Completion, Fields, Usage
 from gateway.answers.base import CacheError, Entry
 
 VERSION = 1  # raise it when the shape changes; older bytes are then a miss
-ENTRY_OVERHEAD_BYTES = 1024  # digests, numbers, index entries, and what Python adds around them
+ENTRY_OVERHEAD_BYTES = 1280  # measured: digests, numbers, index entries, and what Python adds around them
 
 
 def encode(completion: Completion) -> bytes:
@@ -37,7 +37,7 @@ def decode(raw: bytes) -> Completion:
     """Read what `encode` wrote. Raises `CacheError` for another version or another shape."""
     record = decode_json(raw)
     version = record.get("v") if isinstance(record, dict) else None
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise CacheError(f"a stored answer has version {version!r}, this code reads {VERSION}")
     _require(record.keys() == {"v", "choices", "usage", "extra"} and isinstance(record["choices"], list), "answer")
     choices = tuple(_choice(choice) for choice in record["choices"])

@@ -7,34 +7,30 @@ import time
 from pathlib import Path
 
 from gateway.answers.table import migrate
-from gateway.answers.thread import cache_error
+from gateway.answers.thread import cache_error, is_broken
 
 log = logging.getLogger(__name__)
 
-_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _COMPANIONS = ("", "-wal", "-shm")
 
 
-def prepare(path: Path, busy_timeout_s: float) -> Path | None:
-    """Make `path` a sound answer store of the newest schema.
+def prepare(path: Path, busy_timeout_s: float) -> bool:
+    """Make `path` a sound answer store of the newest schema; True when a corrupt file had to be set aside for that.
 
-    Where a broken file was moved to, if there was one. Raises `CacheError` when there can be no store here.
+    Raises `CacheError` when there can be no store here.
     """
     try:
-        _make_private(path)
         try:
             _check(path, busy_timeout_s)
         except sqlite3.DatabaseError as error:
             if not is_broken(error):
                 raise
-            moved = _set_aside(path)
-            log.error("%s is corrupt (%s): moved to %s, starting empty", path, error, moved.name)
-            _make_private(path)
+            set_aside(path, str(error))
             _check(path, busy_timeout_s)
-            return moved
+            return True
     except (sqlite3.Error, OSError) as error:
         raise cache_error(error) from error
-    return None
+    return False
 
 
 def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -45,10 +41,13 @@ def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         raise cache_error(error) from error
 
 
-def is_broken(error: sqlite3.Error) -> bool:
-    """Whether `error` says that the file's content is wrong, not that it cannot be had now."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _BROKEN
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells the file at `path` from another one under the same name; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -65,6 +64,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 
 def _check(path: Path, busy_timeout_s: float) -> None:
+    _make_private(path)
     connection = _connect(path, busy_timeout_s)
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -86,10 +86,11 @@ def _make_private(path: Path) -> None:
         path.chmod(0o600)
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path, why: str) -> None:
+    """Move a corrupt file away, for whoever wants to know what happened to it."""
     moved = path.with_name(f"{path.name}.corrupt-{time.time_ns() // 1_000_000}")
     for companion in _COMPANIONS:
         source = path.with_name(path.name + companion)
         if source.exists():
             source.rename(moved.with_name(moved.name + companion))
-    return moved
+    log.error("%s is corrupt (%s): moved to %s, starting empty", path, why, moved.name)

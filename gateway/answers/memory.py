@@ -63,8 +63,11 @@ class MemoryAnswers:
         exact = self._ids.get((scope, entry_id))
         return None if exact is None else self.get_now(scope, exact)
 
-    def put_now(self, entry: Entry) -> bool:
-        """Keep `entry`, making room for it. False when it is larger than the whole budget: then nothing is kept."""
+    def put_now(self, entry: Entry) -> None:
+        """Keep `entry`, making room for it; one larger than the whole budget is counted and not kept."""
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> bool:
         size = size_bytes(entry, encode(entry.completion))
         self._replace(entry)
         if size > self._budget_bytes:
@@ -109,7 +112,7 @@ class MemoryAnswers:
         return self.by_id_now(scope, entry_id)
 
     async def put(self, entry: Entry) -> None:
-        if not self.put_now(entry):
+        if not self._keep(entry):
             raise CacheError(f"entry {entry.id} is larger than the memory budget of {self._budget_bytes} bytes")
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:

@@ -6,7 +6,9 @@
 One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
 WAL lets readers go on while a write runs, in this process or another on the same file. Trouble (locked, disk full)
 is a `CacheError` of the call that met it; the next call starts afresh. A row that cannot be read is a miss, and is
-deleted. Upkeep (expired entries, the budget) rides on the transactions of the puts, in small batches.
+deleted. A file that is corrupt is set aside, at start or while running, and one that somebody deleted is made again:
+the store is then empty, and the server goes on. Upkeep (expired entries, the budget) rides on the transactions of
+the puts, in small batches.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ from typing import Any
 from gateway.answers import file, table
 from gateway.answers.base import CacheError, Embedded, Entry
 from gateway.answers.memory import KEEP_STALE_S
-from gateway.answers.thread import ConnectionThread, Results, Work, run_each, run_in_one_transaction
+from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +76,14 @@ class SqliteAnswers:
         )
         self._hits: Counter[str] = Counter()
         self._hits_timer: asyncio.TimerHandle | None = None
+        self._identity: tuple[int, int] | None = None
+        self._repair: asyncio.Task[None] | None = None
         self.stats = SqliteStats()
 
     async def open(self) -> None:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
-        moved = await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
-        self.stats.corrupt_files += moved is not None
+        self.stats.corrupt_files += await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
+        self._identity = file.identity(self._path)
         await self._writer.open()
         try:
             await self._reader.open()
@@ -133,19 +137,37 @@ class SqliteAnswers:
 
     async def close(self) -> None:
         """Write what waits, the hits included, and close the file."""
+        if self._repair is not None:
+            await self._repair
         if self._hits_timer is not None:
             self._flush_hits()
-        await self._reader.close()
-        await self._writer.close()  # last: it takes the write-ahead log in
+        await self._close_threads()
 
     # -- the way to the threads ----------------------------------------------------------------------------------
 
     async def _call(self, thread: ConnectionThread, work: Work) -> Any:
         try:
             return await thread.call(work)
-        except CacheError:
+        except CacheError as error:
             self.stats.failures += 1
+            if isinstance(error, BrokenFile) and (self._repair is None or self._repair.done()):
+                self._repair = asyncio.create_task(self._replace_file(error))
             raise
+
+    async def _replace_file(self, error: BrokenFile) -> None:
+        """Start again with an empty file; calls fail meanwhile."""
+        await self._close_threads()
+        try:
+            if file.identity(self._path) == self._identity:
+                await asyncio.to_thread(file.set_aside, self._path, str(error))
+                self.stats.corrupt_files += 1
+            await self.open()
+        except (CacheError, OSError) as trouble:
+            log.error("%s cannot be replaced, going on without it: %s", self._path, trouble)
+
+    async def _close_threads(self) -> None:
+        await self._reader.close()
+        await self._writer.close()  # last: it takes the write-ahead log in
 
     async def _read_entry(self, find: Callable[[sqlite3.Connection], Entry | None]) -> Entry | None:
         try:
@@ -182,6 +204,8 @@ class SqliteAnswers:
     # -- on the writer's thread ----------------------------------------------------------------------------------
 
     def _write(self, connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
+        if file.identity(self._path) != self._identity:
+            return [BrokenFile(f"{self._path} was deleted or replaced while in use")] * len(works)
         *results, tidied = run_in_one_transaction(connection, [*works, self._tidy])
         self.stats.transactions += 1
         if isinstance(tidied, Exception):

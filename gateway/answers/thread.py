@@ -25,6 +25,8 @@ Work = Callable[[sqlite3.Connection], Any]
 Results = list[Any]  # one per work: its value, or the exception it ended with
 Run = Callable[[sqlite3.Connection, Sequence[Work]], Results]
 
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -180,9 +182,20 @@ def run_in_one_transaction(connection: sqlite3.Connection, works: Sequence[Work]
     return results
 
 
+class BrokenFile(CacheError):
+    """The file is corrupt or gone: nothing will work until it is replaced."""
+
+
 def cache_error(error: Exception) -> CacheError:
     """SQLite's trouble as the store's."""
-    return CacheError(f"answer store: {type(error).__name__}: {error}")
+    kind = BrokenFile if is_broken(error) else CacheError
+    return kind(f"answer store: {type(error).__name__}: {error}")
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether `error` says that the file's content is wrong, not that it cannot be had now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _BROKEN
 
 
 def _attempt(connection: sqlite3.Connection, work: Work) -> Any:

@@ -1,0 +1,255 @@
+"""One file: it outlives the process, stays inside its budget, and wastes no transaction."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.answers.base import CacheError, Entry
+from gateway.answers.codec import encode, size_bytes
+from gateway.answers.sqlite import SqliteAnswers
+from tests.contracts.answers_contract import Clock, digest, embedded, entry_of, full_entry
+
+SIZE = size_bytes(entry_of("000"), encode(entry_of("000").completion))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "answers.db"
+
+
+@asynccontextmanager
+async def opened(path: Path, *, budget_bytes: int | None = None, **options: Any) -> AsyncIterator[SqliteAnswers]:
+    answers = SqliteAnswers(path, budget_bytes=budget_bytes, **options)
+    await answers.open()
+    try:
+        yield answers
+    finally:
+        await answers.close()
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def make_readable_by_all(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    path.chmod(0o644)
+
+
+async def is_kept(answers: SqliteAnswers, name: str) -> bool:
+    return await answers.get(digest("s"), digest(name)) is not None
+
+
+def query(path: Path, sql: str) -> Any:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchone()
+
+
+async def test_everything_is_there_after_a_restart(path: Path) -> None:
+    async with opened(path, now=Clock()) as answers:
+        await answers.put(full_entry())
+        await answers.put(entry_of("b"))
+
+    async with opened(path, now=Clock()) as answers:
+        assert await answers.get(digest("s"), digest("a")) == full_entry()
+        assert await answers.by_id(digest("s"), "e_b") == entry_of("b")
+        assert [row.id for row in await embedded(answers, "mini@1")] == ["e_a"]
+        assert await answers.size() == 2
+
+
+async def test_one_object_can_be_opened_again(path: Path) -> None:
+    answers = SqliteAnswers(path, budget_bytes=None)
+    for name in "abc":
+        await answers.open()
+        await answers.put(entry_of(name))
+        await answers.close()
+        await answers.close()
+
+    await answers.open()
+    assert await answers.size() == 3
+    await answers.close()
+
+
+async def test_only_the_owner_can_read_the_files(path: Path) -> None:
+    async with opened(path) as answers:
+        await answers.put(entry_of())
+        modes = {file.name: mode(file) for file in path.parent.iterdir()}
+
+    assert modes == {"answers.db": 0o600, "answers.db-wal": 0o600, "answers.db-shm": 0o600}
+    assert mode(path.parent) == 0o700
+
+
+async def test_an_existing_file_is_made_private(path: Path) -> None:
+    make_readable_by_all(path)
+
+    async with opened(path):
+        assert mode(path) == 0o600
+
+
+async def test_puts_that_wait_together_share_a_transaction(path: Path) -> None:
+    async with opened(path) as answers:
+        await asyncio.gather(*(answers.put(entry_of(f"{number}")) for number in range(256)))
+
+        assert answers.stats.puts == 256
+        assert answers.stats.transactions <= 64
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    answers = SqliteAnswers(path, budget_bytes=None)
+    with pytest.raises(CacheError, match="not open"):
+        await answers.get(digest("s"), digest("a"))
+    with pytest.raises(CacheError, match="not open"):
+        await answers.put(entry_of())
+    assert answers.stats.failures == 2
+
+
+async def test_a_full_queue_refuses_and_then_goes_on(path: Path) -> None:
+    async with opened(path, max_waiting=4) as answers:
+        puts = [answers.put(entry_of(f"{number}")) for number in range(20)]
+        results = await asyncio.gather(*puts, return_exceptions=True)
+
+        refused = [result for result in results if isinstance(result, CacheError)]
+        assert len(refused) == 16
+        assert await answers.size() == 4
+        await answers.put(entry_of("later"))
+
+
+# -- budget --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_budget_is_never_passed_after_a_put(path: Path) -> None:
+    rng = random.Random(3)
+    async with opened(path, budget_bytes=40 * SIZE) as answers:
+        for number in range(300):
+            await answers.put(entry_of(f"{number:03}", text="t" * rng.randrange(2 * SIZE)))
+            assert await answers.size_bytes() <= 40 * SIZE
+
+        assert answers.stats.evicted > 100
+
+
+async def test_an_entry_larger_than_the_budget_is_refused(path: Path) -> None:
+    async with opened(path, budget_bytes=2 * SIZE) as answers:
+        with pytest.raises(CacheError, match="the whole budget"):
+            await answers.put(entry_of(text="x" * 2 * SIZE))
+
+
+async def test_entries_that_are_asked_for_stay(path: Path) -> None:
+    asked = [f"{number:03}" for number in range(0, 100, 5)]
+    async with opened(path, budget_bytes=100 * SIZE) as answers:
+        for number in range(100):
+            await answers.put(entry_of(f"{number:03}"))
+        for name in asked:
+            await answers.count_hit(f"e_{name}")
+    async with opened(path, budget_bytes=100 * SIZE) as answers:  # hits were written when it closed
+        await answers.put(entry_of("100"))
+
+        assert answers.stats.evicted > 0
+        assert all([await is_kept(answers, name) for name in asked])
+
+
+async def test_dear_entries_outlive_cheap_ones(path: Path) -> None:
+    async with opened(path, budget_bytes=100 * SIZE) as answers:
+        for number in range(101):
+            await answers.put(replace(entry_of(f"{number:03}"), elapsed_s=30.0 if number < 20 else 0.5))
+
+        assert all([await is_kept(answers, f"{number:03}") for number in range(20)])
+
+
+async def test_what_is_never_asked_for_goes_in_the_end_however_dear(path: Path) -> None:
+    async with opened(path, budget_bytes=100 * SIZE) as answers:
+        await answers.put(replace(entry_of("dear"), elapsed_s=10.0))
+        for number in range(3000):
+            await answers.put(entry_of(f"{number % 1000:03}", scope=f"{number}"))
+
+        assert not await is_kept(answers, "dear")
+
+
+async def test_a_replaced_entry_keeps_its_hits(path: Path) -> None:
+    async with opened(path) as answers:
+        await answers.put(entry_of())
+        await answers.count_hit("e_a")
+        await answers.count_hit("e_a")
+    async with opened(path) as answers:
+        await answers.put(entry_of(text="new"))
+
+    assert query(path, "SELECT hits FROM entries") == (2,)
+
+
+async def test_long_ended_entries_are_deleted_behind_puts(path: Path) -> None:
+    clock = Clock()
+    async with opened(path, keep_stale_s=10, now=clock) as answers:
+        for number in range(200):
+            await answers.put(replace(entry_of(f"{number}"), expires_s=clock() + 5))
+        clock.now_s += 15
+        await answers.put(entry_of("later"))
+        await answers.put(entry_of("still later"))
+
+        assert await answers.size() == 2
+        assert answers.stats.expired == 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_totals_are_true_after_random_operations(path: Path, seed: int) -> None:
+    rng, clock = random.Random(seed), Clock()
+    async with opened(path, budget_bytes=30 * SIZE, keep_stale_s=5, now=clock) as answers:
+        for _ in range(300):
+            name, scope = f"{rng.randrange(60)}", rng.choice("xy")
+            if rng.random() < 0.7:
+                await answers.put(random_entry(rng, name, scope, clock()))
+            elif rng.random() < 0.5:
+                await answers.remove(digest(scope), f"e_{name}")
+            else:
+                await answers.count_hit(f"e_{name}")
+            clock.now_s += rng.random()
+
+    assert query(path, "SELECT entries, size_bytes FROM totals") == query(
+        path, "SELECT count(*), sum(size_bytes) FROM entries"
+    )
+    assert query(path, "PRAGMA integrity_check") == ("ok",)
+
+
+def random_entry(rng: random.Random, name: str, scope: str, now_s: float) -> Entry:
+    text = "t" * rng.randrange(2 * SIZE)
+    return replace(
+        entry_of(name, scope=scope, text=text),
+        id=f"e_{rng.choice((name, '0', '1'))}",
+        elapsed_s=rng.random(),
+        expires_s=rng.choice((None, now_s + 20)),
+    )
+
+
+# -- two at a time -------------------------------------------------------------------------------------------------
+
+
+async def test_reads_go_on_while_somebody_writes(path: Path) -> None:
+    async with opened(path, busy_timeout_s=0.05) as answers:
+        await answers.put(entry_of())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("UPDATE entries SET model = 'half written'")
+            assert await answers.get(digest("s"), digest("a")) == entry_of()
+            assert await answers.size() == 1
+            with pytest.raises(CacheError, match="locked"):
+                await answers.put(entry_of("b"))
+            other.execute("ROLLBACK")
+
+        await answers.put(entry_of("b"))
+        assert await answers.size() == 2
+
+
+async def test_two_stores_on_one_file_see_each_other(path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(opened(path)) for _ in range(2)]
+        puts = [store.put(entry_of(f"{store is one}{n}")) for n in range(50) for store in (one, two)]
+        await asyncio.gather(*puts)
+
+        assert await one.size() == await two.size() == 100
+        assert await two.get(digest("s"), digest("True7")) == entry_of("True7")
