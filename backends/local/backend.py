@@ -1,0 +1,153 @@
+"""The local engine as a backend: chats in, deltas out.
+
+stream -> params -> template and tokens -> engine process -> events -> text and stop strings -> deltas
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from backends.base import Health, Model
+from backends.chat import ChatRequest, Delta
+from backends.errors import BackendError, BackendUnavailable, RequestRejected
+from backends.local import checkpoint
+from backends.local.answer import Answer
+from backends.local.params import Generation, read_params
+from backends.local.process import EngineDied, EngineProcess
+from backends.local.settings import LocalSettings
+from backends.local.tokenizer import ChatTokenizer
+from backends.local.wire import Load, Submit, Token
+
+
+class LocalBackend:
+    """Serves one checkpoint from an engine process of its own."""
+
+    name = "local"
+
+    def __init__(self, source: Path | str, *, served_name: str, settings: LocalSettings) -> None:
+        """`source` is a directory, or ORG/NAME on the Hugging Face hub."""
+        self._source = source
+        self._served_name = served_name
+        self._settings = settings
+        self._requests = itertools.count(1)
+        self._loaded: _Loaded | None = None
+
+    async def open(self) -> None:
+        """Find the checkpoint (a download shows its progress), read all but its weights, start the engine process.
+
+        Raises `CheckpointError`.
+        """
+        path = await asyncio.to_thread(checkpoint.find, self._source)
+        self._loaded = await asyncio.to_thread(_Loaded, path, self._settings)
+        self._loaded.engine.open()
+
+    async def close(self) -> None:
+        """End the engine process."""
+        if self._loaded is not None:
+            await self._loaded.engine.close()
+            self._loaded = None
+
+    async def models(self) -> Sequence[Model]:
+        """The one model; none before `open`."""
+        if self._loaded is None:
+            return ()
+        loaded = self._loaded
+        defaults = dict(loaded.checkpoint.sampling_defaults)
+        return (Model(self._served_name, loaded.revision, defaults, loaded.context_tokens, loaded.created),)
+
+    async def health(self) -> Health:
+        """Whether the engine process is loaded, and if not why."""
+        if self._loaded is None:
+            return Health(False, "not opened")
+        return Health(self._loaded.engine.is_ready, self._loaded.engine.detail)
+
+    def stats(self) -> dict[str, Any]:
+        """The engine's last word on its queues, counters and KV blocks; never waits."""
+        engine = self._opened.engine
+        return {**asdict(engine.stats), "restarts": engine.restarts, "is_ready": engine.is_ready}
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Generate. The first delta comes with admission and says how much of the prompt was cached."""
+        loaded = self._opened
+        wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
+        prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
+        submit = self._submit(request, wanted, prompt)
+        answer = Answer(len(prompt), wanted, loaded.tokenizer)
+        has_begun = False
+        try:
+            async with aclosing(loaded.engine.events(submit)) as events:
+                async for event in events:
+                    for delta in answer.take(event):
+                        has_begun = True
+                        yield delta
+                    if answer.is_finished:
+                        break
+                    if isinstance(event, Token) and not event.finish_reason and answer.is_stopped(event.index):
+                        loaded.engine.abort(submit.request, event.index)
+        except EngineDied as exc:
+            if has_begun:
+                raise BackendError("the engine process died in the middle of the answer", retryable=False) from exc
+            raise BackendUnavailable("the engine process died and is being restarted", retry_after_s=2.0) from exc
+        yield Delta(usage=answer.usage)
+
+    @property
+    def _opened(self) -> "_Loaded":
+        if self._loaded is None:
+            raise BackendUnavailable("the local engine is not opened", retryable=False)
+        return self._loaded
+
+    def _submit(self, request: ChatRequest, wanted: Generation, prompt: list[int]) -> Submit:
+        """The request in the engine's words. Raises `RequestRejected` when the prompt leaves no room to answer."""
+        context = self._opened.context_tokens
+        if len(prompt) >= context:
+            raise RequestRejected(
+                f"the prompt has {len(prompt)} tokens; this model's context length is {context} tokens",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        room = context - len(prompt)
+        return Submit(
+            request=next(self._requests),
+            prompt=prompt,
+            max_tokens=min(wanted.max_tokens or self._settings.max_new_tokens or room, room),
+            sampling=wanted.sampling,
+            n=wanted.n,
+            ignore_eos=wanted.ignore_eos,
+            salt=request.kv_salt,
+            use_kv=request.use_kv,
+            publish_kv=request.publish_kv,
+        )
+
+
+class _Loaded:
+    """A checkpoint read from disk, its tokenizer, and the process that serves it."""
+
+    def __init__(self, path: Path, settings: LocalSettings) -> None:
+        found = checkpoint.read(path)
+        dtype = checkpoint.choose_dtype(settings.dtype, found.num_parameters, checkpoint.cpu_flags())
+        self.checkpoint = found
+        self.tokenizer = ChatTokenizer(path)
+        self.context_tokens = min(settings.context_tokens or found.config.context_tokens, found.config.context_tokens)
+        self.revision = f"{found.fingerprint}-{dtype}"  # other precision, other words
+        self.created = int((path / "config.json").stat().st_mtime)
+        cores = os.cpu_count() or 1
+        load = Load(
+            checkpoint=str(path),
+            fingerprint=found.fingerprint,
+            dtype=dtype,
+            threads=settings.threads or (1 if cores <= 2 else cores - 1),
+            context_tokens=self.context_tokens,
+            eos_token_ids=sorted({*found.eos_token_ids, *self.tokenizer.eos_token_ids}),
+            kv_budget_bytes=settings.kv_budget_bytes,
+            slab_budget_bytes=settings.slab_budget_bytes,
+            max_running=settings.max_running,
+            max_waiting=settings.max_waiting,
+            prefill_chunk=settings.prefill_chunk,
+            secret=settings.secret.hex(),
+        )
+        self.engine = EngineProcess(load, ready_wait_s=settings.ready_wait_s)

@@ -1,0 +1,93 @@
+"""The shape of a decoder, read from a checkpoint's config.json as transformers 4 or 5 writes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be found, read or served; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A Llama-like decoder. Biases, norms of queries and keys, and an untied head are seen from the weights."""
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    norm_eps: float
+    is_head_tied: bool
+    context_tokens: int
+    rope: Mapping[str, Any]
+    eos_token_ids: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any]) -> "ModelConfig":
+        """Read config.json. Raises `CheckpointError` for a model this engine would compute wrongly."""
+        _refuse_unsupported(config)
+        try:
+            heads = config["num_attention_heads"]
+            default_head_dim = 128 if config["model_type"] == "qwen3" else config["hidden_size"] // heads
+            return cls(
+                family=config["model_type"],
+                vocab_size=config["vocab_size"],
+                hidden_size=config["hidden_size"],
+                intermediate_size=config["intermediate_size"],
+                num_layers=config["num_hidden_layers"],
+                num_heads=heads,
+                num_kv_heads=config.get("num_key_value_heads") or heads,
+                head_dim=config.get("head_dim") or default_head_dim,
+                norm_eps=config.get("rms_norm_eps", 1e-6),
+                is_head_tied=config.get("tie_word_embeddings", False),
+                context_tokens=_context(config),
+                rope=_rope(config),
+                eos_token_ids=token_ids(config.get("eos_token_id")),
+            )
+        except KeyError as exc:
+            raise CheckpointError(f"config.json has no {exc.args[0]!r}") from exc
+
+
+def token_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Token ids as configuration files spell them: one, several or none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise CheckpointError(f"model type {family!r} is not supported; the local engine runs {', '.join(FAMILIES)}")
+    if config.get("quantization_config"):
+        raise CheckpointError("quantised checkpoints are not supported; choose one with plain safetensors weights")
+    if config.get("hidden_act", "silu") != "silu":
+        raise CheckpointError(f"activation {config['hidden_act']!r} is not supported; the local engine computes silu")
+
+
+def _context(config: Mapping[str, Any]) -> int:
+    """The longest sequence. Below the length of a sliding window, windowed and full attention are the same."""
+    context = int(config["max_position_embeddings"])
+    is_windowed = config.get("use_sliding_window", config["model_type"] == "mistral")
+    return min(context, config.get("sliding_window") or context) if is_windowed else context
+
+
+def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Rotary parameters under transformers 5's names, whichever version wrote them."""
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
+    rope.setdefault("rope_theta", config.get("rope_theta") or 10_000.0)
+    rope.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
+    if rope["rope_type"] not in ROPE_TYPES:
+        raise CheckpointError(f"rope type {rope['rope_type']!r} is not supported; known are {', '.join(ROPE_TYPES)}")
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise CheckpointError("partial rotary embeddings are not supported")
+    return rope

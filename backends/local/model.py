@@ -1,0 +1,144 @@
+"""A Llama-like decoder over slabs: token ids in, logits out, keys and values left where they belong.
+
+One forward takes the rows of several spans, one after the other. Products see all rows at once; attention is computed
+per span, over the slab of its sequence:
+
+    # slab     [layers, keys and values, kv heads, capacity, head dim]
+    # rows     0 ............ start ......... stop ......... capacity
+    #          |  read         |  written,      |  not ours to read  |
+    #          |               |  then read     |                    |
+
+With grouped queries, the queries of a group are folded into the length: no key or value is repeated. On one CPU thread
+this is as fast as `enable_gqa` for chunks, and at one bfloat16 row up to 12 times faster (1024 tokens: 95 vs 753 us).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from backends.local.config import ModelConfig
+from backends.local.rope import angles, frequencies, rotate
+from backends.local.weights import DecoderWeights, LayerWeights
+
+TOKEN_DIM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows [start, stop) of one sequence, to be computed into its slab."""
+
+    token_ids: Sequence[int]
+    slab: torch.Tensor
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.token_ids)
+
+
+class Decoder:
+    """The forward pass of one model. It holds weights and no state of any sequence."""
+
+    def __init__(self, config: ModelConfig, weights: DecoderWeights) -> None:
+        self.config = config
+        self._weights = weights
+        self._dtype = weights.embedding.dtype
+        self._frequencies, self._rope_factor = frequencies(config.rope, config.head_dim, config.context_tokens)
+
+    def new_slab(self, capacity: int) -> torch.Tensor:
+        """Room for `capacity` tokens of one sequence, not filled."""
+        config = self.config
+        return torch.empty((config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim), dtype=self._dtype)
+
+    @torch.inference_mode()
+    def forward(self, spans: Sequence[Span]) -> torch.Tensor:
+        """Compute all rows into their slabs; return the logits after each span, float32 `[spans, vocab]`."""
+        token_ids = torch.tensor([token for span in spans for token in span.token_ids])
+        positions = torch.tensor([position for span in spans for position in range(span.start, span.stop)])
+        cos, sin = angles(positions, self._frequencies, self._rope_factor)
+        cos, sin = cos.to(self._dtype), sin.to(self._dtype)
+        views = [_View.of(span, self.config) for span in spans]
+        rows = F.embedding(token_ids, self._weights.embedding)
+        for number, layer in enumerate(self._weights.layers):
+            rows = rows + self._attention(number, layer, rows, cos, sin, views)
+            rows = rows + self._mlp(layer, rows)
+        lengths = torch.tensor([len(span.token_ids) for span in spans])
+        last = rows if len(rows) == len(spans) else rows[lengths.cumsum(0) - 1]
+        return self._weights.head(_norm(last, self._weights.norm, self.config.norm_eps)).float()
+
+    def _attention(
+        self,
+        number: int,
+        layer: LayerWeights,
+        rows: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        views: "Sequence[_View]",
+    ) -> torch.Tensor:
+        config = self.config
+        turned = config.num_heads + config.num_kv_heads
+        fused = layer.qkv(_norm(rows, layer.attention_norm, config.norm_eps))
+        heads = fused.view(len(rows), turned + config.num_kv_heads, config.head_dim)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            heads[:, : config.num_heads] = _norm(heads[:, : config.num_heads], layer.query_norm, config.norm_eps)
+            heads[:, config.num_heads : turned] = _norm(
+                heads[:, config.num_heads : turned], layer.key_norm, config.norm_eps
+            )
+        heads[:, :turned] = rotate(heads[:, :turned], cos, sin)
+        queries, keys_values = heads[:, : config.num_heads], heads[:, config.num_heads :]
+        outputs, first = [], 0
+        for view in views:
+            last = first + view.num_rows
+            view.write(number, keys_values[first:last])
+            outputs.append(view.attend(number, queries[first:last]))
+            first = last
+        return layer.output(outputs[0] if len(outputs) == 1 else torch.cat(outputs))
+
+    def _mlp(self, layer: LayerWeights, rows: torch.Tensor) -> torch.Tensor:
+        gate, up = layer.gate_up(_norm(rows, layer.mlp_norm, self.config.norm_eps)).chunk(2, dim=-1)
+        return layer.down(F.silu(gate) * up)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What attention sees of one span in every layer."""
+
+    written: torch.Tensor  # [L, 2, H_kv, rows, D], the rows of the span
+    readable: torch.Tensor  # [L, 2, H_kv, stop, D], all rows up to the last of the span
+    mask: torch.Tensor | None  # [G * rows, stop], added to the scores; one row sees everything
+
+    @classmethod
+    def of(cls, span: Span, config: ModelConfig) -> "_View":
+        num_rows = span.stop - span.start
+        mask = None
+        if num_rows > 1:
+            hidden = torch.full((num_rows, span.stop), float("-inf"), dtype=span.slab.dtype).triu(span.start + 1)
+            mask = hidden.repeat(config.num_heads // config.num_kv_heads, 1)
+        return cls(span.slab.narrow(TOKEN_DIM, span.start, num_rows), span.slab.narrow(TOKEN_DIM, 0, span.stop), mask)
+
+    @property
+    def num_rows(self) -> int:
+        return self.written.shape[TOKEN_DIM]
+
+    def write(self, layer: int, keys_values: torch.Tensor) -> None:
+        """Put `[rows, 2 * H_kv, D]` where it belongs."""
+        _, two, kv_heads, rows, dim = self.written.shape
+        self.written[layer].copy_(keys_values.view(rows, two, kv_heads, dim).permute(1, 2, 0, 3))
+
+    def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """Attention of `[rows, H, D]` over all readable rows, `[rows, H * D]`."""
+        rows, heads, dim = queries.shape
+        keys, values = self.readable[layer, :1], self.readable[layer, 1:]
+        kv_heads = keys.shape[1]
+        group = heads // kv_heads
+        folded = queries.view(rows, kv_heads, group, dim).permute(1, 2, 0, 3).reshape(1, kv_heads, group * rows, dim)
+        seen = F.scaled_dot_product_attention(folded, keys, values, attn_mask=self.mask)
+        return seen.view(kv_heads, group, rows, dim).permute(2, 0, 1, 3).reshape(rows, heads * dim)
+
+
+def _norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """Root mean square norm, computed in float32 whatever the rows are."""
+    wide = rows.float()
+    return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(rows.dtype)

@@ -1,0 +1,147 @@
+"""From OpenAI's request fields to what the engine needs: checked, defaults filled in, unknown fields ignored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.chat import Fields
+from backends.errors import RequestRejected
+
+MAX_STOPS = 16
+MAX_CHOICES = 16
+MAX_TOP_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 takes the likeliest."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all
+    min_p: float = 0.0  # of the likeliest token's probability
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    top_logprobs: int | None = None  # None: no log probabilities at all
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one request asks for."""
+
+    sampling: Sampling
+    n: int = 1
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False  # go on to the token limit, for benchmarks
+    tools: tuple[Fields, ...] = ()
+
+
+def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) -> Generation:
+    """Read the body fields of a request. Raises `RequestRejected` naming the field that is wrong."""
+    given = {**defaults, **{key: value for key, value in params.items() if value is not None}}
+    _refuse_unsupported(given)
+    return Generation(
+        sampling=Sampling(
+            temperature=_number(given, "temperature", 1.0, low=0, high=2),
+            top_p=_number(given, "top_p", 1.0, low=0, high=1, above_low=True),
+            top_k=max(0, _integer(given, "top_k", 0, low=-1)),  # -1 is another way to say all
+            min_p=_number(given, "min_p", 0.0, low=0, high=1),
+            presence_penalty=_number(given, "presence_penalty", 0.0, low=-2, high=2),
+            frequency_penalty=_number(given, "frequency_penalty", 0.0, low=-2, high=2),
+            repetition_penalty=_number(given, "repetition_penalty", 1.0, low=0, high=10, above_low=True),
+            logit_bias=_logit_bias(given, vocab_size),
+            seed=_integer(given, "seed", 0, low=-(2**63), high=2**63 - 1) if "seed" in given else None,
+            top_logprobs=_top_logprobs(given),
+        ),
+        n=_integer(given, "n", 1, low=1, high=MAX_CHOICES),
+        max_tokens=_max_tokens(given),
+        stop=_stop(given),
+        ignore_eos=_boolean(given, "ignore_eos"),
+        tools=_tools(given),
+    )
+
+
+def _refuse_unsupported(given: Fields) -> None:
+    response_format = given.get("response_format", {"type": "text"})
+    if not isinstance(response_format, Mapping) or response_format.get("type") != "text":
+        raise RequestRejected(
+            "the local engine cannot enforce a response format yet; ask for text", param="response_format"
+        )
+    if given.get("tool_choice", "auto") not in ("auto", "none"):
+        raise RequestRejected("the local engine cannot force a tool call yet; use auto or none", param="tool_choice")
+
+
+def _number(given: Fields, name: str, default: float, *, low: float, high: float, above_low: bool = False) -> float:
+    value = given.get(name, default)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (above_low and value == low):
+        raise _wrong(name, value, f"a number in {'(' if above_low else '['}{low}, {high}]")
+    return float(value)
+
+
+def _integer(given: Fields, name: str, default: int, *, low: int, high: int | None = None) -> int:
+    value = given.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        raise _wrong(name, value, f"an integer from {low}" + (f" to {high}" if high is not None else ""))
+    return value
+
+
+def _boolean(given: Fields, name: str) -> bool:
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "true or false")
+    return value
+
+
+def _max_tokens(given: Fields) -> int | None:
+    name = "max_completion_tokens" if "max_completion_tokens" in given else "max_tokens"
+    return _integer(given, name, 1, low=1) if name in given else None
+
+
+def _top_logprobs(given: Fields) -> int | None:
+    wanted = _integer(given, "top_logprobs", 0, low=0, high=MAX_TOP_LOGPROBS)
+    if _boolean(given, "logprobs"):
+        return wanted
+    if wanted:
+        raise RequestRejected("top_logprobs needs logprobs to be true", param="top_logprobs")
+    return None
+
+
+def _stop(given: Fields) -> tuple[str, ...]:
+    value = given.get("stop", ())
+    stops = (value,) if isinstance(value, str) else value
+    if (
+        not isinstance(stops, list | tuple)
+        or len(stops) > MAX_STOPS
+        or not all(s and isinstance(s, str) for s in stops)
+    ):
+        raise _wrong("stop", value, f"a string or up to {MAX_STOPS} strings, none empty")
+    return tuple(stops)
+
+
+def _logit_bias(given: Fields, vocab_size: int) -> tuple[tuple[int, float], ...]:
+    value = given.get("logit_bias", {})
+    if not isinstance(value, Mapping):
+        raise _wrong("logit_bias", value, "an object of token ids and numbers")
+    return tuple((_token_id(key, vocab_size), _number(value, key, 0.0, low=-100, high=100)) for key in value)
+
+
+def _token_id(key: str, vocab_size: int) -> int:
+    if not (key.isascii() and key.isdigit()) or int(key) >= vocab_size:
+        raise _wrong("logit_bias", key, f"an object whose keys are token ids below {vocab_size}")
+    return int(key)
+
+
+def _tools(given: Fields) -> tuple[Fields, ...]:
+    tools = given.get("tools", ())
+    if not isinstance(tools, list | tuple) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise _wrong("tools", tools, "a list of objects")
+    return () if given.get("tool_choice") == "none" else tuple(tools)
+
+
+def _wrong(name: str, value: object, wanted: str) -> RequestRejected:
+    return RequestRejected(f"{name} is {str(value)[:80]!r}, it must be {wanted}", param=name, code="invalid_value")

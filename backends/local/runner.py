@@ -1,0 +1,67 @@
+"""The hands of the engine: slabs, the KV cache and the decoder. It does what a plan says and decides nothing."""
+
+from collections.abc import Sequence as Many
+
+import torch
+
+from backends.local.model import TOKEN_DIM, Decoder, Span
+from backends.local.scheduler import Chunk
+from backends.local.sequence import Sequence
+from kvtier.cache import KVCache
+
+
+class Runner:
+    """Owns the slabs of the running sequences and the blocks of past ones."""
+
+    def __init__(self, decoder: Decoder, cache: KVCache) -> None:
+        self.cache = cache
+        self._decoder = decoder
+        self._slabs: dict[Sequence, torch.Tensor] = {}
+
+    def hydrate(self, sequence: Sequence, capacity: int) -> None:
+        """Give a sequence its slab and copy in the longest kept prefix."""
+        slab = self._slabs[sequence] = self._decoder.new_slab(capacity)
+        sequence.capacity = capacity
+        sequence.num_computed = 0
+        if sequence.chain is not None:
+            is_first = sequence.num_cached is None
+            with self.cache.match(sequence.chain, sequence.token_ids, count=is_first) as lease:
+                lease.load_into(slab)
+                sequence.num_computed = lease.num_tokens
+        sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
+        if sequence.num_cached is None:
+            sequence.num_cached = sequence.num_computed
+
+    def grow(self, sequence: Sequence, capacity: int) -> None:
+        """Move a sequence to a larger slab."""
+        old, new = self._slabs[sequence], self._decoder.new_slab(capacity)
+        computed = sequence.num_computed
+        with torch.inference_mode():
+            new.narrow(TOKEN_DIM, 0, computed).copy_(old.narrow(TOKEN_DIM, 0, computed))
+        self._slabs[sequence] = new
+        sequence.capacity = capacity
+
+    def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
+        """Run one forward; returns the logits after each chunk, float32 `[chunks, vocab]`."""
+        spans = [Span(c.sequence.token_ids[c.start : c.stop], self._slabs[c.sequence], c.start) for c in chunks]
+        logits = self._decoder.forward(spans)
+        for chunk in chunks:
+            chunk.sequence.num_computed = chunk.stop
+            self._publish(chunk.sequence)
+        return logits
+
+    def release(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
+        """Take the slab back; `keep_tail` also keeps the last, partly filled block for the next turn."""
+        slab = self._slabs.pop(sequence, None)
+        if keep_tail and slab is not None and sequence.chain is not None and sequence.publishes:
+            self.cache.publish_tail(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+        sequence.capacity = 0
+        sequence.num_computed = 0
+
+    def _publish(self, sequence: Sequence) -> None:
+        """Keep the blocks that have become full."""
+        num_full = sequence.num_computed // self.cache.geometry.block_tokens
+        if num_full > sequence.num_published and sequence.chain is not None and sequence.publishes:
+            slab = self._slabs[sequence]
+            self.cache.publish(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+            sequence.num_published = num_full

@@ -1,0 +1,27 @@
+"""What an operator may choose about the local engine."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """Limits and numerics of one engine. `secret` keys the block hashes: without it nobody can name a prefix."""
+
+    secret: bytes = field(repr=False)
+    kv_budget_bytes: int = 1 << 30  # kept prefixes; 0 keeps none
+    slab_budget_bytes: int = 1 << 30  # keys and values of the running sequences; at least one full context
+    max_running: int = 8
+    max_waiting: int = 256
+    prefill_chunk: int = 128  # tokens; chunks end at absolute multiples of it
+    threads: int | None = None  # None: one on two cores or fewer, else all but one
+    dtype: str = "auto"  # 'auto', 'float32' or 'bfloat16'
+    max_new_tokens: int | None = None  # when the caller names no limit; None: the rest of the context
+    context_tokens: int | None = None  # shorter than the checkpoint's own; None: the checkpoint's
+    ready_wait_s: float = 30.0  # how long a request waits for an engine that is still loading
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"dtype {self.dtype!r} is none of auto, float32, bfloat16")
+        for name in ("max_running", "prefill_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is less than 1")

@@ -1,0 +1,78 @@
+"""From token ids to text that may be shown: whole characters, and never a part of a stop string."""
+
+from collections.abc import Callable, Sequence
+
+HALF_CHARACTER = "\ufffd"  # what a decoder makes of bytes that are no character yet
+LONGEST_WAIT = 32  # tokens; longer runs without a whole character are not text, and are shown as they are
+
+
+class Detokeniser:
+    """Turns tokens into text as they come, at a cost per token that does not grow with the text.
+
+    A token's text depends on the tokens before it (spaces, bytes of one character), so a short window is decoded with
+    and without the new tokens, and the difference is the new text (the scheme of text-generation-inference):
+
+        # ids    ... prefix ........ read ........ end
+        #            |  shown, context  |  not shown yet  |
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._read = 0  # how many ids of the window are shown
+
+    def push(self, token_id: int) -> str:
+        """The text this token completes; empty inside a character."""
+        self._window.append(token_id)
+        text = self._new_text()
+        is_whole = text and not text.endswith(HALF_CHARACTER)
+        if not is_whole and len(self._window) - self._read < LONGEST_WAIT:
+            return ""
+        self._window = self._window[self._read :]
+        self._read = len(self._window)
+        return text
+
+    def flush(self) -> str:
+        """What is left at the end, broken characters and all."""
+        text = self._new_text()
+        self._read = len(self._window)
+        return text
+
+    def _new_text(self) -> str:
+        return self._decode(self._window)[len(self._decode(self._window[: self._read])) :]
+
+
+class StopMatcher:
+    """Finds the first stop string, however the text is cut, and holds back what may become one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.is_stopped = False
+        self._stops = stops
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """The text that may be shown now. Once a stop string is complete, `is_stopped`, and nothing follows."""
+        if self.is_stopped:
+            return ""
+        held = self._held + text
+        found = [(at + len(stop), at) for stop in self._stops if (at := held.find(stop)) >= 0]
+        if found:
+            self.is_stopped = True
+            self._held = ""
+            return held[: min(found)[1]]  # the one complete first, wherever the text was cut
+        size = self._longest_beginning(held)
+        self._held = held[len(held) - size :]
+        return held[: len(held) - size]
+
+    def flush(self) -> str:
+        """What was held back, when no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+    def _longest_beginning(self, text: str) -> int:
+        """Length of the longest end of `text` that a stop string begins with."""
+        longest = max(map(len, self._stops), default=0) - 1
+        for size in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-size:]) for stop in self._stops):
+                return size
+        return 0

@@ -1,0 +1,151 @@
+"""What the gateway and the engine process say to each other: length-prefixed JSON frames, each a list of messages.
+
+    frame = 4 bytes length, little-endian | [[name of the message, its fields], ...]
+
+Down go Load (once, first), Submit and Abort; up come Ready or Failed (once), then the events of every step.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from backends.local.params import Sampling
+
+LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the engine process is to serve."""
+
+    checkpoint: str
+    fingerprint: str
+    dtype: str
+    threads: int
+    context_tokens: int
+    eos_token_ids: list[int]
+    kv_budget_bytes: int
+    slab_budget_bytes: int
+    max_running: int
+    max_waiting: int
+    prefill_chunk: int
+    secret: str = field(repr=False)  # hex
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """One request: `n` sequences over one prompt."""
+
+    request: int
+    prompt: list[int]
+    max_tokens: int
+    sampling: Sampling
+    n: int = 1
+    ignore_eos: bool = False
+    salt: str = ""
+    use_kv: bool = True
+    publish_kv: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Stop a request, or one choice of it; unknown ones are nothing to stop."""
+
+    request: int
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model cannot be loaded."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A choice has its slab; `cached_tokens` of its prompt were copied into it."""
+
+    request: int
+    index: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One more token of a choice; with a `finish_reason` its last."""
+
+    request: int
+    index: int
+    token_id: int
+    finish_reason: str | None = None
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The queue is full."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The state and counters of the engine."""
+
+    running: int = 0
+    waiting: int = 0
+    slab_tokens: int = 0
+    slab_tokens_total: int = 0
+    prefill_tokens: int = 0  # prompt tokens computed
+    decode_tokens: int = 0  # tokens generated
+    preemptions: int = 0
+    aborts: int = 0
+    kv: dict[str, int] = field(default_factory=dict)
+
+
+Event = Admitted | Token | Refused
+Message = Load | Submit | Abort | Ready | Failed | Event | Stats
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Load, Submit, Abort, Ready, Failed, Admitted, Token, Refused, Stats)
+}
+
+
+def encode(messages: Iterable[Message]) -> bytes:
+    """One frame."""
+    body = orjson.dumps([(type(message).__name__, message) for message in messages])
+    return len(body).to_bytes(LENGTH_BYTES, "little") + body
+
+
+class FrameDecoder:
+    """Cuts a byte stream into messages; where it was cut into chunks does not matter."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """Take the next bytes; yield the messages they complete. Exhaust it before the next call."""
+        self._buffer += chunk
+        while len(self._buffer) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._buffer[:LENGTH_BYTES], "little")
+            if len(self._buffer) < end:
+                return
+            body = orjson.loads(self._buffer[LENGTH_BYTES:end])
+            del self._buffer[:end]
+            for name, fields in body:
+                yield _decode(name, fields)
+
+
+def _decode(name: str, fields: dict[str, Any]) -> Message:
+    if name == "Submit":
+        fields["sampling"] = Sampling(**fields["sampling"])
+    message: Message = _KINDS[name](**fields)
+    return message
