@@ -101,10 +101,8 @@ class SqliteAnswers:
 
     async def put(self, entry: Entry) -> None:
         row = table.row_of(entry)
-        size = row["size_bytes"]
-        assert isinstance(size, int)
-        if self._budget_bytes is not None and size > self._budget_bytes:
-            raise CacheError(f"entry {entry.id} has {size} bytes, the whole budget is {self._budget_bytes}")
+        if self._budget_bytes is not None and row["size_bytes"] > self._budget_bytes:
+            raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, the whole budget {self._budget_bytes}")
         await self._call(self._writer, partial(table.put, row=row))
         self.stats.puts += 1
 
@@ -175,7 +173,7 @@ class SqliteAnswers:
         except table.BrokenRow as broken:
             log.error("entry %d in %s cannot be read, deleting it: %s", broken.seq, self._path, broken)
             self.stats.broken_rows += 1
-            await self._call(self._writer, partial(table.remove_row, seq=broken.seq))
+            await self._call(self._writer, partial(table.remove_broken, find_it=find))
             return None
         return found
 

@@ -11,7 +11,9 @@ is overtaken by newer ones in time, however dear it was: recency without a clock
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from gateway.answers.base import CacheError, Embedded, Entry
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
@@ -49,10 +51,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
-_ENTRY = (
-    "seq, id, scope, exact, compat, canonical, question, model, completion, created_s, expires_s, elapsed_s, tags,"
-    " embedder, vector"
-)
+_FIELDS = tuple(field.name for field in fields(Entry))  # each is a column of the same name
+_ENTRY = ", ".join(("seq", *_FIELDS))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,
                          model, tags, embedder, vector, question, canonical, completion)
@@ -67,7 +67,7 @@ _PUT = """
 """
 _LOOKUP_S = 0.05  # even an answer that cost nothing saves about this much
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 
 
 class BrokenRow(Exception):
@@ -148,8 +148,12 @@ def remove(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
     return connection.execute("DELETE FROM entries WHERE id = ? AND scope = ?", (entry_id, scope)).rowcount > 0
 
 
-def remove_row(connection: sqlite3.Connection, seq: int) -> None:
-    connection.execute("DELETE FROM entries WHERE seq = ?", (seq,))
+def remove_broken(connection: sqlite3.Connection, find_it: Callable[[sqlite3.Connection], object]) -> None:
+    """Delete the row that `find_it` cannot read, unless somebody put a good one there meanwhile."""
+    try:
+        find_it(connection)
+    except BrokenRow as broken:
+        connection.execute("DELETE FROM entries WHERE seq = ?", (broken.seq,))
 
 
 def add_hits(connection: sqlite3.Connection, hits: Mapping[str, int]) -> None:
@@ -195,24 +199,20 @@ def embedded_page(
     return page, (rows[-1][0], rows[-1][1]) if rows else None
 
 
-def _entry(row: tuple[object, ...] | None, horizon_s: float) -> Entry | None:
+def _entry(row: tuple[Any, ...] | None, horizon_s: float) -> Entry | None:
     if row is None:
         return None
-    seq, *fields = row
-    assert isinstance(seq, int)
+    seq, *values = row
     try:
-        entry = _entry_of(fields)
+        entry = _entry_of(dict(zip(_FIELDS, values, strict=True)))
     except (CacheError, TypeError, ValueError) as error:
         raise BrokenRow(seq, str(error)) from error
     return entry if entry.is_fresh(horizon_s) else None
 
 
-def _entry_of(fields: list[object]) -> Entry:
-    completion, tags = fields[7], fields[11]
-    if not isinstance(completion, bytes) or not isinstance(tags, str):
-        raise CacheError("a stored entry has columns of the wrong type")
-    fields[7], fields[11] = decode(completion), tuple(decode_json(tags.encode()))
-    return Entry(*fields)  # type: ignore[arg-type]  # STRICT columns, in the order of `_ENTRY`
+def _entry_of(row: dict[str, Any]) -> Entry:
+    completion, tags = decode(row["completion"]), tuple(decode_json(row["tags"]))
+    return Entry(**{**row, "completion": completion, "tags": tags})
 
 
 def _refuse_strangers(connection: sqlite3.Connection) -> None:
