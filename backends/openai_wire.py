@@ -13,7 +13,7 @@ from backends.chat import NOTHING, ChatRequest, Choice, Completion, Delta, Field
 from backends.errors import BackendError, BackendGarbage, BackendTimeout, RequestRejected, UpstreamAuth
 
 # The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
-_OWN_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "obfuscation"})
+_OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
 
 
 def request_body(request: ChatRequest) -> bytes:

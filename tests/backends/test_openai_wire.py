@@ -18,11 +18,11 @@ def read(*chunks: dict[str, Any]) -> list[Delta]:
     return [delta for chunk in chunks for delta in reader.read(orjson.dumps(chunk))]
 
 
-def test_the_envelope_stays_behind_but_for_what_the_provider_added() -> None:
+def test_the_envelope_stays_behind_but_for_the_model_and_what_the_provider_added() -> None:
     chunk = {"id": "1", "object": "x", "created": 1, "model": "m", "obfuscation": "aX", "system_fingerprint": None}
 
     assert read({**chunk, "choices": [{"index": 0, "delta": {"content": "a"}}], "provider": "p"}) == [
-        Delta(0, {"content": "a"}, extra={"provider": "p"})
+        Delta(0, {"content": "a"}, extra={"model": "m", "provider": "p"})
     ]
 
 

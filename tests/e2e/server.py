@@ -1,0 +1,107 @@
+"""A real gateway process on a free port, driven from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from openai import AsyncOpenAI, OpenAI
+
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that is listening."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def openai(self, key: str = "sk-test") -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+    def async_openai(self, key: str = "sk-test") -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+    def post(self, body: Any, **headers: str) -> httpx.Response:
+        """POST to the chat route: JSON, or bytes as they are."""
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        address = f"{self.url}/v1/chat/completions"
+        return httpx.post(address, headers=headers, timeout=60, trust_env=False, **content)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=30, trust_env=False)
+
+    def stats(self) -> dict[str, Any]:
+        stats: dict[str, Any] = self.get("/admin/api/stats").json()
+        return stats
+
+    def wait(self, *parts: str, within_s: float = START_S) -> None:
+        """Until the gateway is ready, and each of `parts` too."""
+        deadline = time.monotonic() + within_s
+        while True:
+            response = self.get("/readyz")
+            state = response.json()["parts"]
+            if response.status_code == 200 and all(state.get(part) == "ready" for part in parts):
+                return
+            assert time.monotonic() < deadline, f"not ready: {state}"
+            time.sleep(0.05)
+
+    def wait_for(self, reads: Any, wanted: Any, within_s: float = 20.0) -> None:
+        """Until `reads(stats)` is `wanted`."""
+        deadline = time.monotonic() + within_s
+        while (got := reads(self.stats())) != wanted:
+            assert time.monotonic() < deadline, f"{got!r} is not {wanted!r}"
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """End it the polite way; returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+@contextmanager
+def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Gateway]:
+    """Start `twicetold serve` with flags and `TWICETOLD_*` settings; stop it at the end."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("TWICETOLD_")}
+    environment |= {f"TWICETOLD_{name.upper()}": text for name, text in settings.items()}
+    command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
+    log = data_dir.with_suffix(".log").open("a")
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        yield Gateway(_address(process), process)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        log.close()
+
+
+def _address(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    assert found is not None, f"the gateway did not start: {line!r}"
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            httpx.get(found[0] + "/healthz", trust_env=False)
+            return found[0]
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, "the gateway ended"
+            time.sleep(0.02)
