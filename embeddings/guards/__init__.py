@@ -1,0 +1,43 @@
+"""Guards: plain rules that say when two texts must not share an answer, whatever their vectors say.
+
+No embedder tells "turn on" from "turn off", 21+1 from 1+1 or "dog bites man" from "man bites dog": their cosines are
+0.9 and more, above those of honest paraphrases. Each guard reads both texts, says True when they may share an answer
+as far as it can tell, and refuses (False) only for the reason in its name. All are symmetric, hold no state, and any
+thread may call them.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from embeddings.guards.antonyms import no_opposites
+from embeddings.guards.form import same_form
+from embeddings.guards.names import same_names
+from embeddings.guards.negation import same_polarity
+from embeddings.guards.numbers import same_numbers
+from embeddings.guards.order import same_order
+from embeddings.guards.question import same_question
+from embeddings.guards.script import same_script, similar_length
+
+Guard = Callable[[str, str], bool]
+
+GUARDS: Mapping[str, Guard] = MappingProxyType(
+    {
+        "script": same_script,
+        "length": similar_length,
+        "numbers": same_numbers,
+        "negation": same_polarity,
+        "antonyms": no_opposites,
+        "names": same_names,
+        "question": same_question,
+        "form": same_form,
+        "order": same_order,
+    }
+)
+
+
+def first_refusal(a: str, b: str) -> str | None:
+    """The name of the first guard that refuses `a` and `b`; None when they may share an answer."""
+    return next((name for name, may_share in GUARDS.items() if not may_share(a, b)), None)
+
+
+__all__ = ["GUARDS", "Guard", "first_refusal"]

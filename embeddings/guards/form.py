@@ -1,0 +1,91 @@
+"""Is the answer wanted in the same form: as JSON, in French, in one sentence, for a child?"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from embeddings.guards.text import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A form an answer may be asked in. `pattern` is only tried where one of `cues` stands: it is the cheaper look."""
+
+    name: str
+    cues: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def _wish(name: str, cues: str, pattern: str = "") -> Wish:
+    return Wish(name, tuple(cues.split()), re.compile(pattern or rf"\b(?:{'|'.join(map(re.escape, cues.split()))})\b"))
+
+
+_TONGUES = (
+    "english french german spanish italian portuguese russian chinese mandarin japanese korean arabic hindi dutch"
+    " turkish polish latin greek hebrew swedish vietnamese thai"
+)
+_WISHES = (
+    *(_wish(name, name) for name in ("json", "yaml", "xml", "csv", "html", "markdown", "essay", "tweet")),
+    _wish("table", "table tabular", r"\b(?:as|in|into|with|using|make|draw) (?:an? )?(?:\w+ )?table\b|\btabular\b"),
+    _wish("table", "表格", "表格"),
+    _wish(
+        "bullets", "bullet list", r"\bbullet(?:ed|s| points?| list)?\b|\bas a(?: numbered)? list\b|\bnumbered list\b"
+    ),
+    _wish("bullets", "要点 列表形式", "要点|列表形式"),
+    _wish("code", "code", r"\b(?:with|in|show|write|give)(?: me)?(?: (?:an?|some|the))? (?:\w+ )?code\b"),
+    _wish("code", "code", r"\bcode (?:example|snippet|sample)s?\b"),
+    _wish("code", "代码", "代码"),
+    _wish("steps", "step 逐步 一步一步", r"\bstep[ -]by[ -]step\b|逐步|一步一步"),
+    _wish("poem", "poem haiku sonnet limerick"),
+    _wish("poem", "诗", "写.{0,6}诗"),
+    _wish("story", "story", r"\b(?:write|tell|make)(?: me)? (?:up )?a (?:\w+ )?story\b"),
+    _wish("mail", "mail letter", r"\b(?:write|draft|compose)(?: me)? (?:an?|the) (?:\w+ )?(?:e-?mail|letter)\b"),
+    _wish("mail", "邮件", "写.{0,6}邮件"),
+    _wish("summary", "summar tldr tl;dr", r"\bsummar(?:y|i[sz]e|i[sz]ing)\b|\btl;?dr\b"),
+    _wish("summary", "总结 概括 摘要", "总结|概括|摘要"),
+    _wish("translation", "translat 翻译", r"\btranslat(?:e|ion|ing)\b|翻译"),
+    _wish("rewriting", "rewrite rephrase paraphrase proofread"),
+    _wish("rewriting", "改写 润色", "改写|润色"),
+    _wish("example", "example", r"\bwith (?:an |some )?examples?\b|\bgive (?:me )?(?:an |some )?examples?\b"),
+    _wish("example", "举例", "举例"),
+    _wish("one sentence", "sentence", r"\b(?:in|as) (?:an?|one|1|a single) (?:\w+ )?sentence\b|\bone-sentence\b"),
+    _wish("one sentence", "一句话", "一句话"),
+    _wish("paragraph", "paragraph", r"\b(?:in|as|one|an?) (?:\w+ )?paragraphs?\b"),
+    _wish("short", "brief concise", r"\bbrief(?:ly)?\b|\bconcise(?:ly)?\b"),
+    _wish("short", "short", r"\bin short\b|\bshort (?:answer|explanation|description|version|overview)\b"),
+    _wish("short", "简短 简要 简洁 简单", "简短|简要|简洁|简单(?:介绍|说明|说)"),
+    _wish("long", "detail depth", r"\bin (?:\w+ )?detail\b|\bdetailed\b|\bin[- ]depth\b"),
+    _wish("long", "comprehensive thorough", r"\bcomprehensive(?:ly)?\b|\bthorough(?:ly)?\b"),
+    _wish("long", "详细 深入", "详细|深入"),
+    _wish("simple", "eli5 like", r"\beli5\b|\blike i(?:'m| am) (?:five|5|a child)\b"),
+    _wish("simple", "terms words language", r"\bin (?:simple|plain|layman'?s?) (?:terms|words|english|language)\b"),
+    _wish(
+        "simple",
+        "year child kid beginner dummies layman newbie novice",
+        r"\b(?:for|to) (?:an? |my |the )?(?:complete |total )?"
+        r"(?:\w+[ -]year[ -]olds?|child(?:ren)?|kids?|beginners?|dummies|laym[ae]n|newbies?|novices?)\b",
+    ),
+    _wish("simple", "小孩 孩子 初学者 通俗", "[给向].{0,4}(?:小孩|孩子|初学者)|通俗"),
+    _wish("expert", "expert professional phd", r"\b(?:for|to) (?:an? )?(?:\w+ )?(?:expert|professional|phd)s?\b"),
+    _wish("formal", "formal 正式", r"\bformal(?:ly)?\b|正式"),
+    _wish("funny", "funny humor humour joke"),
+    _wish("in chinese", "中文 汉语", "[用成以](?:中文|汉语)"),
+    _wish("in english", "英文 英语", "[用成以]英[文语]"),
+    _wish("in french", "法文 法语", "[用成以]法[文语]"),
+    _wish("in japanese", "日文 日语", "[用成以]日[文语]"),
+)
+_INTO_TONGUE = re.compile(rf"\b(in|into|to|from) ({_TONGUES.replace(' ', '|')})\b")
+
+
+def same_form(a: str, b: str) -> bool:
+    """Refuse when one text asks for a form, language, length or audience of the answer that the other does not."""
+    return set(_wishes(a)) == set(_wishes(b))
+
+
+def _wishes(text: str) -> Iterator[str]:
+    lowered = plain(text).lower()
+    for wish in _WISHES:
+        if any(cue in lowered for cue in wish.cues) and wish.pattern.search(lowered):
+            yield wish.name
+    for direction, tongue in _INTO_TONGUE.findall(lowered):
+        yield f"{'from' if direction == 'from' else 'in'} {tongue}"

@@ -1,0 +1,144 @@
+"""Do two texts speak of the same things: names, quotations, code, addresses, paths, identifiers?
+
+People do not all write capitals, so a name of one text only has to be found in the other, in any case, spaced or not
+("python3", "Python 3"), or as its initials ("LLM", "large language model").
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from embeddings.guards.text import HAN, has_han, plain, word_set, words
+
+_QUOTED = re.compile(r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{2,200})\'(?!\w)|「([^」]+)」|《([^》]+)》|『([^』]+)』')
+_CODE = re.compile(r"```(?:\w*\n)?(.+?)```|`([^`\n]+)`", re.DOTALL)
+_ADDRESS = re.compile(
+    r"(?:https?|ftp)://[^\s<>\"')]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<![\w/])(?:~|\.{1,2})?/[\w.@-]+(?:/[\w.@-]*)*|\b[A-Za-z]:\\\S+"
+)
+_IDENTIFIER = re.compile(
+    r"(?<![A-Za-z0-9_.])(?:--?[a-z][\w-]+|[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|[A-Za-z]+\+\+|[A-Z]#|\.?[A-Z]{2,}s?|"
+    r"\w+\.(?:py|js|ts|json|ya?ml|toml|txt|csv|md|sh|c|cpp|h|rs|go|java|html|css|com|org|net|io)\b|\.NET|"
+    r"[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?![A-Za-z0-9_])"
+)
+_ORDINAL = re.compile(
+    r"\d+(?:st|nd|rd|th|s|k|m|b|bn|am|pm|h|hr|hrs|min|mins|kg|km|cm|mm|g|gb|mb|kb|tb|ms|ft|lb|lbs|mph|kmh|usd|x)",
+    re.IGNORECASE,
+)
+_CAPITALISED = re.compile(rf"(?<![A-Za-zÀ-ÿ0-9_'.])[A-ZÀ-Þ][^\W_{HAN}]*(?:['-][^\W_{HAN}]+)*(?![+#\w])")
+_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n>*#•\-\"(]|\d[.)])\s*$")
+_NO_NAME = word_set(
+    "I I'm I've I'd I'll A An The OK Ok Please Hi Hello Hey Thanks Mr Mrs Ms Dr PLEASE NOT AND OR IS THE A.M"
+    " P.M AM PM What Who Where When Why How Which Can Could Is Are Do Does Did Tell Explain Give Show List"
+    " Describe Define First Second Third January February March April May June July August September October"
+    " November December II III IV VI VII VIII IX"
+)
+_LOUD = re.compile(r"[a-z]")
+_LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#.]+(?<!\.)")
+_NOT_WORD = re.compile(r"\W+")
+_LETTERS_OR_DIGITS = re.compile(r"[^\W\d_]+|\d+")
+_ALIASES = (
+    ("us", "usa", "u.s", "u.s.a", "united states", "america", "american"),
+    ("uk", "u.k", "united kingdom", "britain", "british"),
+    ("eu", "european union"),
+    ("ml", "machine learning"),
+    ("ai", "artificial intelligence"),
+    ("db", "database"),
+    ("js", "javascript"),
+    ("k8s", "kubernetes"),
+    ("postgres", "postgresql"),
+    ("2fa", "two-factor authentication", "two factor authentication", "2-factor authentication"),
+    ("nyc", "new york city", "new york"),
+    ("tv", "television"),
+    ("id", "identity", "identification"),
+    ("pin", "passcode", "code"),
+    ("atm", "cash machine", "cashpoint"),
+)
+_ALIAS_GROUP = {name: group for group in _ALIASES for name in group}
+
+
+def same_names(a: str, b: str) -> bool:
+    """Refuse when a name, quotation, code span, address, path or identifier of one text is not in the other."""
+    first, second = plain(a), plain(b)
+    return _mentions(first, second) and _mentions(second, first)
+
+
+def _mentions(text: str, other: str) -> bool:
+    """Whether everything that `text` names is somewhere in `other`."""
+    names = set(_names(text))
+    if not names:
+        return True
+    said = _Said(other)
+    return all(said.has(name) for name in names)
+
+
+class _Said:
+    """A text to look names up in."""
+
+    def __init__(self, text: str) -> None:
+        spoken = words(text)
+        self.words = frozenset(spoken)
+        self.run = f" {' '.join(spoken)} "
+        self.squeezed = _NOT_WORD.sub("", text.casefold())
+        self.initials = "".join(word[0] for word in spoken)
+
+    def has(self, name: str) -> bool:
+        """Whether the text has `name`: as it is, under another name, as its initials, or all its words."""
+        folded = name.casefold().strip(".,;:!?'\"")
+        parts = words(folded)
+        return (
+            not parts
+            or f" {' '.join(parts)} " in self.run
+            or any(f" {alias} " in self.run for alias in _ALIAS_GROUP.get(folded, ()))
+            or self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
+            or (len(parts) > 1 and (self._has_acronym(parts) or all(part in self.words for part in parts)))
+        )
+
+    def _has_squeezed(self, squeezed: str, is_acronym: bool) -> bool:
+        """Spaced, joined or in the plural; or, of an acronym, the words that it stands for."""
+        if len(squeezed) >= 5 and squeezed in self.squeezed:
+            return True
+        if squeezed + "s" in self.words or squeezed.removesuffix("s") in self.words:
+            return True
+        if any(char.isdigit() for char in squeezed):
+            apart = " ".join(_LETTERS_OR_DIGITS.findall(squeezed))
+            return f" {apart} " in f" {' '.join(_LETTERS_OR_DIGITS.findall(self.run))} "
+        return is_acronym and 2 <= len(squeezed) <= 6 and squeezed.removesuffix("s") in self.initials
+
+    def _has_acronym(self, parts: Sequence[str]) -> bool:
+        acronym = "".join(part[0] for part in parts)
+        return acronym in self.words or acronym + "s" in self.words
+
+
+def _names(text: str) -> Iterator[str]:
+    for pattern in (_CODE, _QUOTED):
+        for match in pattern.finditer(text):
+            yield next(group for group in match.groups() if group)
+    for match in _ADDRESS.finditer(text):
+        yield match.group()
+    bare = _ADDRESS.sub(" ", _CODE.sub(" ", text))
+    if has_han(bare):
+        yield from _LATIN_WORD.findall(bare)  # inside Chinese every Latin word stands out
+        return
+    if not _LOUD.search(bare):
+        return  # all in capitals: none of them says anything
+    for match in _IDENTIFIER.finditer(bare):
+        if match.group() not in _NO_NAME and not _ORDINAL.fullmatch(match.group()):
+            yield match.group()
+    yield from _capitalised(bare)
+
+
+def _capitalised(text: str) -> Iterator[str]:
+    """Capitalised words inside a sentence, neighbours together; none when the text is in title case throughout."""
+    found = [match for match in _CAPITALISED.finditer(text) if match.group() not in _NO_NAME]
+    if len(found) >= 4 and len(found) >= 0.7 * len([word for word in text.split() if len(word) > 3]):
+        return
+    run: list[str] = []
+    end = -2
+    for match in found:
+        if match.start() != end + 1 and run:
+            yield " ".join(run)
+            run = []
+        end = match.end()
+        if not _SENTENCE_START.search(text[max(0, match.start() - 4) : match.start()]):
+            run.append(match.group().removesuffix("'s"))
+    if run:
+        yield " ".join(run)

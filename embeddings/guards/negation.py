@@ -1,0 +1,53 @@
+"""Does one text deny what the other says?"""
+
+import re
+
+from embeddings.guards.text import han, latin_words, word_set
+
+_STRONG = word_set(
+    "not no never without nobody nothing nowhere none nor neither except excluding excluded exclude unable besides"
+)
+# They deny softly: "my card is not working" and "my card was declined" ask the same.
+_WEAK = word_set(
+    "fail fails failed failing broken break lack lacks lacking missing avoid avoids avoiding prevent stop"
+    " stopped refuse refused decline declined reject rejected block blocked wrong stuck unsuccessful impossible"
+    " rather instead only unrecognized unrecognised unknown unauthorized denied deny"
+)
+# Asking politely or saying what one does not know denies nothing.
+_IDIOM = re.compile(
+    r"\b(?:why (?:do|does) not (?:you|we)|(?:could|can|would|will|do) (?:not you|you not)|whether or not|or not|"
+    r"if not|no problem|no matter|no idea|not only|not sure|i (?:do|did) not (?:know|understand|get)|no one else|"
+    r"no actually|no (?:wait|sorry|make that|thanks|thank you)|(?:or|um|uh|er) no|am i not|is not it|not to mention|"
+    r"why not|no later than|no more than|no less than|it does not matter)\b|\bno(?= \d)"
+)
+_HAN_NOT = re.compile("[不没无未勿]|别(?![人的墅名])|除了|除去|以外|除外|禁止")
+_HAN_IDIOM = re.compile(
+    "(.)[不没]\\1|有没有|是不是|能不能|可不可以|不过|不错|不仅|不但|不只|不光|差不多|不管|不论|不好意思|要不|不如|不客气|没问题|没关系|没事|"
+    "不见不散|不知道?|不太?清楚|不太?懂|不太?明白|不同|无论|无锡|无线|无人机|无数|无限|特别|区别|分别|级别|性别|类别|识别|个别|告别|别墅|"
+    "未来|非常|对不起|来不及|不得不|不一样|了不起|不少|不久|不断|不超过|不少于|不低于|不高于|除了"
+)
+
+
+def same_polarity(a: str, b: str) -> bool:
+    """Refuse when one text is negated and the other is not: not, no, never, without, except; 不, 没, 无, 别, 未."""
+    return _agree(_english(a), _english(b)) and _chinese(a) == _chinese(b)
+
+
+def _english(text: str) -> tuple[bool, bool]:
+    """Whether a text denies, and whether it denies softly."""
+    said = " ".join(latin_words(text))
+    kept = set(_IDIOM.sub(" ", said).split())
+    return bool(kept & _STRONG), bool(kept & _WEAK)
+
+
+def _agree(a: tuple[bool, bool], b: tuple[bool, bool]) -> bool:
+    if a[0] == b[0]:
+        return True
+    denied, other = (a, b) if a[0] else (b, a)
+    return other[1] and not denied[1]
+
+
+def _chinese(text: str) -> bool:
+    said = han(text)
+    except_some = "除了" in said and not re.search("除了.*[还也都]", said)
+    return except_some or bool(_HAN_NOT.search(_HAN_IDIOM.sub("，", said)))

@@ -1,0 +1,205 @@
+"""Do two texts hold the same quantities? `ten` is 10, `1k` is 1,000, `50 %` is 50 percent, `二十` is 20.
+
+Texts are first rewritten so that every number is spelled in digits (`numerals`), then read into quantities: a number,
+and a kind where a unit says one (seconds, bytes, dollars). A number that may be no number at all ("which one", "first")
+is unsure: it may match, it need not.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from embeddings.guards.numerals import UNSURE, in_digits
+from embeddings.guards.text import HAN, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number as written, and as `amount` of `kind` when a unit followed."""
+
+    written: float | str  # versions and 3.10 are no fractions: they stay text
+    amount: float
+    kind: str = ""
+    is_sure: bool = True
+
+    def agrees(self, other: "Quantity") -> bool:
+        if self.kind and other.kind:
+            return self.kind == other.kind and self.amount == other.amount
+        return self.written == other.written
+
+
+_SCALES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9, "trillion": 1e12}
+_KINDS: dict[str, dict[float, str]] = {
+    "time": {
+        1e-3: "ms millisecond milliseconds 毫秒",
+        1: "s sec secs second seconds 秒 秒钟",
+        60: "min mins minute minutes 分钟",
+        3600: "h hr hrs hour hours 小时 个小时 钟头",
+        86400: "day days 天",
+        604800: "week weeks wk 周 星期 个星期 礼拜",
+    },
+    "months": {1: "month months 个月", 12: "year years yr yrs 年", 120: "decade decades", 1200: "century centuries"},
+    "length": {
+        1e-3: "mm millimeter millimeters",
+        1e-2: "cm centimeter centimeters centimetre centimetres 厘米",
+        1: "m meter meters metre metres 米",
+        1e3: "km kilometer kilometers kilometre kilometres kms 公里 千米",
+        0.0254: "inch inches",
+        0.3048: "ft foot feet",
+        1609.344: "mi mile miles 英里",
+    },
+    "mass": {
+        1e-3: "mg 毫克",
+        1: "g gram grams 克",
+        500: "斤",
+        1e3: "kg kgs kilo kilos kilogram kilograms 公斤 千克",
+        453.592: "lb lbs",
+    },
+    "bytes": {
+        1e3: "kb",
+        1e6: "mb megabytes",
+        1e9: "gb gigabyte gigabytes",
+        1e12: "tb",
+        1024: "kib",
+        2**20: "mib",
+        2**30: "gib",
+    },
+    "%": {1: "% percent pct percentage"},
+    "usd": {1: "$ usd dollar dollars buck bucks 美元", 0.01: "cent cents"},
+    "eur": {1: "€ eur euro euros 欧元"},
+    "gbp": {1: "£ gbp"},
+    "cny": {1: "¥ cny rmb yuan 元 块 块钱 人民币"},
+    "jpy": {1: "jpy yen 日元"},
+    "inr": {1: "₹ inr rupee rupees rs"},
+    "celsius": {1: "°c celsius centigrade 摄氏度"},
+    "fahrenheit": {1: "°f fahrenheit 华氏度"},
+}
+_UNITS = {
+    name: (kind, factor) for kind, rows in _KINDS.items() for factor, names in rows.items() for name in names.split()
+}
+
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
+_MONTH_BY_DAY = re.compile(
+    rf"\b{_MONTH}(?=\s+\d)|(?<=\d)(?P<gap>(?:st|nd|rd|th)?(?:\s+of)?\s+){_MONTH.replace('month', 'after')}(?![a-z])"
+)
+_SPLIT_DATE = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)|(?<!\d)(\d{1,2})/(\d{1,2})/(\d{2,4})(?!\d)")
+_CLOCK = re.compile(
+    r"(?<!\d)(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s*(?P<half>am|pm|a\.m|p\.m)\b|(?<!\d)(?P<h24>\d{1,2}):(?P<m24>\d\d)(?!\d)"
+)
+_NUMBER = re.compile(
+    rf"(?P<unsure>{UNSURE})?(?P<coin>[$€£¥₹]\s?)?(?P<sign>(?<![\w)\]])-)?"
+    r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)*|(?<!\d)\.\d+)"
+    r"(?:/(?P<under>[1-9]\d*)(?![\d/]))?(?P<ending>(?:st|nd|rd|th)\b)?"
+    rf"(?:(?P<scale>\s?(?:thousand|million|billion|trillion)|(?:k|bn|mn|b))(?![a-z]))?"
+    rf"(?:[\s-]?(?P<unit>%|°?[a-z]+|[{HAN}]{{1,3}}|[$€£₹]))?"
+)
+
+
+def same_numbers(a: str, b: str) -> bool:
+    """Refuse when a number, date, version, percentage, price or measure of one text is missing from the other."""
+    in_a, in_b = _quantities(a), _quantities(b)
+    return _covers(in_a, in_b) and _covers(in_b, in_a) and not _calculate_differently(a, b)
+
+
+def _quantities(text: str) -> list[Quantity]:
+    lowered = _upper_million(in_digits(plain(text))).lower()
+    lowered = _SPLIT_DATE.sub(lambda m: " ".join(str(int(part)) for part in m.groups() if part), lowered)
+    lowered = _MONTH_BY_DAY.sub(_month_number, lowered)
+    found: list[Quantity] = []
+
+    def take_clock(match: re.Match[str]) -> str:
+        found.append(_clock(match))
+        return " "
+
+    lowered = _CLOCK.sub(take_clock, lowered)
+    found.extend(_plain_quantities(lowered))
+    return found
+
+
+def _plain_quantities(text: str) -> Iterator[Quantity]:
+    for match in _NUMBER.finditer(text):
+        digits, unit = match["number"].replace(",", ""), match["unit"] or ""
+        kind, factor = _unit(match["coin"], unit)
+        is_sure = match["unsure"] is None
+        if digits.count(".") > 1 or (digits.endswith("0") and "." in digits and not kind):
+            yield Quantity(digits, 0.0, "", is_sure)
+            continue
+        value = float(digits) / float(match["under"] or 1) * _SCALES.get((match["scale"] or "").strip(), 1.0)
+        value = -value if match["sign"] else value
+        if unit == "s" and digits.endswith("0") and match.group().endswith("0s"):
+            kind, factor = "decade", 1.0  # the 1990s, the 90s
+        yield Quantity(_rounded(value), _rounded(value * factor), kind, is_sure)
+
+
+def _unit(coin: str | None, unit: str) -> tuple[str, float]:
+    if coin:
+        return _UNITS[coin.strip()]
+    if unit[:1].isascii():
+        return _UNITS.get(unit, ("", 1.0))
+    for length in (3, 2, 1):  # Chinese has no spaces: the longest unit that the text starts with
+        if len(unit) >= length and unit[:length] in _UNITS:
+            return _UNITS[unit[:length]]
+    return "", 1.0
+
+
+def _clock(match: re.Match[str]) -> Quantity:
+    if match["h24"]:
+        minutes = 60 * int(match["h24"]) + int(match["m24"])
+    else:
+        minutes = 60 * (int(match["hour"]) % 12 + 12 * match["half"].startswith("p")) + int(match["minute"] or 0)
+    return Quantity(f"clock {minutes}", float(minutes), "clock")
+
+
+def _month_number(match: re.Match[str]) -> str:
+    name = match["month"] or match["after"]
+    return f"{match['gap'] or ''}{_MONTHS.index(name) + 1}"
+
+
+def _upper_million(text: str) -> str:
+    """5M is five million and 5m five metres: the one place where case of a unit counts."""
+    return re.sub(r"(?<=\d)M\b", " million", text)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.9g}")
+
+
+def _covers(needed: Sequence[Quantity], given: Sequence[Quantity]) -> bool:
+    """Whether every sure quantity has a partner of its own, the same kind first."""
+    left = list(given)
+    for quantity in sorted((q for q in needed if q.is_sure), key=lambda q: not q.kind):
+        partners = [other for other in left if quantity.agrees(other)]
+        if not partners:
+            return False
+        left.remove(next((other for other in partners if other.kind == quantity.kind), partners[0]))
+    return True
+
+
+_OPERATOR = re.compile(
+    r"(?<=[\w)])\s*(\*\*|[<>!=]=|[+*×÷^<>=])\s*(?=[\w(])|(?<=\d)\s*([-/])\s*(?=\d)|(?<=\b[a-z])\s([-/])\s(?=[a-z]\b)"
+)
+_SPOKEN = {
+    "plus": "+",
+    "minus": "-",
+    "times": "*",
+    "multiplied": "*",
+    "divided": "/",
+    "加": "+",
+    "减": "-",
+    "乘": "*",
+    "除以": "/",
+}
+_SPOKEN_OPERATOR = re.compile(rf"(?<=\d)\s*(?:{'|'.join(_SPOKEN)})(?:\s+by)?\s*(?=\d)")
+
+
+def _calculate_differently(a: str, b: str) -> bool:
+    """Whether both calculate, by other operators: 1+1, 1-1. A dash alone may be a range: one side is no proof."""
+    in_a, in_b = _operators(a), _operators(b)
+    return bool(in_a and in_b and in_a != in_b)
+
+
+def _operators(text: str) -> list[str]:
+    spelled = _SPOKEN_OPERATOR.sub(lambda m: _SPOKEN[m.group().strip().split(" ")[0]], in_digits(plain(text)).lower())
+    same = {"×": "*", "÷": "/", "**": "^"}
+    return sorted(same.get(op, op) for op in (m[1] or m[2] or m[3] for m in _OPERATOR.finditer(spelled)))

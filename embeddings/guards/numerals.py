@@ -1,0 +1,143 @@
+"""Rewrite numbers that are spelled in words, English or Chinese, in digits."""
+
+import re
+
+from embeddings.guards.text import HAN
+
+UNSURE = "\ue000"  # stands before a number that may be none: "which one", "the first time", 一
+
+
+def _counted(names: str, start: int = 0, step: int = 1) -> dict[str, int]:
+    return {name: start + step * n for n, name in enumerate(names.split())}
+
+
+_ONES = _counted(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen"
+)
+_TENS = _counted("twenty thirty forty fifty sixty seventy eighty ninety", 20, 10)
+_ORDINALS = _counted("first second third fourth fifth sixth seventh eighth ninth tenth", 1)
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ALONE = {"dozen": 12.0, "half": 0.5, "twice": 2.0, "thrice": 3.0}
+_ANY = "|".join(sorted([*_ONES, *_TENS, *_ORDINALS, *_SCALES, *_ALONE], key=len, reverse=True))
+_RUN = re.compile(
+    rf"(?<![\w.])(?:(?:{_ANY})(?:s(?=\b))?)(?:(?:-|\s+and\s+|\s+)(?:{_ANY})s?\b)*(?!\w)",
+    re.IGNORECASE,
+)
+_SECOND_OF_TIME = re.compile(r"\b(?:a|per|each|every|one|split|half|\d+)[\s-]+$|/\s*$", re.IGNORECASE)
+_HALF_UNIT = re.compile(r"\bhalf an? (hour|minute|day|year|mile)\b", re.IGNORECASE)
+_LIKE_FIVE = re.compile(r"\blike i(?:'m| am) (?:five|5)\b|\beli5\b", re.IGNORECASE)  # a tone, not a number
+_HALVES = {"hour": "30 minutes", "minute": "30 seconds", "day": "12 hours", "year": "6 months", "mile": "0.5 miles"}
+_ROMAN = re.compile(r"(?<![\w.'])(?:I{2,3}|IV|VI{1,3}|IX|X[IV]+|XI{1,3}|XX[IVX]*)(?![\w'])")
+
+
+def in_digits(text: str) -> str:
+    """The text with spelled numbers in digits; what may be no number is marked `UNSURE`."""
+    text = _LIKE_FIVE.sub(" ", text)
+    text = _HALF_UNIT.sub(lambda m: _HALVES[m[1].lower()], text)
+    text = _ROMAN.sub(lambda m: str(_roman(m.group())), text)
+    text = _RUN.sub(lambda m: _spelled(m.group(), text[max(0, m.start() - 12) : m.start()]), text)
+    return _chinese_in_digits(text) if _HAS_CHINESE.search(text) else text
+
+
+def _roman(numeral: str) -> int:
+    values = [{"I": 1, "V": 5, "X": 10}[letter] for letter in numeral]
+    return sum(-v if any(later > v for later in values[i + 1 : i + 2]) else v for i, v in enumerate(values))
+
+
+def _spelled(run: str, before: str) -> str:
+    """The numbers of a run of number words. "twenty-one" is one, "one two three" are three."""
+    parts = [part for part in re.split(r"[\s-]+", run.lower()) if part != "and"]
+    if parts[0] in ("second", "seconds") and (parts[0] == "seconds" or _SECOND_OF_TIME.search(before)):
+        return run  # a unit of time
+    numbers: list[float] = []
+    current: float | None = None
+    total = 0.0
+    for part in parts:
+        word = part if part in _SCALES or part in _ONES or part in _ORDINALS else part.removesuffix("s")
+        if word in _SCALES:
+            scaled = (1.0 if current is None else current) * _SCALES[word]
+            total, current = (total, scaled) if word == "hundred" else (total + scaled, None)
+        elif current is not None and word in _ORDINALS and _ORDINALS[word] > 2 and 0 < current < 20:
+            total, current = total + current / _ORDINALS[word], None  # two thirds
+        else:
+            value = float(_ALONE.get(word) or _TENS.get(word) or _ORDINALS.get(word) or _ONES.get(word, 0))
+            if current is not None and not _joins(current, value):
+                numbers.append(total + current)
+                total, current = 0.0, None
+            current = value if current is None else current + value
+    numbers.append(total + (current or 0.0))
+    mark = UNSURE if run.lower() in ("one", "ones", "first") else ""
+    return mark + " ".join(f"{number:.9g}" for number in numbers)
+
+
+def _joins(current: float, value: float) -> bool:
+    """Whether `value` goes on the number spelled so far: twenty + one, two hundred + five."""
+    return (current % 100 == 0 and current > 0 and value < 100) or (
+        current % 10 == 0 and current % 100 >= 20 and value < 10
+    )
+
+
+_DIGITS = dict(zip("零一二三四五六七八九", range(10), strict=True)) | {"〇": 0, "两": 2}
+_CHINESE_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+_NUMERAL = "零〇一二三四五六七八九两十百千万亿"
+_HAS_CHINESE = re.compile(rf"[{_NUMERAL}半点]")
+# Characters that make a single numeral a number, and words in which a numeral is none.
+_COUNTED = "个只条次天年月日号点分秒元块万亿度%楼层人岁倍章节集本页张家星寸种位部款台件间小公里米斤周期"
+_COUNTED += "步句段项门座口杯瓶遍名行列"
+_NO_NUMBER = re.compile(
+    "一下|一些|一样|一起|一直|一定|一般|一共|一边|一旦|一切|一致|一方面|一点|统一|唯一|万一|之一|进一步|十分(?!钟)|千万|"
+    "百度|百科|百货|四川|三明治|三星|九寨|七夕|五一|十一|双十一|一会|一路|一家(?!人)|一名|一种|一个|同一|哪一|另一|每一|任一"
+)
+_PERCENT = re.compile(rf"百分之([{_NUMERAL}\d.]+)")
+_MIXED = re.compile(r"(\d+(?:\.\d+)?)([万亿千百])(?!分)")
+_CHINESE_RUN = re.compile(rf"[{_NUMERAL}]+")
+_CHINESE_CLOCK = re.compile(
+    r"(上午|早上|凌晨|中午|下午|晚上)?(\d{1,2})点(?:(半)|(\d{1,2})分?)?(?!\d|建议|理由|原因|方法)"
+)
+
+
+def _chinese_in_digits(text: str) -> str:
+    text = _PERCENT.sub(lambda m: f"{_chinese_number(m[1])}%", text)
+    text = text.replace("半小时", "30分钟").replace("半个小时", "30分钟").replace("半年", "6个月")
+    text = _NO_NUMBER.sub(lambda m: "\ue001" * len(m.group()), text)
+    text = _CHINESE_RUN.sub(lambda m: _chinese_run(m, text), text)
+    text = _MIXED.sub(lambda m: f"{float(m[1]) * _CHINESE_SCALES[m[2]]:.12g}", text)
+    return _CHINESE_CLOCK.sub(_chinese_clock, text)
+
+
+def _chinese_run(match: re.Match[str], text: str) -> str:
+    run = match.group()
+    before, after = text[: match.start()][-1:], text[match.end() :][:1]
+    if before.isdigit() and run[0] in _CHINESE_SCALES:
+        return run  # 3万: read with its digits
+    if len(run) == 1 and before not in ("第", "周", "期", "初", "卷", "章") and after not in _COUNTED:
+        return (
+            run if run in "百千万亿十" or re.match(rf"[{HAN}]", before + after) else f" {UNSURE}{_chinese_number(run)} "
+        )
+    mark = UNSURE if run == "一" else ""
+    return f" {mark}{_chinese_number(run)}"
+
+
+def _chinese_number(run: str) -> str:
+    if re.fullmatch(r"[\d.]+", run):
+        return run
+    if not any(char in _CHINESE_SCALES for char in run):
+        return "".join(str(_DIGITS.get(char, char)) for char in run)  # 二〇二四: digit by digit
+    total = section = digit = 0
+    for char in run:
+        if char in _DIGITS:
+            digit = _DIGITS[char]
+        elif _CHINESE_SCALES[char] >= 10**4:
+            total = (total + section + digit) * _CHINESE_SCALES[char]
+            section = digit = 0
+        else:
+            section += (digit or 1) * _CHINESE_SCALES[char]
+            digit = 0
+    return str(total + section + digit)
+
+
+def _chinese_clock(match: re.Match[str]) -> str:
+    hour = int(match[2]) % 24
+    hour += 12 if match[1] in ("下午", "晚上") and hour < 12 else 0
+    return f" {hour}:{30 if match[3] else int(match[4] or 0):02d} "

@@ -1,0 +1,64 @@
+"""Are two texts in the same script and language, and of about the same length?"""
+
+import re
+
+from embeddings.guards.text import HAN, latin_words, plain, words
+
+_SCRIPTS = (
+    ("han", re.compile(f"[{HAN}]")),
+    ("kana", re.compile("[\u3040-\u30ff]")),
+    ("hangul", re.compile("[\uac00-\ud7af]")),
+    ("cyrillic", re.compile("[\u0400-\u04ff]")),
+    ("greek", re.compile("[\u0370-\u03ff]")),
+    ("arabic", re.compile("[\u0600-\u06ff]")),
+    ("hebrew", re.compile("[\u0590-\u05ff]")),
+    ("devanagari", re.compile("[\u0900-\u097f]")),
+    ("thai", re.compile("[\u0e00-\u0e7f]")),
+    ("latin", re.compile("[A-Za-z\u00c0-\u024f]")),
+)
+_WEIGHTS = {"han": 3, "kana": 9, "hangul": 3}  # a character says more than a letter; any kana makes it Japanese
+_FUNCTION_WORDS = {
+    "en": "the is are what how of and to in do does for my you why which with a i can when who it",
+    "es": "el la los las de que y en un una es como cual por para con del qué cómo cuál mi se",
+    "fr": "le la les des de et un une est que qui dans pour du au quelle quel comment je quoi sont",
+    "de": "der die das und ist ein eine wie was ich nicht mit von zu den wo warum welche für auf",
+    "it": "il lo la gli di che e un una è come per con del della qual cosa sono perché quale",
+    "pt": "o a os as de que e um uma é como para com do da qual por são não meu",
+}
+_LANGUAGES = {name: frozenset(listed.split()) for name, listed in _FUNCTION_WORDS.items()}
+_MAX_RATIO = 2.5
+_SLACK_WORDS = 6
+
+
+def same_script(a: str, b: str) -> bool:
+    """Refuse when two texts are written in different scripts, or plainly in different languages."""
+    if _script(a) != _script(b):
+        return False
+    one, other = _language(a), _language(b)
+    return not one or not other or one == other
+
+
+def similar_length(a: str, b: str) -> bool:
+    """Refuse when one text is more than 2.5 times as long as the other, beyond a few polite words."""
+    short, long = sorted((_length(a), _length(b)))
+    return long <= _MAX_RATIO * short + _SLACK_WORDS
+
+
+def _script(text: str) -> str:
+    folded = plain(text)
+    counts = {name: len(pattern.findall(folded)) * _WEIGHTS.get(name, 1) for name, pattern in _SCRIPTS}
+    most = max(counts, key=lambda name: counts[name])
+    return most if counts[most] else ""
+
+
+def _language(text: str) -> str:
+    """The language of a Latin text, by its function words; empty when they do not say."""
+    said = latin_words(text)
+    counts = sorted(((sum(word in listed for word in said), name) for name, listed in _LANGUAGES.items()), reverse=True)
+    (most, name), (next_most, _) = counts[0], counts[1]
+    return name if most >= 2 and most > next_most + 1 else ""
+
+
+def _length(text: str) -> float:
+    """Words; two Chinese characters count as one."""
+    return sum(len(word) / 2 if "\u3400" <= word[0] <= "\u9fff" else 1.0 for word in words(text))
