@@ -1,0 +1,110 @@
+"""Configuration: where it comes from, and how a bad value is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.settings import Settings, SettingsError, load_settings
+
+
+def loaded(
+    flags: dict[str, Any] | None = None, toml: str | None = None, folder: Path | None = None, **env: str
+) -> Settings:
+    config = None
+    if toml is not None:
+        assert folder is not None
+        config = folder / "twicetold.toml"
+        config.write_text(toml)
+    return load_settings(flags or {}, config, {name.upper(): text for name, text in env.items()})
+
+
+def test_the_default_is_the_demo_model_on_loopback() -> None:
+    settings = loaded()
+
+    assert (settings.host, settings.port, settings.local_model) == ("127.0.0.1", 8420, "demo")
+
+
+def test_an_upstream_replaces_the_demo_unless_a_model_is_named() -> None:
+    assert loaded({"upstream": "http://localhost:1"}).local_model == ""
+    assert loaded({"upstream": "http://localhost:1", "model": "demo"}).local_model == "demo"
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    toml = 'port = 1\nhost = "127.0.0.2"\nmodel = "file"\n[cache]\nmin_similarity = 0.9\nmemory_mb = 5\n'
+    settings = loaded(
+        {"port": 3, "host": None},
+        toml,
+        tmp_path,
+        twicetold_port="2",
+        twicetold_model="env",
+        twicetold_cache__memory_mb="7",
+    )
+
+    assert (settings.port, settings.model, settings.host) == (3, "env", "127.0.0.2")
+    assert (settings.cache.memory_mb, settings.cache.min_similarity) == (7, 0.9)
+
+
+def test_texts_from_the_environment_become_what_the_field_is() -> None:
+    settings = loaded(
+        twicetold_cache__semantic="false",
+        twicetold_cache__default_ttl_s="1.5",
+        twicetold_upstream="http://localhost:1",
+        twicetold_upstream_models="a,b",
+        twicetold_data_dir="x/y",
+    )
+
+    assert settings.cache.semantic is False
+    assert settings.cache.default_ttl_s == 1.5
+    assert settings.upstream_models == ("a", "b")
+    assert settings.data_dir == Path("x/y")
+
+
+def test_an_empty_optional_number_means_none() -> None:
+    assert loaded(twicetold_cache__max_ttl_s="").cache.max_ttl_s is None
+
+
+def test_the_upstream_key_is_read_from_the_variable_that_is_named_and_never_shown() -> None:
+    settings = loaded({"upstream": "http://localhost:1", "api_key_env": "MY_KEY"}, my_key="sk-secret")
+
+    assert settings.upstream_key == "sk-secret"
+    assert "sk-secret" not in repr(settings)
+
+
+BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
+    ({"port": 70000}, {}, "port"),
+    ({"port": -1}, {}, "port"),
+    ({}, {"twicetold_port": "eight"}, "port"),
+    ({}, {"twicetold_prot": "1"}, "prot"),
+    ({}, {"twicetold_cache__min_similarity": "2"}, "cache.min_similarity"),
+    ({}, {"twicetold_cache__min_similarity": "nan"}, "cache.min_similarity"),
+    ({}, {"twicetold_cache__semantic": "maybe"}, "cache.semantic"),
+    ({}, {"twicetold_cache": "on"}, "cache"),
+    ({}, {"twicetold_engine__dtype": "fp4"}, "engine.dtype"),
+    ({}, {"twicetold_cache__usage_on_hit": "half"}, "cache.usage_on_hit"),
+    ({"upstream": "localhost:1"}, {}, "upstream"),
+    ({"api_key_env": "UNSET_KEY"}, {}, "UNSET_KEY"),
+    ({"host": "0.0.0.0"}, {}, "host"),  # noqa: S104 - it must be refused
+    ({"host": "example.org"}, {}, "host"),
+]
+
+
+@pytest.mark.parametrize(("flags", "env", "named"), BAD)
+def test_a_bad_value_is_refused_and_its_key_is_named(flags: dict[str, Any], env: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_settings(flags, None, {name.upper(): text for name, text in env.items()})
+
+
+def test_serving_everybody_without_keys_must_be_said() -> None:
+    assert loaded({"host": "0.0.0.0", "allow_no_keys": True}).host == "0.0.0.0"  # noqa: S104
+
+
+@pytest.mark.parametrize("toml", ["port = ", "[cache]\nunknown = 1", 'port = "x"', "cache = 5", "port = true"])
+def test_a_bad_file_is_refused(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(SettingsError):
+        loaded({}, toml, tmp_path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere"):
+        load_settings({}, tmp_path / "nowhere.toml", {})
