@@ -164,7 +164,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("local model", "ok", "none, everything goes upstream")
         return
     try:
-        from backends.local.checkpoint import CheckpointError, resolve
+        from backends.local.checkpoint import find
+        from backends.local.config import CheckpointError
         from backends.local.demo import checkpoint_path
     except ImportError as error:
         yield Finding(
@@ -172,11 +173,11 @@ def _model(settings: Settings) -> Iterator[Finding]:
         )
         return
     try:
-        folder = resolve(checkpoint_path() if name == DEMO else name)
+        folder = find(checkpoint_path() if name == DEMO else name)
     except CheckpointError as error:
         yield Finding("local model", "bad", str(error), "name a folder with a checkpoint, or use --model demo")
         return
-    weights = sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     yield Finding("local model", "ok", f"{name}, {weights / 2**20:.1f} MB of weights")
 
 

@@ -5,15 +5,23 @@ from typing import Any
 
 from gateway.metrics import Sample
 
+_MISS = "miss_"
+
 
 def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
-    """Blocks, prefix tokens and misses of the RAM tier."""
-    kv = stats.get("kv") or {}
-    for state in ("cached", "leased", "free"):
+    """Blocks, prefix tokens and misses of the engine's RAM tier; `stats` is `LocalBackend.stats()`."""
+    kv: Mapping[str, int] = stats["kv"]
+    for state in ("free", "cached", "leased"):
         labels = (("tier", "ram"), ("state", state))
-        yield Sample("twicetold_kv_blocks", "KV blocks by state", kv.get(state, 0), labels)
-    for outcome, key in (("hit", "hit_tokens"), ("computed", "computed_tokens")):
-        labels = (("outcome", outcome), ("tier", "ram" if outcome == "hit" else "none"))
-        yield Sample("twicetold_kv_tokens", "Prompt tokens by how they were had", kv.get(key, 0), labels, is_total=True)
-    for reason, count in (kv.get("misses") or {}).items():
-        yield Sample("twicetold_kv_miss", "Prefix lookups that found less", count, (("reason", reason),), is_total=True)
+        yield Sample("twicetold_kv_blocks", "KV blocks by state", kv.get(f"blocks_{state}", 0), labels)
+    yield _tokens("hit", "ram", kv.get("hit_tokens", 0))
+    yield _tokens("computed", "none", stats["prefill_tokens"])
+    for name, count in kv.items():
+        if name.startswith(_MISS):
+            reason = (("reason", name.removeprefix(_MISS)),)
+            yield Sample("twicetold_kv_miss", "Prefix lookups that found nothing", count, reason, is_total=True)
+
+
+def _tokens(outcome: str, tier: str, count: float) -> Sample:
+    labels = (("outcome", outcome), ("tier", tier))
+    return Sample("twicetold_kv_tokens", "Prompt tokens by how they were had", count, labels, is_total=True)

@@ -6,7 +6,7 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
-from gateway.services import MissingExtra, build
+from gateway.services import Unavailable, build
 from gateway.settings import Settings
 
 SHUTDOWN_S = 10
@@ -21,7 +21,7 @@ def serve(settings: Settings) -> int:
         return 1
     try:
         services = build(settings)
-    except (MissingExtra, OSError, ValueError) as error:
+    except (Unavailable, OSError, ValueError) as error:
         print(f"twicetold: {error}", file=sys.stderr)
         listener.close()
         return 1

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIB = 2**20
+LOOK_EVERY_S = 15.0
+DEMO_SERVED_NAME = "twicetold-demo"
 
 
-class MissingExtra(Exception):
-    """A part was asked for whose packages are not installed."""
+class Unavailable(Exception):
+    """A part was asked for that cannot be had: packages not installed, a checkpoint not found."""
 
 
 @dataclass(slots=True)
@@ -58,10 +60,12 @@ class Services:
     pipeline: Pipeline
     semantic_state: str = "off"
     num_entries: int = 0
+    backends_up: dict[str, bool] = field(default_factory=dict)  # by the last look
 
     async def readiness(self) -> Readiness:
         """Ready when at least one backend is: answers are served from then on, the rest follows."""
         healths = await self.router.health()
+        self.backends_up = {name: health.is_ready for name, health in healths.items()}
         parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
         is_ready = any(health.is_ready for health in healths.values())
         return Readiness(is_ready, {**parts, "semantic": self.semantic_state})
@@ -87,6 +91,8 @@ class Services:
         yield Sample("twicetold_store_entries", "Stored answers", self.num_entries)
         vectors = self.semantic.num_vectors if self.semantic is not None else 0
         yield Sample("twicetold_index_entries", "Vectors searched", vectors)
+        for name, is_up in self.backends_up.items():
+            yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
         if self.local is not None:
             yield from kv_samples(self.local.stats())
 
@@ -122,7 +128,8 @@ class Services:
         while True:
             with self.ledger.best_effort("store_size"):
                 self.num_entries = await self.answers.size()
-            await asyncio.sleep(5)
+            await self.readiness()
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:
@@ -178,37 +185,40 @@ def _semantic(settings: Settings, answers: TieredAnswers) -> "Semantic | None":
 
 
 def _local(settings: Settings, secret: bytes) -> "LocalBackend":
+    """The local engine over a checkpoint that is there, downloaded if need be. Raises `Unavailable`."""
     try:
-        from backends.local.backend import LocalBackend, LocalSettings
+        from backends.local.backend import LocalBackend
+        from backends.local.checkpoint import find
+        from backends.local.config import CheckpointError
         from backends.local.demo import checkpoint_path
+        from backends.local.settings import LocalSettings
     except ImportError as error:
-        raise MissingExtra(
+        raise Unavailable(
             f"the local engine needs {error.name}: pip install 'twicetold-server[local]', or name an --upstream"
         ) from error
-    engine = settings.engine
-    is_demo = settings.local_model == DEMO
-    return LocalBackend(
-        checkpoint_path() if is_demo else settings.local_model,
-        served_name="twicetold-demo"
-        if is_demo
-        else Path(settings.local_model).name
-        if _is_folder(settings)
-        else settings.local_model,
-        settings=LocalSettings(
-            secret=secret,
-            kv_budget_bytes=engine.kv_mb * MIB,
-            max_running=engine.max_running,
-            max_waiting=engine.max_waiting,
-            threads=engine.threads or None,
-            dtype=engine.dtype,
-            max_new_tokens=engine.max_new_tokens or None,
-            context_tokens=engine.context_tokens or None,
-        ),
+    name, engine = settings.local_model, settings.engine
+    try:
+        source = checkpoint_path() if name == DEMO else find(name)
+    except CheckpointError as error:
+        raise Unavailable(str(error)) from error
+    limits = LocalSettings(
+        secret=secret,
+        kv_budget_bytes=engine.kv_mb * MIB,
+        max_running=engine.max_running,
+        max_waiting=engine.max_waiting,
+        threads=engine.threads or None,
+        dtype=engine.dtype,
+        max_new_tokens=engine.max_new_tokens or None,
+        context_tokens=engine.context_tokens or None,
     )
+    return LocalBackend(source, served_name=_served_name(name), settings=limits)
 
 
-def _is_folder(settings: Settings) -> bool:
-    return Path(settings.local_model).is_dir()
+def _served_name(model: str) -> str:
+    """What clients call a local model: the demo by its own name, a folder by its last part, ORG/NAME as it is."""
+    if model == DEMO:
+        return DEMO_SERVED_NAME
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _upstream(settings: Settings) -> OpenAIBackend:
