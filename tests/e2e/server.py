@@ -62,10 +62,10 @@ class Gateway:
             assert time.monotonic() < deadline, f"{got!r} is not {wanted!r}"
             time.sleep(0.02)
 
-    def stop(self) -> int:
-        """End it the polite way; returns its exit status."""
+    def stop(self) -> None:
+        """End it the polite way."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        self.process.wait(timeout=30)
 
 
 @contextmanager
