@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from embeddings.guards.antonyms import no_opposites
+from embeddings.guards.extent import nothing_added, similar_length
 from embeddings.guards.form import same_form
 from embeddings.guards.names import same_names
 from embeddings.guards.negation import same_polarity
 from embeddings.guards.numbers import same_numbers
 from embeddings.guards.order import same_order
 from embeddings.guards.question import same_question
-from embeddings.guards.script import same_script, similar_length
+from embeddings.guards.script import same_script
 
 Guard = Callable[[str, str], bool]
 
@@ -31,6 +32,7 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "question": same_question,
         "form": same_form,
         "order": same_order,
+        "addition": nothing_added,
     }
 )
 

@@ -81,6 +81,8 @@ encourage | discourage
 strengthen | weaken
 speed_up accelerate | slow_down decelerate
 arrive arrival | depart departure leave
+different | similar same
+source | destination target
 even | odd
 winter | summer
 day daytime | night nighttime
@@ -197,7 +199,11 @@ _PARTICLE = re.compile(
     r"((?:\s+(?!on\b|off\b|in\b|out\b|up\b|down\b)[\w+#]+){0,5}?)\s+(on|off|in|out|up|down)\b"
 )
 _PARTICLE_STEM = {"switch": "turn", "power": "turn", "toggle": "turn", "logg": "log"}
-_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti", "re")
+# "Higher, no, lower": both words are there, and the last one counts.
+_TAKES_BACK = re.compile(
+    r"\b(?:or rather|i mean|no actually|actually no|no wait|no sorry|or no|um|uh|er|scratch that|make that)\b"
+)
+_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti")
 
 
 def _table(rows: str) -> dict[str, list[tuple[int, int]]]:
@@ -222,9 +228,11 @@ _KIND_OF = {word: kind for kind, line in enumerate(_KINDS.strip().splitlines()) 
 
 def no_opposites(a: str, b: str) -> bool:
     """Refuse when one text says `enable` and the other `disable`, one Monday and the other Friday."""
-    if _clash(_english_sides(a), _english_sides(b)) or _clash(_han_sides(a), _han_sides(b)):
-        return False
     in_a, in_b = latin_words(a), latin_words(b)
+    takes_back = any(_TAKES_BACK.search(" ".join(said)) for said in (in_a, in_b))
+    disagree = _contradicts if takes_back else _clash
+    if disagree(_english_sides(a), _english_sides(b)) or _clash(_han_sides(a), _han_sides(b)):
+        return False
     return not (_other_kind(in_a, in_b) or _prefixed(set(in_a), set(in_b)))
 
 
@@ -232,6 +240,12 @@ def _clash(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
     """Whether a row is on one side only in `a`, and on the other side only in `b`."""
     only_a, only_b = a - b, b - a
     return any((row, 1 - side) in only_b and (row, 1 - side) not in a and (row, side) not in b for row, side in only_a)
+
+
+def _contradicts(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
+    """Whether both texts touch a row, on different sides. For texts that take a word back: "higher, no, lower"."""
+    rows = {row for row, _ in a} & {row for row, _ in b}
+    return any(row in rows for row, _ in a ^ b)
 
 
 def _english_sides(text: str) -> set[tuple[int, int]]:
@@ -273,5 +287,5 @@ def _stem_of(word: str) -> set[str]:
 
 def _stems(word: str) -> Iterator[str]:
     for prefix in _PREFIXES:
-        if prefix != "re" and word.startswith(prefix) and len(word) - len(prefix) >= 4:
+        if word.startswith(prefix) and len(word) - len(prefix) >= 4:
             yield word[len(prefix) :]

@@ -26,13 +26,13 @@ _TONGUES = (
 )
 _WISHES = (
     *(_wish(name, name) for name in ("json", "yaml", "xml", "csv", "html", "markdown", "essay", "tweet")),
-    _wish("table", "table tabular", r"\b(?:as|in|into|with|using|make|draw) (?:an? )?(?:\w+ )?table\b|\btabular\b"),
+    _wish("table", "table tabular", r"\b(?:as|in|into|with|using|make|draw) (?:an? (?:\w+ )?)?table\b|\btabular\b"),
     _wish("table", "表格", "表格"),
     _wish(
         "bullets", "bullet list", r"\bbullet(?:ed|s| points?| list)?\b|\bas a(?: numbered)? list\b|\bnumbered list\b"
     ),
     _wish("bullets", "要点 列表形式", "要点|列表形式"),
-    _wish("code", "code", r"\b(?:with|in|show|write|give)(?: me)?(?: (?:an?|some|the))? (?:\w+ )?code\b"),
+    _wish("code", "code", r"\bwrite (?:me )?(?:\w+ ){0,2}code\b|\b(?:with|show)(?: me)?(?: some| the)? code\b"),
     _wish("code", "code", r"\bcode (?:example|snippet|sample)s?\b"),
     _wish("code", "代码", "代码"),
     _wish("steps", "step 逐步 一步一步", r"\bstep[ -]by[ -]step\b|逐步|一步一步"),

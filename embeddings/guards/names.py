@@ -31,6 +31,7 @@ _NO_NAME = word_set(
     " Describe Define First Second Third January February March April May June July August September October"
     " November December II III IV VI VII VIII IX"
 )
+_FORMS = word_set("n an ian ean ic ese ish y al")
 _LOUD = re.compile(r"[a-z]")
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#.]+(?<!\.)")
 _NOT_WORD = re.compile(r"\W+")
@@ -96,12 +97,20 @@ class _Said:
         """Spaced, joined or in the plural; or, of an acronym, the words that it stands for."""
         if len(squeezed) >= 5 and squeezed in self.squeezed:
             return True
+        if len(squeezed) >= 4 and any(self._is_form_of(squeezed, word) for word in self.words):
+            return True
         if squeezed + "s" in self.words or squeezed.removesuffix("s") in self.words:
             return True
         if any(char.isdigit() for char in squeezed):
             apart = " ".join(_LETTERS_OR_DIGITS.findall(squeezed))
             return f" {apart} " in f" {' '.join(_LETTERS_OR_DIGITS.findall(self.run))} "
         return is_acronym and 2 <= len(squeezed) <= 6 and squeezed.removesuffix("s") in self.initials
+
+    @staticmethod
+    def _is_form_of(name: str, word: str) -> bool:
+        """Africa, African; Germany, German."""
+        short, long = sorted((name, word), key=len)
+        return len(short) >= 4 and long.startswith(short) and long[len(short) :] in _FORMS
 
     def _has_acronym(self, parts: Sequence[str]) -> bool:
         acronym = "".join(part[0] for part in parts)

@@ -11,14 +11,19 @@ _STRONG = word_set(
 _WEAK = word_set(
     "fail fails failed failing broken break lack lacks lacking missing avoid avoids avoiding prevent stop"
     " stopped refuse refused decline declined reject rejected block blocked wrong stuck unsuccessful impossible"
-    " rather instead only unrecognized unrecognised unknown unauthorized denied deny"
+    " rather instead only problem problems trouble unrecognized unrecognised unknown unauthorized denied deny"
 )
 # Asking politely or saying what one does not know denies nothing.
 _IDIOM = re.compile(
     r"\b(?:why (?:do|does) not (?:you|we)|(?:could|can|would|will|do) (?:not you|you not)|whether or not|or not|"
     r"if not|no problem|no matter|no idea|not only|not sure|i (?:do|did) not (?:know|understand|get)|no one else|"
-    r"no actually|no (?:wait|sorry|make that|thanks|thank you)|(?:or|um|uh|er) no|am i not|is not it|not to mention|"
+    r"(?:or|um|uh|er|uhm) no|am i not|is not it|not to mention|"
     r"why not|no later than|no more than|no less than|it does not matter)\b|\bno(?= \d)"
+)
+# "Winters, no, actually summers": the speaker corrects himself, nothing is denied.
+_INTERJECTION = re.compile(
+    r"\bno (?=(?:actually|wait|sorry|make|i|rather|the|an?|what|how|which|who|when|where|why|in|on|of|to|"
+    r"for|at|by|from|it|is|let|scratch|that|thanks|thank|tell|instead|not)\b)"
 )
 _HAN_NOT = re.compile("[不没无未勿]|别(?![人的墅名])|除了|除去|以外|除外|禁止")
 _HAN_IDIOM = re.compile(
@@ -36,7 +41,7 @@ def same_polarity(a: str, b: str) -> bool:
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
     said = " ".join(latin_words(text))
-    kept = set(_IDIOM.sub(" ", said).split())
+    kept = set(_INTERJECTION.sub(" ", _IDIOM.sub(" ", said)).split())
     return bool(kept & _STRONG), bool(kept & _WEAK)
 
 

@@ -7,21 +7,14 @@ so are the two sides of an `and`. Everything else that changes places changes ro
 import re
 from collections.abc import Sequence
 
-from embeddings.guards.text import han, plain, stem, word_set, words
+from embeddings.guards.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
 
 _SAME_BOTH_WAYS = word_set("and or vs versus nor")
-_EMPTY = word_set(
-    "a an the is are was were be been being am do does did what which who whom whose when where why how that"
-    " this these those it its i me my we our you your he she they them their his her there here can could would"
-    " should will shall may might must have has had please tell explain describe give show know want need like"
-    " in on at with about so just us if then than to from into by as over before after minus per of for and or"
-    " vs versus nor not no but also s t exactly actually really between difference"
-)
 _DIRECTED = re.compile(
     r"(?:from )?(\S+) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
 )
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
-_HAN_EMPTY = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
+_HANCARRIES_NO_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
 
 
 def same_order(a: str, b: str) -> bool:
@@ -43,7 +36,7 @@ def _is_mostly_han(text: str) -> bool:
 def _content(text: str) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
-    kept = [(i, stem(word)) for i, word in enumerate(said) if word not in _EMPTY]
+    kept = [(i, stem(word)) for i, word in enumerate(said) if word not in CARRIES_NO_MEANING]
     row = [word for _, word in kept]
     for n in range(len(kept) - 1):
         between = said[kept[n][0] + 1 : kept[n + 1][0]]
@@ -61,14 +54,14 @@ def _directions(text: str) -> set[tuple[str, str, str]]:
     return {
         (stem(left), link, stem(right))
         for left, link, right in _DIRECTED.findall(said)
-        if left not in _EMPTY and right not in _EMPTY and left != right
+        if left not in CARRIES_NO_MEANING and right not in CARRIES_NO_MEANING and left != right
     }
 
 
 def _same_han_order(a: str, b: str) -> bool:
     if {(x, y) for x, y in _FROM_TO.findall(a)} & {(y, x) for x, y in _FROM_TO.findall(b)}:
         return False
-    first, second = (_HAN_EMPTY.sub("", "".join(words(text))) for text in (a, b))
+    first, second = (_HANCARRIES_NO_MEANING.sub("", "".join(words(text))) for text in (a, b))
     if first == second or len(first) < 3 or sorted(first) != sorted(second):
         return True
     return second in first + first and not re.search("[到比给被把向对]", first)

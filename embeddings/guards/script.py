@@ -1,8 +1,8 @@
-"""Are two texts in the same script and language, and of about the same length?"""
+"""Are two texts in the same script and language?"""
 
 import re
 
-from embeddings.guards.text import HAN, latin_words, plain, words
+from embeddings.guards.text import HAN, latin_words, plain
 
 _SCRIPTS = (
     ("han", re.compile(f"[{HAN}]")),
@@ -26,8 +26,6 @@ _FUNCTION_WORDS = {
     "pt": "o a os as de que e um uma é como para com do da qual por são não meu",
 }
 _LANGUAGES = {name: frozenset(listed.split()) for name, listed in _FUNCTION_WORDS.items()}
-_MAX_RATIO = 2.5
-_SLACK_WORDS = 6
 
 
 def same_script(a: str, b: str) -> bool:
@@ -36,12 +34,6 @@ def same_script(a: str, b: str) -> bool:
         return False
     one, other = _language(a), _language(b)
     return not one or not other or one == other
-
-
-def similar_length(a: str, b: str) -> bool:
-    """Refuse when one text is more than 2.5 times as long as the other, beyond a few polite words."""
-    short, long = sorted((_length(a), _length(b)))
-    return long <= _MAX_RATIO * short + _SLACK_WORDS
 
 
 def _script(text: str) -> str:
@@ -57,8 +49,3 @@ def _language(text: str) -> str:
     counts = sorted(((sum(word in listed for word in said), name) for name, listed in _LANGUAGES.items()), reverse=True)
     (most, name), (next_most, _) = counts[0], counts[1]
     return name if most >= 2 and most > next_most + 1 else ""
-
-
-def _length(text: str) -> float:
-    """Words; two Chinese characters count as one."""
-    return sum(len(word) / 2 if "\u3400" <= word[0] <= "\u9fff" else 1.0 for word in words(text))

@@ -36,6 +36,16 @@ def word_set(listed: str) -> frozenset[str]:
     return frozenset(listed.split())
 
 
+# Words that a question has or has not without asking anything else.
+CARRIES_NO_MEANING = word_set(
+    "a an the is are was were be been being am do does did what which who whom whose when where why how that"
+    " this these those it its i me my we our you your he she they them their his her there here can could would"
+    " should will shall may might must have has had please tell explain describe give show know want need like"
+    " in on at with about so just us if then than to from into by as over before after minus per of for and or"
+    " vs versus nor not no but also s t exactly actually really between difference"
+)
+
+
 def plain(text: str) -> str:
     """One spelling for equal characters: full-width digits, curly quotes and dashes become ASCII. Case is kept."""
     return unicodedata.normalize("NFKC", text).translate(_QUOTES)
