@@ -7,7 +7,7 @@ TORCH ?=
 ARGS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-SOURCES = gateway embeddings kvtier backends bench tests
+SOURCES = gateway embeddings kvtier backends sdk bench tests
 
 .PHONY: run test check format bench lock clean
 
