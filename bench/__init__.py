@@ -1,0 +1,1 @@
+"""Benchmarks and the evaluation: they drive a real gateway over HTTP, and are not packaged."""
