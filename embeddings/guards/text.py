@@ -7,6 +7,7 @@ from functools import lru_cache
 HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "−": "-"})
+_POWERS = str.maketrans({"²": "^2", "³": "^3"})  # compatibility form would make 10² a 102
 _WORD = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:\+\+|#)?(?:'[^\W_{HAN}]+)?")
 _HAN = re.compile(f"[{HAN}]")
 _WHOLE = {
@@ -48,7 +49,7 @@ CARRIES_NO_MEANING = word_set(
 
 def plain(text: str) -> str:
     """One spelling for equal characters: full-width digits, curly quotes and dashes become ASCII. Case is kept."""
-    return unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    return unicodedata.normalize("NFKC", text.translate(_POWERS)).translate(_QUOTES)
 
 
 # The text asked is compared with up to eight candidates by ten guards: a pure function worth remembering.

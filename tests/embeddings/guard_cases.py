@@ -4,6 +4,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
     "numbers": [
         ("What is 21+1?", "What is 1+1?"),
         ("What is 1+1?", "What is 1-1?"),
+        ("What is 10²?", "What is 102?"),
         ("What is 5 * 3?", "What is 5 + 3?"),
         ("What is twelve plus three?", "What is twelve minus three?"),
         ("List ten facts about Rome", "List 5 facts about Rome"),

@@ -1,0 +1,31 @@
+"""One wording for questions that differ in nothing: what an embedder is given instead of the text as typed.
+
+A question mark more or less, or "what's" for "what is", moves a MiniLM vector by 0.01 to 0.08: as much as another
+question does. Embedding the settled wording serves 15 to 60 % more true repeats at the same threshold and the same
+wrong hits (`bench/guards.py`).
+"""
+
+import re
+
+from embeddings.guards.text import plain
+
+VERSION = "wording1"  # part of the fingerprint: vectors of two wordings never meet
+
+_END = re.compile(r"[\s?.!。？！…]+$")
+_CONTRACTIONS = (
+    (re.compile(r"\b(what|who|where|when|how|why|that|there|here|it)'s\b", re.IGNORECASE), r"\1 is"),
+    (re.compile(r"\b(what|who|where|how)s\b(?= (?:the|a|an|my|your|this|that)\b)", re.IGNORECASE), r"\1 is"),
+    (re.compile(r"\bwon't\b", re.IGNORECASE), "will not"),
+    (re.compile(r"\bcan(?:'t|not)\b", re.IGNORECASE), "can not"),
+    (re.compile(r"n't\b", re.IGNORECASE), " not"),
+    (re.compile(r"\b(i)'m\b", re.IGNORECASE), r"\1 am"),
+    (re.compile(r"(?<=\w)'re\b", re.IGNORECASE), " are"),
+)
+
+
+def settled(text: str) -> str:
+    """The text with contractions written out, ending in one question mark whatever it ended in."""
+    said = plain(text)
+    for pattern, full in _CONTRACTIONS:
+        said = pattern.sub(full, said)
+    return _END.sub("", said) + "?"
