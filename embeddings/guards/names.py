@@ -34,6 +34,8 @@ _NO_NAME = word_set(
 _FORMS = word_set("n an ian ean ic ese ish y al")
 _LOUD = re.compile(r"[a-z]")
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#.]+(?<!\.)")
+_SYMBOL = re.compile(r"[+*<>=!&|^%~]")
+_SPACE = re.compile(r"\s+")
 _NOT_WORD = re.compile(r"\W+")
 _LETTERS_OR_DIGITS = re.compile(r"[^\W\d_]+|\d+")
 _ALIASES = (
@@ -79,15 +81,17 @@ class _Said:
         self.words = frozenset(spoken)
         self.run = f" {' '.join(spoken)} "
         self.squeezed = _NOT_WORD.sub("", text.casefold())
+        self.tight = _SPACE.sub("", text.casefold())
         self.initials = "".join(word[0] for word in spoken)
 
     def has(self, name: str) -> bool:
         """Whether the text has `name`: as it is, under another name, as its initials, or all its words."""
         folded = name.casefold().strip(".,;:!?'\"")
         parts = words(folded)
+        if not parts or _SYMBOL.search(folded):
+            return _SPACE.sub("", folded) in self.tight  # `==` is not `!=`, though neither holds a word
         return (
-            not parts
-            or f" {' '.join(parts)} " in self.run
+            f" {' '.join(parts)} " in self.run
             or any(f" {alias} " in self.run for alias in _ALIAS_GROUP.get(folded, ()))
             or self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
             or (len(parts) > 1 and (self._has_acronym(parts) or all(part in self.words for part in parts)))

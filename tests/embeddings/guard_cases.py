@@ -90,6 +90,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("Does fooBar throw?", "Does fooBaz throw?"),
         ("Write to ann@example.com", "Write to bob@example.com"),
         ("What is TCP?", "What is UDP?"),
+        ("What does `==` do?", "What does `!=` do?"),
+        ("What does `a && b` mean?", "What does `a || b` mean?"),
         ("How do I learn C++?", "How do I learn C?"),
         ('Translate "good morning" to Polish', 'Translate "good night" to Polish'),
         ("How far is Boston from Denver?", "How far is Boston from Dallas?"),
