@@ -1,8 +1,8 @@
 """One wording for questions that differ in nothing: what an embedder is given instead of the text as typed.
 
-A question mark more or less, or "what's" for "what is", moves a MiniLM vector by 0.01 to 0.08: as much as another
-question does. Embedding the settled wording serves 15 to 60 % more true repeats at the same threshold and the same
-wrong hits (`bench/guards.py`).
+A question mark more or less, or "what's" for "what is", moves a MiniLM vector by up to 0.09: as much as another
+question does. On two public streams (clinc150, spider; thresholds 0.90 to 0.95) the settled wording served 9 to 65 %
+more true repeats, at 22 wrong hits for 19 at 0.90 and the same two at 0.95.
 """
 
 import re
