@@ -66,6 +66,11 @@ class LocalBackend:
             return Health(False, "not opened")
         return Health(self._loaded.engine.is_ready, self._loaded.engine.detail)
 
+    @property
+    def pid(self) -> int | None:
+        """The engine process, while there is one."""
+        return self._opened.engine.pid
+
     def stats(self) -> dict[str, Any]:
         """The engine's last word on its queues, counters and KV blocks; never waits."""
         engine = self._opened.engine

@@ -127,7 +127,10 @@ def _logit_bias(given: Fields, vocab_size: int) -> tuple[tuple[int, float], ...]
     value = given.get("logit_bias", {})
     if not isinstance(value, Mapping):
         raise _wrong("logit_bias", value, "an object of token ids and numbers")
-    return tuple((_token_id(key, vocab_size), _number(value, key, 0.0, low=-100, high=100)) for key in value)
+    return tuple(
+        (_token_id(key, vocab_size), _number({"logit_bias": bias}, "logit_bias", 0.0, low=-100, high=100))
+        for key, bias in value.items()
+    )
 
 
 def _token_id(key: str, vocab_size: int) -> int:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]  # from where `backends` is importable
 READ_BYTES = 1 << 16
 BACK_OFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 LONG_LIFE_S = 60.0  # a process that lived so long is restarted at once
-GRACE_S = 3.0
+GRACE_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,13 @@ class EngineProcess:
     def __init__(self, load: Load, *, ready_wait_s: float) -> None:
         self.stats = Stats()
         self.restarts = 0
+        self.is_ready = False
         self.detail = "the engine is loading"  # why it is not ready
         self._load = load
         self._ready_wait_s = ready_wait_s
-        self._ready = asyncio.Event()
+        self._settled = asyncio.Event()  # ready, or failed to load
         self._child: _Child | None = None
         self._supervisor: asyncio.Task[None] | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        return self._ready.is_set()
 
     @property
     def pid(self) -> int | None:
@@ -102,12 +99,12 @@ class EngineProcess:
             self._child.send(Abort(request, index))
 
     async def _ready_child(self) -> _Child:
-        try:
+        """The process, once it has loaded; one that has failed to is not waited for."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._ready_wait_s):
-                await self._ready.wait()
-        except TimeoutError as exc:
-            raise BackendUnavailable(self.detail, retry_after_s=5.0) from exc
-        assert self._child is not None
+                await self._settled.wait()
+        if not self.is_ready or self._child is None:
+            raise BackendUnavailable(self.detail, retry_after_s=5.0)
         return self._child
 
     async def _supervise(self) -> None:
@@ -131,11 +128,15 @@ class EngineProcess:
             cwd=ROOT,
         )
         child = self._child = _Child(process)
+        self._settled.clear()
         try:
             child.send(self._load)
             await self._listen(child)
         finally:
-            self._ready.clear()
+            if self.is_ready:
+                self._settled.clear()
+                self.detail = "the engine process died and is being restarted"
+            self.is_ready = False
             self._child = None
             self.stats = Stats()
             for queue in child.queues.values():
@@ -146,22 +147,20 @@ class EngineProcess:
     async def _listen(self, child: _Child) -> None:
         assert child.process.stdout is not None
         frames = FrameDecoder()
-        self.detail = "the engine is loading"
         while chunk := await child.process.stdout.read(READ_BYTES):
             for message in frames.feed(chunk):
                 self._take(message, child)
-        if self._ready.is_set():
-            self.detail = "the engine process died and is being restarted"
 
     def _take(self, message: Message, child: _Child) -> None:
         match message:
             case Stats():
                 self.stats = message
             case Ready():
-                self.detail = ""
-                self._ready.set()
+                self.is_ready, self.detail = True, ""
+                self._settled.set()
             case Failed():
                 self.detail = f"the engine cannot load the model: {message.reason}"
+                self._settled.set()
             case Load() | Submit() | Abort():
                 raise RuntimeError(f"the engine process sent {type(message).__name__}")
             case event:

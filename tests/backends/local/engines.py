@@ -1,0 +1,104 @@
+"""Engines in this process, driven to the end, and transformers' own generation to compare with."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from backends.local import checkpoint
+from backends.local.assembly import build_engine
+from backends.local.engine import Engine
+from backends.local.params import Sampling
+from backends.local.wire import Admitted, Event, Load, Refused, Submit, Token
+
+GREEDY = Sampling(temperature=0.0)
+Choice = tuple[int, int]  # request, index
+
+
+def load(path: Path, **overrides: Any) -> Load:
+    """The message that starts an engine for a checkpoint, in float32 on one thread."""
+    found = checkpoint.read(path)
+    fields: dict[str, Any] = {
+        "checkpoint": str(path),
+        "fingerprint": found.fingerprint,
+        "dtype": "float32",
+        "threads": 1,
+        "context_tokens": found.config.context_tokens,
+        "eos_token_ids": list(found.eos_token_ids),
+        "kv_budget_bytes": 32 << 20,
+        "slab_budget_bytes": 64 << 20,
+        "max_running": 8,
+        "max_waiting": 32,
+        "prefill_chunk": 128,
+        "secret": b"a secret of the tests".hex(),
+    }
+    return Load(**{**fields, **overrides})
+
+
+def engine(path: Path, **overrides: Any) -> Engine:
+    return build_engine(load(path, **overrides))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an engine said, by request and choice."""
+
+    tokens: dict[Choice, list[int]] = field(default_factory=lambda: defaultdict(list))
+    finished: dict[Choice, str] = field(default_factory=dict)
+    cached: dict[Choice, int] = field(default_factory=dict)
+    refused: list[int] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def take(self, events: list[Event]) -> None:
+        self.events += events
+        for event in events:
+            match event:
+                case Token():
+                    self.tokens[event.request, event.index].append(event.token_id)
+                    if event.finish_reason:
+                        self.finished[event.request, event.index] = event.finish_reason
+                case Admitted():
+                    self.cached[event.request, event.index] = event.cached_tokens
+                case Refused():
+                    self.refused.append(event.request)
+
+
+def run(engine: Engine, *submits: Submit) -> Outcome:
+    """Submit all at once and step until nothing is left to do."""
+    outcome = Outcome()
+    for submit in submits:
+        outcome.take(engine.submit(submit))
+    for _ in range(10_000):
+        if not engine.has_work:
+            return outcome
+        outcome.take(engine.step())
+    raise AssertionError(f"the engine does not come to an end: {engine.stats()}")
+
+
+def ask(prompt: list[int], request: int = 1, *, max_tokens: int = 12, **fields: Any) -> Submit:
+    return Submit(request, prompt, max_tokens, **{"sampling": GREEDY, **fields})
+
+
+def tokens(seed: int, count: int) -> list[int]:
+    """Some token ids that are not special, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(3, 300, (count,), generator=generator).tolist()
+
+
+@cache
+def _reference_model(path: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+
+
+def reference(path: Path, prompt: list[int], max_tokens: int = 12) -> list[int]:
+    """What transformers itself generates after `prompt`, greedily."""
+    ids = torch.tensor([prompt])
+    output = _reference_model(path).generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens, pad_token_id=0
+    )
+    generated: list[int] = output[0, len(prompt) :].tolist()
+    return generated

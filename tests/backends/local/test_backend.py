@@ -1,0 +1,269 @@
+"""Chats through the engine process: deltas, usage, refusals, cancellation, death and recovery."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.chat import ChatRequest, Completion, Delta, collect
+from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
+from backends.local.backend import LocalBackend
+from backends.local.config import CheckpointError
+from backends.local.settings import LocalSettings
+from backends.local.tokenizer import ChatTokenizer
+from tests.backends.local.engines import reference
+
+Checkpoints = Callable[[str], Path]
+LONG = "A cache keeps what was computed so that it need not be computed again. " * 6
+ENDLESS = {"max_tokens": 800, "ignore_eos": True}
+
+
+def settings(**overrides: Any) -> LocalSettings:
+    fields: dict[str, Any] = {"secret": b"secret", "kv_budget_bytes": 32 << 20, "slab_budget_bytes": 64 << 20}
+    return LocalSettings(**{**fields, "threads": 1, **overrides})
+
+
+@pytest.fixture
+async def backend(checkpoints: Checkpoints) -> AsyncGenerator[LocalBackend, None]:
+    local = LocalBackend(checkpoints("llama"), served_name="tiny", settings=settings(max_running=4, max_waiting=2))
+    await local.open()
+    yield local
+    await local.close()
+
+
+def ask(text: str = LONG, /, **params: Any) -> ChatRequest:
+    return ChatRequest("tiny", ({"role": "user", "content": text},), {"max_tokens": 16, **params})
+
+
+async def deltas(backend: LocalBackend, request: ChatRequest) -> list[Delta]:
+    return [delta async for delta in backend.stream(request)]
+
+
+async def complete(backend: LocalBackend, request: ChatRequest) -> Completion:
+    return collect(await deltas(backend, request))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something the engine process does; the test's own limit ends a wait in vain."""
+    while not is_so():  # noqa: ASYNC110 - it happens in another process
+        await asyncio.sleep(0.01)
+
+
+def texts(completion: Completion) -> list[str]:
+    return [choice.message["content"] for choice in completion.choices]
+
+
+async def test_the_answer_is_what_transformers_would_say(backend: LocalBackend, checkpoints: Checkpoints) -> None:
+    tokenizer = ChatTokenizer(checkpoints("llama"))
+    prompt = tokenizer.encode_chat(ask().messages)
+
+    cold = await complete(backend, ask())
+    warm = await complete(backend, ask())
+
+    assert texts(cold) == texts(warm) == [tokenizer.decode(reference(checkpoints("llama"), prompt, 16))]
+    assert cold.usage.prompt_tokens == warm.usage.prompt_tokens == len(prompt)
+    assert (cold.usage.cached_tokens, warm.usage.cached_tokens) == (0, len(prompt) - 1)
+
+
+async def test_the_first_delta_says_what_was_cached_and_the_last_the_totals(backend: LocalBackend) -> None:
+    await complete(backend, ask())
+
+    first, *middle, last = await deltas(backend, ask(ignore_eos=True))
+
+    assert first.fields == {"role": "assistant", "content": ""}
+    assert first.usage is not None
+    assert last.usage is not None
+    assert first.usage.cached_tokens == last.usage.cached_tokens > 0
+    assert (first.usage.completion_tokens, last.usage.completion_tokens) == (0, 16)
+    assert [delta.finish_reason for delta in middle if delta.finish_reason] == ["length"]
+    assert all(delta.usage is None for delta in middle)
+
+
+async def test_a_stop_string_ends_the_answer_and_is_not_shown(backend: LocalBackend) -> None:
+    whole = texts(await complete(backend, ask(max_tokens=200, ignore_eos=True)))[0]
+    stop = whole[20:24]
+
+    stopped = await complete(backend, ask(max_tokens=200, ignore_eos=True, stop=[stop, "no such text"]))
+
+    assert texts(stopped) == [whole[: whole.index(stop)]]
+    assert stopped.choices[0].finish_reason == "stop"
+    assert 0 < stopped.usage.completion_tokens < 200
+    await until(lambda: backend.stats()["running"] == 0)
+
+
+async def test_several_choices_come_back_in_order_with_their_own_ends(backend: LocalBackend) -> None:
+    request = ask(n=3, seed=5, temperature=1.3, ignore_eos=True)
+
+    completion, again = await complete(backend, request), await complete(backend, request)
+
+    assert len(set(texts(completion))) == 3
+    assert texts(completion) == texts(again)
+    assert [choice.finish_reason for choice in completion.choices] == ["length"] * 3
+    assert completion.usage.completion_tokens == 48
+
+
+async def test_log_probabilities_have_openais_shape(backend: LocalBackend) -> None:
+    completion = await complete(backend, ask(logprobs=True, top_logprobs=2, ignore_eos=True))
+
+    logprobs = completion.choices[0].logprobs
+    assert logprobs is not None
+    content = logprobs["content"]
+    assert len(content) == 16
+    assert (
+        b"".join(bytes(entry["bytes"]) for entry in content)
+        .decode(errors="replace")
+        .startswith(texts(completion)[0][:5])
+    )
+    for entry in content:
+        assert sorted(entry) == ["bytes", "logprob", "token", "top_logprobs"]
+        assert [sorted(top) for top in entry["top_logprobs"]] == [["bytes", "logprob", "token"]] * 2
+        assert entry["top_logprobs"][0]["logprob"] == entry["logprob"] <= 0  # greedy takes the likeliest
+
+
+async def test_tenants_do_not_see_each_others_prefixes(backend: LocalBackend) -> None:
+    one = ChatRequest("tiny", ask().messages, {"max_tokens": 4}, kv_salt="one")
+    other = ChatRequest("tiny", ask().messages, {"max_tokens": 4}, kv_salt="other")
+
+    cached = [(await complete(backend, request)).usage.cached_tokens for request in (one, other, one)]
+
+    assert cached[:2] == [0, 0]
+    assert cached[2] > 0
+
+
+async def test_a_prompt_beyond_the_context_is_refused(backend: LocalBackend) -> None:
+    with pytest.raises(RequestRejected) as refused:
+        await deltas(backend, ask(LONG * 50))
+
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+
+
+async def test_a_limit_beyond_the_context_is_the_context(backend: LocalBackend) -> None:
+    completion = await complete(backend, ask(max_tokens=10**6, ignore_eos=True))
+
+    assert completion.usage.prompt_tokens + completion.usage.completion_tokens == 1024
+    assert completion.choices[0].finish_reason == "length"
+
+
+async def test_closing_the_stream_frees_the_slot(backend: LocalBackend) -> None:
+    async with aclosing(backend.stream(ask(**ENDLESS))) as stream:
+        async for delta in stream:
+            if delta.text:
+                break
+    await until(lambda: backend.stats()["running"] == 0)
+
+    stats = backend.stats()
+    assert (stats["slab_tokens"], stats["aborts"], stats["kv"]["blocks_leased"]) == (0, 1, 0)
+    assert stats["decode_tokens"] < 800
+
+
+async def test_a_cancelled_task_frees_the_slot(backend: LocalBackend) -> None:
+    task = asyncio.create_task(deltas(backend, ask(**ENDLESS)))
+    await until(lambda: backend.stats()["running"] == 1)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: backend.stats()["running"] == 0)
+
+
+async def test_a_full_queue_is_said_at_once(backend: LocalBackend) -> None:
+    running = [asyncio.create_task(deltas(backend, ask(str(i), **ENDLESS))) for i in range(6)]
+    await until(lambda: backend.stats()["running"] + backend.stats()["waiting"] == 6)
+
+    with pytest.raises(BackendBusy):
+        await deltas(backend, ask())
+
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_killed_engine_breaks_what_runs_and_comes_back(backend: LocalBackend) -> None:
+    before = await complete(backend, ask())
+    task = asyncio.create_task(deltas(backend, ask("go on", **ENDLESS)))
+    await until(lambda: backend.stats()["decode_tokens"] > 20)
+
+    _kill(backend)
+
+    with pytest.raises(BackendError, match="middle of the answer") as broken:
+        await task
+    assert not broken.value.retryable
+    after = await complete(backend, ask())
+    assert texts(after) == texts(before)
+    assert after.usage.cached_tokens == 0
+    assert backend.stats()["restarts"] == 1
+
+
+async def test_a_request_that_has_not_begun_may_be_tried_again(backend: LocalBackend) -> None:
+    running = [asyncio.create_task(deltas(backend, ask(str(i), **ENDLESS))) for i in range(4)]
+    await until(lambda: backend.stats()["running"] == 4)
+    waiting = asyncio.create_task(deltas(backend, ask()))
+    await until(lambda: backend.stats()["waiting"] == 1)
+
+    _kill(backend)
+
+    with pytest.raises(BackendUnavailable) as broken:
+        await waiting
+    assert broken.value.retryable
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_closed_backend_leaves_no_process(checkpoints: Checkpoints) -> None:
+    local = LocalBackend(checkpoints("llama"), served_name="tiny", settings=settings())
+    await local.open()
+    await complete(local, ask())
+    pid = local.pid
+    assert pid is not None
+
+    await local.close()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_weights_that_cannot_be_loaded_are_told_to_who_asks(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    for file in checkpoints("llama").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights.replace(b"model.norm.weight", b"model.nurm.weight"))
+    local = LocalBackend(tmp_path, served_name="tiny", settings=settings(ready_wait_s=20.0))
+    await local.open()
+    try:
+        with pytest.raises(BackendUnavailable, match=r"no 'model.norm.weight'"):
+            await deltas(local, ask())
+        health = await local.health()
+        assert not health.is_ready
+        assert "model.norm.weight" in health.detail
+    finally:
+        await local.close()
+
+
+async def test_a_checkpoint_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    local = LocalBackend(tmp_path, served_name="tiny", settings=settings())
+
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        await local.open()
+
+
+async def test_the_model_names_its_revision_context_and_defaults(checkpoints: Checkpoints) -> None:
+    local = LocalBackend(checkpoints("qwen3"), served_name="mine", settings=settings(context_tokens=256))
+    assert await local.models() == ()
+    await local.open()
+    try:
+        (model,) = await local.models()
+    finally:
+        await local.close()
+
+    assert (model.name, model.context_tokens, model.defaults) == ("mine", 256, {"temperature": 0.0})
+    assert model.revision.endswith("-float32")
+
+
+def _kill(backend: LocalBackend) -> None:
+    assert backend.pid is not None
+    os.kill(backend.pid, signal.SIGKILL)

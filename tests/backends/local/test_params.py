@@ -1,0 +1,90 @@
+"""Request fields are read as OpenAI means them, and what is wrong is named."""
+
+from typing import Any
+
+import pytest
+
+from backends.errors import RequestRejected
+from backends.local.params import Generation, Sampling, read_params
+
+
+def read(params: dict[str, Any], **defaults: Any) -> Generation:
+    return read_params(params, defaults, vocab_size=1000)
+
+
+def test_nothing_given_means_openais_defaults() -> None:
+    assert read({}) == Generation(Sampling())
+
+
+def test_the_checkpoints_defaults_fill_in_and_the_caller_wins() -> None:
+    sampling = read({"temperature": 0.5, "top_p": None}, temperature=0.0, top_p=0.8).sampling
+
+    assert (sampling.temperature, sampling.top_p) == (0.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"max_tokens": 5}, {"max_tokens": 5}),
+        ({"max_tokens": 5, "max_completion_tokens": 7}, {"max_tokens": 7}),
+        ({"stop": "x"}, {"stop": ("x",)}),
+        ({"stop": ["x", "y"]}, {"stop": ("x", "y")}),
+        ({"n": 3, "user": "u", "unheard_of": {"a": 1}}, {"n": 3}),
+        ({"response_format": {"type": "text"}, "tool_choice": "auto"}, {}),
+        ({"tools": [{"type": "function"}]}, {"tools": ({"type": "function"},)}),
+        ({"tools": [{"type": "function"}], "tool_choice": "none"}, {}),
+        ({"seed": -5}, {"sampling": Sampling(seed=-5)}),
+        ({"logprobs": True}, {"sampling": Sampling(top_logprobs=0)}),
+        ({"logprobs": True, "top_logprobs": 3}, {"sampling": Sampling(top_logprobs=3)}),
+        ({"logprobs": False, "top_logprobs": 0}, {}),
+        ({"logit_bias": {"7": -2}}, {"sampling": Sampling(logit_bias=((7, -2.0),))}),
+        ({"top_k": -1}, {}),
+    ],
+)
+def test_fields_are_understood(params: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert read(params) == Generation(**{"sampling": Sampling(), **expected})
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"min_p": 2}, "min_p"),
+        ({"n": 0}, "n"),
+        ({"n": 17}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["a"] * 17}, "stop"),
+        ({"stop": [1]}, "stop"),
+        ({"stop": {"a": 1}}, "stop"),
+        ({"seed": 1.5}, "seed"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"frequency_penalty": -3}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"top_logprobs": 5}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logit_bias": [1]}, "logit_bias"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"1000": 1}}, "logit_bias"),
+        ({"logit_bias": {"7": 101}}, "logit_bias"),
+        ({"tools": "all"}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": "json"}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(params: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestRejected) as refused:
+        read(params)
+
+    assert (refused.value.param, refused.value.status) == (param, 400)

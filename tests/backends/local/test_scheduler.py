@@ -1,0 +1,180 @@
+"""What a step does follows from who waits and who runs, and from nothing else."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.local.params import Sampling
+from backends.local.scheduler import Limits, StepPlan, plan
+from backends.local.sequence import Sequence
+
+LIMITS = Limits(max_running=3, max_waiting=8, chunk_tokens=128, slab_tokens=4096)
+
+
+def sequence(num_tokens: int, *, computed: int = 0, capacity: int = 0, keys: str = "", **fields: Any) -> Sequence:
+    """A sequence; each letter of `keys` is one block, and its key names the whole prefix, as real ones do."""
+    return Sequence(
+        request=1,
+        index=0,
+        token_ids=list(range(num_tokens)),
+        num_prompt=num_tokens,
+        sampling=Sampling(),
+        eos_token_ids=frozenset(),
+        random=random.Random(0),
+        keys=[keys[: i + 1].encode() for i in range(len(keys))],
+        num_computed=computed,
+        capacity=capacity,
+        **{"max_total": num_tokens + 50, **fields},
+    )
+
+
+def test_nothing_to_do_is_an_empty_plan() -> None:
+    assert plan([], [], LIMITS, 0) == StepPlan()
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "computed", "chunk"),
+    [(300, 0, (0, 128)), (300, 128, (128, 256)), (300, 256, (256, 300)), (300, 45, (45, 128)), (100, 0, (0, 100))],
+)
+def test_chunks_end_at_multiples_of_the_chunk_size(num_tokens: int, computed: int, chunk: tuple[int, int]) -> None:
+    todo = plan([], [sequence(num_tokens, computed=computed, capacity=400)], LIMITS, 0)
+
+    assert todo.prefill is not None
+    assert (todo.prefill.start, todo.prefill.stop) == chunk
+
+
+def test_a_step_decodes_all_who_are_ready_beside_one_chunk() -> None:
+    ready = [sequence(10, computed=9, capacity=60), sequence(300, computed=299, capacity=400)]
+    prompt = sequence(500, capacity=600)
+
+    todo = plan([], [ready[0], prompt, ready[1]], LIMITS, 0)
+
+    assert todo.decode == tuple(ready)
+    assert todo.prefill is not None
+    assert todo.prefill.sequence is prompt
+
+
+def test_chunks_go_to_the_oldest_and_to_the_nearest_its_end_in_turn() -> None:
+    oldest, short = sequence(2000, capacity=2100), sequence(40, capacity=90)
+
+    chosen = [plan([], [oldest, short], LIMITS, step).prefill for step in (0, 1)]
+
+    assert [chunk.sequence for chunk in chosen if chunk] == [oldest, short]
+
+
+def test_admission_is_first_come_first_served_within_the_limits() -> None:
+    waiting = [sequence(10) for _ in range(5)]
+
+    todo = plan(waiting, [sequence(5, computed=4, capacity=50)], LIMITS, 0)
+
+    assert [growth.sequence for growth in todo.admit] == waiting[:2]
+
+
+def test_who_does_not_fit_is_not_overtaken() -> None:
+    todo = plan([sequence(5000, max_total=5000), sequence(10)], [], LIMITS, 0)
+
+    assert todo.admit == ()
+
+
+def test_a_prefix_being_computed_is_waited_for_and_others_pass() -> None:
+    computing = sequence(200, computed=64, capacity=250, keys="abcdef")
+    same, other = sequence(200, keys="abcdxy"), sequence(100, keys="klm")
+
+    todo = plan([same, other], [computing], LIMITS, 0)
+
+    assert [growth.sequence for growth in todo.admit] == [other]
+
+
+@pytest.mark.parametrize(
+    "computing",
+    [
+        sequence(200, computed=128, capacity=250, keys="abcdef"),  # past what is shared
+        sequence(200, computed=199, capacity=250, keys="abcdef"),  # has begun to answer
+        sequence(200, computed=64, capacity=250, keys="abcdef", publishes=False),  # leaves nothing behind
+        sequence(200, computed=64, capacity=250, keys="zbcdef"),  # another prefix
+    ],
+    ids=["past it", "decoding", "not publishing", "another prefix"],
+)
+def test_there_is_no_waiting_for_what_will_not_come(computing: Sequence) -> None:
+    same = sequence(200, keys="abcdxy")
+
+    assert [growth.sequence for growth in plan([same], [computing], LIMITS, 0).admit] == [same]
+
+
+def test_of_two_equal_prompts_one_goes_first() -> None:
+    first, second = sequence(200, keys="abcdef"), sequence(200, keys="abcdef")
+
+    assert [growth.sequence for growth in plan([first, second], [], LIMITS, 0).admit] == [first]
+
+
+def test_a_full_slab_grows() -> None:
+    full = sequence(101, computed=100, capacity=100, max_total=1000)
+
+    todo = plan([], [full], LIMITS, 0)
+
+    assert [(growth.sequence, growth.capacity) for growth in todo.grow] == [(full, 151)]
+    assert todo.decode == (full,)
+
+
+def test_the_youngest_makes_room_for_the_oldest() -> None:
+    oldest = sequence(2001, computed=2000, capacity=2000, max_total=4000)
+    middle = sequence(50, computed=49, capacity=96, max_total=96)
+    youngest = sequence(1900, computed=1899, capacity=2000, max_total=2000)
+
+    todo = plan([sequence(10)], [oldest, middle, youngest], LIMITS, 0)
+
+    assert todo.preempt == (youngest,)
+    assert [growth.sequence for growth in todo.grow] == [oldest]
+    assert todo.decode == (oldest, middle)
+    assert todo.admit == ()
+
+
+@settings(deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_whatever_comes_everyone_ends_within_the_limits(rng: random.Random) -> None:
+    limits = Limits(max_running=3, max_waiting=99, chunk_tokens=64, slab_tokens=700)
+    waiting: list[Sequence] = []
+    running: list[Sequence] = []
+    left = 12
+    for step in range(20_000):
+        if left and rng.random() < 0.1:
+            left -= 1
+            num_prompt = rng.randint(1, 400)
+            keys = "".join(rng.choice("ab") for _ in range(num_prompt // 32))
+            waiting.append(sequence(num_prompt, keys=keys, max_total=min(700, num_prompt + rng.randint(1, 300))))
+        if running and rng.random() < 0.01:
+            running.remove(rng.choice(running))
+        _apply(plan(waiting, running, limits, step), waiting, running)
+        assert len(running) <= limits.max_running
+        assert sum(each.capacity for each in running) <= limits.slab_tokens
+        if not left and not waiting and not running:
+            return
+    pytest.fail(f"{len(waiting)} wait and {len(running)} run for ever")
+
+
+def _apply(todo: StepPlan, waiting: list[Sequence], running: list[Sequence]) -> None:
+    """Carry a plan out, without a model."""
+    for each in todo.preempt:
+        running.remove(each)
+        each.num_computed = each.capacity = 0
+        waiting.insert(0, each)
+    for growth in todo.grow:
+        growth.sequence.capacity = growth.capacity
+    for growth in todo.admit:
+        waiting.remove(growth.sequence)
+        running.append(growth.sequence)
+        growth.sequence.capacity = growth.capacity
+    computed = list(todo.decode)
+    if todo.prefill is not None:
+        todo.prefill.sequence.num_computed = todo.prefill.stop
+        assert todo.prefill.stop <= todo.prefill.sequence.capacity
+        if todo.prefill.sequence.num_left == 0:
+            computed.append(todo.prefill.sequence)
+    for each in computed:
+        assert each.num_tokens <= each.capacity
+        each.num_computed = each.num_tokens
+        if each.append(7):
+            running.remove(each)
