@@ -17,7 +17,7 @@ class Rules:
     exact: bool = True
     semantic: bool = True
     kv: bool = True
-    min_similarity: float = 0.95
+    min_similarity: float = 0.96
     max_temperature: float = 1.0  # semantic hits only; the same request may always be answered the same
     max_question_chars: int = 2000
     default_ttl_s: float | None = None  # None: until evicted
