@@ -32,6 +32,7 @@ class Talk:
     turns: tuple[Turn, ...]
     class_id: str | None = None
     name: str = field(default="", compare=False)
+    is_insert: bool = False  # fills the cache without asking it, as GPTCache's benchmark does
 
 
 def find(name: str, folder: str) -> Path:
@@ -59,14 +60,14 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def stream_of(rows: Iterable[dict[str, Any]]) -> list[Talk]:
-    """The prompts of a stream in arrival order; `scope` becomes the system prompt."""
+    """The prompts of a stream in arrival order; `scope` becomes the system prompt, `phase: insert` an insert."""
     talks = []
     for row in rows:
         if not isinstance(row.get("prompt"), str):
             raise DataError("a row of a stream needs a prompt")
         before = ({"role": "system", "content": row["scope"]},) if row.get("scope") else ()
         turn = Turn(before, {"role": "user", "content": row["prompt"]})
-        talks.append(Talk((turn,), row.get("class_id"), row["prompt"]))
+        talks.append(Talk((turn,), row.get("class_id"), row["prompt"], row.get("phase") == "insert"))
     return talks
 
 

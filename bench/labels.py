@@ -2,7 +2,7 @@
 
 Two prompts of one class may share an answer. A hit is wrong when the class of the prompt that made the answering
 entry differs; a hit on an entry this run did not make cannot be judged and is counted apart. A class counts as seen
-for every prompt after its first answered one, in stream order.
+for every prompt after its first answered one, in stream order. Inserts make entries and are no prompts.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ class Judged:
     reason: str
     entry: str | None
     similarity: float | None = None
+    is_insert: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,20 @@ class Accuracy:
 
 def judge(answered: Sequence[Judged]) -> Accuracy:
     """Hold every hit against the class of the entry that answered. `answered` is in stream order."""
-    makers = _makers(answered)
+    first_makers = _first_makers(answered)
+    makers: dict[str, Judged] = {}
     seen: set[str] = set()
-    num_seen = unjudged = 0
+    num_prompts = num_seen = unjudged = 0
     right = dict.fromkeys(HITS, 0)
     wrong: list[WrongHit] = []
     for item in answered:
-        num_seen += item.class_id in seen
-        if item.tier in HITS:
-            maker = makers.get(item.entry or "")
+        num_prompts += not item.is_insert
+        num_seen += not item.is_insert and item.class_id in seen
+        if item.tier not in HITS:
+            makers[item.entry or ""] = item  # who asks the same anew replaces the entry
+        else:
+            name = item.entry or ""
+            maker = makers.get(name) or first_makers.get(name)  # side by side, a hit may stand before its maker
             if maker is None:
                 unjudged += 1
             elif maker.class_id == item.class_id:
@@ -80,14 +86,14 @@ def judge(answered: Sequence[Judged]) -> Accuracy:
         true_hits=Share(right["exact"] + right["semantic"], num_seen),
         true_semantic=Share(right["semantic"], num_seen),
         wrong_of_semantic=Share(wrong_semantic, wrong_semantic + right["semantic"]),
-        wrong_of_prompts=Share(wrong_semantic, len(answered)),
+        wrong_of_prompts=Share(wrong_semantic, num_prompts),
         wrong_exact=Share(wrong_exact, wrong_exact + right["exact"]),
         unjudged=unjudged,
         wrong=tuple(wrong),
     )
 
 
-def _makers(answered: Sequence[Judged]) -> dict[str, Judged]:
+def _first_makers(answered: Sequence[Judged]) -> dict[str, Judged]:
     """The prompt that made each entry: the first one that was answered by a backend under that name."""
     makers: dict[str, Judged] = {}
     for item in answered:

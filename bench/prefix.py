@@ -9,11 +9,12 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from bench.figures import median, percentile
 from bench.http1 import Connection, Timed
-from bench.processes import gateway
+from bench.processes import Server, gateway
 from bench.rows import Row, Scale
 
 CHAT = "/v1/chat/completions"
@@ -27,6 +28,7 @@ class Ask:
     """A streamed request to the demo model and what came of it."""
 
     timed: Timed
+    cpu_ms: float  # of the gateway and its engine, the whole answer
     prompt_tokens: int
     cached_tokens: int
 
@@ -38,7 +40,7 @@ class Ask:
 def run(scale: Scale) -> list[Row]:
     """Median time to the first text, warm beside cold."""
     with gateway("--model", "demo", wait_semantic=False) as server:
-        warm, cold = asyncio.run(_measure(server.url, scale.of(30, 4)))
+        warm, cold = asyncio.run(_measure(server, scale.of(30, 4)))
     first, slow = [ask.first_ms for ask in warm], [ask.first_ms for ask in cold]
     ratios = [one.first_ms / other.first_ms for one, other in zip(warm, cold, strict=True)]
     cached = min(ask.cached_tokens for ask in warm)
@@ -46,40 +48,49 @@ def run(scale: Scale) -> list[Row]:
     return [
         Row("prefix", "first token, warm, p50", median(first), "ms", median(slow), "cold, the same request", note),
         Row("prefix", "first token, warm, p90", percentile(first, 90), "ms", percentile(slow, 90), "cold"),
+        Row(
+            "prefix",
+            "whole answer, warm, processor time",
+            fmean(ask.cpu_ms for ask in warm),
+            "ms",
+            fmean(ask.cpu_ms for ask in cold),
+            "cold",
+            "8 tokens decoded in both",
+        ),
     ]
 
 
-async def _measure(url: str, rounds: int) -> tuple[list[Ask], list[Ask]]:
+async def _measure(server: Server, rounds: int) -> tuple[list[Ask], list[Ask]]:
     warm: list[Ask] = []
     cold: list[Ask] = []
-    async with Connection(url, CHAT) as connection:
-        words = await _words_for(connection, PREFIX_TOKENS)
+    async with Connection(server.url, CHAT) as connection:
+        words = await _words_for(server, connection)
         for number in range(rounds):
             system = _text(random.Random(number), words)
-            seed = await _ask(connection, system, "What is kept?", ["kv"])
+            seed = await _ask(server, connection, system, "What is kept?", ["kv"])
             assert seed.prompt_tokens >= PREFIX_TOKENS, f"the prompt has {seed.prompt_tokens} tokens only"
             for is_warm in (True, False) if number % 2 else (False, True):
-                ask = await _ask(connection, system, "How is a prefix found again?", ["kv"] if is_warm else [])
+                ask = await _ask(server, connection, system, "How is a prefix found again?", ["kv"] if is_warm else [])
                 (warm if is_warm else cold).append(ask)
     assert all(ask.cached_tokens > LEAST_CACHED for ask in warm), [ask.cached_tokens for ask in warm]
     assert all(ask.cached_tokens == 0 for ask in cold), [ask.cached_tokens for ask in cold]
     return warm, cold
 
 
-async def _words_for(connection: Connection, tokens: int) -> int:
-    """How many random words fill `tokens`, by the counts the gateway reports for two shorter prompts."""
+async def _words_for(server: Server, connection: Connection) -> int:
+    """How many random words fill the prefix, by the counts the gateway reports for two shorter prompts."""
     few, many = 100, 400
     rng = random.Random("measure")
-    less, more = [(await _ask(connection, _text(rng, count), "?", [])).prompt_tokens for count in (few, many)]
+    less, more = [(await _ask(server, connection, _text(rng, count), "?", [])).prompt_tokens for count in (few, many)]
     per_word = (more - less) / (many - few)
-    return few + round((tokens * 1.03 - less) / per_word)
+    return few + round((PREFIX_TOKENS * 1.03 - less) / per_word)
 
 
 def _text(rng: random.Random, words: int) -> str:
     return " ".join(rng.choices(WORDS.split(), k=words))
 
 
-async def _ask(connection: Connection, system: str, question: str, tiers: list[str]) -> Ask:
+async def _ask(server: Server, connection: Connection, system: str, question: str, tiers: list[str]) -> Ask:
     body = {
         "model": "twicetold-demo",
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
@@ -90,10 +101,12 @@ async def _ask(connection: Connection, system: str, question: str, tiers: list[s
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    before = server.cpu_s()
     timed = await connection.post(json.dumps(body).encode())
+    cpu_ms = (server.cpu_s() - before) * 1000
     assert timed.status == 200, timed.body
     usage = usage_of(timed.body)
-    return Ask(timed, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"])
+    return Ask(timed, cpu_ms, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"])
 
 
 def usage_of(events: bytes) -> dict[str, Any]:

@@ -37,10 +37,10 @@ class Server:
     pid: int
 
     def cpu_s(self) -> float:
-        """Processor time it has used so far, its children not counted. Unlike wall time, neighbours do not change it
-        much."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
+        """Processor time it and its children have used so far; neighbours change it less than wall time."""
+        process = psutil.Process(self.pid)
+        family = [process, *process.children(recursive=True)]
+        return float(sum(one.cpu_times().user + one.cpu_times().system for one in family))
 
 
 @contextmanager

@@ -41,15 +41,13 @@ class Asking:
     max_tokens: int | None = MAX_TOKENS
     extra: tuple[tuple[str, Any], ...] = ()
 
-    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
-        limit = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
-        return {
-            "model": self.model,
-            "messages": list(messages),
-            "stream": self.is_streaming,
-            **limit,
-            **dict(self.extra),
-        }
+    def body(self, messages: Sequence[Message], *, is_insert: bool = False) -> dict[str, Any]:
+        body = {"model": self.model, "messages": list(messages), "stream": self.is_streaming, **dict(self.extra)}
+        if self.max_tokens is not None:
+            body.setdefault("max_tokens", self.max_tokens)
+        if is_insert:
+            body["cache"] = {**body.get("cache", {}), "no-cache": True}
+        return body
 
 
 async def replay(
@@ -76,7 +74,7 @@ async def _converse(client: httpx.AsyncClient, talk: Talk, asking: Asking) -> An
     history: list[Message] = []
     for turn in talk.turns:
         history += [*turn.before, turn.user]
-        one = await ask(client, asking.body(history))
+        one = await ask(client, asking.body(history, is_insert=talk.is_insert))
         yield one
         if asking.is_recorded and turn.recorded is not None:
             history.append(turn.recorded)

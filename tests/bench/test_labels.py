@@ -55,6 +55,26 @@ def test_a_hit_on_an_entry_from_before_the_run_is_not_judged() -> None:
     assert found.wrong_of_semantic.of == 0
 
 
+def test_an_insert_makes_its_class_seen_and_is_no_prompt() -> None:
+    insert = Judged("p", "a", "full", "no_cache", "e1", is_insert=True)
+    found = judge([insert, hit("e1", "a"), hit("e1", "b")])
+
+    assert (found.true_hits.hits, found.true_hits.of) == (1, 1)
+    assert (found.wrong_of_prompts.hits, found.wrong_of_prompts.of) == (1, 2)
+
+
+def test_who_makes_an_entry_anew_is_its_maker_from_then_on() -> None:
+    found = judge([made("e1", "a"), made("e1", "b"), hit("e1", "a")])
+
+    assert found.wrong[0].answered_class == "b"
+
+
+def test_a_hit_that_stands_before_its_maker_is_judged_all_the_same() -> None:
+    found = judge([hit("e1", "a"), made("e1", "a")])
+
+    assert (found.unjudged, found.wrong) == (0, ())
+
+
 def test_the_entry_of_a_resumed_generation_has_a_maker_too() -> None:
     found = judge([made("e1", "a", "kv"), hit("e1", "a")])
 
