@@ -1,8 +1,9 @@
 """The answer to one request: from the engine's events to deltas, and what was used."""
 
+from collections import deque
 from typing import Any
 
-from backends.chat import Delta, Usage
+from backends.chat import Delta, Fields, Usage
 from backends.errors import BackendBusy
 from backends.local.params import Generation
 from backends.local.text import Detokeniser, StopMatcher
@@ -53,11 +54,11 @@ class ChoiceWriter:
         self.num_tokens = 0
         self.finish_reason: str | None = None
         self._index = index
-        self._tokenizer = tokenizer
         self._detokeniser = Detokeniser(tokenizer.decode)
         self._stops = StopMatcher(stops)
-        self._has_logprobs = logprobs
-        self._logprobs: list[dict[str, Any]] = []  # of tokens whose text is not shown yet
+        self._logprobs = Logprobs(tokenizer) if logprobs else None
+        self._num_known = 0  # characters out of the detokeniser
+        self._num_shown = 0  # characters past the stop strings
 
     @property
     def is_stopped(self) -> bool:
@@ -68,31 +69,52 @@ class ChoiceWriter:
         if self.finish_reason is not None:
             return []  # computed before the engine heard of the stop string
         self.num_tokens += 1
-        shown = ""
-        if token.finish_reason != "stop":  # a token that ends the text is no part of it
-            shown = self._stops.push(self._detokeniser.push(token.token_id))
-            if self._has_logprobs:
-                self._logprobs.append(self._entry(token))
-        if token.finish_reason is not None and not self._stops.is_stopped:
+        shown = "" if token.finish_reason == "stop" else self._push(token)  # the token that ends a text is not in it
+        if token.finish_reason is not None and not self.is_stopped:
             shown += self._stops.push(self._detokeniser.flush())
             shown += self._stops.flush()
-        self.finish_reason = "stop" if self._stops.is_stopped else token.finish_reason
-        deltas = [self._text(shown)] if shown else []
-        if self.finish_reason is not None:
-            deltas.append(Delta(self._index, finish_reason=self.finish_reason))
+        self.finish_reason = "stop" if self.is_stopped else token.finish_reason
+        return self._deltas(shown)
+
+    def _push(self, token: Token) -> str:
+        """The text a token lets out."""
+        if self._logprobs is not None:
+            self._logprobs.add(token, self._num_known)
+        text = self._detokeniser.push(token.token_id)
+        self._num_known += len(text)
+        return self._stops.push(text)
+
+    def _deltas(self, shown: str) -> list[Delta]:
+        self._num_shown += len(shown)
+        has_ended = self.finish_reason is not None
+        logprobs = None
+        if self._logprobs is not None and (shown or has_ended):
+            logprobs = self._logprobs.release(None if has_ended and not self.is_stopped else self._num_shown)
+        deltas = [Delta(self._index, {"content": shown}, logprobs=logprobs)] if shown else []
+        if has_ended:
+            deltas.append(Delta(self._index, finish_reason=self.finish_reason, logprobs=None if shown else logprobs))
         return deltas
 
-    def _text(self, shown: str) -> Delta:
-        logprobs = None
-        if self._has_logprobs:
-            logprobs, self._logprobs = {"content": self._logprobs, "refusal": None}, []
-        return Delta(self._index, {"content": shown}, logprobs=logprobs)
 
-    def _entry(self, token: Token) -> dict[str, Any]:
+class Logprobs:
+    """Log probabilities in OpenAI's shape, each let out with the text of its token, and never for a stop string."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._held: deque[tuple[int, dict[str, Any]]] = deque()  # where the text of a token begins
+
+    def add(self, token: Token, start: int) -> None:
+        """Hold a token whose text begins at character `start`."""
         top = [self._spelled(token_id, logprob) for token_id, logprob in token.top]
-        return {**self._spelled(token.token_id, token.logprob), "top_logprobs": top}
+        self._held.append((start, {**self._spelled(token.token_id, token.logprob), "top_logprobs": top}))
+
+    def release(self, num_shown: int | None) -> Fields | None:
+        """The tokens that begin within the first `num_shown` characters, or all; None when there are none."""
+        content = []
+        while self._held and (num_shown is None or self._held[0][0] < num_shown):
+            content.append(self._held.popleft()[1])
+        return {"content": content, "refusal": None} if content else None
 
     def _spelled(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        """A token in OpenAI's shape."""
         spelled = self._tokenizer.token_bytes(token_id)
         return {"token": self._tokenizer.token_text(token_id), "logprob": logprob, "bytes": list(spelled)}

@@ -72,8 +72,10 @@ class LocalBackend:
         return self._opened.engine.pid
 
     def stats(self) -> dict[str, Any]:
-        """The engine's last word on its queues, counters and KV blocks; never waits."""
-        engine = self._opened.engine
+        """The engine's last word on its queues, counters and KV blocks; never waits. Empty before `open`."""
+        if self._loaded is None:
+            return {}
+        engine = self._loaded.engine
         return {**asdict(engine.stats), "restarts": engine.restarts, "is_ready": engine.is_ready}
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
@@ -140,7 +142,7 @@ class _Loaded:
         self.context_tokens = min(settings.context_tokens or found.config.context_tokens, found.config.context_tokens)
         self.revision = f"{found.fingerprint}-{dtype}"  # other precision, other words
         self.created = int((path / "config.json").stat().st_mtime)
-        cores = os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         load = Load(
             checkpoint=str(path),
             fingerprint=found.fingerprint,

@@ -112,7 +112,11 @@ class EngineProcess:
         clock = asyncio.get_running_loop().time
         while True:
             born = clock()
-            await self._live()
+            try:
+                await self._live()
+            except Exception:  # the root of this task: whatever it was, the engine must come back
+                log.exception("the engine process cannot be run")
+                self.detail = "the engine process cannot be run"
             deaths = 0 if clock() - born > LONG_LIFE_S else deaths + 1
             await asyncio.sleep(BACK_OFF_S[min(deaths, len(BACK_OFF_S)) - 1] if deaths else 0)
             self.restarts += 1
@@ -136,6 +140,9 @@ class EngineProcess:
             if self.is_ready:
                 self._settled.clear()
                 self.detail = "the engine process died and is being restarted"
+            elif not self._settled.is_set():
+                self._settled.set()
+                self.detail = "the engine process died while it was loading and is being restarted"
             self.is_ready = False
             self._child = None
             self.stats = Stats()

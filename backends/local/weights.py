@@ -13,15 +13,26 @@ from torch.nn import functional as F
 from backends.local.config import CheckpointError, ModelConfig
 
 
-@dataclass(frozen=True, slots=True)
 class Linear:
-    """A product with a weight `[out, in]`."""
+    """A product with a weight `[out, in]`.
 
-    weight: torch.Tensor
-    bias: torch.Tensor | None = None
+    Where oneDNN is there, the weight is laid out for it once: `F.linear` lays a bfloat16 weight out anew at every call,
+    and MKL's float32 is slow on AMD (256 to 1408, one thread: 30 vs 83 us at 4 rows, 414 vs 966 us at 128).
+    """
+
+    __slots__ = ("_bias", "_packed", "_weight")
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        is_packed = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
+        self._weight = None if is_packed else weight
+        self._bias = bias
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        return F.linear(rows, self.weight, self.bias)
+        if self._weight is not None:
+            return F.linear(rows, self._weight, self._bias)
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
+        return product
 
 
 @dataclass(frozen=True, slots=True)

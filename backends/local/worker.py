@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backends.local.config import CheckpointError
@@ -40,15 +39,15 @@ class Pipe:
         os.dup2(2, 1)
         return pipe
 
-    def receive(self, *, wait: bool) -> Iterator[Message]:
+    def receive(self, *, wait: bool) -> list[Message]:
         """The messages that have arrived; `wait` for some when there are none. Raises `ParentGone`."""
-        while select.select([self.reads], [], [], None if wait else 0)[0]:
+        messages: list[Message] = []
+        while select.select([self.reads], [], [], None if wait and not messages else 0)[0]:
             chunk = os.read(self.reads, READ_BYTES)
             if not chunk:
                 raise ParentGone
-            for message in self._frames.feed(chunk):
-                wait = False
-                yield message
+            messages += self._frames.feed(chunk)
+        return messages
 
     def send(self, *messages: Message) -> None:
         """Write one frame, all of it. Raises `ParentGone`."""
@@ -66,14 +65,14 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     pipe = Pipe.of_standard_streams()
     try:
-        load = next(pipe.receive(wait=True))
+        load, *received = pipe.receive(wait=True)
         assert isinstance(load, Load), f"the first message is {load}"
-        _serve(load, pipe)
+        _serve(load, received, pipe)
     except ParentGone:
         return
 
 
-def _serve(load: Load, pipe: Pipe) -> None:
+def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
     os.putenv("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: threads that wait must not spin
     from backends.local.assembly import build_engine
 
@@ -86,9 +85,7 @@ def _serve(load: Load, pipe: Pipe) -> None:
     pipe.send(Ready(), engine.stats())
     while True:
         happened: list[Message] = []
-        num_received = 0
-        for message in pipe.receive(wait=not engine.has_work):
-            num_received += 1
+        for message in received:
             match message:
                 case Submit():
                     happened += engine.submit(message)
@@ -96,8 +93,9 @@ def _serve(load: Load, pipe: Pipe) -> None:
                     engine.abort(message)
         if engine.has_work:
             happened += engine.step()
-        if happened or num_received:
+        if happened or received:
             pipe.send(*happened, engine.stats())
+        received = pipe.receive(wait=not engine.has_work)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""Tokens become deltas: whole text, true ends, and log probabilities that belong to the text shown."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends.chat import Completion, Delta, collect
+from backends.local.answer import Answer
+from backends.local.params import Generation, Sampling
+from backends.local.tokenizer import ChatTokenizer
+from backends.local.wire import Admitted, Token
+
+Checkpoints = Callable[[str], Path]
+
+
+@pytest.fixture
+def tokenizer(checkpoints: Checkpoints) -> ChatTokenizer:
+    return ChatTokenizer(checkpoints("llama"))
+
+
+def text_ids(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """The tokens of a text alone."""
+    chat = tokenizer.encode_chat([{"role": "user", "content": text}])
+    empty = tokenizer.encode_chat([{"role": "user", "content": ""}])
+    shared = next(i for i, (a, b) in enumerate(zip(chat, empty, strict=False)) if a != b)
+    return chat[shared : len(chat) - (len(empty) - shared)]
+
+
+def write(tokenizer: ChatTokenizer, token_ids: list[int], finish: str, *stops: str) -> Completion:
+    """One choice of these tokens, the last with a finish reason."""
+    answer = Answer(10, Generation(Sampling(top_logprobs=0), stop=stops), tokenizer)
+    deltas: list[Delta] = answer.take(Admitted(1, 0, 7))
+    for i, token_id in enumerate(token_ids):
+        is_last = i == len(token_ids) - 1
+        deltas += answer.take(Token(1, 0, token_id, finish if is_last else None, logprob=-0.5))
+    assert answer.is_finished
+    return collect([*deltas, Delta(usage=answer.usage)])
+
+
+def spelled(completion: Completion) -> str:
+    """The text as its log probabilities spell it."""
+    logprobs = completion.choices[0].logprobs
+    return b"".join(bytes(entry["bytes"]) for entry in (logprobs or {"content": []})["content"]).decode()
+
+
+@pytest.mark.parametrize("text", ["A cache keeps.", "缓存命中 🙂 ja", "Schloß"])
+def test_text_and_log_probabilities_spell_the_same(text: str, tokenizer: ChatTokenizer) -> None:
+    completion = write(tokenizer, text_ids(tokenizer, text), "length", "no such stop")
+
+    assert completion.choices[0].message["content"] == spelled(completion) == text
+    assert completion.choices[0].finish_reason == "length"
+
+
+def test_a_stop_string_is_neither_in_the_text_nor_in_the_log_probabilities(tokenizer: ChatTokenizer) -> None:
+    completion = write(tokenizer, text_ids(tokenizer, "one two STOP three"), "length", " STOP")
+
+    assert completion.choices[0].message["content"] == "one two"
+    assert completion.choices[0].finish_reason == "stop"
+    assert spelled(completion) == "one two"
+
+
+def test_the_end_token_is_counted_and_not_shown(tokenizer: ChatTokenizer) -> None:
+    token_ids = [*text_ids(tokenizer, "done"), *tokenizer.eos_token_ids]
+
+    completion = write(tokenizer, token_ids, "stop")
+
+    assert completion.choices[0].message["content"] == "done"
+    assert completion.usage.completion_tokens == len(token_ids)
+    assert (completion.usage.prompt_tokens, completion.usage.cached_tokens) == (10, 7)
+
+
+def test_what_may_have_become_a_stop_string_is_shown_at_the_end(tokenizer: ChatTokenizer) -> None:
+    completion = write(tokenizer, text_ids(tokenizer, "one ST"), "length", "STOP")
+
+    assert completion.choices[0].message["content"] == spelled(completion) == "one ST"
