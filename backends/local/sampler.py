@@ -70,8 +70,9 @@ def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Te
     size = len(probabilities)
     wanted = min(sampling.top_k or size, size)
     leading, ids = probabilities.topk(min(wanted, LEADING))
-    is_enough = sampling.top_p < 1 and not sampling.top_k and float(leading.sum()) >= sampling.top_p
-    if wanted > LEADING and not is_enough:
+    holds_nucleus = sampling.top_p < 1 and float(leading.sum()) >= sampling.top_p
+    holds_likely = bool(leading[-1] < sampling.min_p * leading[0])
+    if wanted > LEADING and (sampling.top_k or not (holds_nucleus or holds_likely)):
         leading, ids = probabilities.topk(wanted)
     mass = leading.double().cumsum(0)
     total = mass[-1] if sampling.top_k else 1.0

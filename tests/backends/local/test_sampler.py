@@ -52,6 +52,14 @@ def test_a_nucleus_wider_than_the_first_look_is_found_whole() -> None:
     assert max(chosen) > 1024
 
 
+def test_the_likely_few_of_a_large_vocabulary_are_found() -> None:
+    logits = torch.arange(5000).float() / 2
+
+    chosen = {choose(logits, Sampling(min_p=0.2), u) for u in EVEN}
+
+    assert chosen == {4996, 4997, 4998, 4999}
+
+
 @pytest.mark.parametrize(
     ("changes", "prompt", "output", "expected"),
     [

@@ -12,7 +12,7 @@ from tests.backends.local.engines import ask, engine, reference, run, tokens
 
 Checkpoints = Callable[[str], Path]
 BLOCK = 32
-families = pytest.mark.parametrize("family", tiny.FAMILIES)
+families = pytest.mark.parametrize("family", [*tiny.FAMILIES, "demo"])
 
 
 @families
