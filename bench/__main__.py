@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.figures import METHOD
-from bench.processes import ROOT, StartFailed
+from bench.processes import ROOT
 from bench.rows import Row, Scale, show
 
 SUITES = ("exact", "semantic", "passthrough", "prefix", "decode")
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         started = time.perf_counter()
         try:
             rows += _suite(name)(scale)
-        except (StartFailed, AssertionError, OSError, RuntimeError) as error:
-            failures[name] = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        except Exception as error:  # the root of a suite: the others run all the same, and the failure is told
+            failures[name] = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         console.print(f"{name}: {time.perf_counter() - started:.0f} s {failures.get(name, '')}", highlight=False)
     show(console, rows)
     console.print(f"{METHOD}; {_machine()['cpus']} cores, load {_machine()['load']}", highlight=False)
