@@ -1,0 +1,74 @@
+"""The README's commands are run, and print what it says they print."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server import Gateway, running_gateway
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ADDRESS = "http://127.0.0.1:8420"
+
+MASKS = (
+    (r"chatcmpl-\w+", "chatcmpl-ID"),
+    (r'"created":\d+', '"created":TIME'),
+    (r"entry: e_\w+", "entry: e_ID"),  # keyed by the server's own secret
+    (r"overhead-ms: [\d.]+", "overhead-ms: MS"),
+    (r"age: \d+", "age: S"),
+)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running_gateway(tmp_path_factory.mktemp("demo") / "data") as running:
+        running.wait("local", "semantic")
+        yield running
+
+
+def masked(text: str) -> list[str]:
+    for pattern, mask in MASKS:
+        text = re.sub(pattern, mask, text)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def sessions() -> list[tuple[str, str]]:
+    """Command and expected output of every console block."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        lines = block.splitlines()
+        end = next(number for number, line in enumerate(lines) if line.endswith("'^(x-|cache|age|[{])'"))
+        found.append(("\n".join(lines[: end + 1]).removeprefix("$ "), "\n".join(lines[end + 1 :])))
+    return found
+
+
+def test_the_quickstart_prints_what_the_readme_says(demo: Gateway) -> None:
+    told = sessions()
+    assert len(told) == 4
+    for command, expected in told:
+        ran = subprocess.run(
+            ["bash", "-c", command.replace(ADDRESS, demo.url)], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert masked(ran.stdout) == masked(expected)
+
+
+def test_the_four_requests_meet_the_four_tiers() -> None:
+    tiers = [re.search(r"x-twicetold-tier: (\w+)", expected) for _, expected in sessions()]
+
+    assert [tier and tier[1] for tier in tiers] == ["full", "exact", "semantic", "kv"]
+
+
+def test_the_client_of_the_readme_gets_an_answer(demo: Gateway) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    ran = subprocess.run(
+        [sys.executable, "-c", program.replace(ADDRESS, demo.url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert ran.stdout.startswith("Prefix caching")
