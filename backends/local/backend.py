@@ -117,6 +117,9 @@ class LocalBackend:
                 param="messages",
                 code="context_length_exceeded",
             )
+        vocab_size = self._opened.checkpoint.config.vocab_size
+        if max(prompt) >= vocab_size:  # some tokenizers know tokens the model was never given
+            raise RequestRejected(f"token {max(prompt)} is none of the model's {vocab_size}", param="messages")
         room = context - len(prompt)
         return Submit(
             request=next(self._requests),

@@ -56,8 +56,10 @@ class ChatTokenizer:
                     return_dict=False,
                     sanitize_control_tokens=True,
                 )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as exc:
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as exc:
             raise RequestRejected(f"the model's chat template refuses the messages: {exc}", param="messages") from exc
+        if not token_ids:
+            raise RequestRejected("the model's chat template makes nothing of the messages", param="messages")
         return token_ids
 
     def decode(self, token_ids: Sequence[int]) -> str:

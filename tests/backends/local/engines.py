@@ -94,11 +94,17 @@ def _reference_model(path: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
 
 
-def reference(path: Path, prompt: list[int], max_tokens: int = 12) -> list[int]:
-    """What transformers itself generates after `prompt`, greedily."""
+def reference(path: Path, prompt: list[int], max_tokens: int = 12, *, ends: bool = True) -> list[int]:
+    """What transformers itself generates after `prompt`, greedily; not `ends`: on and on past the end token."""
     ids = torch.tensor([prompt])
+    eos = {} if ends else {"eos_token_id": -1}
     output = _reference_model(path).generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens, pad_token_id=0
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=max_tokens,
+        pad_token_id=0,
+        **eos,
     )
     generated: list[int] = output[0, len(prompt) :].tolist()
     return generated

@@ -165,6 +165,15 @@ async def test_a_limit_beyond_the_context_is_the_context(backend: LocalBackend) 
     assert completion.choices[0].finish_reason == "length"
 
 
+async def test_the_operator_may_limit_answers_that_name_no_limit(checkpoints: Checkpoints) -> None:
+    request = ChatRequest("tiny", ask().messages, {"ignore_eos": True})
+
+    async with opened(checkpoints("llama"), max_new_tokens=5) as local:
+        completion = await complete(local, request)
+
+    assert (completion.usage.completion_tokens, completion.choices[0].finish_reason) == (5, "length")
+
+
 async def test_closing_the_stream_frees_the_slot(backend: LocalBackend) -> None:
     before = backend.stats()
 

@@ -53,8 +53,11 @@ def test_parts_of_text_are_joined(tokenizer: ChatTokenizer) -> None:
         [{"role": "wizard", "content": "x"}],
         [],
         [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
+        [{"content": "nobody says this"}],
+        [user("half a character: \ud83d")],
+        [user(["just a string"])],
     ],
-    ids=["an image", "a role the template refuses", "no message", "broken arguments"],
+    ids=["an image", "a role", "no message", "broken arguments", "no role", "a surrogate", "a part"],
 )
 def test_messages_the_model_cannot_read_are_refused(messages: list[Any], tokenizer: ChatTokenizer) -> None:
     with pytest.raises(RequestRejected) as refused:

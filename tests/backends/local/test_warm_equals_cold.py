@@ -1,5 +1,6 @@
 """With kept prefixes, greedy token ids are those of a fresh engine and of transformers, whatever was hit."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from backends.local.wire import Abort
 from tests.backends.local import tiny
-from tests.backends.local.engines import ask, engine, reference, run, tokens
+from tests.backends.local.engines import Outcome, ask, engine, reference, run, tokens
 
 Checkpoints = Callable[[str], Path]
 BLOCK = 32
@@ -89,6 +90,22 @@ def test_a_sequence_is_unharmed_by_the_abort_of_its_neighbour(checkpoints: Check
     assert outcome.tokens[3, 0] == reference(path, prompt)
 
 
+def test_who_waited_for_an_aborted_neighbour_goes_on_from_what_it_left(checkpoints: Checkpoints) -> None:
+    path, prompt = checkpoints("llama"), tokens(5, 400)
+    warm = engine(path)
+    warm.submit(ask(prompt, 1))
+    warm.submit(ask(prompt, 2))
+    for _ in range(3):
+        warm.step()
+    assert (warm.stats().running, warm.stats().waiting) == (1, 1)
+    warm.abort(Abort(1))
+
+    outcome = run(warm)
+
+    assert outcome.cached[2, 0] == 256
+    assert outcome.tokens[2, 0] == reference(path, prompt)
+
+
 def test_equal_prompts_at_once_are_computed_once(checkpoints: Checkpoints) -> None:
     path, prompt = checkpoints("qwen2"), tokens(8, 260)
     warm = engine(path)
@@ -154,3 +171,33 @@ def test_without_a_budget_nothing_is_kept_and_nothing_breaks(checkpoints: Checkp
 
     assert outcome.cached == {(1, 0): 0, (2, 0): 0}
     assert outcome.tokens[1, 0] == outcome.tokens[2, 0] == reference(path, prompt)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_traffic_with_aborts_and_too_little_memory_stays_right(seed: int, checkpoints: Checkpoints) -> None:
+    rng, path = random.Random(seed), checkpoints(tiny.FAMILIES[seed % 3])
+    bytes_per_token = 3 * 2 * 2 * 16 * 4
+    small = engine(
+        path,
+        context_tokens=512,
+        kv_budget_bytes=rng.choice([10, 40]) * BLOCK * bytes_per_token,
+        slab_budget_bytes=900 * bytes_per_token,
+        max_running=4,
+    )
+    stem, prompts, outcome, aborted = tokens(50, 300), {}, Outcome(), set()
+    for request in range(14):
+        prompts[request] = [*stem[: rng.randint(0, 300)], *tokens(60 + request, rng.randint(1, 90))]
+        outcome.take(small.submit(ask(prompts[request], request, max_tokens=rng.randint(1, 100), ignore_eos=True)))
+        for _ in range(rng.randint(0, 12)):
+            outcome.take(small.step())
+        if rng.random() < 0.25:
+            aborted.add(request - 1)
+            small.abort(Abort(request - 1))
+    outcome.take(run(small).events)
+
+    assert sum(outcome.cached.values()) > 0
+    assert {request for request, _ in outcome.finished} >= set(prompts) - aborted
+    for (request, _), said in outcome.tokens.items():
+        assert said == reference(path, prompts[request], 100, ends=False)[: len(said)]
+    stats = small.stats()
+    assert (stats.running, stats.waiting, stats.slab_tokens, stats.kv["blocks_leased"]) == (0, 0, 0, 0)
