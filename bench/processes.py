@@ -36,6 +36,10 @@ class Server:
     url: str
     pid: int
 
+    def has_ended(self) -> bool:
+        """Whether the process is over, waited for or not."""
+        return not psutil.pid_exists(self.pid) or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+
     def cpu_s(self) -> float:
         """Processor time it and its children have used so far; neighbours change it less than wall time."""
         process = psutil.Process(self.pid)
@@ -69,7 +73,7 @@ def gateway(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-"))
         command = ["-m", "gateway", "serve", "--port", "0", "--data-dir", folder, "--log-level", "warning", *arguments]
         server = stack.enter_context(listening(command, cpu=cpu))
-        wait_ready(server.url, wait_semantic=wait_semantic, within_s=within_s)
+        wait_ready(server, wait_semantic=wait_semantic, within_s=within_s)
         yield server
 
 
@@ -80,11 +84,12 @@ def upstream(mode: str = "normal", *, cpu: int | None = None) -> Iterator[Server
         yield server
 
 
-def wait_ready(url: str, *, wait_semantic: bool, within_s: float) -> dict[str, str]:
-    """Wait until the gateway at `url` is ready; returns its parts. Raises `StartFailed`."""
+def wait_ready(server: Server, *, wait_semantic: bool, within_s: float) -> dict[str, str]:
+    """Wait until a gateway is ready; returns its parts. Raises `StartFailed`, at once when the process has ended."""
+    url = server.url
     deadline = time.monotonic() + within_s
     state = "it does not answer"
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not server.has_ended():
         try:
             answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
         except httpx.TransportError as error:
@@ -98,7 +103,7 @@ def wait_ready(url: str, *, wait_semantic: bool, within_s: float) -> dict[str, s
             if semantic not in ("ready", "off", "loading"):
                 raise StartFailed(f"{url} has no semantic tier: {semantic}")
         time.sleep(0.1)
-    raise StartFailed(f"{url} is not ready after {within_s:g} s: {state}")
+    raise StartFailed(f"{url} did not become ready within {within_s:g} s: {state}")
 
 
 def two_cpus() -> tuple[int | None, int | None]:
