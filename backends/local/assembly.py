@@ -38,5 +38,9 @@ def build_engine(load: Load) -> Engine:
         slab_tokens=max(load.slab_budget_bytes // geometry.bytes_per_token, load.context_tokens),
         block_tokens=geometry.block_tokens,
     )
-    eos_token_ids = frozenset(load.eos_token_ids)
-    return Engine(Runner(decoder, cache), limits, context_tokens=load.context_tokens, eos_token_ids=eos_token_ids)
+    return Engine(
+        Runner(decoder, cache, exact_chunk=load.prefill_chunk if load.exact else None),
+        limits,
+        context_tokens=load.context_tokens,
+        eos_token_ids=frozenset(load.eos_token_ids),
+    )

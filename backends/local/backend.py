@@ -158,6 +158,7 @@ class _Loaded:
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
             prefill_chunk=settings.prefill_chunk,
+            exact=settings.exact,
             secret=settings.secret.hex(),
         )
         self.engine = EngineProcess(load, ready_wait_s=settings.ready_wait_s)

@@ -1,4 +1,9 @@
-"""The hands of the engine: slabs, the KV cache and the decoder. It does what a plan says and decides nothing."""
+"""The hands of the engine: slabs, the KV cache and the decoder. It does what a plan says and decides nothing.
+
+The last bits of a product depend on how many rows it has. That seldom changes a greedy token in float32, and now and
+then does in bfloat16. In exact mode every row is computed in the same company, hit or no hit, alone or under load:
+only whole chunks of prompts are kept, hits end at chunks, and each sequence decodes by itself.
+"""
 
 from collections.abc import Sequence as Many
 
@@ -13,9 +18,11 @@ from kvtier.cache import KVCache
 class Runner:
     """Owns the slabs of the running sequences and the blocks of past ones."""
 
-    def __init__(self, decoder: Decoder, cache: KVCache) -> None:
+    def __init__(self, decoder: Decoder, cache: KVCache, *, exact_chunk: int | None = None) -> None:
+        """`exact_chunk` is the size of prefill chunks when bits must not depend on hits, else None."""
         self.cache = cache
         self._decoder = decoder
+        self._exact_chunk = exact_chunk
         self._slabs: dict[Sequence, torch.Tensor] = {}
 
     def hydrate(self, sequence: Sequence, capacity: int) -> None:
@@ -25,7 +32,8 @@ class Runner:
         sequence.num_computed = 0
         if sequence.chain is not None:
             is_first = sequence.num_cached is None
-            with self.cache.match(sequence.chain, sequence.token_ids, count=is_first) as lease:
+            multiple_of = self._exact_chunk or 1
+            with self.cache.match(sequence.chain, sequence.token_ids, multiple_of=multiple_of, count=is_first) as lease:
                 lease.load_into(slab)
                 sequence.num_computed = lease.num_tokens
         sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
@@ -42,9 +50,12 @@ class Runner:
         sequence.capacity = capacity
 
     def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
-        """Run one forward; returns the logits after each chunk, float32 `[chunks, vocab]`."""
+        """Compute what chunks hold; returns the logits after each, float32 `[chunks, vocab]`."""
         spans = [Span(c.sequence.token_ids[c.start : c.stop], self._slabs[c.sequence], c.start) for c in chunks]
-        logits = self._decoder.forward(spans)
+        if self._exact_chunk is None:
+            logits = self._decoder.forward(spans)
+        else:
+            logits = torch.cat([self._decoder.forward([span]) for span in spans])
         for chunk in chunks:
             chunk.sequence.num_computed = chunk.stop
             self._publish(chunk.sequence)
@@ -53,15 +64,18 @@ class Runner:
     def release(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
         """Take the slab back; `keep_tail` also keeps the last, partly filled block for the next turn."""
         slab = self._slabs.pop(sequence, None)
-        if keep_tail and slab is not None and sequence.chain is not None and sequence.publishes:
+        may_keep = keep_tail and self._exact_chunk is None and sequence.publishes
+        if may_keep and slab is not None and sequence.chain is not None:
             self.cache.publish_tail(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
         sequence.capacity = 0
         sequence.num_computed = 0
 
     def _publish(self, sequence: Sequence) -> None:
         """Keep the blocks that have become full."""
-        num_full = sequence.num_computed // self.cache.geometry.block_tokens
+        num_rows = sequence.num_computed
+        if self._exact_chunk is not None:
+            num_rows = min(num_rows, sequence.num_prompt) // self._exact_chunk * self._exact_chunk
+        num_full = num_rows // self.cache.geometry.block_tokens
         if num_full > sequence.num_published and sequence.chain is not None and sequence.publishes:
-            slab = self._slabs[sequence]
-            self.cache.publish(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+            self.cache.publish(sequence.chain, sequence.token_ids, self._slabs[sequence], num_rows)
             sequence.num_published = num_full

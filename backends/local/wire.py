@@ -31,6 +31,7 @@ class Load:
     max_running: int
     max_waiting: int
     prefill_chunk: int
+    exact: bool
     secret: str = field(repr=False)  # hex
 
 

@@ -34,6 +34,7 @@ def load(path: Path, **overrides: Any) -> Load:
         "max_running": 8,
         "max_waiting": 32,
         "prefill_chunk": 128,
+        "exact": False,
         "secret": b"a secret of the tests".hex(),
     }
     return Load(**{**fields, **overrides})
