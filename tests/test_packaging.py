@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -41,3 +42,18 @@ def test_the_command_says_its_version() -> None:
     said = subprocess.run([sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == f"twicetold {gateway.__version__}"
+
+
+def test_a_wheel_holds_the_four_packages_and_the_demo_model_and_nothing_else(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = ZipFile(wheel).namelist()
+
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"gateway", "embeddings", "kvtier", "backends"}
+    checkpoint = "backends/local/demo/checkpoint/"
+    needed = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    assert {checkpoint + name for name in needed} <= set(names)
+    assert wheel.stat().st_size < 10 * 2**20
