@@ -67,7 +67,7 @@ def stream_of(rows: Iterable[dict[str, Any]]) -> list[Talk]:
             raise DataError("a row of a stream needs a prompt")
         before = ({"role": "system", "content": row["scope"]},) if row.get("scope") else ()
         turn = Turn(before, {"role": "user", "content": row["prompt"]})
-        talks.append(Talk((turn,), row.get("class_id"), row["prompt"], row.get("phase") == "insert"))
+        talks.append(Talk((turn,), row.get("class_id"), row["prompt"], is_insert=row.get("phase") == "insert"))
     return talks
 
 

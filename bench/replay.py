@@ -90,8 +90,13 @@ def judged(talks: Sequence[Talk], seen: Sequence[Sequence[Seen]]) -> Accuracy | 
     if not all(talk.class_id for talk in talks):
         return None
     return judge(
-        [Judged(talk.name, talk.class_id or "", one.tier, one.reason, one.entry, one.similarity) for talk, one in pairs]
-    )
+        [
+            Judged(
+                talk.name, talk.class_id or "", one.tier, one.reason, one.entry, one.similarity, talk.is_insert
+            )
+            for talk, one in pairs
+        ]
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-def replayed(url: str, tmp_path: Path, *arguments: str) -> dict[str, dict[str, object]]:
+def replayed(url: str, tmp_path: Path, *arguments: str) -> dict[str, Any]:
     out = tmp_path / "found.json"
     extra = json.dumps({"cache": {"namespace": tmp_path.name}})
     assert main(["--url", url, "--out", str(out), "--extra", extra, *arguments]) == 0
-    found: dict[str, dict[str, object]] = json.loads(out.read_text("utf-8"))
+    found: dict[str, Any] = json.loads(out.read_text("utf-8"))
     return found
 
 
@@ -47,8 +48,21 @@ def test_a_labelled_stream_is_sent_counted_and_judged(url: str, tmp_path: Path, 
     summary, labels = found["summary"], found["labels"]
     assert (summary["requests"], summary["answered"], summary["errors"]) == (5, 5, {})
     assert summary["hit_rate"] == 2 / 5
-    assert labels["true_hits"] == {**labels["true_hits"], "hits": 1, "of": 2}  # type: ignore[dict-item]
-    assert labels["wrong_exact"] == {**labels["wrong_exact"], "hits": 1, "of": 2}  # type: ignore[dict-item]
+    assert labels["true_hits"] == {**labels["true_hits"], "hits": 1, "of": 2}
+    assert labels["wrong_exact"] == {**labels["wrong_exact"], "hits": 1, "of": 2}
+
+
+def test_inserts_fill_without_asking_and_are_no_prompts(url: str, tmp_path: Path) -> None:
+    row = {"prompt": "How do I reset my password?", "class_id": "reset"}
+    rows = [{**row, "phase": "insert"}, {**row, "phase": "insert"}, {**row, "phase": "query"}]
+    stream = tmp_path / "phases.jsonl"
+    stream.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+    found = replayed(url, tmp_path, "--stream", str(stream))
+
+    assert found["summary"]["tiers"]["full"]["reasons"] == {"no_cache": 2}
+    assert found["labels"]["true_hits"] == {**found["labels"]["true_hits"], "hits": 1, "of": 1}
+    assert found["labels"]["wrong_of_prompts"] == {**found["labels"]["wrong_of_prompts"], "of": 1}
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data is not beside the repository")
