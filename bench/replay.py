@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,12 @@ async def _run(url: str, talks: Sequence[Talk], options: argparse.Namespace) -> 
         model = options.model or await first_model(client)
         extra = tuple(json.loads(options.extra).items())
         asking = Asking(model, options.streaming, options.recorded, options.max_tokens or None, extra)
+        inserts = list(takewhile(lambda talk: talk.is_insert, talks))
         with Progress(transient=True, console=Console(stderr=True)) as progress:
-            seen = await replay(client, talks, asking, options.concurrency, progress)
+            seen = await replay(client, inserts, asking, options.concurrency, progress)
+            if inserts:
+                await _settled(client)
+            seen += await replay(client, talks[len(inserts) :], asking, options.concurrency, progress)
     every = [one for talk in seen for one in talk]
     summary, accuracy = summarise(every), judged(talks, seen)
     title = f"{', '.join([*options.conversations, *options.stream])} through {url}, model {model}"
@@ -156,6 +161,16 @@ async def _run(url: str, talks: Sequence[Talk], options: argparse.Namespace) -> 
     if options.out is not None:
         _save(options.out, asking, options.concurrency, summary, accuracy)
     return 0 if summary["answered"] else 1
+
+
+async def _settled(client: httpx.AsyncClient, within_s: float = 120.0) -> None:
+    """Wait until the index has stopped growing: entries get their vectors behind the answers' back."""
+    vectors = -1
+    for _ in range(int(within_s)):
+        before, vectors = vectors, int((await client.get("/admin/api/stats")).raise_for_status().json()["vectors"])
+        if vectors == before:
+            return
+        await asyncio.sleep(1)
 
 
 async def first_model(client: httpx.AsyncClient) -> str:
