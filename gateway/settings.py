@@ -29,7 +29,7 @@ class CacheSettings:
     semantic: bool = True
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
-    embedder_timeout_s: float = 5.0
+    embedder_timeout_s: float = 2.0
     min_similarity: float = 0.96
     max_temperature: float = 1.0
     default_ttl_s: float | None = None
