@@ -13,7 +13,7 @@ What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 from backends.chat import ChatRequest, Completion, Delta, Usage, replay
@@ -26,7 +26,7 @@ from gateway.errors import NotCached
 from gateway.flights import Flights
 from gateway.ledger import Ledger
 from gateway.outcome import Outcome
-from gateway.policy import Plan, Rules, plan, refuse_to_keep
+from gateway.policy import Plan, Rules, plan, refuse_to_keep, semantic_refusal
 from gateway.recorder import Chores, tee
 from gateway.scope import Scope
 from gateway.semantic import Match, Semantic
@@ -66,22 +66,32 @@ class Reply:
     deltas: Deltas
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """One request with everything decided about it before any lookup."""
 
     request: ChatRequest
     route: Route
     fp: Fingerprints
-    question: str | None
     plan: Plan
     controls: Controls
+    rules: Rules
     started: float  # perf_counter
 
+    @cached_property
+    def semantic_refusal(self) -> str | None:
+        """Why other wordings are out of question. Reads the text, so it is asked only after an exact miss."""
+        temperature = float(self.route.model.defaults.get("temperature", 1.0))
+        return semantic_refusal(self.request, self._text, self.rules, temperature)
+
     @property
-    def semantic_question(self) -> str | None:
-        """The question, when answers to other wordings of it may be served or kept."""
-        return self.question if self.plan.semantic_refusal is None else None
+    def question(self) -> str | None:
+        """The question, when other wordings of it may share its answer."""
+        return self._text if self.semantic_refusal is None else None
+
+    @cached_property
+    def _text(self) -> str | None:
+        return question_of(self.request)
 
 
 class Pipeline:
@@ -124,11 +134,9 @@ class Pipeline:
         route = await self._router.resolve(request.model)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
-        question = question_of(request)
-        temperature = float(route.model.defaults.get("temperature", 1.0))
-        wish = plan(request, question, controls, self._rules, temperature)
+        wish = plan(controls, self._rules)
         request = replace(request, kv_salt=scope.kv_salt(self._secret), use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, question, wish, controls, started)
+        return Asked(request, route, fp, wish, controls, self._rules, started)
 
     # -- stored answers ------------------------------------------------------------------------------------------
 
@@ -158,7 +166,10 @@ class Pipeline:
         return None if self._is_usable(entry, asked.controls) else "expired"
 
     async def _similar(self, asked: Asked) -> Match | None:
-        if self._semantic is None or asked.question is None:
+        if self._semantic is None:
+            return None
+        if asked.question is None:
+            self._ledger.looked_up("semantic", "refused", asked.semantic_refusal or "no_question")
             return None
         found = None
         with self._ledger.best_effort("semantic_read"):
@@ -245,7 +256,7 @@ class Pipeline:
             exact=asked.fp.exact,
             compat=asked.fp.compat,
             canonical=asked.fp.canonical,
-            question=asked.semantic_question,
+            question=asked.question if asked.plan.remember_question else None,
             model=asked.request.model,
             completion=completion,
             created_s=now_s,

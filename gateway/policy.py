@@ -29,36 +29,33 @@ class Plan:
     """What this request may use, decided before anything is looked up."""
 
     read_exact: bool
-    read_semantic: bool
+    read_semantic: bool  # unless `semantic_refusal` has a reason: asked only when there is no exact answer
+    remember_question: bool  # likewise
     write: bool
     share_flight: bool  # join, or be joined by, an identical request being answered right now
     use_kv: bool
     publish_kv: bool
     reason: str  # why no stored answer was looked for; "miss" when one was
-    semantic_refusal: str | None  # why other wordings are not looked at, None when they are
     ttl_s: float | None
     min_similarity: float
 
 
-def plan(
-    request: ChatRequest, question: str | None, controls: Controls, rules: Rules, defaults_temperature: float
-) -> Plan:
-    """Decide which tiers `request` may read and whether its answer may be kept."""
+def plan(controls: Controls, rules: Rules) -> Plan:
+    """Decide which tiers a request may read and whether its answer may be kept."""
     exact = rules.exact and "exact" in controls.tiers
     semantic = rules.semantic and "semantic" in controls.tiers
     read = not controls.no_cache
     write = (exact or semantic) and not controls.no_store and controls.ttl_s != 0
-    refusal = _semantic_refusal(request, question, rules, defaults_temperature)
     may_use_kv = rules.kv and "kv" in controls.tiers
     return Plan(
         read_exact=exact and read,
-        read_semantic=semantic and read and refusal is None,
+        read_semantic=semantic and read,
+        remember_question=semantic and write,
         write=write,
         share_flight=exact and read and write,
         use_kv=may_use_kv,
         publish_kv=may_use_kv and not controls.no_store,
         reason=_bypass_reason(controls, exact or semantic),
-        semantic_refusal="off" if not semantic else refusal,
         ttl_s=_ttl(controls, rules),
         min_similarity=max(rules.min_similarity, controls.min_similarity or 0.0),
     )
@@ -90,10 +87,10 @@ def _bypass_reason(controls: Controls, may_use_answers: bool) -> str:
     return "miss"
 
 
-def _semantic_refusal(
-    request: ChatRequest, question: str | None, rules: Rules, defaults_temperature: float
+def semantic_refusal(
+    request: ChatRequest, question: str | None, rules: Rules, default_temperature: float
 ) -> str | None:
-    """Why a stored answer to other words may not be served. The order is the order of cheapness."""
+    """Why this request may neither be answered by, nor answer, other words. In the order of cheapness."""
     params = request.params
     if question is None:
         return "last_not_user_text"
@@ -104,7 +101,7 @@ def _semantic_refusal(
     if params.get("logprobs"):
         return "logprobs"
     temperature = params.get("temperature")
-    if (defaults_temperature if temperature is None else temperature) > rules.max_temperature:
+    if (default_temperature if temperature is None else temperature) > rules.max_temperature:
         return "temperature"
     if any(message.get("role") in ("tool", "function") or message.get("tool_calls") for message in request.messages):
         return "tools_called"

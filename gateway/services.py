@@ -188,7 +188,7 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
     """The local engine over a checkpoint that is there, downloaded if need be. Raises `Unavailable`."""
     try:
         from backends.local.backend import LocalBackend
-        from backends.local.checkpoint import find
+        from backends.local.checkpoint import find, read
         from backends.local.config import CheckpointError
         from backends.local.demo import checkpoint_path
         from backends.local.settings import LocalSettings
@@ -199,6 +199,7 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
     name, engine = settings.local_model, settings.engine
     try:
         source = checkpoint_path() if name == DEMO else find(name)
+        read(source)  # what cannot be served is told now, in one line, not from inside the started server
     except CheckpointError as error:
         raise Unavailable(str(error)) from error
     limits = LocalSettings(

@@ -7,58 +7,53 @@ import pytest
 from backends.chat import ChatRequest, Choice, Completion, Fields
 from gateway.canonical import question_of
 from gateway.controls import Controls
-from gateway.policy import Plan, Rules, plan, refuse_to_keep
+from gateway.policy import Rules, plan, refuse_to_keep, semantic_refusal
 
 QUESTION = {"role": "user", "content": "What is the capital city of France?"}
 HISTORY = ({"role": "user", "content": "Tell me about France."}, {"role": "assistant", "content": "Gladly."})
 
 
-def planned(*messages: Fields, controls: Controls | None = None, rules: Rules | None = None, **params: Any) -> Plan:
+def refused(*messages: Fields, **params: Any) -> str | None:
     request = ChatRequest("m", messages or (QUESTION,), params)
-    return plan(request, question_of(request), controls or Controls(), rules or Rules(), 1.0)
+    return semantic_refusal(request, question_of(request), Rules(), 1.0)
 
 
 def user(text: str) -> Fields:
     return {"role": "user", "content": text}
 
 
-SEMANTIC_REFUSALS: dict[str, Plan] = {
-    "last_not_user_text": planned(QUESTION, {"role": "assistant", "content": "Paris"}),
-    "several_choices": planned(n=2),
-    "logprobs": planned(logprobs=True),
-    "temperature": planned(temperature=1.5),
-    "question_too_long": planned(user("word " * 1000)),
-    "tools_called": planned(
+REFUSED: dict[str, str | None] = {
+    "last_not_user_text": refused(QUESTION, {"role": "assistant", "content": "Paris"}),
+    "several_choices": refused(n=2),
+    "logprobs": refused(logprobs=True),
+    "temperature": refused(temperature=1.5),
+    "question_too_long": refused(user("word " * 1000)),
+    "tools_called": refused(
         user("What is the capital city of France?"),
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
         {"role": "tool", "content": "42", "tool_call_id": "1"},
         QUESTION,
     ),
-    "volatile": planned(user("What is the weather like in Paris?")),
-    "deictic": planned(*HISTORY, user("And what about its capital city?")),
-    "off": planned(controls=Controls(tiers=frozenset({"exact"}))),
+    "volatile": refused(user("What is the weather like in Paris?")),
+    "deictic": refused(*HISTORY, user("And what about its capital city?")),
 }
 
 
-@pytest.mark.parametrize("reason", SEMANTIC_REFUSALS)
+@pytest.mark.parametrize("reason", REFUSED)
 def test_other_wordings_are_refused_with_a_reason(reason: str) -> None:
-    decided = SEMANTIC_REFUSALS[reason]
-
-    assert decided.semantic_refusal == reason
-    assert not decided.read_semantic
-    assert decided.read_exact
+    assert REFUSED[reason] == reason
 
 
-def test_a_plain_question_may_use_every_tier() -> None:
-    decided = planned()
-
-    assert (decided.read_exact, decided.read_semantic, decided.write, decided.share_flight, decided.use_kv) == (
-        True,
-    ) * 5
+def test_a_plain_question_may_be_matched_also_in_a_conversation() -> None:
+    assert refused() is None
+    assert refused(*HISTORY, QUESTION) is None
 
 
-def test_a_self_contained_question_in_a_conversation_may_be_matched() -> None:
-    assert planned(*HISTORY, QUESTION).read_semantic
+def test_a_models_own_default_temperature_counts_when_none_is_given() -> None:
+    request = ChatRequest("m", (QUESTION,), {})
+
+    assert semantic_refusal(request, "What is it?", Rules(), 1.5) == "temperature"
+    assert semantic_refusal(request, "What is it?", Rules(), 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -66,14 +61,14 @@ def test_a_self_contained_question_in_a_conversation_may_be_matched() -> None:
     ["What is the latest version?", "Who won yesterday?", "今天天气怎么样？", "What is the exchange rate of the euro?"],
 )
 def test_questions_about_now_are_not_matched(text: str) -> None:
-    assert planned(user(text)).semantic_refusal == "volatile"
+    assert refused(user(text)) == "volatile"
 
 
 @pytest.mark.parametrize(
     "text", ["continue", "And the second one?", "Why?", "它有多大？", "Tell me more about that topic please"]
 )
 def test_questions_that_point_back_are_not_matched(text: str) -> None:
-    assert planned(*HISTORY, user(text)).semantic_refusal == "deictic"
+    assert refused(*HISTORY, user(text)) == "deictic"
 
 
 CONTROLS: dict[str, tuple[Controls, tuple[bool, bool, bool, bool, bool]]] = {
@@ -90,7 +85,7 @@ CONTROLS: dict[str, tuple[Controls, tuple[bool, bool, bool, bool, bool]]] = {
 @pytest.mark.parametrize("name", CONTROLS)
 def test_callers_narrow_what_is_used(name: str) -> None:
     controls, expected = CONTROLS[name]
-    decided = planned(controls=controls)
+    decided = plan(controls, Rules())
 
     got = (decided.read_exact, decided.read_semantic, decided.write, decided.share_flight, decided.publish_kv)
     assert got == expected
@@ -99,8 +94,8 @@ def test_callers_narrow_what_is_used(name: str) -> None:
 def test_callers_may_tighten_the_threshold_but_not_loosen_it() -> None:
     rules = Rules(min_similarity=0.9)
 
-    assert planned(controls=Controls(min_similarity=0.99), rules=rules).min_similarity == 0.99
-    assert planned(controls=Controls(min_similarity=0.1), rules=rules).min_similarity == 0.9
+    assert plan(Controls(min_similarity=0.99), rules).min_similarity == 0.99
+    assert plan(Controls(min_similarity=0.1), rules).min_similarity == 0.9
 
 
 @pytest.mark.parametrize(
@@ -116,7 +111,7 @@ def test_callers_may_tighten_the_threshold_but_not_loosen_it() -> None:
 def test_a_ttl_is_the_callers_under_the_operators_cap(
     asked: float | None, default: float | None, cap: float | None, ttl: float | None
 ) -> None:
-    assert planned(controls=Controls(ttl_s=asked), rules=Rules(default_ttl_s=default, max_ttl_s=cap)).ttl_s == ttl
+    assert plan(Controls(ttl_s=asked), Rules(default_ttl_s=default, max_ttl_s=cap)).ttl_s == ttl
 
 
 def answer(content: Any = "Paris.", finish: str | None = "stop", **message: Any) -> Completion:
