@@ -10,7 +10,6 @@ from typing import Any
 
 from backends.local.config import CheckpointError, ModelConfig, token_ids
 
-DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 HASHED_WHOLE_BYTES = 64 << 20  # larger weight files are hashed by header and samples
 SAMPLES, SAMPLE_BYTES = 256, 4096
 SMALL_PARAMETERS = 50_000_000  # below, float32 costs little and is exact
@@ -38,25 +37,9 @@ def find(name: str | Path) -> Path:
         return path.resolve()
     if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"{name} is neither a directory nor ORG/NAME of a Hugging Face checkpoint")
-    return _download(name)
+    from backends.local.hub import download  # a directory needs no hub and no client of it
 
-
-def _download(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo, allow_patterns=list(DOWNLOADED)))
-    except GatedRepoError as exc:
-        raise CheckpointError(f"{repo} is gated: accept its terms on the hub and set HF_TOKEN") from exc
-    except (RepositoryNotFoundError, HFValidationError) as exc:
-        raise CheckpointError(f"{repo} is not on the Hugging Face hub, or it is private: set HF_TOKEN") from exc
-    except OSError as exc:  # offline, no route, no such host, HTTP errors: all of the hub's are OSErrors
-        raise CheckpointError(
-            f"the Hugging Face hub is out of reach and {repo} is not in its cache. Pass a directory that holds the "
-            "checkpoint, point HF_HOME at a cache that has it, or serve the demo model by naming none. "
-            f"({_first_line(exc)})"
-        ) from exc
+    return download(name)
 
 
 def read(path: Path) -> Checkpoint:
@@ -169,7 +152,3 @@ def _json(file: Path) -> Any:
         return json.loads(file.read_bytes())
     except ValueError as exc:
         raise CheckpointError(f"{file.name} is not JSON: {exc}") from exc
-
-
-def _first_line(exc: Exception) -> str:
-    return str(exc).partition("\n")[0]
