@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +69,9 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(
-    data_dir: Path, *flags: str, environ: Mapping[str, str] = os.environ, **settings: str
-) -> Iterator[Gateway]:
+def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Gateway]:
     """Start `twicetold serve` with flags and `TWICETOLD_*` settings; stop it at the end."""
-    environment = {name: text for name, text in environ.items() if not name.startswith("TWICETOLD_")}
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("TWICETOLD_")}
     environment |= {f"TWICETOLD_{name.upper()}": text for name, text in settings.items()}
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
     log = data_dir.with_suffix(".log").open("a")

@@ -8,7 +8,8 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,20 @@ def whole(found: "subprocess.CompletedProcess[str]", tiny: Path) -> bool:
     return {f.name: f.read_bytes() for f in folder.iterdir()} == {f.name: f.read_bytes() for f in tiny.iterdir()}
 
 
-def answer(gateway: Gateway) -> str:
-    gateway.wait("local")
+@contextmanager
+def gateway(hub: str, folder: Path) -> Iterator[Gateway]:
+    """The gateway on acme/tiny, its log in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in environ(hub, folder / "home").items():
+            patch.setenv(name, text)
+        with running_gateway(folder / "data", "--model", "acme/tiny", cache__semantic="false") as running:
+            yield running
+
+
+def answer(running: Gateway) -> str:
+    running.wait("local")
     messages = [{"role": "user", "content": "who are you?"}]
-    response = gateway.post({"model": "acme/tiny", "messages": messages, "max_tokens": 3})
+    response = running.post({"model": "acme/tiny", "messages": messages, "max_tokens": 3})
     assert response.status_code == 200, response.text
     model: str = response.json()["model"]
     return model
@@ -98,9 +109,8 @@ def answer(gateway: Gateway) -> str:
 
 def test_serving_a_name_downloads_it_shows_progress_and_answers_under_that_name(tiny: Path, tmp_path: Path) -> None:
     with running_hub({"acme/tiny": tiny}) as hub:
-        flags, env = ("--model", "acme/tiny"), environ(hub.url, tmp_path / "home")
-        with running_gateway(tmp_path / "data", *flags, environ=env, cache__semantic="false") as gateway:
-            assert answer(gateway) == "acme/tiny"
+        with gateway(hub.url, tmp_path) as running:
+            assert answer(running) == "acme/tiny"
 
     log = (tmp_path / "data.log").read_text()
     assert re.search(r"Fetching 6 files: 100%", log)
@@ -111,9 +121,8 @@ def test_a_later_start_serves_from_the_cache_without_the_hub(tiny: Path, tmp_pat
     with running_hub({"acme/tiny": tiny}) as hub:
         assert whole(find(hub.url, tmp_path / "home"), tiny)
 
-    flags, env = ("--model", "acme/tiny"), environ(hub.url, tmp_path / "home")
-    with running_gateway(tmp_path / "data", *flags, environ=env, cache__semantic="false") as gateway:
-        assert answer(gateway) == "acme/tiny"
+    with gateway(hub.url, tmp_path) as running:
+        assert answer(running) == "acme/tiny"
 
     assert "acme/tiny comes from the cache" in (tmp_path / "data.log").read_text()
 
