@@ -4,9 +4,11 @@
     backend    a chat in, deltas out                  engine      who waits, who runs; one step after the other
       params     fields -> Generation                   scheduler   pure: waiting, running -> StepPlan
       tokenizer  chat -> token ids                      runner      carries a plan out: slabs, kvtier, forward
-      answer     events -> deltas, usage                  model       the decoder; rope, weights, config
-        text       whole characters, stop strings         sampler     pure: logits -> token
-    process    starts, restarts, carries  <- wire ->  sequence    one choice: token ids, how far they are computed
+      answer     events -> deltas, usage                  decoder     token ids -> logits, keys and values in slabs
+        text       whole characters, stop strings           model       Llama-like models; rope, weights, config
+    process    starts, restarts, carries  <- wire ->        foreign     all others, by transformers; foreign_config
+                                                          sampler     pure: logits -> token
+                                                        sequence    one choice: token ids, how far they are computed
 
 The engine knows token ids and no text; the gateway's side knows text and no tensors. `assembly` builds an engine,
 `checkpoint` finds and names the files, `settings` is what an operator may choose.

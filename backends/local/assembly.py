@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from backends.local import checkpoint
+from backends.local.config import ModelConfig
+from backends.local.decoder import Decoder
 from backends.local.engine import Engine
-from backends.local.model import Decoder
+from backends.local.model import LlamaDecoder
 from backends.local.runner import Runner
 from backends.local.scheduler import Limits
 from backends.local.weights import load_weights
@@ -20,10 +22,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def build_engine(load: Load) -> Engine:
     """Load the weights and wire the parts. Raises `CheckpointError`."""
     torch.set_num_threads(load.threads)
-    path = Path(load.checkpoint)
-    config = checkpoint.read_config(path)
-    decoder = Decoder(config, load_weights(checkpoint.weight_files(path), config, DTYPES[load.dtype]))
-    geometry = KVGeometry(config.num_layers, config.num_kv_heads, config.head_dim, load.dtype)
+    decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype])
+    num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
+    geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
     cache = KVCache(
         geometry,
         load.kv_budget_bytes,
@@ -44,3 +45,13 @@ def build_engine(load: Load) -> Engine:
         context_tokens=load.context_tokens,
         eos_token_ids=frozenset(load.eos_token_ids),
     )
+
+
+def _load_decoder(path: Path, dtype: torch.dtype) -> Decoder:
+    """Our own decoder where it can compute the model, else transformers' class of it."""
+    config = checkpoint.read_config(path)
+    if isinstance(config, ModelConfig):
+        return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, dtype))
+    from backends.local.foreign import load_foreign  # its imports take seconds
+
+    return load_foreign(path, dtype)

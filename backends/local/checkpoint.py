@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from backends.local.config import CheckpointError, ModelConfig, token_ids
+from backends.local.config import CheckpointError, ForeignConfig, ModelConfig, objection_to, token_ids
 
 HASHED_WHOLE_BYTES = 64 << 20  # larger weight files are hashed by header and samples
 SAMPLES, SAMPLE_BYTES = 256, 4096
@@ -20,7 +20,7 @@ class Checkpoint:
     """A directory with config.json, safetensors and tokenizer files. `fingerprint` changes with any of them."""
 
     path: Path
-    config: ModelConfig
+    config: ModelConfig | ForeignConfig
     fingerprint: str
     eos_token_ids: tuple[int, ...]
     sampling_defaults: Mapping[str, Any]
@@ -57,12 +57,16 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def read_config(path: Path) -> ModelConfig:
-    """The shape of the model. Raises `CheckpointError`."""
+def read_config(path: Path) -> ModelConfig | ForeignConfig:
+    """The shape of the model, foreign when our own decoder cannot compute it. Raises `CheckpointError`."""
     config = _json(path / "config.json")
     if config is None:
         raise CheckpointError(f"{path} has no config.json")
-    return ModelConfig.from_json(config)
+    if objection_to(config) is None:
+        return ModelConfig.from_json(config)
+    from backends.local.foreign_config import read_foreign  # its imports take seconds
+
+    return read_foreign(path, config)
 
 
 def weight_files(path: Path) -> list[Path]:

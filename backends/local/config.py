@@ -6,6 +6,7 @@ from typing import Any
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+QUANTISED = "quantised checkpoints are not supported; choose one with plain safetensors weights"
 
 
 class CheckpointError(Exception):
@@ -33,7 +34,9 @@ class ModelConfig:
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "ModelConfig":
         """Read config.json. Raises `CheckpointError` for a model this engine would compute wrongly."""
-        _refuse_unsupported(config)
+        objection = objection_to(config)
+        if objection is not None:
+            raise CheckpointError(objection)
         try:
             heads = config["num_attention_heads"]
             default_head_dim = 128 if config["model_type"] == "qwen3" else config["hidden_size"] // heads
@@ -56,6 +59,15 @@ class ModelConfig:
             raise CheckpointError(f"config.json has no {exc.args[0]!r}") from exc
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignConfig:
+    """A decoder that transformers computes: what has to be known of it before it is loaded."""
+
+    vocab_size: int
+    context_tokens: int
+    eos_token_ids: tuple[int, ...]
+
+
 def token_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
     """Token ids as configuration files spell them: one, several or none."""
     if value is None:
@@ -63,14 +75,20 @@ def token_ids(value: int | Sequence[int] | None) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
-    family = config.get("model_type")
+def objection_to(config: Mapping[str, Any]) -> str | None:
+    """Why our own decoder would compute a model wrongly; None when it would not."""
+    family, rope = config.get("model_type"), _rope(config)
     if family not in FAMILIES:
-        raise CheckpointError(f"model type {family!r} is not supported; the local engine runs {', '.join(FAMILIES)}")
+        return f"model type {family!r} is not supported; the local engine runs {', '.join(FAMILIES)}"
     if config.get("quantization_config"):
-        raise CheckpointError("quantised checkpoints are not supported; choose one with plain safetensors weights")
+        return QUANTISED
     if config.get("hidden_act", "silu") != "silu":
-        raise CheckpointError(f"activation {config['hidden_act']!r} is not supported; the local engine computes silu")
+        return f"activation {config['hidden_act']!r} is not supported; the local engine computes silu"
+    if rope["rope_type"] not in ROPE_TYPES:
+        return f"rope type {rope['rope_type']!r} is not supported; known are {', '.join(ROPE_TYPES)}"
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        return "partial rotary embeddings are not supported"
+    return None
 
 
 def _context(config: Mapping[str, Any]) -> int:
@@ -85,9 +103,5 @@ def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
     rope.setdefault("rope_theta", config.get("rope_theta") or 10_000.0)
-    rope.setdefault("original_max_position_embeddings", config["max_position_embeddings"])
-    if rope["rope_type"] not in ROPE_TYPES:
-        raise CheckpointError(f"rope type {rope['rope_type']!r} is not supported; known are {', '.join(ROPE_TYPES)}")
-    if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise CheckpointError("partial rotary embeddings are not supported")
+    rope.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
     return rope

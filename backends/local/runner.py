@@ -9,7 +9,7 @@ from collections.abc import Sequence as Many
 
 import torch
 
-from backends.local.model import TOKEN_DIM, Decoder, Span
+from backends.local.decoder import TOKEN_DIM, Decoder, Span
 from backends.local.scheduler import Chunk
 from backends.local.sequence import Sequence
 from kvtier.cache import KVCache

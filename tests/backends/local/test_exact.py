@@ -26,7 +26,7 @@ def said(outcome: Outcome, request: int) -> list[tuple[int, float | None, tuple[
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", [*tiny.FAMILIES, *tiny.FOREIGN])
 def test_a_hit_changes_no_bit(family: str, dtype: str, checkpoints: Checkpoints) -> None:
     path, stem = checkpoints(family), tokens(1, 400)
     prompts = [[*stem[:shared], *tokens(shared, 90)] for shared in (400, 300, 256, 200, 129)]

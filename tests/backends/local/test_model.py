@@ -9,16 +9,19 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from backends.local import checkpoint
-from backends.local.model import Decoder, Span
+from backends.local.config import ModelConfig
+from backends.local.decoder import Span
+from backends.local.model import LlamaDecoder
 from backends.local.weights import load_weights
 from tests.backends.local import tiny
 
 LONG = [(7 * i * i + 3 * i) % 300 for i in range(300)]
 
 
-def decoder(path: Path) -> Decoder:
-    found = checkpoint.read(path)
-    return Decoder(found.config, load_weights(checkpoint.weight_files(path), found.config, torch.float32))
+def decoder(path: Path) -> LlamaDecoder:
+    config = checkpoint.read_config(path)
+    assert isinstance(config, ModelConfig)
+    return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, torch.float32))
 
 
 def reference(path: Path, token_ids: list[int]) -> torch.Tensor:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -52,6 +54,15 @@ LLAMA3_ROPE = {
 }
 YARN_ROPE = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 256}
 FAMILIES = ("llama", "qwen2", "qwen3")
+FOREIGN: dict[str, dict[str, Any]] = {  # families that transformers computes, with what they are told beyond SHAPE
+    "gpt_neox": {},
+    "gpt2": {"max_position_embeddings": 512},
+    "phi3": {},
+    "gemma": {"head_dim": 32, "num_key_value_heads": 1},
+    "olmo2": {},
+    "bloom": {},
+    "mixtral": {"num_local_experts": 4},
+}
 
 
 def build(family: str, path: Path, *, seed: int = 0, **overrides: Any) -> Path:
@@ -60,7 +71,7 @@ def build(family: str, path: Path, *, seed: int = 0, **overrides: Any) -> Path:
     tokenizer.save_pretrained(path)
     torch.manual_seed(seed)
     own = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
-    model = _model(family, {**SHAPE, **own, **overrides})
+    model = _model(family, {**SHAPE, **own, **FOREIGN.get(family, {}), **overrides})
     _shake(model)
     model.save_pretrained(path, safe_serialization=True)
     return path
@@ -73,7 +84,7 @@ def _model(family: str, shape: dict[str, Any]) -> Any:
         return Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in shape.items() if k != "head_dim"}))
     if family == "qwen3":
         return Qwen3ForCausalLM(Qwen3Config(**shape, tie_word_embeddings=True))
-    raise ValueError(f"no tiny model of {family!r}")
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
 
 
 def _shake(model: Any) -> None:

@@ -1,0 +1,42 @@
+"""What the engine asks of a model: rows of sequences in, logits out, keys and values left in slabs.
+
+    # slab     [layers, keys and values, kv heads, capacity, head dim]
+    # rows     0 ............ start ......... stop ......... capacity
+    #          |  read         |  written,      |  not ours to read  |
+    #          |               |  then read     |                    |
+
+`model` computes Llama-like decoders itself; `foreign` lets transformers compute every other one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+TOKEN_DIM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows [start, stop) of one sequence, to be computed into its slab."""
+
+    token_ids: Sequence[int]
+    slab: torch.Tensor
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.token_ids)
+
+
+class Decoder(Protocol):
+    """The forward pass of one model. It holds weights and no state of any sequence."""
+
+    def new_slab(self, capacity: int) -> torch.Tensor:
+        """Room for `capacity` tokens of one sequence, not filled."""
+        ...
+
+    def forward(self, spans: Sequence[Span]) -> torch.Tensor:
+        """Compute all rows into their slabs; return the logits after each span, float32 `[spans, vocab]`."""
+        ...
