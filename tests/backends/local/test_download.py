@@ -108,9 +108,8 @@ def answer(running: Gateway) -> str:
 
 
 def test_serving_a_name_downloads_it_shows_progress_and_answers_under_that_name(tiny: Path, tmp_path: Path) -> None:
-    with running_hub({"acme/tiny": tiny}) as hub:
-        with gateway(hub.url, tmp_path) as running:
-            assert answer(running) == "acme/tiny"
+    with running_hub({"acme/tiny": tiny}) as hub, gateway(hub.url, tmp_path) as running:
+        assert answer(running) == "acme/tiny"
 
     log = (tmp_path / "data.log").read_text()
     assert re.search(r"Fetching 6 files: 100%", log)
