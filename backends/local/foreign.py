@@ -29,15 +29,16 @@ log = logging.getLogger(__name__)
 class ForeignDecoder:
     """A `Decoder` around a transformers model. One span per forward."""
 
-    def __init__(self, model: Any, num_layers: int, num_kv_heads: int, head_dim: int) -> None:
+    def __init__(self, model: Any, token: torch.Tensor) -> None:
+        """`token` is a slab of one token, as the model fills it: `[L, 2, H_kv, 1, D]`."""
         self._model = model
-        self._block = (num_layers, 2, num_kv_heads), (head_dim,)
+        self._token = token
         self._takes = inspect.signature(model.forward).parameters.keys()
 
     def new_slab(self, capacity: int) -> torch.Tensor:
         """Room for `capacity` tokens of one sequence, not filled."""
-        before, after = self._block
-        return torch.empty((*before, capacity, *after), dtype=self._model.dtype)
+        *before, _, head_dim = self._token.shape
+        return self._token.new_empty((*before, capacity, head_dim))
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
@@ -101,7 +102,7 @@ def load_foreign(path: Path, dtype: torch.dtype) -> ForeignDecoder:
     model = _load_model(path, dtype)
     name = type(model).__name__
     try:
-        decoder = ForeignDecoder(model, *_observe_shape(model))
+        decoder = ForeignDecoder(model, _observe_token(model, dtype))
         deviation = _deviation(model, decoder)
     except COMPLAINTS as exc:
         raise CheckpointError(f"{name} cannot be run over kept keys and values: {exc}") from exc
@@ -131,24 +132,23 @@ def _load_model(path: Path, dtype: torch.dtype) -> Any:
     return model
 
 
-@torch.inference_mode()
-def _observe_shape(model: Any) -> tuple[int, int, int]:
-    """Layers, kv heads and head dim, as the model itself hands them to a cache. Raises `CheckpointError`."""
-    cache = DynamicCache()
-    model(input_ids=torch.tensor([[0, 1]]), past_key_values=cache, use_cache=True)
+@torch.no_grad()
+def _observe_token(model: Any, dtype: torch.dtype) -> torch.Tensor:
+    """What the model itself hands to a cache for one token, `[L, 2, H_kv, 1, D]`. Raises `CheckpointError`."""
+    name, cache = type(model).__name__, DynamicCache()
+    model(input_ids=torch.tensor([[0]]), past_key_values=cache, use_cache=True)
     num_layers = model.config.get_text_config(decoder=True).num_hidden_layers
-    kept = [(layer.keys, layer.values) for layer in cache.layers if layer.keys is not None]
-    if len(kept) != num_layers:
+    kept = [tensor for layer in cache.layers if layer.keys is not None for tensor in (layer.keys, layer.values)]
+    if len(kept) != 2 * num_layers:
         raise CheckpointError(
-            f"{type(model).__name__} keeps keys and values in {len(kept)} of {num_layers} layers; the local engine "
-            "runs models that keep them in every layer"
+            f"{name} keeps keys and values in {len(kept) // 2} of {num_layers} layers; the local engine runs models "
+            "that keep them in every layer"
         )
-    shapes = {(tensor.dtype, *tensor.shape) for pair in kept for tensor in pair}
-    if len(shapes) > 1:
-        listed = ", ".join(str(list(shape[2:])) for shape in sorted(shapes, key=str))
-        raise CheckpointError(f"{type(model).__name__} keeps keys and values of several shapes: {listed}")
-    _, _, num_kv_heads, _, head_dim = shapes.pop()
-    return num_layers, num_kv_heads, head_dim
+    shapes = sorted({(tensor.dtype, tensor.shape[1], tensor.shape[-1]) for tensor in kept}, key=str)
+    if len(shapes) > 1 or shapes[0][0] != dtype:
+        listed = ", ".join(f"{heads} x {head_dim} {kind}" for kind, heads, head_dim in shapes)
+        raise CheckpointError(f"{name} keeps keys and values that are not all alike: {listed}; {dtype} was asked for")
+    return torch.cat(kept).view(num_layers, 2, *kept[0].shape[1:])
 
 
 @torch.inference_mode()
