@@ -4,6 +4,8 @@
 
 The worker takes what is waiting whenever it is free: a lone request is never held back to fill a batch, and requests
 that arrive while it is busy share the next one. A text that is asked for several times at once is embedded once.
+Whoever is patient waits in a queue of their own, without a timeout: it is worked on when nobody else waits, in smaller
+batches, so a burst of stored answers loses no vector and costs a lookup the batch under way and no more.
 Everything under `_lock` is touched by both sides; futures are resolved on their own loop.
 """
 
@@ -14,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ class BatcherStats:
     """Plain counters since the start; read them, do not write."""
 
     texts: int = 0  # sent to the model
+    patient: int = 0  # taken when nobody was in a hurry
     batches: int = 0
     memo_hits: int = 0
     joined: int = 0  # asked for while the same text was already waiting
@@ -45,7 +47,7 @@ class _Job:
 
     text: str
     waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Vector]]] = field(default_factory=list)
-    is_taken: bool = False
+    queue: "OrderedDict[str, _Job] | None" = field(default=None, repr=False)  # None: the worker has it
 
 
 class EmbeddingBatcher:
@@ -57,6 +59,8 @@ class EmbeddingBatcher:
         *,
         max_batch: int = 32,
         max_waiting: int = 1024,
+        max_patient_batch: int = 8,
+        max_patient: int = 65_536,
         memo_entries: int = 4096,
         timeout_s: float = 5.0,
     ) -> None:
@@ -67,28 +71,32 @@ class EmbeddingBatcher:
         self._load = load
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_patient_batch = max_patient_batch
+        self._max_patient = max_patient
         self._memo_entries = memo_entries
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
-        self._jobs: OrderedDict[str, _Job] = OrderedDict()  # waiting and in flight, oldest first
-        self._waiting = 0  # of `_jobs`, those the worker has not taken
+        self._jobs: dict[str, _Job] = {}  # waiting and in flight
+        self._hurried: OrderedDict[str, _Job] = OrderedDict()  # of `_jobs`, those that wait, oldest first
+        self._patient: OrderedDict[str, _Job] = OrderedDict()  # likewise; taken when nobody is in a hurry
         self._memo: OrderedDict[str, Vector] = OrderedDict()
         self._loaded: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread = threading.Thread(target=self._work, name="embedder", daemon=True)
         self._thread.start()
 
-    async def embed(self, text: str) -> Vector:
+    async def embed(self, text: str, *, is_patient: bool = False) -> Vector:
         """The vector of `text`, float32, shape (dim,), read-only. Raises `EmbedderError` when it takes too long, the
-        queue is full, loading failed or the model did, and its `DoesNotFit` when the model cannot see all of it."""
+        queue is full, loading failed or the model did, and its `DoesNotFit` when the model cannot see all of it.
+        A patient caller lets everyone else go first, and waits as long as it takes."""
         with self._lock:
             if (known := self._memo.get(text)) is not None:
                 self._memo.move_to_end(text)
                 self.stats.memo_hits += 1
                 return known
-            job, future = self._join(text)
+            job, future = self._join(text, is_patient)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(None if is_patient else self._timeout_s):
                 return await future
         except TimeoutError as exc:
             with self._lock:
@@ -122,32 +130,39 @@ class EmbeddingBatcher:
 
     # -- on the event loop -------------------------------------------------------------------------------------------
 
-    def _join(self, text: str) -> tuple[_Job, asyncio.Future[Vector]]:
-        """Wait for `text`, with those who already do. Call with the lock held."""
+    def _join(self, text: str, is_patient: bool) -> tuple[_Job, asyncio.Future[Vector]]:
+        """Wait for `text`, with those who do; one in a hurry takes the patient along. Call with the lock held."""
         if self.state in ("failed", "closed"):
             raise EmbedderError(self.detail)
+        job = self._jobs.get(text)
+        self.stats.joined += job is not None
+        if job is None or (job.queue is self._patient and not is_patient):
+            job = self._queue(job or _Job(text), is_patient)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Vector] = loop.create_future()
-        job = self._jobs.get(text)
-        if job is not None:
-            self.stats.joined += 1
-        elif self._waiting >= self._max_waiting:
-            self.stats.refused += 1
-            raise EmbedderError(f"{self._waiting} texts are waiting to be embedded already")
-        else:
-            job = self._jobs[text] = _Job(text)
-            self._waiting += 1
-            self._has_work.notify()
         job.waiters.append((loop, future))
         return job, future
+
+    def _queue(self, job: _Job, is_patient: bool) -> _Job:
+        """Let the worker find `job` at the end of the right queue. Call with the lock held."""
+        queue, limit = (self._patient, self._max_patient) if is_patient else (self._hurried, self._max_waiting)
+        if len(queue) >= limit:
+            self.stats.refused += 1
+            raise EmbedderError(f"{len(queue)} texts are waiting to be embedded already")
+        if job.queue is not None:
+            del job.queue[job.text]
+        self._jobs[job.text] = queue[job.text] = job
+        job.queue = queue
+        self._has_work.notify()
+        return job
 
     def _leave(self, job: _Job, future: asyncio.Future[Vector]) -> None:
         """Whoever gave up takes the text out of the queue, unless others want it or it is being embedded."""
         with self._lock:
             job.waiters = [waiter for waiter in job.waiters if waiter[1] is not future]
-            if not job.waiters and not job.is_taken and self._jobs.get(job.text) is job:
-                del self._jobs[job.text]
-                self._waiting -= 1
+            if not job.waiters and job.queue is not None:
+                del self._jobs[job.text], job.queue[job.text]
+                job.queue = None
 
     # -- in the worker thread ----------------------------------------------------------------------------------------
 
@@ -168,15 +183,18 @@ class EmbeddingBatcher:
             self._run(embedder, jobs)
 
     def _take(self) -> list[_Job]:
-        """The next batch, oldest first; empty when closed."""
+        """The next batch, oldest first, the patient when nobody else waits; empty when closed."""
         with self._has_work:
-            self._has_work.wait_for(lambda: self._waiting or self.state == "closed")
+            self._has_work.wait_for(lambda: self._hurried or self._patient or self.state == "closed")
             if self.state == "closed":
                 return []
-            jobs = list(islice(self._jobs.values(), self._max_batch))  # none is in flight while the worker is here
+            queue, limit = self._hurried, self._max_batch
+            if not queue:
+                queue, limit = self._patient, self._max_patient_batch
+                self.stats.patient += min(limit, len(queue))
+            jobs = [queue.popitem(last=False)[1] for _ in range(min(limit, len(queue)))]
             for job in jobs:
-                job.is_taken = True
-            self._waiting -= len(jobs)
+                job.queue = None
             return jobs
 
     def _run(self, embedder: Embedder, jobs: Sequence[_Job]) -> None:
@@ -232,8 +250,9 @@ class EmbeddingBatcher:
         for job in self._jobs.values():
             for loop, future in job.waiters:
                 _resolve(loop, future, EmbedderError(detail))
-        self._jobs.clear()
-        self._waiting = 0
+            job.queue = None
+        for jobs in (self._jobs, self._hurried, self._patient):
+            jobs.clear()
         self._tell_loaded()
 
     def _tell_loaded(self) -> None:

@@ -185,6 +185,88 @@ async def test_a_full_queue_refuses_at_once_and_empties_when_callers_leave() -> 
     assert batcher.stats.refused == 1
 
 
+async def test_the_patient_wait_until_nobody_is_in_a_hurry_and_go_in_smaller_batches() -> None:
+    embedder = Gated()
+    async with batching(embedder, max_patient_batch=2) as batcher:
+        asked = [asyncio.create_task(batcher.embed("busy"))]
+        await started(embedder)
+        asked += [asyncio.create_task(batcher.embed(f"stored {i}", is_patient=True)) for i in range(3)]
+        await asyncio.sleep(0)
+        asked += [asyncio.create_task(batcher.embed(f"asked {i}")) for i in range(3)]
+        await asyncio.sleep(0)
+        embedder.gate.set()
+        await asyncio.gather(*asked)
+
+    assert embedder.batches == [
+        ["busy"],
+        ["asked 0", "asked 1", "asked 2"],
+        ["stored 0", "stored 1"],
+        ["stored 2"],
+    ]
+    assert (batcher.stats.texts, batcher.stats.patient) == (7, 3)
+
+
+async def test_a_text_that_waits_patiently_is_taken_along_by_one_in_a_hurry() -> None:
+    embedder = Gated()
+    async with batching(embedder, max_patient_batch=1) as batcher:
+        asked = [asyncio.create_task(batcher.embed("busy"))]
+        await started(embedder)
+        asked += [asyncio.create_task(batcher.embed(f"stored {i}", is_patient=True)) for i in range(3)]
+        await asyncio.sleep(0)
+        asked.append(asyncio.create_task(batcher.embed("stored 2")))
+        await asyncio.sleep(0)
+        embedder.gate.set()
+        vectors = await asyncio.gather(*asked)
+
+    assert embedder.batches == [["busy"], ["stored 2"], ["stored 0"], ["stored 1"]]
+    assert vectors[-1] is vectors[-2]
+
+
+async def test_the_patient_outlast_the_timeout() -> None:
+    embedder = Gated()
+    async with batching(embedder, timeout_s=0.02) as batcher:
+        patient = asyncio.create_task(batcher.embed("slow", is_patient=True))
+        await started(embedder)
+        with pytest.raises(EmbedderError):
+            await batcher.embed("slow")
+        embedder.gate.set()
+
+        assert (await patient).shape == (32,)
+
+
+async def test_the_patient_have_a_bound_of_their_own_and_may_leave() -> None:
+    embedder = Gated()
+    async with batching(embedder, max_waiting=1, max_patient=2) as batcher:
+        busy = asyncio.create_task(batcher.embed("busy"))
+        await started(embedder)
+        stored = [asyncio.create_task(batcher.embed(f"stored {i}", is_patient=True)) for i in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(EmbedderError, match="waiting"):
+            await batcher.embed("one too many", is_patient=True)
+        asked = asyncio.create_task(batcher.embed("asked"))
+        stored[0].cancel()
+        await asyncio.wait(stored[:1])
+        embedder.gate.set()
+        await asyncio.gather(busy, stored[1], asked)
+
+    assert embedder.batches == [["busy"], ["asked"], ["stored 1"]]
+    assert batcher.stats.refused == 1
+
+
+async def test_closing_fails_the_patient_too() -> None:
+    embedder = Gated()
+    async with batching(embedder) as batcher:
+        busy = asyncio.create_task(batcher.embed("busy"))
+        await started(embedder)
+        patient = asyncio.create_task(batcher.embed("stored", is_patient=True))
+        await asyncio.sleep(0)
+        embedder.gate.set()
+        await batcher.close()
+        for asked in (busy, patient):
+            with pytest.raises(EmbedderError, match="closed"):
+                await asked
+
+
 async def test_a_failed_load_is_remembered_and_reported() -> None:
     gate = threading.Event()
 
@@ -248,7 +330,7 @@ async def test_many_callers_at_random_all_get_their_own_vector() -> None:
     embedder.gate.set()
     texts = [f"question {i * i % 37}" for i in range(400)]
     async with batching(embedder, max_batch=4, memo_entries=8) as batcher:
-        vectors = await asyncio.gather(*(batcher.embed(text) for text in texts))
+        vectors = await asyncio.gather(*(batcher.embed(text, is_patient=n % 3 == 0) for n, text in enumerate(texts)))
 
     expected = HashingEmbedder(32).embed(texts)
     assert np.array_equal(np.stack(vectors), expected)
