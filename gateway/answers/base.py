@@ -31,7 +31,7 @@ class Entry:
     elapsed_s: float  # what the full generation took
     tags: tuple[str, ...] = ()
     embedder: str | None = None  # fingerprint of the embedder that made `vector`
-    vector: bytes | None = None  # float32, little endian
+    vector: bytes | None = None  # float32, little endian; empty: this embedder cannot see the whole question
 
     def is_fresh(self, now_s: float) -> bool:
         return self.expires_s is None or now_s < self.expires_s
@@ -52,11 +52,29 @@ class Embedded:
     expires_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """An entry that lacks a vector: what has to be embedded, and where the vector belongs."""
+
+    id: str
+    scope: bytes
+    compat: bytes
+    question: str
+    expires_s: float | None
+
+
 def embedded_of(entry: Entry) -> Embedded | None:
     """What the vector index needs to know of `entry`; None when it cannot be found by meaning."""
-    if entry.question is None or entry.vector is None:
+    if entry.question is None or not entry.vector:
         return None
     return Embedded(entry.id, entry.scope, entry.compat, entry.question, entry.vector, entry.expires_s)
+
+
+def unembedded_of(entry: Entry) -> Unembedded | None:
+    """What has to be embedded of `entry`; None when it has no question."""
+    if entry.question is None:
+        return None
+    return Unembedded(entry.id, entry.scope, entry.compat, entry.question, entry.expires_s)
 
 
 class CacheError(Exception):
@@ -87,6 +105,15 @@ class Answers(Protocol):
 
     def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         """Every entry with a vector of this embedder, oldest first, in small batches."""
+
+    def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
+        """Every entry with a question that this embedder has not been asked for, in small batches."""
+
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        """Give an entry its vector, an empty one when the embedder cannot see the whole question.
+
+        Nothing happens when the entry is gone, or asks something else by now.
+        """
 
     async def size(self) -> int:
         """Entries kept now."""

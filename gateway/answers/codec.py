@@ -46,9 +46,13 @@ def decode(raw: bytes) -> Completion:
 
 def size_bytes(entry: Entry, encoded: bytes) -> int:
     """What `entry` weighs in a budget; `encoded` is its completion as bytes."""
-    texts = (entry.id, entry.model, entry.question or "", entry.embedder or "", *entry.tags)
-    blobs = len(entry.canonical) + len(encoded) + len(entry.vector or b"")
-    return ENTRY_OVERHEAD_BYTES + blobs + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    texts = sum(_utf8_bytes(text) for text in (entry.id, entry.model, entry.question or "", *entry.tags))
+    return ENTRY_OVERHEAD_BYTES + len(entry.canonical) + len(encoded) + texts + vector_bytes(entry)
+
+
+def vector_bytes(entry: Entry) -> int:
+    """The part of `size_bytes` that `set_vector` changes."""
+    return _utf8_bytes(entry.embedder or "") + len(entry.vector or b"")
 
 
 def encode_json(value: JSON) -> bytes:
@@ -72,6 +76,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _choice(record: JSON) -> Choice:

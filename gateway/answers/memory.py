@@ -11,10 +11,10 @@ Invariants: both maps know the same entries; `bytes_kept` is the sum of their si
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gateway.answers.base import CacheError, Embedded, Entry, embedded_of
-from gateway.answers.codec import encode, size_bytes
+from gateway.answers.base import CacheError, Embedded, Entry, Unembedded, embedded_of, unembedded_of
+from gateway.answers.codec import encode, size_bytes, vector_bytes
 
 KEEP_STALE_S = 3600.0
 
@@ -73,9 +73,7 @@ class MemoryAnswers:
         if size > self._budget_bytes:
             self.stats.too_large += 1
             return False
-        while self.bytes_kept + size > self._budget_bytes:
-            self._drop(next(iter(self._kept)))
-            self.stats.evicted += 1
+        self._make_room(size)
         self._kept[entry.scope, entry.exact] = (entry, size)
         self._ids[entry.scope, entry.id] = entry.exact
         self.bytes_kept += size
@@ -88,6 +86,23 @@ class MemoryAnswers:
             return False
         self._drop((scope, exact))
         return True
+
+    def set_vector_now(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        """Give the entry its vector if it is here and still asks the same; does not count as use."""
+        key = (row.scope, self._ids.get((row.scope, row.id), b""))
+        entry, size = self._kept.get(key, (None, 0))
+        if entry is None or entry.question != row.question:
+            return
+        grown = replace(entry, embedder=embedder, vector=vector)
+        growth = vector_bytes(grown) - vector_bytes(entry)
+        self._kept[key] = (grown, size + growth)  # in its place: an assignment does not move a key
+        self.bytes_kept += growth
+        self._make_room(0)
+
+    def _make_room(self, size: int) -> None:
+        while self.bytes_kept + size > self._budget_bytes:
+            self._drop(next(iter(self._kept)))
+            self.stats.evicted += 1
 
     def _replace(self, entry: Entry) -> None:
         """Drop what has this fingerprint, and what has this name under another one."""
@@ -122,11 +137,24 @@ class MemoryAnswers:
         """Nothing to note: being read is what counts here."""
 
     async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
-        horizon_s = self._now() - self._keep_stale_s
-        entries = [entry for entry, _ in self._kept.values() if entry.is_fresh(horizon_s)]
-        for entry in sorted(entries, key=lambda entry: entry.created_s):
+        for entry in self._visible():
             if entry.embedder == embedder and (row := embedded_of(entry)) is not None:
                 yield row
+
+    async def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
+        for entry in self._visible():
+            is_done = entry.embedder == embedder and entry.vector is not None
+            if not is_done and (row := unembedded_of(entry)) is not None:
+                yield row
+
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        self.set_vector_now(row, embedder, vector)
+
+    def _visible(self) -> list[Entry]:
+        """Entries that are not gone yet, oldest first."""
+        horizon_s = self._now() - self._keep_stale_s
+        entries = [entry for entry, _ in self._kept.values() if entry.is_fresh(horizon_s)]
+        return sorted(entries, key=lambda entry: entry.created_s)
 
     async def size(self) -> int:
         return len(self._kept)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.answers import file, table
-from gateway.answers.base import CacheError, Embedded, Entry
+from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
 
@@ -125,6 +125,19 @@ class SqliteAnswers:
             rows, place = await self._call(self._reader, read)
             for row in rows:
                 yield row
+
+    async def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
+        place: int | None = 0
+        while place is not None:
+            read = partial(
+                table.unembedded_page, embedder=embedder, after=place, horizon_s=self._horizon_s(), limit=PAGE_ROWS
+            )
+            rows, place = await self._call(self._reader, read)
+            for row in rows:
+                yield row
+
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        await self._call(self._writer, partial(table.set_vector, row=row, embedder=embedder, vector=vector))
 
     async def size(self) -> int:
         return int((await self._call(self._reader, table.totals))[0])

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from gateway.answers.base import CacheError, Embedded, Entry
+from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
 
 APPLICATION_ID = 0x54774963  # "TwIc", in the file's header
@@ -191,12 +191,40 @@ def embedded_page(
     """The next `limit` rows with a vector after the place `after`, and the place reached; None at the end."""
     rows = connection.execute(
         "SELECT created_s, seq, id, scope, compat, question, vector, expires_s FROM entries"
-        " WHERE embedder = ? AND vector IS NOT NULL AND (created_s, seq) > (?, ?)"
+        " WHERE embedder = ? AND vector IS NOT NULL AND length(vector) > 0 AND (created_s, seq) > (?, ?)"
         " ORDER BY created_s, seq LIMIT ?",
         (embedder, *after, limit),
     ).fetchall()
     page = [Embedded(*row[2:]) for row in rows if row[5] is not None and (row[7] is None or horizon_s < row[7])]
     return page, (rows[-1][0], rows[-1][1]) if rows else None
+
+
+def unembedded_page(
+    connection: sqlite3.Connection, embedder: str, after: int, horizon_s: float, limit: int
+) -> tuple[list[Unembedded], int | None]:
+    """Of the next `limit` rows after the place `after`, those without a vector, and the place reached; None at the end.
+
+    It reads every row once, before the long columns begin: a start may cost that, an index would cost every put.
+    """
+    rows = connection.execute(
+        "SELECT embedder IS ? AND vector IS NOT NULL, seq, id, scope, compat, question, expires_s"
+        " FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
+        (embedder, after, limit),
+    ).fetchall()
+    lacking = [Unembedded(*row[2:]) for row in rows if not row[0] and row[5] is not None]
+    page = [row for row in lacking if row.expires_s is None or horizon_s < row.expires_s]
+    return page, rows[-1][1] if rows else None
+
+
+def set_vector(connection: sqlite3.Connection, row: Unembedded, embedder: str, vector: bytes) -> None:
+    """Give an entry its vector, unless it asks something else by now; its size follows, its priority stays."""
+    connection.execute(
+        "UPDATE entries SET embedder = :embedder, vector = :vector, size_bytes = size_bytes"
+        " + length(CAST(:embedder AS BLOB)) - coalesce(length(CAST(embedder AS BLOB)), 0)"
+        " + length(:vector) - coalesce(length(vector), 0)"
+        " WHERE id = :id AND scope = :scope AND question = :question",
+        {"id": row.id, "scope": row.scope, "question": row.question, "embedder": embedder, "vector": vector},
+    )
 
 
 def _entry(row: tuple[Any, ...] | None, horizon_s: float) -> Entry | None:

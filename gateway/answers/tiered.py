@@ -6,7 +6,7 @@ first and written first.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Answers, Embedded, Entry
+from gateway.answers.base import Answers, Embedded, Entry, Unembedded
 from gateway.answers.memory import MemoryAnswers
 
 
@@ -62,6 +62,13 @@ class TieredAnswers:
 
     def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         return self._store.embedded(embedder)
+
+    def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
+        return self._store.unembedded(embedder)
+
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        self._memory.set_vector_now(row, embedder, vector)  # no write of an answer: what is read meanwhile stays right
+        await self._store.set_vector(row, embedder, vector)
 
     async def size(self) -> int:
         return await self._store.size()

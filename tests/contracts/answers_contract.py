@@ -11,9 +11,10 @@ from types import MappingProxyType
 import pytest
 
 from backends.chat import Choice, Completion, Usage
-from gateway.answers.base import Answers, CacheError, Embedded, Entry
+from gateway.answers.base import Answers, CacheError, Embedded, Entry, Unembedded, unembedded_of
 
 KEEP_STALE_S = 100.0
+VECTORS = {"c": b"1234", "d": b""}  # by name; the empty one is of a question the embedder cannot see
 
 
 @dataclass
@@ -75,6 +76,16 @@ def full_entry() -> Entry:
 
 async def embedded(answers: Answers, embedder: str) -> list[Embedded]:
     return [row async for row in answers.embedded(embedder)]
+
+
+async def unembedded(answers: Answers, embedder: str) -> list[Unembedded]:
+    return [row async for row in answers.unembedded(embedder)]
+
+
+def lacking(entry: Entry) -> Unembedded:
+    row = unembedded_of(entry)
+    assert row is not None
+    return row
 
 
 async def test_what_was_put_comes_back_whole(answers: Answers) -> None:
@@ -196,6 +207,64 @@ async def test_vectors_of_another_embedder_stay_out(answers: Answers) -> None:
     assert await embedded(answers, "mini@1") == [
         Embedded("e_a", digest("s"), digest("compat"), "what is a?", b"1234", None)
     ]
+
+
+async def test_what_an_embedder_has_not_seen_is_listed_for_it(answers: Answers, clock: Clock) -> None:
+    bare, foreign = entry_of("a"), replace(entry_of("b", scope="t"), embedder="large@1", vector=b"5678")
+    done, unseen = (replace(entry_of(name), embedder="mini@1", vector=vector) for name, vector in VECTORS.items())
+    gone, quiet = replace(entry_of("e"), expires_s=clock() + 1), replace(entry_of("f"), question=None)
+    for entry in (done, unseen, gone, quiet, bare, foreign):
+        await answers.put(entry)
+    clock.now_s += 1 + KEEP_STALE_S
+
+    assert await unembedded(answers, "mini@1") == [lacking(bare), lacking(foreign)]
+
+
+async def test_a_long_list_of_the_unembedded_is_whole(answers: Answers) -> None:
+    entries = [entry_of(f"{number}") for number in range(1200)]  # more than one page
+    await asyncio.gather(*(answers.put(entry) for entry in entries))
+
+    rows = await unembedded(answers, "mini@1")
+    assert {row.id for row in rows} == {entry.id for entry in entries}
+    assert len(rows) == 1200
+
+
+async def test_a_vector_can_come_later_and_from_another_embedder(answers: Answers) -> None:
+    await answers.put(entry_of())
+    for embedder in ("large@1", "mini@1"):
+        await answers.set_vector(lacking(entry_of()), embedder, embedder.encode())
+
+        assert await unembedded(answers, embedder) == []
+        assert [row.vector for row in await embedded(answers, embedder)] == [embedder.encode()]
+        expected = replace(entry_of(), embedder=embedder, vector=embedder.encode())
+        assert await answers.get(digest("s"), digest("a")) == expected
+    assert await embedded(answers, "large@1") == []
+
+
+async def test_an_empty_vector_says_that_there_is_none_to_be_had(answers: Answers) -> None:
+    await answers.put(entry_of())
+    await answers.set_vector(lacking(entry_of()), "mini@1", b"")
+
+    assert await unembedded(answers, "mini@1") == []
+    assert await embedded(answers, "mini@1") == []
+    assert len(await unembedded(answers, "large@1")) == 1
+
+
+@pytest.mark.parametrize(
+    "now", [None, replace(entry_of(), question="something else?"), replace(entry_of(), question=None), entry_of("b")]
+)
+async def test_a_vector_for_what_is_gone_or_replaced_changes_nothing(answers: Answers, now: Entry | None) -> None:
+    await answers.put(entry_of())
+    await answers.remove(digest("s"), "e_a")
+    if now is not None:
+        await answers.put(now)
+    for row in (lacking(entry_of()), replace(lacking(entry_of("b")), scope=digest("other"))):
+        await answers.set_vector(row, "mini@1", b"1234")
+
+    assert await embedded(answers, "mini@1") == []
+    assert await answers.size() == (now is not None)
+    if now is not None:
+        assert await answers.get(digest("s"), now.exact) == now
 
 
 async def test_hits_may_be_counted_for_anything(answers: Answers) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.answers.base import CacheError, Entry
+from gateway.answers.base import CacheError, Entry, unembedded_of
 from gateway.answers.codec import encode, size_bytes
 from gateway.answers.memory import MemoryAnswers
 from tests.contracts.answers_contract import Clock, digest, entry_of, full_entry
@@ -66,7 +66,7 @@ def test_random_operations_agree_with_a_plain_lru(seed: int) -> None:
     for _ in range(1500):
         scope, name = rng.choice("xy"), rng.choice("abcdefgh")
         key = (digest(scope), digest(name))
-        match rng.randrange(6):
+        match rng.randrange(7):
             case 0 | 1:
                 entry = replace(
                     entry_of(name, scope=scope, text="t" * rng.randrange(3 * SIZE)),
@@ -85,6 +85,14 @@ def test_random_operations_agree_with_a_plain_lru(seed: int) -> None:
                 assert memory.remove_now(digest(scope), f"e_{name}") == (named is not None)
                 if named is not None:
                     del truth[named]
+            case 5:
+                named = named_in(truth, digest(scope), f"e_{name}")
+                row, vector = unembedded_of(entry_of(name, scope=scope)), bytes(rng.randrange(2 * SIZE))
+                assert row is not None
+                memory.set_vector_now(row, "mini@1", vector)
+                if named is not None and truth[named].question == row.question:
+                    truth[named] = replace(truth[named], embedder="mini@1", vector=vector)
+                    shrink(truth, budget)
             case _:
                 clock.now_s += rng.randrange(4)
         assert memory.bytes_kept == sum(map(size_of, truth.values())) <= budget
@@ -115,6 +123,10 @@ def put(truth: OrderedDict[tuple[bytes, bytes], Entry], entry: Entry, budget: in
         del truth[named]
     if size_of(entry) > budget:
         return
-    while sum(map(size_of, truth.values())) + size_of(entry) > budget:
-        truth.popitem(last=False)
+    shrink(truth, budget - size_of(entry))
     truth[entry.scope, entry.exact] = entry
+
+
+def shrink(truth: OrderedDict[tuple[bytes, bytes], Entry], budget: int) -> None:
+    while sum(map(size_of, truth.values())) > budget:
+        truth.popitem(last=False)

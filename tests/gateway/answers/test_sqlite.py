@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.answers.base import CacheError, Entry
+from gateway.answers.base import CacheError, Entry, Unembedded, unembedded_of
 from gateway.answers.codec import encode, size_bytes
 from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import Clock, digest, embedded, entry_of, full_entry
@@ -206,6 +206,9 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
                 await answers.put(random_entry(rng, name, scope, clock()))
             elif rng.random() < 0.5:
                 await answers.remove(digest(scope), f"e_{name}")
+            elif rng.random() < 0.5:
+                row = Unembedded(f"e_{name}", digest(scope), b"", f"what is {name}?", None)
+                await answers.set_vector(row, rng.choice(("mini@1", "størst@1")), bytes(rng.randrange(100)))
             else:
                 await answers.count_hit(f"e_{name}")
             clock.now_s += rng.random()
@@ -214,6 +217,17 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
         path, "SELECT count(*), sum(size_bytes) FROM entries"
     )
     assert query(path, "PRAGMA integrity_check") == ("ok",)
+
+
+async def test_a_vector_that_comes_later_weighs_what_one_from_the_start_weighs(path: Path) -> None:
+    whole = replace(entry_of(), embedder="størst@1", vector=b"12345678")
+    row = unembedded_of(whole)
+    assert row is not None
+    async with opened(path, budget_bytes=None) as answers:
+        await answers.put(replace(entry_of(), embedder="mini@1", vector=b"1"))
+        await answers.set_vector(row, "størst@1", b"12345678")
+
+        assert await answers.size_bytes() == size_bytes(whole, encode(whole.completion))
 
 
 def random_entry(rng: random.Random, name: str, scope: str, now_s: float) -> Entry:
