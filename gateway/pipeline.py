@@ -10,6 +10,7 @@
 What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` whose closing releases everything.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Protocol
 from backends.chat import ChatRequest, Completion, Delta, Usage, replay
 from backends.errors import BackendGarbage
 from backends.router import Route, Router
-from gateway.answers.base import Answers, Entry
+from gateway.answers.base import Answers, CacheError, Entry, unembedded_of
 from gateway.canonical import Fingerprints, fingerprints, question_of
 from gateway.controls import Controls
 from gateway.errors import NotCached
@@ -30,6 +31,8 @@ from gateway.policy import Plan, Rules, plan, refuse_to_keep, semantic_refusal
 from gateway.recorder import Chores, tee
 from gateway.scope import Scope
 from gateway.semantic import Match, Semantic
+
+PUTS_AT_ONCE = 1024  # of a burst of answers; the others wait their turn, so the store never refuses one
 
 
 class NearAnswers(Answers, Protocol):
@@ -115,6 +118,7 @@ class Pipeline:
         self._ledger = ledger
         self._flights = Flights()
         self._chores = Chores()
+        self._may_put = asyncio.Semaphore(PUTS_AT_ONCE)
 
     async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
@@ -266,20 +270,23 @@ class Pipeline:
         )
         with self._ledger.best_effort("exact_write"):
             self._answers.put_now(entry)
-        self._chores.add(self._write_back(entry))
+        with self._ledger.best_effort("write_back"):
+            if not self._chores.add(self._write_back(entry)):
+                raise CacheError(f"{len(self._chores)} answers wait for the store already")
 
     async def _count_hit(self, entry_id: str) -> None:
         with self._ledger.best_effort("count_hit"):
             await self._answers.count_hit(entry_id)
 
     async def _write_back(self, entry: Entry) -> None:
-        if self._semantic is not None and entry.question is not None:
+        async with self._may_put:
+            with self._ledger.best_effort("exact_write"):
+                await self._answers.put(entry)
+        question = unembedded_of(entry)
+        del entry  # its vector may be long in coming, and needs the question alone
+        if self._semantic is not None and question is not None:
             with self._ledger.best_effort("embed"):
-                if (made := await self._semantic.vector_of(entry.question)) is not None:
-                    entry = replace(entry, embedder=made[0], vector=made[1])
-                    self._semantic.remember(entry)
-        with self._ledger.best_effort("exact_write"):
-            await self._answers.put(entry)
+                await self._semantic.learn(question)
 
 
 def _generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: float) -> Outcome:

@@ -28,7 +28,7 @@ async def tee(
 class Chores:
     """Work owed after an answer: owned tasks, bounded, finished at shutdown."""
 
-    def __init__(self, limit: int = 1024) -> None:
+    def __init__(self, limit: int = 100_000) -> None:  # more than the embedder's queue of patient texts
         self._tasks: set[asyncio.Task[None]] = set()
         self._limit = limit
         self.dropped = 0
@@ -49,7 +49,7 @@ class Chores:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a chore failed: %s", error, exc_info=error)
 
-    async def finish(self, timeout_s: float = 10.0) -> None:
+    async def finish(self, timeout_s: float = 5.0) -> None:
         """Wait for what is owed; what is not done in time is cancelled and counted."""
         if not self._tasks:
             return

@@ -3,12 +3,15 @@
     embed -> search inside (scope, compat) -> threshold -> guards -> the stored entry
 
 Candidates are tried from the nearest on; a refused one gives way to the next. The store is the truth: the index is
-rebuilt from it at start, and an id the store no longer knows is dropped from the index when it is met.
+rebuilt from it at start, and an id the store no longer knows is dropped from the index when it is met. An entry is
+stored first and learned behind it, in the time that lookups leave; `catch_up` learns what a crash, a failure, a start
+or another embedder left without a vector.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +20,13 @@ from embeddings.base import DoesNotFit, EmbedderError, Vector
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
-from gateway.answers.base import Answers, CacheError, Entry
+from gateway.answers.base import Answers, CacheError, Entry, Unembedded
 from gateway.canonical import Fingerprints
 
 log = logging.getLogger(__name__)
 
 CANDIDATES = 8
+CATCH_UP_TOGETHER = 64  # questions on their way at once: a few batches ahead of the embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Semantic:
         self._new_index = new_index
         self._index: VectorIndex | None = None
         self._fingerprint = ""
+        self._is_behind = False  # something in the store may lack a vector
 
     @property
     def is_ready(self) -> bool:
@@ -72,6 +77,7 @@ class Semantic:
                 index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
         self._fingerprint = embedder.fingerprint
         self._index = index
+        self._is_behind = True  # nobody knows what was left behind before this start
         log.info("semantic index ready: %d vectors of %s", len(index), embedder.fingerprint)
 
     async def find(
@@ -82,7 +88,7 @@ class Semantic:
             return NoMatch("index_loading")
         if self._index.is_empty(fp.partition):
             return NoMatch("no_candidates")
-        vector = await self._embed(question)
+        vector = await self._embed(question, is_patient=False)
         if vector is None:
             return NoMatch("question_too_long")
         return await self._choose(fp, question, vector, min_similarity, is_usable)
@@ -112,22 +118,54 @@ class Semantic:
             reason = refusal
         return NoMatch(reason, best)
 
-    async def vector_of(self, question: str) -> tuple[str, bytes] | None:
-        """Embedder fingerprint and vector to store with an entry; None when the text cannot be compared."""
+    async def learn(self, row: Unembedded) -> None:
+        """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
         if self._index is None:
-            return None
-        vector = await self._embed(question)
-        return None if vector is None else (self._fingerprint, vector.astype("<f4").tobytes())
-
-    def remember(self, entry: Entry) -> None:
-        """Let other wordings of this entry's question find it."""
-        if self._index is None or entry.vector is None or entry.embedder != self._fingerprint:
-            return
-        self._index.add(entry.scope + entry.compat, entry.id, np.frombuffer(entry.vector, dtype="<f4"))
-
-    async def _embed(self, question: str) -> Vector | None:
+            return  # whatever is in the store by the time there is an index, `catch_up` will find
         try:
-            return await self._batcher.embed(question)
+            await self._learn(self._index, row)
+        except CacheError:
+            self._is_behind = True
+            raise
+
+    async def catch_up(self) -> None:
+        """Learn what is stored without a vector of this embedder. Raises `CacheError` when the store cannot be read.
+
+        Costs nothing when nothing was left behind since the last time.
+        """
+        if self._index is None or not self._is_behind:
+            return
+        self._is_behind = False
+        learned = failed = 0
+        try:
+            async for rows in _batched(self._answers.unembedded(self._fingerprint), CATCH_UP_TOGETHER):
+                outcomes = await asyncio.gather(*(self._relearn(self._index, row) for row in rows))
+                learned, failed = learned + sum(outcomes), failed + len(rows) - sum(outcomes)
+        except CacheError:
+            self._is_behind = True
+            raise
+        if learned or failed:
+            log.info("%d questions learned that had no vector of this embedder, %d failed", learned, failed)
+
+    async def _relearn(self, index: VectorIndex, row: Unembedded) -> bool:
+        """What fails again is left to the next start: a text the model chokes on must not be tried for ever."""
+        try:
+            await self._learn(index, row)
+        except CacheError as error:
+            log.debug("entry %s still lacks a vector: %s", row.id, error)
+            return False
+        return True
+
+    async def _learn(self, index: VectorIndex, row: Unembedded) -> None:
+        vector = await self._embed(row.question, is_patient=True)
+        if vector is not None:
+            index.add(row.scope + row.compat, row.id, vector)  # before the store: it is served although that fails
+        raw = b"" if vector is None else vector.astype("<f4").tobytes()
+        await self._answers.set_vector(row, self._fingerprint, raw)
+
+    async def _embed(self, question: str, *, is_patient: bool) -> Vector | None:
+        try:
+            return await self._batcher.embed(question, is_patient=is_patient)
         except DoesNotFit:
             return None
         except EmbedderError as error:
@@ -140,3 +178,16 @@ class Semantic:
 def _refusal(question: str, stored: str) -> str | None:
     guard = first_refusal(question, stored)
     return None if guard is None else f"guard_{guard}"
+
+
+async def _batched(rows: AsyncIterator[Unembedded], size: int) -> AsyncIterator[list[Unembedded]]:
+    """Rows that are still of use, `size` at a time."""
+    batch: list[Unembedded] = []
+    async for row in rows:
+        if row.expires_s is None or time.time() < row.expires_s:
+            batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

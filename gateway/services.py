@@ -107,24 +107,33 @@ class Services:
             await self.router.open()
             stack.push_async_callback(self.router.close)
             stack.push_async_callback(self.pipeline.close)
-            background = asyncio.create_task(self._keep_house())
-            stack.push_async_callback(_cancelled, background)
+            for work in (self._keep_semantic(), self._keep_house()):
+                stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield
 
     async def _open_answers(self) -> None:
         with self.ledger.best_effort("store_open"):
             await self.answers.open()
 
+    async def _keep_semantic(self) -> None:
+        """Load the semantic tier, then teach it what was stored without it."""
+        if self.semantic is None:
+            return
+        self.semantic_state = "loading"
+        try:
+            await self.semantic.open()
+        except CacheError as error:
+            self.semantic_state = str(error)
+            log.warning("no semantic tier: %s", error)
+            return
+        self.semantic_state = "ready"
+        while True:
+            with self.ledger.best_effort("catch_up"):
+                await self.semantic.catch_up()
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def _keep_house(self) -> None:
-        """Load the semantic tier, then keep the slow gauges fresh."""
-        if self.semantic is not None:
-            self.semantic_state = "loading"
-            try:
-                await self.semantic.open()
-                self.semantic_state = "ready"
-            except CacheError as error:
-                self.semantic_state = str(error)
-                log.warning("no semantic tier: %s", error)
+        """Keep the slow gauges fresh."""
         while True:
             with self.ledger.best_effort("store_size"):
                 self.num_entries = await self.answers.size()
