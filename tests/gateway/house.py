@@ -9,6 +9,7 @@ from typing import Any
 from backends.chat import ChatRequest, Completion, collect
 from backends.fake import ScriptedBackend
 from backends.router import Router
+from embeddings.base import Embedder
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
@@ -19,8 +20,9 @@ from gateway.controls import Controls
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
-from gateway.pipeline import Pipeline, Reply
+from gateway.pipeline import Pipeline
 from gateway.policy import Rules
+from gateway.reply import Reply
 from gateway.semantic import Semantic
 
 SECRET = b"s" * 32
@@ -59,12 +61,15 @@ async def read(reply: Reply) -> Completion:
 
 @asynccontextmanager
 async def house(
-    folder: Path, backend: ScriptedBackend | None = None, rules: Rules | None = None
+    folder: Path,
+    backend: ScriptedBackend | None = None,
+    rules: Rules | None = None,
+    embedder: Embedder | None = None,
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers live in `folder`."""
     backend = backend or ScriptedBackend()
     answers = TieredAnswers(MemoryAnswers(1 << 20), SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26))
-    semantic = Semantic(answers, EmbeddingBatcher(lambda: HashingEmbedder(256)), VectorIndex)
+    semantic = Semantic(answers, EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)), VectorIndex)
     metrics = Metrics()
     ledger = Ledger(metrics)
     router = Router([backend])
