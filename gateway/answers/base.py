@@ -119,3 +119,11 @@ class Answers(Protocol):
         """Entries kept now."""
 
     async def close(self) -> None: ...
+
+
+class NearAnswers(Answers, Protocol):
+    """A store with memory in front of it: what is there can be had, and put, without waiting."""
+
+    def get_now(self, scope: bytes, exact: bytes) -> Entry | None: ...
+
+    def put_now(self, entry: Entry) -> None: ...

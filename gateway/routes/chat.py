@@ -17,7 +17,8 @@ from gateway.controls import read_controls
 from gateway.errors import GatewayError, describe, error_body
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
-from gateway.pipeline import Pipeline, Reply
+from gateway.pipeline import Pipeline
+from gateway.reply import Reply
 from gateway.scope import tenant_of
 from gateway.wire import Envelope, error_event, parse_chat
 

@@ -244,6 +244,19 @@ async def test_an_expired_answer_is_not_served_unless_stale_is_asked_for_and_the
         assert (after.choices[0].message["content"], gateway.backend.calls) == ("new", 2)
 
 
+async def test_a_refresh_that_fails_leaves_the_stale_answer(tmp_path: Path) -> None:
+    stale = Controls(stale_s=60)
+    async with house(tmp_path, ScriptedBackend(say("old"))) as gateway:
+        await gateway.chat(QUESTION, controls=Controls(ttl_s=0.05))
+        await asyncio.sleep(0.1)
+        gateway.backend.script = [BackendUnavailable("down", retryable=False)]
+        answers = [await gateway.chat(QUESTION, controls=stale)]
+        await settled(gateway)
+        answers.append(await gateway.chat(QUESTION, controls=stale))
+
+        assert [said.choices[0].message["content"] for _, said in answers] == ["old", "old"]
+
+
 async def test_max_age_refuses_an_older_answer(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
         await gateway.chat(QUESTION)

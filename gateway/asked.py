@@ -1,0 +1,38 @@
+"""One request with everything decided about it before any lookup."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from backends.chat import ChatRequest
+from backends.router import Route
+from gateway.canonical import Fingerprints, question_of
+from gateway.controls import Controls
+from gateway.policy import Plan, Rules, semantic_refusal
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the layers below the pipeline are given. `started` is of `perf_counter`."""
+
+    request: ChatRequest
+    route: Route
+    fp: Fingerprints
+    plan: Plan
+    controls: Controls
+    rules: Rules
+    started: float
+
+    @cached_property
+    def semantic_refusal(self) -> str | None:
+        """Why other wordings are out of question. Reads the text, so it is asked only after an exact miss."""
+        temperature = float(self.route.model.defaults.get("temperature", 1.0))
+        return semantic_refusal(self.request, self._text, self.rules, temperature)
+
+    @property
+    def question(self) -> str | None:
+        """The question, when other wordings of it may share its answer."""
+        return self._text if self.semantic_refusal is None else None
+
+    @cached_property
+    def _text(self) -> str | None:
+        return question_of(self.request)

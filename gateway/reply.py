@@ -1,0 +1,75 @@
+"""What a request gets back: the ledger's line, and the deltas."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from backends.chat import Delta, Usage, replay
+from gateway.answers.base import Entry
+from gateway.asked import Asked
+from gateway.outcome import Outcome
+
+
+class Deltas:
+    """The deltas of one reply: the first was waited for already. Close it, whether it was read or not."""
+
+    def __init__(self, first: Delta | None, rest: AsyncGenerator[Delta, None]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self
+
+    async def __anext__(self) -> Delta:
+        first, self._first = self._first, None
+        return first if first is not None else await anext(self._rest)
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer about to be delivered."""
+
+    outcome: Outcome
+    deltas: Deltas
+
+
+def stored(asked: Asked, entry: Entry, tier: Literal["exact", "semantic"], similarity: float | None = None) -> Reply:
+    """Serve a stored answer."""
+    now_s = time.time()
+    usage = entry.completion.usage
+    reason = "same_request" if tier == "exact" else "same_question"
+    outcome = Outcome(
+        tier=tier,
+        reason=reason if entry.is_fresh(now_s) else "stale",
+        entry=entry.id,
+        similarity=similarity,
+        age_s=entry.age_s(now_s),
+        ttl_s=None if entry.expires_s is None else entry.expires_s - now_s,
+        saved_tokens=usage.prompt_tokens + usage.completion_tokens,
+        saved_s=entry.elapsed_s,
+        overhead_s=time.perf_counter() - asked.started,
+    )
+    return Reply(outcome, Deltas(None, _spoken(replay(entry.completion))))
+
+
+def generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: float) -> Outcome:
+    """The ledger's line for an answer that is only now being made."""
+    if rides_along:
+        return Outcome("exact", "in_flight", is_shared=True, entry=asked.fp.entry_id, overhead_s=overhead_s)
+    cached_tokens = usage.cached_tokens if usage is not None else 0
+    return Outcome(
+        tier="kv" if cached_tokens > 0 else "full",
+        reason="prefix" if cached_tokens > 0 else asked.plan.reason,
+        entry=asked.fp.entry_id if asked.plan.write else None,
+        saved_tokens=cached_tokens,
+        overhead_s=overhead_s,
+    )
+
+
+async def _spoken(deltas: Iterator[Delta]) -> AsyncGenerator[Delta, None]:
+    for delta in deltas:
+        yield delta
