@@ -218,6 +218,7 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
         max_waiting=engine.max_waiting,
         threads=engine.threads or None,
         dtype=engine.dtype,
+        exact=engine.exact,
         max_new_tokens=engine.max_new_tokens or None,
         context_tokens=engine.context_tokens or None,
     )

@@ -48,6 +48,7 @@ class EngineSettings:
     max_waiting: int = 128
     threads: int = 0
     dtype: str = "auto"
+    exact: bool = False  # a hit changes no bit of an answer; costs partial-block hits and batched decode
     max_new_tokens: int = 0
     context_tokens: int = 0
 
