@@ -18,7 +18,7 @@ NO_LABEL = -100
 END, SYSTEM, USER, ASSISTANT = "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (END, SYSTEM, USER, ASSISTANT)
 
-ELSEWHERE_SHARE = 0.22  # of the questions in a row
+ELSEWHERE_SHARE = 0.16  # of the questions in a row
 FOREIGN_TURN_SHARE = 0.05  # answers in the history that another model gave, not to be learnt
 Encode = Callable[[str], list[int]]
 
@@ -40,6 +40,11 @@ class Turn:
     learnt: bool = True
 
 
+def question_text(question: str) -> str:
+    """A question as the chat template writes it: in lower case, after a space."""
+    return f" {question.lower().strip()}"
+
+
 class Dialogs:
     """An endless, seeded supply of rows."""
 
@@ -51,12 +56,16 @@ class Dialogs:
         self._held_out = {plain(text) for item in items for text in item.held_out} | set(map(plain, elsewhere.held_out))
         self._deck = self._shuffled()
 
-    def row(self, length: int) -> Row:
-        """One row of exactly `length` tokens, filled with whole turns and padded with the end token."""
+    def row(self, length: int, cut_share: float = 0.0) -> Row:
+        """One row of exactly `length` tokens, filled with turns and padded with the end token.
+
+        `cut_share` of the answers end after a few words. Which answer it is shows in them; the rest of a known answer
+        teaches little and takes most of the time.
+        """
         tokens = self._message(SYSTEM, self._system())
         labels = [NO_LABEL] * len(tokens)
         while True:
-            turn_tokens, turn_labels = self._encoded(self._turn())
+            turn_tokens, turn_labels = self._encoded(self._turn(), cut_share)
             if len(tokens) + len(turn_tokens) > length:
                 break
             tokens += turn_tokens
@@ -64,10 +73,15 @@ class Dialogs:
         padding = length - len(tokens)
         return Row(tokens + self.encode(END) * padding, labels + [NO_LABEL] * padding)
 
-    def _encoded(self, turn: Turn) -> tuple[list[int], list[int]]:
-        asked = self._message(USER, turn.question) + self.encode(ASSISTANT)
+    def _encoded(self, turn: Turn, cut_share: float) -> tuple[list[int], list[int]]:
+        asked = self._message(USER, question_text(turn.question)) + self.encode(ASSISTANT)
         answered = self.encode(turn.answer) + self.encode(END)
-        return asked + answered, [NO_LABEL] * len(asked) + (answered if turn.learnt else [NO_LABEL] * len(answered))
+        labels = answered if turn.learnt else [NO_LABEL] * len(answered)
+        if self.rng.random() < cut_share:
+            kept = self.rng.randint(4, 14)
+            answered = answered[:kept] + self.encode(END)
+            labels = [*labels[:kept], NO_LABEL]
+        return asked + answered, [NO_LABEL] * len(asked) + labels
 
     def _message(self, role: str, text: str) -> list[int]:
         return self.encode(role) + self.encode(text) + self.encode(END)

@@ -13,8 +13,10 @@ from transformers import PreTrainedTokenizerFast
 from backends.local.demo.dialogs import ASSISTANT, END, SPECIAL_TOKENS, SYSTEM, USER
 from backends.local.demo.questions import DEFAULT_SYSTEM
 
-# A turn is its role token, its text, and the end token, with nothing between turns: what was generated is, token for
-# token, what the next request renders, so every earlier turn can be resumed from its keys and values.
+# A question is read in lower case and after a space, so that a word is the same token wherever it stands: a model of
+# this size cannot learn every spelling of a word. A turn is its role token, its text, and the end token, with nothing
+# between turns: what was generated is, token for token, what the next request renders, so every earlier turn can be
+# resumed from its keys and values.
 CHAT_TEMPLATE = (
     "{%- macro text(content) -%}"
     "{%- if content is string -%}{{ content }}"
@@ -26,10 +28,11 @@ CHAT_TEMPLATE = (
     "{%- endif -%}"
     "{%- for message in messages -%}"
     "{%- if message.role == 'assistant' -%}{{ '" + ASSISTANT + "' }}"
-    "{%- elif message.role in ['system', 'developer'] -%}{{ '" + SYSTEM + "' }}"
-    "{%- else -%}{{ '" + USER + "' }}"
+    "{{ text(message.content) }}"
+    "{%- elif message.role in ['system', 'developer'] -%}{{ '" + SYSTEM + "' }}{{ text(message.content) }}"
+    "{%- else -%}{{ '" + USER + " ' }}{{ text(message.content) | lower | trim }}"
     "{%- endif -%}"
-    "{{ text(message.content) }}{{ '" + END + "' }}"
+    "{{ '" + END + "' }}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '" + ASSISTANT + "' }}{%- endif -%}"
 )

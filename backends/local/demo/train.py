@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from backends.local.demo import checkpoint_path
-from backends.local.demo.dialogs import END, NO_LABEL, Dialogs, Row
+from backends.local.demo.dialogs import END, NO_LABEL, Dialogs, Row, question_text
 from backends.local.demo.questions import DEFAULT_SYSTEM, ELSEWHERE_ANSWER, Elsewhere, Item, load_elsewhere, load_items
 from backends.local.demo.tokens import as_transformers, train_tokenizer
 from backends.local.demo.wordings import reword
@@ -34,21 +34,23 @@ class Recipe:
     """Everything that decides the weights, apart from the corpus and the machine."""
 
     seed: int = 20
-    steps: int = 650
-    shapes: tuple[tuple[int, int], ...] = ((256, 16), (256, 16), (512, 8), (1024, 4))  # tokens per row, rows per step
+    steps: int = 1100
+    shapes: tuple[tuple[int, int], ...] = ((384, 11), (384, 11), (384, 11), (1024, 4))  # tokens per row, rows per step
     vocab_size: int = 3072
     hidden_size: int = 256
     layers: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     warmup_steps: int = 60
+    cut_after: float = 0.2  # the share of the steps after which most answers are cut short
+    cut_share: float = 0.7
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Train the demo model.")
     options.add_argument("--out", type=Path, default=checkpoint_path())
     options.add_argument("--steps", type=int, default=Recipe().steps)
-    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--threads", type=int, default=2)
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     started = time.perf_counter()
@@ -76,7 +78,8 @@ def train(recipe: Recipe, log_every: int = 0) -> tuple[Tokenizer, Any]:
 def advance(model: Any, optimizer: torch.optim.Optimizer, dialogs: Dialogs, step: int, recipe: Recipe) -> float:
     """Take one optimizer step; returns the loss before it."""
     length, count = recipe.shapes[step % len(recipe.shapes)]
-    loss = loss_of(model, [dialogs.row(length) for _ in range(count)])
+    cut_share = recipe.cut_share if step >= recipe.cut_after * recipe.steps else 0.0
+    loss = loss_of(model, [dialogs.row(length, cut_share) for _ in range(count)])
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for group in optimizer.param_groups:
@@ -102,9 +105,11 @@ def repeatable(seed: int) -> Iterator[None]:
 def texts(items: Sequence[Item], elsewhere: Elsewhere, seed: int) -> Iterator[str]:
     """The text the tokenizer learns from: answers and questions as they will be seen, systems, everyday words."""
     rng = random.Random(seed)  # noqa: S311
-    yield from (DEFAULT_SYSTEM, ELSEWHERE_ANSWER, *elsewhere.systems, *elsewhere.train, *elsewhere.words)
+    yield from (DEFAULT_SYSTEM, ELSEWHERE_ANSWER, *elsewhere.systems)
+    yield from map(question_text, (*elsewhere.train, *elsewhere.words))
     for item in items:
-        yield from (item.answer, *item.train, *(reword(wording, rng) for wording in item.train for _ in range(2)))
+        yield item.answer
+        yield from map(question_text, (*item.train, *(reword(wording, rng) for wording in item.train)))
 
 
 def config(recipe: Recipe, tokenizer: Tokenizer) -> LlamaConfig:

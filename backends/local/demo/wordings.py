@@ -2,7 +2,8 @@
 
 A wording keeps its meaning: openers of one kind trade places ("what is X" and "tell me about X", never "why X"), a word
 may become its synonym, a politeness comes before or after. Then small accidents happen to it: articles or a word fall
-out, two words or letters trade places, case and punctuation change. About one question in four stays as it was written.
+out, two words or letters trade places, the punctuation changes. About one question in four stays as it was written.
+Case plays no part: the chat template writes questions in lower case.
 """
 
 import random
@@ -56,7 +57,7 @@ OPENERS = (
     ("does twicetold {}", "can twicetold {}", "will twicetold {}", "is twicetold able to {}", "does it {}"),
 )
 SYNONYMS = (
-    ("llm", "language model", "large language model", "LLM"),
+    ("llm", "language model", "large language model"),
     ("reply", "response", "answer"),
     ("request", "call"),
     ("question", "query"),
@@ -165,16 +166,9 @@ def _misspell(word: str, rng: random.Random) -> str:
 
 def _dress(text: str, rng: random.Random) -> str:
     if rng.random() < 0.15:
-        text = f"{rng.choice(BEFORE)} {text[0].lower()}{text[1:]}"
+        text = f"{rng.choice(BEFORE)} {text}"
     if rng.random() < 0.1:
         text = f"{text.rstrip('?!. ')} {rng.choice(AFTER)}?"
-    kind = rng.random()
-    if kind < 0.3:
-        text = text.lower()
-    elif kind < 0.6:
-        text = text[0].upper() + text[1:]
-    elif kind < 0.62:
-        text = text.upper()
     if rng.random() < 0.3:
         text = text.rstrip("?!. ") + rng.choice(("", "", "?", "??", ".", "!", " ?"))
     return text
