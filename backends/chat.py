@@ -41,6 +41,15 @@ class ChatRequest:
         return {"model": self.model, "messages": list(self.messages), **self.params}
 
 
+MOST_TOKENS = 10**9
+
+
+def _count(number: JSON) -> int:
+    """A provider's token count; what no request can have used counts as 0. Raises for what is no number."""
+    count = int(number or 0)
+    return count if 0 <= count <= MOST_TOKENS else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts of one completion. `extra` keeps a provider's other usage fields as they came."""
@@ -56,9 +65,9 @@ class Usage:
         details = wire.get("prompt_tokens_details") or {}
         known = {"prompt_tokens", "completion_tokens", "total_tokens"}
         return cls(
-            prompt_tokens=int(wire.get("prompt_tokens") or 0),
-            completion_tokens=int(wire.get("completion_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
+            prompt_tokens=_count(wire.get("prompt_tokens")),
+            completion_tokens=_count(wire.get("completion_tokens")),
+            cached_tokens=_count(details.get("cached_tokens")),
             extra={key: value for key, value in wire.items() if key not in known},
         )
 
@@ -139,9 +148,10 @@ def collect(deltas: Iterable[Delta]) -> Completion:
 
 
 def replay(completion: Completion) -> Iterator[Delta]:
-    """Spell a whole answer as deltas: per choice one with the message, one with how it ended; usage last."""
+    """Spell a whole answer as deltas: per choice one with the message, one with how it ended; usage first and last."""
     for index, choice in enumerate(completion.choices):
-        yield Delta(index, _numbered(choice.message), logprobs=choice.logprobs, extra=completion.extra)
+        usage = completion.usage if index == 0 else None  # known already, so whoever reads the first delta may know
+        yield Delta(index, _numbered(choice.message), logprobs=choice.logprobs, usage=usage, extra=completion.extra)
         yield Delta(index, finish_reason=choice.finish_reason, extra=completion.extra)
     yield Delta(usage=completion.usage, extra=completion.extra)
 

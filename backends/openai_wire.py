@@ -77,7 +77,7 @@ class StreamReader:
         index = index if isinstance(index, int) else 0
         finish = choice.get("finish_reason") or None  # some servers say "" until the end
         self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
-        return Delta(index, fields, finish, choice.get("logprobs"), None, extra)
+        return Delta(index, fields, finish, _logprobs(choice, self._upstream), None, extra)
 
 
 def parse_completion(payload: bytes, upstream: str) -> Completion:
@@ -87,7 +87,7 @@ def parse_completion(payload: bytes, upstream: str) -> Completion:
         raise error_in_answer(wire["error"], upstream)
     try:
         choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
-        read = tuple(Choice(c["message"], c.get("finish_reason"), c.get("logprobs")) for c in choices)
+        read = tuple(Choice(c["message"], c.get("finish_reason"), _logprobs(c, upstream)) for c in choices)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
     if not read or not all(_is_message(choice.message) for choice in read):
@@ -156,11 +156,22 @@ def _error_object(body: bytes) -> Fields | None:
 
 
 def _is_message(fields: Any) -> TypeGuard[Fields]:
-    """Whether this can be collected: an object whose tool calls are objects."""
+    """Whether this can be collected: an object whose tool calls are objects, numbered or not."""
     if not isinstance(fields, Mapping):
         return False
     calls = fields.get("tool_calls")
-    return calls is None or (isinstance(calls, list) and all(isinstance(call, dict) for call in calls))
+    return calls is None or (isinstance(calls, list) and all(_is_call(call) for call in calls))
+
+
+def _is_call(call: Any) -> bool:
+    return isinstance(call, dict) and isinstance(call.get("index"), int | None)
+
+
+def _logprobs(choice: Mapping[str, Any], upstream: str) -> Fields | None:
+    logprobs = choice.get("logprobs")
+    if logprobs is None or isinstance(logprobs, dict):
+        return logprobs
+    raise BackendGarbage(f"{upstream} sent log probabilities that are none")
 
 
 def _usage(wire: Mapping[str, Any], upstream: str) -> Usage | None:

@@ -6,7 +6,7 @@ from typing import Literal
 Tier = Literal["exact", "semantic", "kv", "full"]
 TIERS: tuple[Tier, ...] = ("exact", "semantic", "kv", "full")
 
-_FORWARDED = {"no_cache": "request", "tiers_off": "bypass", "stale": "stale"}
+_FORWARDED = {None: "uri-miss", "no_cache": "request", "tiers_off": "bypass"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Outcome:
     saved_tokens: int | None = None  # None: not known yet (an answer still being generated)
     saved_s: float = 0.0
     is_shared: bool = False  # rode on a generation that was under way
+    bypass: str | None = None  # why the store was not asked, when it was not
     overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
 
     @property
@@ -55,4 +56,4 @@ def cache_status(outcome: Outcome) -> str:
         ttl = "" if outcome.ttl_s is None else f"; ttl={int(outcome.ttl_s)}"
         return f"twicetold; hit{ttl}; detail={outcome.tier}"
     collapsed = "; collapsed" if outcome.is_shared else ""
-    return f"twicetold; fwd={_FORWARDED.get(outcome.reason, 'uri-miss')}{collapsed}; detail={outcome.tier}"
+    return f"twicetold; fwd={_FORWARDED[outcome.bypass]}{collapsed}; detail={outcome.tier}"

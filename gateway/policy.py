@@ -35,7 +35,7 @@ class Plan:
     share_flight: bool  # join, or be joined by, an identical request being answered right now
     use_kv: bool
     publish_kv: bool
-    reason: str  # why no stored answer was looked for; "miss" when one was
+    bypass: str | None  # why no stored answer is looked for; None when one is
     ttl_s: float | None
     min_similarity: float
 
@@ -55,7 +55,7 @@ def plan(controls: Controls, rules: Rules) -> Plan:
         share_flight=exact and read and write,
         use_kv=may_use_kv,
         publish_kv=may_use_kv and not controls.no_store,
-        reason=_bypass_reason(controls, exact or semantic),
+        bypass=_bypass(controls, exact or semantic),
         ttl_s=_ttl(controls, rules),
         min_similarity=max(rules.min_similarity, controls.min_similarity or 0.0),
     )
@@ -79,12 +79,12 @@ def _choice_refusal(choice: Choice) -> str | None:
     return None if has_text or has_other else "empty"
 
 
-def _bypass_reason(controls: Controls, may_use_answers: bool) -> str:
+def _bypass(controls: Controls, may_use_answers: bool) -> str | None:
     if not may_use_answers:
         return "tiers_off"
     if controls.no_cache:
         return "no_cache"
-    return "miss"
+    return None
 
 
 def semantic_refusal(

@@ -63,9 +63,10 @@ def generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: 
     cached_tokens = usage.cached_tokens if usage is not None else 0
     return Outcome(
         tier="kv" if cached_tokens > 0 else "full",
-        reason="prefix" if cached_tokens > 0 else asked.plan.reason,
+        reason="prefix" if cached_tokens > 0 else asked.plan.bypass or "miss",
         entry=asked.fp.entry_id if asked.plan.write else None,
         saved_tokens=cached_tokens,
+        bypass=asked.plan.bypass,
         overhead_s=overhead_s,
     )
 

@@ -35,6 +35,20 @@ def _content(value: Any) -> Any:
     return value
 
 
+def _tool_calls(value: Any) -> Any:
+    if value is None:
+        return value
+    if not isinstance(value, list) or not all(isinstance(call, dict) for call in value):
+        raise _complaint("must be a list of tool calls")
+    for index, call in enumerate(value):
+        function = call.get("function")
+        if function is not None and not isinstance(function, dict):
+            raise _complaint(f"the function of call {index} must be an object")
+        if function is not None and not isinstance(function.get("arguments", ""), str):
+            raise _complaint(f"the arguments of call {index} must be a text")
+    return value
+
+
 def _stop(value: Any) -> Any:
     is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
     if value is None or isinstance(value, str) or is_list:
@@ -64,6 +78,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="allow")
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: Annotated[Any, AfterValidator(_content)] = None
+    tool_calls: Annotated[Any, AfterValidator(_tool_calls)] = None
 
 
 class StreamOptions(BaseModel):

@@ -46,8 +46,8 @@ class ChatTokenizer:
 
         Raises `RequestRejected` when the template refuses the messages.
         """
-        chat = [_message(message) for message in messages]
         try:
+            chat = [_message(message) for message in messages]
             with self._encoding:
                 token_ids: list[int] = self._tokenizer.apply_chat_template(
                     chat,
@@ -56,7 +56,14 @@ class ChatTokenizer:
                     return_dict=False,
                     sanitize_control_tokens=True,
                 )
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as exc:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            RuntimeError,
+        ) as exc:  # RecursionError is a RuntimeError
             raise RequestRejected(f"the model's chat template refuses the messages: {exc}", param="messages") from exc
         if not token_ids:
             raise RequestRejected("the model's chat template makes nothing of the messages", param="messages")

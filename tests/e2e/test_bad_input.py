@@ -48,6 +48,22 @@ BAD: dict[str, tuple[Any, int, str | None]] = {
         400,
         "messages[0].content",
     ),
+    "tool calls are a text": (ask(messages=[{"role": "assistant", "tool_calls": "x"}]), 400, "messages[0].tool_calls"),
+    "a tool call is a number": (
+        ask(messages=[{"role": "assistant", "tool_calls": [5]}]),
+        400,
+        "messages[0].tool_calls",
+    ),
+    "a function is a text": (
+        ask(messages=[{"role": "assistant", "tool_calls": [{"function": "f"}]}]),
+        400,
+        "messages[0].tool_calls",
+    ),
+    "arguments are an object": (
+        ask(messages=[{"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]}]),
+        400,
+        "messages[0].tool_calls",
+    ),
     "stream is a text": (ask(stream="yes"), 400, "stream"),
     "stream options": (ask(stream_options={"include_usage": "x"}), 400, "stream_options.include_usage"),
     "temperature is a text": (ask(temperature="hot"), 400, "temperature"),

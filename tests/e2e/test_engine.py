@@ -164,6 +164,15 @@ def test_a_value_the_engine_cannot_take_is_refused_by_name(engine: Gateway, name
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
+def test_tool_calls_a_template_cannot_read_are_refused(engine: Gateway) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": deep}}
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    response = engine.post({"model": "tiny", "messages": messages})
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "messages")
+
+
 def test_a_prompt_longer_than_the_context_is_refused(engine: Gateway) -> None:
     error = engine.post(body("long " * 3000)).json()["error"]
 

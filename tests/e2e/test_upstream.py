@@ -263,6 +263,40 @@ def test_models_and_probes(gateway: Gateway) -> None:
     assert "twicetold_requests_total" in gateway.get("/metrics").text
 
 
+USAGE = '{"prompt_tokens":100,"completion_tokens":%d,"prompt_tokens_details":{"cached_tokens":80}}'
+CHOICE = '{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop","logprobs":%s}'
+
+
+def raw_answer(completion_tokens: int = 3, logprobs: str = "null") -> str:
+    return f'raw:{{"choices":[{CHOICE % logprobs}],"usage":{USAGE % completion_tokens}}}'
+
+
+def test_tokens_an_upstream_had_cached_make_it_the_kv_tier(gateway: Gateway, upstream: RunningUpstream) -> None:
+    upstream.control(mode=raw_answer())
+    response = gateway.post({"model": "m", "messages": user("cached there")})
+
+    assert response.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 80
+    assert (tier(response), response.headers["x-twicetold-saved-tokens"]) == ("kv", "80")
+
+
+@pytest.mark.parametrize("tokens", [-3, 10**18])
+def test_counts_that_cannot_be_do_not_break_the_ledger(
+    gateway: Gateway, upstream: RunningUpstream, tokens: int
+) -> None:
+    upstream.control(mode=raw_answer(tokens))
+    body = {"model": "m", "messages": user(f"impossible {tokens}")}
+
+    assert [tier(gateway.post(body)) for _ in range(2)] == ["kv", "exact"]
+    assert 0 <= gateway.stats()["tokens"]["completion"] < 10**9
+
+
+def test_log_probabilities_that_are_none_are_a_bad_response(gateway: Gateway, upstream: RunningUpstream) -> None:
+    upstream.control(mode=raw_answer(logprobs='"high"'))
+    response = gateway.post({"model": "m", "messages": user("sure?")})
+
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "backend_bad_response")
+
+
 def test_the_model_an_upstream_names_is_told_also_on_a_hit(gateway: Gateway, upstream: RunningUpstream) -> None:
     upstream.control(mode="normal")
     body = {"model": "alias", "messages": user("which model")}

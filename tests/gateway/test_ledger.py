@@ -116,8 +116,9 @@ STATUS: list[tuple[Outcome, str]] = [
     (Outcome("exact", "in_flight", is_shared=True), "twicetold; fwd=uri-miss; collapsed; detail=exact"),
     (Outcome("full", "miss"), "twicetold; fwd=uri-miss; detail=full"),
     (Outcome("kv", "prefix"), "twicetold; fwd=uri-miss; detail=kv"),
-    (Outcome("full", "no_cache"), "twicetold; fwd=request; detail=full"),
-    (Outcome("full", "tiers_off"), "twicetold; fwd=bypass; detail=full"),
+    (Outcome("full", "no_cache", bypass="no_cache"), "twicetold; fwd=request; detail=full"),
+    (Outcome("kv", "prefix", bypass="no_cache"), "twicetold; fwd=request; detail=kv"),
+    (Outcome("full", "tiers_off", bypass="tiers_off"), "twicetold; fwd=bypass; detail=full"),
 ]
 
 
