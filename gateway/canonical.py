@@ -8,11 +8,12 @@
 is no part of any hash. Any field not known here is part of the identity: an unknown knob may change the answer.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
-from unicodedata import is_normalized, normalize
+from unicodedata import combining, is_normalized, normalize
 
 import orjson
 
@@ -47,6 +48,8 @@ OPENAI_DEFAULTS: Fields = {
 }
 
 MAX_DEPTH = 64
+MAX_MARKS = 64
+_MARKS = re.compile(rb"[^\0]{%d}" % (MAX_MARKS + 1))  # over combining classes: 0 starts a character
 
 _BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
 
@@ -109,7 +112,7 @@ def _normal(value: Any, field: str, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise InvalidRequest(f"{field} is nested deeper than {MAX_DEPTH} levels.", field)
     if isinstance(value, str):
-        return value if is_normalized("NFC", value) else normalize("NFC", value)
+        return value if is_normalized("NFC", value) else _composed(value, field)
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, Mapping):
@@ -117,6 +120,13 @@ def _normal(value: Any, field: str, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [_normal(item, field, depth + 1) for item in value]
     return value
+
+
+def _composed(text: str, field: str) -> str:
+    """NFC. Sorting marks takes time quadratic in their number, so a run no language has is refused (UAX 15: 30)."""
+    if _MARKS.search(bytes(map(combining, text))):
+        raise InvalidRequest(f"{field} has more than {MAX_MARKS} combining marks on one character.", field)
+    return normalize("NFC", text)
 
 
 def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:

@@ -83,10 +83,10 @@ class Pipeline:
     # -- stored answers ------------------------------------------------------------------------------------------
 
     async def _stored(self, asked: Asked) -> Reply | None:
-        if self._flights.find(asked.fp.exact) is not None and asked.plan.share_flight:
-            return None  # it is being answered right now: ride along
         if asked.plan.read_exact and (entry := await self._exact(asked)) is not None:
             return self._replayed(asked, entry, "exact")
+        if self._flights.find(asked.fp.exact) is not None and asked.plan.share_flight:
+            return None  # it is being answered right now: ride along
         if asked.plan.read_semantic and (match := await self._similar(asked)) is not None:
             return self._replayed(asked, match.entry, "semantic", match.similarity)
         return None

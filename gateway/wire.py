@@ -12,6 +12,7 @@ from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
 from gateway.errors import InvalidRequest
 
 MAX_MESSAGES = 10_000
+MAX_FIELDS = 256
 MAX_SALT_CHARS = 256
 GATEWAY_FIELDS = frozenset({"cache", "cache_salt"})  # ours: never sent to a backend
 
@@ -119,6 +120,8 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if len(body) > MAX_FIELDS:
+        raise InvalidRequest(f"The body has {len(body)} fields; at most {MAX_FIELDS} are taken.")
     messages = body.get("messages")
     if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
         raise InvalidRequest(f"messages holds {len(messages)} messages; at most {MAX_MESSAGES} are taken.", "messages")

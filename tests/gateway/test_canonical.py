@@ -193,6 +193,17 @@ def test_deep_nesting_is_refused_by_the_name_of_its_field() -> None:
     assert refused.value.param == "tools_extra"
 
 
+def test_a_pile_of_combining_marks_is_refused_and_not_sorted() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        prints(said("a" + "\u0301\u0316" * 500_000))
+
+    assert refused.value.param == "messages"
+
+
+def test_as_many_marks_as_any_language_has_are_composed() -> None:
+    assert prints(said("a" + "\u0301\u0316" * 15)).exact == prints(said("a" + "\u0316" * 15 + "\u0301" * 15)).exact
+
+
 @pytest.mark.parametrize(
     ("content", "question"),
     [

@@ -244,6 +244,18 @@ async def test_an_expired_answer_is_not_served_unless_stale_is_asked_for_and_the
         assert (after.choices[0].message["content"], gateway.backend.calls) == ("new", 2)
 
 
+async def test_a_valid_answer_is_served_while_somebody_else_has_it_made_anew(tmp_path: Path) -> None:
+    async with house(tmp_path, ScriptedBackend(say("old"))) as gateway:
+        await gateway.chat(QUESTION)
+        gateway.backend.script = [*say("new")[:2], asyncio.Event()]
+        await asyncio.sleep(0.02)
+        anew = await gateway.ask(QUESTION, controls=Controls(max_age_s=0))
+        outcome, completion = await gateway.chat(QUESTION, controls=Controls(only_if_cached=True))
+        await anew.deltas.aclose()
+
+        assert (outcome.tier, completion.choices[0].message["content"]) == ("exact", "old")
+
+
 async def test_a_refresh_that_fails_leaves_the_stale_answer(tmp_path: Path) -> None:
     stale = Controls(stale_s=60)
     async with house(tmp_path, ScriptedBackend(say("old"))) as gateway:
