@@ -82,6 +82,7 @@ class LocalBackend:
         """Generate. The first delta comes with admission and says how much of the prompt was cached."""
         loaded = self._opened
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
+        self._refuse_the_hopeless(request)
         prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
         submit = self._submit(request, wanted, prompt)
         answer = Answer(len(prompt), wanted, loaded.tokenizer)
@@ -108,15 +109,18 @@ class LocalBackend:
             raise BackendUnavailable("the local engine is not opened", retryable=False)
         return self._loaded
 
+    def _refuse_the_hopeless(self, request: ChatRequest) -> None:
+        """Refuse what is too long whatever its tokens are: reading megabytes takes seconds, and others wait for it."""
+        most = self._opened.context_tokens * self._opened.tokenizer.longest_piece
+        written = sum(len(content) for m in request.messages if isinstance(content := m.get("content"), str))
+        if written > most:
+            raise _too_long(f"{written} characters", self._opened.context_tokens)
+
     def _submit(self, request: ChatRequest, wanted: Generation, prompt: list[int]) -> Submit:
         """The request in the engine's words. Raises `RequestRejected` when the prompt leaves no room to answer."""
         context = self._opened.context_tokens
         if len(prompt) >= context:
-            raise RequestRejected(
-                f"the prompt has {len(prompt)} tokens; this model's context length is {context} tokens",
-                param="messages",
-                code="context_length_exceeded",
-            )
+            raise _too_long(f"{len(prompt)} tokens", context)
         vocab_size = self._opened.checkpoint.config.vocab_size
         if max(prompt) >= vocab_size:  # some tokenizers know tokens the model was never given
             raise RequestRejected(f"token {max(prompt)} is none of the model's {vocab_size}", param="messages")
@@ -162,3 +166,11 @@ class _Loaded:
             secret=settings.secret.hex(),
         )
         self.engine = EngineProcess(load, ready_wait_s=settings.ready_wait_s)
+
+
+def _too_long(size: str, context_tokens: int) -> RequestRejected:
+    return RequestRejected(
+        f"the prompt has {size}; this model's context length is {context_tokens} tokens",
+        param="messages",
+        code="context_length_exceeded",
+    )

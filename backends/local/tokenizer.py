@@ -34,6 +34,7 @@ class ChatTokenizer:
             raise CheckpointError(f"{path} has no chat template; the local engine serves chat models")
         self._encoding = Lock()
         self._decoder = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
+        self.longest_piece = max((len(piece) for piece in self._decoder.get_vocab()), default=1)  # characters
         self._bytes_of = _byte_alphabet() if BYTE_LEVEL in repr(self._decoder.decoder) else {}
 
     @property
