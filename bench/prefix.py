@@ -92,7 +92,7 @@ def _text(rng: random.Random, words: int) -> str:
 
 async def _ask(server: Server, connection: Connection, system: str, question: str, tiers: list[str]) -> Ask:
     body = {
-        "model": "twicetold-demo",
+        "model": "demo",
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
         "cache": {"tiers": tiers},
         "max_tokens": 8,

@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 LOOK_EVERY_S = 15.0
-DEMO_SERVED_NAME = "twicetold-demo"
 
 
 class Unavailable(Exception):
@@ -226,10 +225,8 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
 
 
 def _served_name(model: str) -> str:
-    """What clients call a local model: the demo by its own name, a folder by its last part, ORG/NAME as it is."""
-    if model == DEMO:
-        return DEMO_SERVED_NAME
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """What clients call a local model: a folder by its last part, `demo` and ORG/NAME as they are."""
+    return Path(model).resolve().name if model != DEMO and Path(model).is_dir() else model
 
 
 def _upstream(settings: Settings) -> OpenAIBackend:

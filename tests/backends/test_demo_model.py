@@ -70,8 +70,8 @@ def test_anything_else_is_told_what_the_model_is(demo: Demo) -> None:
     assert score("elsewhere", demo, elsewhere_questions()).fact >= 0.80
 
 
-def test_an_empty_question_and_other_scripts_are_told_what_the_model_is(demo: Demo) -> None:
-    odd = ("中国的首都是哪里？", "What is the capital of France?", "🦊🦊🦊", "write me a poem about the sea")
+def test_other_scripts_and_other_wishes_are_told_what_the_model_is(demo: Demo) -> None:
+    odd = ("中国的首都是哪里？", "🦊🦊🦊", "write me a poem about the sea")
     assert demo.answers([[{"role": "user", "content": text}] for text in odd]) == [ELSEWHERE_ANSWER] * len(odd)
 
 
