@@ -10,6 +10,7 @@ from gateway.services import Unavailable, build
 from gateway.settings import Settings
 
 SHUTDOWN_S = 10
+BACKLOG = 2048
 
 
 def serve(settings: Settings) -> int:
@@ -44,6 +45,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # from now on callers wait for the start instead of being refused
     except OSError:
         listener.close()
         raise

@@ -140,6 +140,8 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         return _build(kind, value, f"{key}.")  # type: ignore[arg-type]
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list):
+            raise SettingsError(f"{key} must be a list of texts, got {value!r}")
         return tuple(_convert(item, str, key) for item in items)
     return _scalar(value, kind, key)
 
@@ -151,7 +153,8 @@ def _scalar(value: Any, kind: type[Any], key: str) -> Any:
         if known is None:
             raise SettingsError(f"{key} must be true or false, got {value!r}")
         return known
-    if isinstance(value, bool) or (kind in (str, Path) and not isinstance(value, str | Path)):
+    is_cut = kind is int and isinstance(value, float)
+    if isinstance(value, bool) or is_cut or (kind in (str, Path) and not isinstance(value, str | Path)):
         raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}")
     try:
         return kind(value)
@@ -164,7 +167,32 @@ def _said(kind: type[Any]) -> str:
 
 
 def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    ranges = {
+    for key, (value, low, high) in _ranges(settings).items():
+        if not low <= value <= high:  # also refuses NaN
+            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
+    _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
+    _one_of("engine.dtype", settings.engine.dtype, ("auto", "float32", "bfloat16"))
+    _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
+    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
+        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
+    if not settings.allow_no_keys and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"host {settings.host} can be reached by others and no keys are configured; "
+            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
+        )
+    return _with_key(settings, environ)
+
+
+def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
+    """Every bounded number: its value, the least and the most it may be."""
+    timeouts = settings.timeouts
+    return {
+        "timeouts.connect_s": (timeouts.connect_s, 0.001, 86400),
+        "timeouts.first_token_s": (timeouts.first_token_s, 0.001, 86400),
+        "timeouts.idle_s": (timeouts.idle_s, 0.001, 86400),
+        "timeouts.total_s": (timeouts.total_s, 0.001, 86400),
+        "cache.default_ttl_s": (settings.cache.default_ttl_s or 0, 0, 10**10),
+        "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),
         "port": (settings.port, 0, 65535),
         "max_body_mb": (settings.max_body_mb, 0.001, 1024),
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
@@ -180,20 +208,6 @@ def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
         "engine.max_new_tokens": (settings.engine.max_new_tokens, 0, 10_000_000),
         "engine.context_tokens": (settings.engine.context_tokens, 0, 10_000_000),
     }
-    for key, (value, low, high) in ranges.items():
-        if not low <= value <= high:  # also refuses NaN
-            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
-    _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
-    _one_of("engine.dtype", settings.engine.dtype, ("auto", "float32", "bfloat16"))
-    _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
-    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
-        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
-    if not settings.allow_no_keys and not _is_loopback(settings.host):
-        raise SettingsError(
-            f"host {settings.host} can be reached by others and no keys are configured; "
-            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
-        )
-    return _with_key(settings, environ)
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:

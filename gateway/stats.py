@@ -34,6 +34,9 @@ def show(url: str, *, once: bool, interval_s: float) -> int:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         print(f"twicetold: no gateway answers at {url}: {error}", file=sys.stderr)
         return 1
+    except (KeyError, TypeError, AttributeError):
+        print(f"twicetold: what answers at {url} is not Twicetold", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 0
 

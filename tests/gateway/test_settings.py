@@ -82,6 +82,10 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({}, {"twicetold_cache": "on"}, "cache"),
     ({}, {"twicetold_engine__dtype": "fp4"}, "engine.dtype"),
     ({}, {"twicetold_cache__usage_on_hit": "half"}, "cache.usage_on_hit"),
+    ({}, {"twicetold_timeouts__connect_s": "-1"}, "timeouts.connect_s"),
+    ({}, {"twicetold_cache__default_ttl_s": "-5"}, "cache.default_ttl_s"),
+    ({}, {"twicetold_cache__max_ttl_s": "nan"}, "cache.max_ttl_s"),
+    ({}, {"twicetold_cache__memory_mb": "1.9"}, "cache.memory_mb"),
     ({"upstream": "localhost:1"}, {}, "upstream"),
     ({"api_key_env": "UNSET_KEY"}, {}, "UNSET_KEY"),
     ({"host": "0.0.0.0"}, {}, "host"),  # noqa: S104 - it must be refused
@@ -99,7 +103,18 @@ def test_serving_everybody_without_keys_must_be_said() -> None:
     assert loaded({"host": "0.0.0.0", "allow_no_keys": True}).host == "0.0.0.0"  # noqa: S104
 
 
-@pytest.mark.parametrize("toml", ["port = ", "[cache]\nunknown = 1", 'port = "x"', "cache = 5", "port = true"])
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "port = ",
+        "[cache]\nunknown = 1",
+        'port = "x"',
+        "cache = 5",
+        "port = true",
+        "upstream_models = 5",
+        "[cache]\nmemory_mb = 1.9",
+    ],
+)
 def test_a_bad_file_is_refused(tmp_path: Path, toml: str) -> None:
     with pytest.raises(SettingsError):
         loaded({}, toml, tmp_path)
