@@ -1,6 +1,6 @@
 """One request, three hashes. Pure.
 
-    canonical   the request as sorted JSON: NFC text, 1.0 written 1, defaults filled in, nulls dropped
+    canonical   the request as sorted JSON: NFC text, 1.0 written 1, defaults filled in, fields that are null dropped
     exact       scope + canonical                              the same request
     compat      scope + canonical, last user text left blank   may differ only in the wording of the last question
 
@@ -100,11 +100,16 @@ def question_of(request: ChatRequest) -> str | None:
 
 
 def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
-    given = {key: value for key, value in request.params.items() if key not in NOT_IDENTITY and value is not None}
-    body = {**defaults, **given, "messages": list(request.messages)}
+    given = {key: value for key, value in _given(request.params).items() if key not in NOT_IDENTITY}
+    body = {**defaults, **given, "messages": [_given(message) for message in request.messages]}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
     return {key: _normal(value, key) for key, value in body.items()}
+
+
+def _given(fields: Fields) -> dict[str, Any]:
+    """Without nulls: a field of a request or a message that is null was not given. Deeper, in a schema, null means null."""
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _normal(value: Any, field: str, depth: int = 0) -> Any:
@@ -130,7 +135,7 @@ def _composed(text: str, field: str) -> str:
 
 
 def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:
-    normal = {_normal(key, field): _normal(item, field, depth) for key, item in value.items() if item is not None}
+    normal = {_normal(key, field): _normal(item, field, depth) for key, item in value.items()}
     for key in ("url", "data", "file_data"):  # pictures, sounds and files count by the hash of their bytes
         inline = normal.get(key)
         if isinstance(inline, str) and (key != "url" or inline.startswith("data:")):

@@ -96,6 +96,8 @@ DIFFERENT = {
     "reasoning effort": body(reasoning_effort="high"),
     "modalities": body(modalities=["text", "audio"]),
     "an unknown field": body(brand_new_knob=True),
+    "a null inside a schema": body(response_format={"type": "json_schema", "json_schema": {"const": None}}),
+    "the same schema without it": body(response_format={"type": "json_schema", "json_schema": {}}),
 }
 
 
@@ -139,6 +141,16 @@ def test_pictures_count_by_their_bytes_and_stay_in_the_compat_key() -> None:
 def test_a_backends_own_defaults_are_what_an_absent_field_means() -> None:
     assert prints(BASE, temperature=0).exact == prints(body(temperature=0), temperature=0).exact
     assert prints(BASE, temperature=0).exact != prints(body(temperature=1), temperature=0).exact
+
+
+def test_a_null_inside_a_schema_means_null() -> None:
+    with_null, without = DIFFERENT["a null inside a schema"], DIFFERENT["the same schema without it"]
+
+    assert prints(with_null).exact != prints(without).exact
+
+
+def test_a_null_field_of_a_message_was_not_given() -> None:
+    assert prints(said("What is a block?", name=None)).exact == prints(BASE).exact
 
 
 def test_one_stop_text_is_a_list_of_one() -> None:
