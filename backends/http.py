@@ -119,7 +119,7 @@ class HTTPUpstream:
             try:
                 response = await self._send_once(method, path, body, deadline)
             except _StaleConnection as error:
-                raise BackendUnavailable(f"{self.name} closed the connection without an answer") from error
+                raise _closed(self.name) from error
         return Reply(response, self.name, self._max_response_bytes)
 
     async def close(self) -> None:
@@ -174,4 +174,9 @@ def _in_our_words(error: Exception, upstream: str, is_answering: bool) -> Backen
         return BackendGarbage(f"{upstream} cut its answer off in the middle")
     if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith("Server disconnected"):
         return BackendGarbage(f"{upstream} does not speak HTTP")
-    return BackendUnavailable(f"{upstream} closed the connection without an answer")
+    return _closed(upstream)
+
+
+def _closed(upstream: str) -> BackendUnavailable:
+    """It may have read the request, and may have been paid for: asking once more is not ours to decide."""
+    return BackendUnavailable(f"{upstream} closed the connection without an answer", retryable=False)

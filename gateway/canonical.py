@@ -108,7 +108,7 @@ def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
 
 
 def _given(fields: Fields) -> dict[str, Any]:
-    """Without nulls: a field of a request or a message that is null was not given. Deeper, in a schema, null means null."""
+    """Without nulls: a null field of a request or a message was not given. Deeper, in a schema, null means null."""
     return {key: value for key, value in fields.items() if value is not None}
 
 

@@ -59,7 +59,7 @@ class ChatEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
         started = time.perf_counter()
         request, body = parse_chat(raw)
-        controls = read_controls(headers.get("cache-control"), body.get("cache"))
+        controls = read_controls(", ".join(headers.getlist("cache-control")), body.get("cache"))
         tenant = tenant_of(self.secret, credential_of(headers.get("authorization")))
         reply = await self.pipeline.answer(request, tenant, body.get("cache_salt") or "", controls)
         async with aclosing(reply.deltas):

@@ -135,6 +135,14 @@ def test_cache_control_is_obeyed(gateway: Gateway, upstream: RunningUpstream) ->
     assert upstream.counters()["requests"] == 3
 
 
+def test_cache_control_may_come_in_several_lines(gateway: Gateway, upstream: RunningUpstream) -> None:
+    body = {"model": "m", "messages": user("two lines")}
+    lines = [("Cache-Control", "max-age=60"), ("Cache-Control", "no-store")]
+    httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=lines, trust_env=False)
+
+    assert tier(gateway.post(body)) == "full"
+
+
 def test_keys_salts_and_namespaces_are_walls(gateway: Gateway, upstream: RunningUpstream) -> None:
     body = {"model": "m", "messages": user("walls")}
     walls: list[tuple[dict[str, Any], dict[str, str]]] = [
