@@ -18,6 +18,7 @@ from embeddings.guards.numbers import same_numbers
 from embeddings.guards.order import same_order
 from embeddings.guards.question import same_question
 from embeddings.guards.script import same_script
+from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
 
 Guard = Callable[[str, str], bool]
 
@@ -33,6 +34,9 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "form": same_form,
         "order": same_order,
         "addition": nothing_added,
+        "symbols": same_symbols,
+        "expressions": same_expressions,
+        "bounds": same_bounds,
     }
 )
 

@@ -118,6 +118,12 @@ inhale | exhale
 serial sequential | parallel
 static | dynamic
 mutable | immutable
+keep retain preserve | discard
+all every everyone everybody | some someone somebody
+tall taller tallest | short shorter shortest
+wide wider widest | narrow narrower narrowest
+deep deeper deepest | shallow shallower shallowest
+dark darker darkest | light lighter lightest
 front | back
 forward | backward
 """
@@ -185,6 +191,7 @@ aws azure gcp
 breakfast lunch dinner
 north south east west
 daily weekly monthly yearly annual
+always sometimes rarely never
 """
 _ALIAS = {
     "js": "javascript",
@@ -193,6 +200,8 @@ _ALIAS = {
     "ts": "typescript",
     "average": "mean",
     "total": "sum",
+    "occasionally": "sometimes",
+    "seldom": "rarely",
 }
 _PARTICLE = re.compile(
     r"\b(turn|turns|turned|turning|switch|switched|switching|power|powered|toggle|log|logging|sign|signing|slow|speed)\b"

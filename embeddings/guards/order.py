@@ -9,7 +9,12 @@ from collections.abc import Sequence
 
 from embeddings.guards.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
 
+# They carry no meaning of their own, and where they stand decides what the others say. "us" may be a country.
+_PLACED = word_set("us before after than if minus over")
+_DENIAL = word_set("not no never without")  # placed in one clause or the other; inside a clause it may move
+_JOINS_CLAUSES = word_set("if but and or that because when while although")
 _SAME_BOTH_WAYS = word_set("and or vs versus nor")
+_DOUBLED = re.compile(r"([bdgmnprt])\1$")  # running, run
 _DIRECTED = re.compile(
     r"(?:from )?(\S+) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
 )
@@ -23,20 +28,28 @@ def same_order(a: str, b: str) -> bool:
         return _same_han_order(a, b)
     if _directions(a) & {(right, link, left) for left, link, right in _directions(b)}:
         return False
-    first, second = _content(a), _content(b)
-    if len(first) < 2 or sorted(first) != sorted(second):
+    return _agree(_content(a, _left_out(a)), _content(b, _left_out(b))) and _agree(_content(a), _content(b))
+
+
+def _left_out(text: str) -> frozenset[str]:
+    kept = _PLACED | _DENIAL if _JOINS_CLAUSES & set(words(text)) else _PLACED
+    return CARRIES_NO_MEANING - kept
+
+
+def _agree(a: Sequence[str], b: Sequence[str]) -> bool:
+    if len(a) < 2 or sorted(a) != sorted(b):
         return True
-    return first == second or _is_rotation(first, second)
+    return a == b or _is_rotation(a, b)
 
 
 def _is_mostly_han(text: str) -> bool:
     return len(han(text)) * 2 > len(plain(text).replace(" ", ""))
 
 
-def _content(text: str) -> list[str]:
+def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
-    kept = [(i, stem(word)) for i, word in enumerate(said) if word not in CARRIES_NO_MEANING]
+    kept = [(i, _DOUBLED.sub(r"\1", stem(word))) for i, word in enumerate(said) if word not in left_out]
     row = [word for _, word in kept]
     for n in range(len(kept) - 1):
         between = said[kept[n][0] + 1 : kept[n + 1][0]]

@@ -1,0 +1,60 @@
+"""Do two texts hold the same emoji and symbols, the same arithmetic, the same bounds?"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+
+from embeddings.guards.numerals import in_digits
+from embeddings.guards.text import latin_words, plain
+
+# The other guards read these with their numbers: 20 °C, €5, 3 × 4.
+_READ_ELSEWHERE = frozenset("°×÷$€£¥₹")
+_SKIN = range(0x1F3FB, 0x1F400)
+
+_DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
+_OPERAND = r"\({0,4}(?:\d+(?:\.\d+)?[a-z]?|[a-z])\){0,4}"
+_EXPRESSION = re.compile(rf"(?<![\w.]){_OPERAND}(?:\s?(?:\*\*|[<>!=]=|[-+*/^<>=])\s?{_OPERAND})+(?!\w)")
+_SAME = str.maketrans({"×": "*", "÷": "/"})
+
+_BOUNDS = (
+    ("at least", re.compile(r"\bat least\b|\bno (?:less|fewer) than\b|\bor more\b|\bminimum of\b")),
+    ("at most", re.compile(r"\bat most\b|\bno more than\b|\bor (?:less|fewer)\b|\bmaximum of\b|\bup to(?= \d)")),
+    ("more", re.compile(r"(?<!no )\b(?:more|greater) than(?= \d)|\b(?:over|above)(?= \d)")),
+    ("less", re.compile(r"(?<!no )\b(?:less|fewer) than(?= \d)|\b(?:under|below)(?= \d)")),
+    ("about", re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost)(?= \d)")),
+)
+
+
+def same_symbols(a: str, b: str) -> bool:
+    """Refuse when an emoji or a symbol that is no punctuation stands in one text more often than in the other."""
+    return Counter(_symbols(a)) == Counter(_symbols(b))
+
+
+def same_expressions(a: str, b: str) -> bool:
+    """Refuse when both texts hold arithmetic and it reads differently: 3x+5, 5x+3. One side alone is no proof."""
+    in_a, in_b = _expressions(a), _expressions(b)
+    return not in_a or not in_b or in_a == in_b
+
+
+def same_bounds(a: str, b: str) -> bool:
+    """Refuse when one text says at least 5 and the other at most, about, more than or just 5."""
+    return _bounds(a) == _bounds(b)
+
+
+def _symbols(text: str) -> Iterator[str]:
+    for char in plain(text):
+        if char.isascii() or char in _READ_ELSEWHERE:
+            continue
+        if unicodedata.category(char) in ("So", "Sm", "Sc") or ord(char) in _SKIN:
+            yield char
+
+
+def _expressions(text: str) -> list[str]:
+    bare = _DATE.sub(" ", plain(text).lower().translate(_SAME))
+    return ["".join(match.group().split()).replace("**", "^") for match in _EXPRESSION.finditer(bare)]
+
+
+def _bounds(text: str) -> set[str]:
+    said = " ".join(latin_words(in_digits(text)))
+    return {name for name, pattern in _BOUNDS if pattern.search(said)}
