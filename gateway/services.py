@@ -58,6 +58,7 @@ class Services:
     local: "LocalBackend | None"
     pipeline: Pipeline
     semantic_state: str = "off"
+    has_store: bool = False
     num_entries: int = 0
     backends_up: dict[str, bool] = field(default_factory=dict)  # by the last look
 
@@ -72,7 +73,8 @@ class Services:
     async def stats(self) -> dict[str, Any]:
         """What `twicetold stats` and the dashboard show."""
         state = await self.readiness()
-        self.num_entries = await self.answers.size()
+        with self.ledger.best_effort("store_size"):
+            self.num_entries = await self.answers.size()
         return {
             **snapshot(self.ledger.totals),
             "entries": self.num_entries,
@@ -111,8 +113,10 @@ class Services:
             yield
 
     async def _open_answers(self) -> None:
+        """Open the store; what fails now is tried again by the house-keeper, and memory serves meanwhile."""
         with self.ledger.best_effort("store_open"):
             await self.answers.open()
+            self.has_store = True
 
     async def _keep_semantic(self) -> None:
         """Load the semantic tier, then teach it what was stored without it."""
@@ -134,6 +138,8 @@ class Services:
     async def _keep_house(self) -> None:
         """Keep the slow gauges fresh."""
         while True:
+            if not self.has_store:
+                await self._open_answers()
             with self.ledger.best_effort("store_size"):
                 self.num_entries = await self.answers.size()
             await self.readiness()

@@ -53,7 +53,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _enter_wal(connection, busy_timeout_s)
         connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut, the last puts
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -61,6 +61,19 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Switch to WAL. Two processes that make one file meet here, and SQLite's own busy timeout does not cover it."""
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _check(path: Path, busy_timeout_s: float) -> None:

@@ -116,6 +116,18 @@ def test_an_upstream_that_is_down_is_a_502_and_nothing_is_kept(tmp_path: Path) -
         assert gateway.stats()["entries"] == 0
 
 
+def test_a_store_that_cannot_be_opened_costs_durability_and_nothing_else(
+    upstream: RunningUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "answers.db").mkdir(parents=True)
+    with running_gateway(tmp_path / "data", "--upstream", upstream.base_url, cache__semantic="false") as gateway:
+        body = {"model": "m", "messages": [{"role": "user", "content": "without a disk"}]}
+        tiers = [gateway.post(body).headers["x-twicetold-tier"] for _ in range(2)]
+
+        assert tiers == ["full", "exact"]
+        assert gateway.stats()["cache_failures"] > 0
+
+
 def test_a_local_model_and_an_upstream_are_told_apart_by_name(upstream: RunningUpstream, tmp_path: Path) -> None:
     from tests.backends.local.tiny import build
 
