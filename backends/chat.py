@@ -35,6 +35,8 @@ class ChatRequest:
     kv_salt: str = ""  # opaque root of prefix reuse, set by the gateway, never by a client
     use_kv: bool = True  # False: neither read nor leave KV blocks
     publish_kv: bool = True  # False: reuse what is there, leave nothing behind
+    owner: str = ""  # opaque name of the tenant, for fair shares of an engine; set by the gateway
+    near_answer: str = ""  # the stored answer to a question like this one: a draft, never an answer
 
     def body(self) -> dict[str, JSON]:
         """The OpenAI request body, without `stream`."""

@@ -51,10 +51,10 @@ class KVCache:
     def blocks(self) -> Occupancy:
         return self._store.occupancy
 
-    def chain(self, salt: str) -> Chain:
+    def chain(self, salt: str, owner: str = "") -> Chain:
         """A memory of block keys for one sequence under `salt`, to pass instead of the salt."""
         root = chain_root(self._secret, self._model, self._tokenizer, self.geometry, salt)
-        return Chain(root, self.geometry.block_tokens)
+        return Chain(root, self.geometry.block_tokens, owner)
 
     def keys(self, salt: str | Chain, token_ids: Sequence[int]) -> list[bytes]:
         """Keys of every full block of `token_ids`: equal keys mean equal prefixes under equal salts."""

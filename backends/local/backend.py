@@ -135,6 +135,7 @@ class LocalBackend:
             salt=request.kv_salt,
             use_kv=request.use_kv,
             publish_kv=request.publish_kv,
+            owner=request.owner,
         )
 
 

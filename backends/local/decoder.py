@@ -24,6 +24,7 @@ class Span:
     token_ids: Sequence[int]
     slab: torch.Tensor
     start: int
+    num_logits: int = 1  # of the last so many rows the logits are wanted
 
     @property
     def stop(self) -> int:
@@ -38,5 +39,5 @@ class Decoder(Protocol):
         ...
 
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Compute all rows into their slabs; return the logits after each span, float32 `[spans, vocab]`."""
+        """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
         ...

@@ -11,11 +11,11 @@ from random import Random
 
 import torch
 
+from backends.local.choosing import propose, settle
 from backends.local.runner import Runner
-from backends.local.sampler import sample
 from backends.local.scheduler import Chunk, Limits, plan
 from backends.local.sequence import Sequence
-from backends.local.wire import Abort, Admitted, Event, Refused, Stats, Submit, Token
+from backends.local.wire import Abort, Admitted, Event, Refused, Stats, Submit
 
 
 class Engine:
@@ -64,7 +64,7 @@ class Engine:
         if todo.prefill is not None:
             events += self._prefill(todo.prefill)
         if todo.decode:
-            events += self._decode([Chunk(s, s.num_computed, s.num_tokens) for s in todo.decode])
+            events += self._decode([Chunk(s, s.num_computed, s.num_tokens, propose(s)) for s in todo.decode])
         return events
 
     def stats(self) -> Stats:
@@ -84,7 +84,7 @@ class Engine:
     def _sequence(self, request: Submit, index: int) -> Sequence:
         seed = request.sampling.seed
         cache = self._runner.cache
-        chain = cache.chain(request.salt) if request.use_kv and cache.blocks.total else None
+        chain = cache.chain(request.salt, request.owner) if request.use_kv and cache.blocks.total else None
         return Sequence(
             request=request.request,
             index=index,
@@ -115,22 +115,23 @@ class Engine:
     def _prefill(self, chunk: Chunk) -> list[Event]:
         logits = self._runner.compute([chunk])
         self._prefill_tokens += chunk.stop - chunk.start
-        return [] if chunk.sequence.num_left else [self._sample(chunk.sequence, logits[0])]
+        return [] if chunk.sequence.num_left else self._settle(chunk, logits)
 
     def _decode(self, chunks: list[Chunk]) -> list[Event]:
         logits = self._runner.compute(chunks)
         self._prefill_tokens += sum(chunk.stop <= chunk.sequence.num_prompt for chunk in chunks)
-        return [self._sample(chunk.sequence, row) for chunk, row in zip(chunks, logits, strict=True)]
+        rows = torch.split(logits, [1 + len(chunk.drafts) for chunk in chunks])
+        return [event for chunk, own in zip(chunks, rows, strict=True) for event in self._settle(chunk, own)]
 
-    @torch.inference_mode()
-    def _sample(self, sequence: Sequence, logits: torch.Tensor) -> Token:
-        prompt, output = sequence.token_ids[: sequence.num_prompt], sequence.token_ids[sequence.num_prompt :]
-        chosen = sample(logits, sequence.sampling, prompt, output, sequence.random.random())
-        finish_reason = sequence.append(chosen.token_id)
-        self._decode_tokens += 1
-        if finish_reason is not None:
+    def _settle(self, chunk: Chunk, logits: torch.Tensor) -> list[Event]:
+        """The tokens that follow a chunk; drafts that hold are computed already."""
+        sequence = chunk.sequence
+        events = settle(sequence, chunk.drafts, logits)
+        sequence.num_computed += len(events) - 1
+        self._decode_tokens += len(events)
+        if events[-1].finish_reason is not None:
             self._leave(sequence, keep_tail=True)
-        return Token(sequence.request, sequence.index, chosen.token_id, finish_reason, chosen.logprob, chosen.top)
+        return list(events)
 
     def _leave(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
         if sequence in self._running:

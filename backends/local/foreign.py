@@ -42,19 +42,19 @@ class ForeignDecoder:
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Compute all rows into their slabs; return the logits after each span, float32 `[spans, vocab]`."""
-        return torch.stack([self._compute(span) for span in spans])
+        """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
+        return torch.cat([self._compute(span) for span in spans])
 
     def _compute(self, span: Span) -> torch.Tensor:
         """Models that take no positions count them by the length of the cache."""
-        optional = {"position_ids": torch.arange(span.start, span.stop).unsqueeze(0), "logits_to_keep": 1}
+        optional = {"position_ids": torch.arange(span.start, span.stop).unsqueeze(0), "logits_to_keep": span.num_logits}
         output = self._model(
             input_ids=torch.tensor([list(span.token_ids)]),
             past_key_values=Cache(layers=[SlabLayer(rows, span.start) for rows in span.slab]),
             use_cache=True,
             **{name: value for name, value in optional.items() if name in self._takes},
         )
-        logits: torch.Tensor = output.logits[0, -1].float()
+        logits: torch.Tensor = output.logits[0, -span.num_logits :].float()
         return logits
 
 

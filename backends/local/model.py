@@ -35,7 +35,7 @@ class LlamaDecoder:
 
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Compute all rows into their slabs; return the logits after each span, float32 `[spans, vocab]`."""
+        """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
         token_ids = torch.tensor([token for span in spans for token in span.token_ids])
         positions = torch.tensor([position for span in spans for position in range(span.start, span.stop)])
         cos, sin = angles(positions, self._frequencies, self._rope_factor)
@@ -45,8 +45,8 @@ class LlamaDecoder:
         for number, layer in enumerate(self._weights.layers):
             rows = rows + self._attention(number, layer, rows, cos, sin, views)
             rows = rows + self._mlp(layer, rows)
-        lengths = torch.tensor([len(span.token_ids) for span in spans])
-        last = rows if len(rows) == len(spans) else rows[lengths.cumsum(0) - 1]
+        wanted = _wanted_rows(spans)
+        last = rows if len(wanted) == len(rows) else rows[torch.tensor(wanted)]
         return self._weights.head(_norm(last, self._weights.norm, self.config.norm_eps)).float()
 
     def _attention(
@@ -80,6 +80,16 @@ class LlamaDecoder:
     def _mlp(self, layer: LayerWeights, rows: torch.Tensor) -> torch.Tensor:
         gate, up = layer.gate_up(_norm(rows, layer.mlp_norm, self.config.norm_eps)).chunk(2, dim=-1)
         return layer.down(F.silu(gate) * up)
+
+
+def _wanted_rows(spans: Sequence[Span]) -> list[int]:
+    """Which of all rows have their logits wanted."""
+    wanted: list[int] = []
+    stop = 0
+    for span in spans:
+        stop += len(span.token_ids)
+        wanted += range(stop - span.num_logits, stop)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

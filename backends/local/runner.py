@@ -50,8 +50,19 @@ class Runner:
         sequence.capacity = capacity
 
     def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
-        """Compute what chunks hold; returns the logits after each, float32 `[chunks, vocab]`."""
-        spans = [Span(c.sequence.token_ids[c.start : c.stop], self._slabs[c.sequence], c.start) for c in chunks]
+        """Compute what chunks hold; returns the logits after each and after each of its drafts, `[logits, vocab]`.
+
+        The rows of drafts lie in the slab behind the computed ones, and count for nothing until they are accepted.
+        """
+        spans = [
+            Span(
+                [*c.sequence.token_ids[c.start : c.stop], *c.drafts],
+                self._slabs[c.sequence],
+                c.start,
+                1 + len(c.drafts),
+            )
+            for c in chunks
+        ]
         if self._exact_chunk is None:
             logits = self._decoder.forward(spans)
         else:

@@ -42,11 +42,12 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens [start, stop) of one sequence."""
+    """Tokens [start, stop) of one sequence, and drafts of the tokens after them."""
 
     sequence: Sequence
     start: int
     stop: int
+    drafts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ class Submit:
     salt: str = ""
     use_kv: bool = True
     publish_kv: bool = True
+    owner: str = ""  # who shares the engine and its blocks fairly with others
+    priority: int = 0  # lower goes first
+    timeout_s: float | None = None  # from its arrival on; None: none
+    drafts: list[int] = field(default_factory=list)  # tokens the answer may repeat
+    grammar: str = ""  # what the answer must be, in the words of `grammar`; empty: anything
 
 
 @dataclass(frozen=True, slots=True)
