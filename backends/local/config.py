@@ -28,6 +28,7 @@ class ModelConfig:
     norm_eps: float
     is_head_tied: bool
     context_tokens: int
+    windows: tuple[int | None, ...]  # of each layer: how many tokens a token sees, itself among them; None: all
     rope: Mapping[str, Any]
     eos_token_ids: tuple[int, ...]
 
@@ -51,7 +52,8 @@ class ModelConfig:
                 head_dim=config.get("head_dim") or default_head_dim,
                 norm_eps=config.get("rms_norm_eps", 1e-6),
                 is_head_tied=config.get("tie_word_embeddings", False),
-                context_tokens=_context(config),
+                context_tokens=config["max_position_embeddings"],
+                windows=_windows(config),
                 rope=_rope(config),
                 eos_token_ids=token_ids(config.get("eos_token_id")),
             )
@@ -91,11 +93,20 @@ def objection_to(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _context(config: Mapping[str, Any]) -> int:
-    """The longest sequence. Below the length of a sliding window, windowed and full attention are the same."""
-    context = int(config["max_position_embeddings"])
-    is_windowed = config.get("use_sliding_window", config["model_type"] == "mistral")
-    return min(context, config.get("sliding_window") or context) if is_windowed else context
+def _windows(config: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """The sliding window of each layer, where transformers sees one. What a configuration leaves out is 4096."""
+    family: str = config["model_type"]
+    num_layers: int = config["num_hidden_layers"]
+    window: int | None = config.get("sliding_window", 4096)
+    if family == "llama" or window is None or not config.get("use_sliding_window", family == "mistral"):
+        return (None,) * num_layers
+    if family == "mistral":
+        return (window,) * num_layers
+    first = config.get("max_window_layers", 28)
+    kinds = config.get("layer_types") or [
+        "sliding_attention" if number >= first else "full_attention" for number in range(num_layers)
+    ]
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ class LlamaDecoder:
         self.config = config
         self._weights = weights
         self._dtype = weights.embedding.dtype
+        self._windows = frozenset(config.windows)
         self._frequencies, self._rope_factor = frequencies(config.rope, config.head_dim, config.context_tokens)
 
     def new_slab(self, capacity: int) -> torch.Tensor:
@@ -40,10 +41,10 @@ class LlamaDecoder:
         positions = torch.tensor([position for span in spans for position in range(span.start, span.stop)])
         cos, sin = angles(positions, self._frequencies, self._rope_factor)
         cos, sin = cos.to(self._dtype), sin.to(self._dtype)
-        views = [_View.of(span, self.config) for span in spans]
+        views = {window: [_View.of(span, self.config, window) for span in spans] for window in self._windows}
         rows = F.embedding(token_ids, self._weights.embedding)
         for number, layer in enumerate(self._weights.layers):
-            rows = rows + self._attention(number, layer, rows, cos, sin, views)
+            rows = rows + self._attention(number, layer, rows, cos, sin, views[self.config.windows[number]])
             rows = rows + self._mlp(layer, rows)
         wanted = _wanted_rows(spans)
         last = rows if len(wanted) == len(rows) else rows[torch.tensor(wanted)]
@@ -97,17 +98,24 @@ class _View:
     """What attention sees of one span in every layer."""
 
     written: torch.Tensor  # [L, 2, H_kv, rows, D], the rows of the span
-    readable: torch.Tensor  # [L, 2, H_kv, stop, D], all rows up to the last of the span
-    mask: torch.Tensor | None  # [G * rows, stop], added to the scores; one row sees everything
+    readable: torch.Tensor  # [L, 2, H_kv, seen, D], from the first row in the window up to the last of the span
+    mask: torch.Tensor | None  # [G * rows, seen], added to the scores; one row sees everything
 
     @classmethod
-    def of(cls, span: Span, config: ModelConfig) -> "_View":
+    def of(cls, span: Span, config: ModelConfig, window: int | None) -> "_View":
         num_rows = span.stop - span.start
+        first = 0 if window is None else max(0, span.start + 1 - window)
         mask = None
         if num_rows > 1:
-            hidden = torch.full((num_rows, span.stop), float("-inf"), dtype=span.slab.dtype).triu(span.start + 1)
+            hidden = torch.full((num_rows, span.stop - first), float("-inf"), dtype=span.slab.dtype)
+            if window is None:
+                hidden.triu_(span.start + 1 - first)
+            else:
+                seen = torch.ones_like(hidden, dtype=torch.bool).tril_(span.start - first)
+                hidden.masked_fill_(seen.triu_(span.start + 1 - window - first), 0.0)
             mask = hidden.repeat(config.num_heads // config.num_kv_heads, 1)
-        return cls(span.slab.narrow(TOKEN_DIM, span.start, num_rows), span.slab.narrow(TOKEN_DIM, 0, span.stop), mask)
+        readable = span.slab.narrow(TOKEN_DIM, first, span.stop - first)
+        return cls(span.slab.narrow(TOKEN_DIM, span.start, num_rows), readable, mask)
 
     @property
     def num_rows(self) -> int:

@@ -21,6 +21,7 @@ OLD_LLAMA: dict[str, Any] = {
     "num_attention_heads": 4,
     "max_position_embeddings": 4096,
 }
+WINDOWED_QWEN = {"model_type": "qwen2", "sliding_window": 1024, "use_sliding_window": True}
 
 
 @pytest.fixture
@@ -104,18 +105,26 @@ def test_both_spellings_of_rope_mean_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "context"),
+    ("changes", "windows"),
     [
-        ({}, 4096),
-        ({"sliding_window": 1024}, 4096),  # llama knows no windows
-        ({"model_type": "mistral", "sliding_window": 1024}, 1024),
-        ({"model_type": "mistral", "sliding_window": None}, 4096),
-        ({"model_type": "qwen2", "sliding_window": 1024, "use_sliding_window": False}, 4096),
-        ({"model_type": "qwen2", "sliding_window": 1024, "use_sliding_window": True}, 1024),
+        ({}, (None, None)),
+        ({"sliding_window": 1024}, (None, None)),  # llama knows no windows
+        ({"model_type": "mistral", "sliding_window": 1024}, (1024, 1024)),
+        ({"model_type": "mistral"}, (4096, 4096)),  # as transformers has it
+        ({"model_type": "mistral", "sliding_window": None}, (None, None)),
+        ({"model_type": "qwen2", "sliding_window": 1024, "use_sliding_window": False}, (None, None)),
+        ({**WINDOWED_QWEN, "max_window_layers": 1}, (None, 1024)),
+        ({**WINDOWED_QWEN, "max_window_layers": 2}, (None, None)),
+        ({**WINDOWED_QWEN, "layer_types": ["sliding_attention", "full_attention"]}, (1024, None)),
     ],
 )
-def test_the_context_ends_where_a_window_would_matter(changes: dict[str, Any], context: int) -> None:
-    assert ModelConfig.from_json({**OLD_LLAMA, **changes}).context_tokens == context
+def test_each_layer_has_the_window_transformers_gives_it(
+    changes: dict[str, Any], windows: tuple[int | None, ...]
+) -> None:
+    config = ModelConfig.from_json({**OLD_LLAMA, **changes})
+
+    assert config.windows == windows
+    assert config.context_tokens == 4096
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,29 @@ def test_chunks_and_single_rows_of_several_sequences_end_where_one_pass_does(
 
     torch.testing.assert_close(logits[0], whole[0], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(logits[2], whole[0], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [
+        ("mistral", {}),
+        ("mistral", {"sliding_window": 1}),
+        ("mistral", {"sliding_window": 300}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 2}),
+    ],
+)
+def test_a_window_ends_where_it_does_in_transformers_in_chunks_and_in_single_rows(
+    family: str, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tiny.build(family, tmp_path, **overrides)
+    ours = decoder(path)
+    slab = ours.new_slab(300)
+    ends = [1, 30, 31, 128, 256, 297, 298, 299, 300]
+
+    logits = [
+        ours.forward([Span(LONG[start:stop], slab, start)])[0] for start, stop in zip([0, *ends], ends, strict=False)
+    ]
+
+    for stop, row in zip(ends, logits, strict=True):
+        torch.testing.assert_close(row, reference(path, LONG[:stop]), atol=2e-4, rtol=1e-4)

@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -53,7 +55,8 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 YARN_ROPE = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 256}
-FAMILIES = ("llama", "qwen2", "qwen3")
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
+WINDOW = 48  # tokens a token of our mistral sees: less than a chunk
 FOREIGN: dict[str, dict[str, Any]] = {  # families that transformers computes, with what they are told beyond SHAPE
     "gpt_neox": {},
     "gpt2": {"max_position_embeddings": 512},
@@ -84,6 +87,8 @@ def _model(family: str, shape: dict[str, Any]) -> Any:
         return Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in shape.items() if k != "head_dim"}))
     if family == "qwen3":
         return Qwen3ForCausalLM(Qwen3Config(**shape, tie_word_embeddings=True))
+    if family == "mistral":
+        return MistralForCausalLM(MistralConfig(**{"sliding_window": WINDOW, **shape}))
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape))
 
 
