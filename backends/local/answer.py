@@ -4,11 +4,11 @@ from collections import deque
 from typing import Any
 
 from backends.chat import Delta, Fields, Usage
-from backends.errors import BackendBusy
+from backends.errors import BackendBusy, BackendError, BackendTimeout, RequestRejected
 from backends.local.params import Generation
 from backends.local.text import Detokeniser, StopMatcher
 from backends.local.tokenizer import ChatTokenizer
-from backends.local.wire import Admitted, Event, Refused, Token
+from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token, Warmed
 
 
 class Answer:
@@ -34,10 +34,21 @@ class Answer:
         return self._choices[index].is_stopped
 
     def take(self, event: Event) -> list[Delta]:
-        """The deltas an event causes. Raises `BackendBusy`."""
+        """The deltas an event causes. Raises `BackendBusy`, `BackendTimeout`, `RequestRejected`, and `BackendError` when the engine gives the request up."""
         match event:
+            case Refused(is_hopeless=True):
+                raise RequestRejected(event.reason, param="messages", code="context_length_exceeded")
             case Refused():
-                raise BackendBusy("the engine's queue is full", retry_after_s=1.0)
+                raise BackendBusy(event.reason, retry_after_s=1.0)
+            case Expired():
+                raise BackendTimeout(
+                    f"the request's timeout of {event.timeout_s:g} s passed after {event.num_tokens} tokens",
+                    retryable=False,
+                )
+            case Warmed():
+                return []
+            case Broken():
+                raise BackendError(event.reason, retryable=False)
             case Admitted(index=index, cached_tokens=cached_tokens):
                 if index == 0:
                     self._cached_tokens = cached_tokens

@@ -2,7 +2,8 @@
 
     frame = 4 bytes length, little-endian | [[name of the message, its fields], ...]
 
-Down go Load (once, first), Submit and Abort; up come Ready or Failed (once), then the events of every step.
+Down go Load (once, first), Submit, Abort, Warm, Clear and Ping; up come Loading (often), Ready or Failed (once), then the
+events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,8 @@ class Load:
     prefill_chunk: int
     exact: bool
     secret: str = field(repr=False)  # hex
+    memory_bytes: int = 0  # what the process may hold; 0: no limit
+    idle_work: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,38 @@ class Abort:
 
     request: int
     index: int | None = None
+    keep_tail: bool = False  # it ended at a stop string: what it has computed is as good as any answer's
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """Compute a prompt when nothing else is to do, and keep its blocks."""
+
+    request: int
+    prompt: list[int]
+    salt: str = ""
+    owner: str = ""
+    pin: bool = False  # and keep them whatever comes
+    is_awaited: bool = False  # somebody wants to hear of it: it is refused rather than dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Forget every kept prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Say something, as soon as the step under way is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How far the start is: `done` of `total` parts of a stage; a total of 0 is not known."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +112,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A choice has its slab; `cached_tokens` of its prompt were copied into it."""
+    """A choice has its slab; `cached_tokens` of its prompt were copied into it, and from which tiers."""
 
     request: int
     index: int
     cached_tokens: int
+    by_tier: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +134,38 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The queue is full."""
+    """The engine does not take a request now, or never will."""
 
     request: int
+    reason: str = "the engine's queue is full"
+    is_hopeless: bool = False  # it can never fit
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The time of a request is over; no more of its tokens follow."""
+
+    request: int
+    timeout_s: float
+    num_tokens: int  # generated until then
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """A prompt is computed: so many of its tokens are kept now, so many of them pinned."""
+
+    request: int
+    num_tokens: int
+    pinned: int
+    by_tier: dict[str, int] = field(default_factory=dict)  # what needed no computing
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The engine gives a request up, and lives on."""
+
+    request: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +180,35 @@ class Stats:
     decode_tokens: int = 0  # tokens generated
     preemptions: int = 0
     aborts: int = 0
+    expired: int = 0
+    idle_tasks: int = 0  # prompts computed while nothing else was to do
+    idle_tokens: int = 0
+    idle_dropped: int = 0  # tasks that were outdated, or too many
     kv: dict[str, int] = field(default_factory=dict)
 
 
-Event = Admitted | Token | Refused
-Message = Load | Submit | Abort | Ready | Failed | Event | Stats
+Event = Admitted | Token | Refused | Expired | Broken | Warmed
+Message = Load | Submit | Abort | Warm | Clear | Ping | Loading | Ready | Failed | Event | Stats
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Load, Submit, Abort, Ready, Failed, Admitted, Token, Refused, Stats)
+    kind.__name__: kind
+    for kind in (
+        Load,
+        Submit,
+        Abort,
+        Warm,
+        Clear,
+        Ping,
+        Loading,
+        Ready,
+        Failed,
+        Admitted,
+        Token,
+        Refused,
+        Expired,
+        Broken,
+        Warmed,
+        Stats,
+    )  # fmt: skip
 }
 
 
