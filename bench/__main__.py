@@ -17,11 +17,13 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.engine import PARTS as ENGINE
 from bench.figures import METHOD
 from bench.processes import ROOT
 from bench.rows import Row, Scale, show
 
 SUITES = ("exact", "semantic", "passthrough", "prefix", "decode")
+GROUPS = {"engine": tuple(f"engine.{part}" for part in ENGINE)}  # longer ones, run when they are named
 OUT = ROOT / "bench" / "out" / "bench.json"
 
 
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = Scale(quick=options.quick, large=options.large)
     rows: list[Row] = []
     failures: dict[str, str] = {}
-    for name in options.suites or SUITES:
+    for name in [part for suite in options.suites or SUITES for part in GROUPS.get(suite, (suite,))]:
         started = time.perf_counter()
         try:
             rows += _suite(name)(scale)
@@ -77,7 +79,12 @@ def _save(path: Path, rows: Sequence[Row], failures: dict[str, str], scale: Scal
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks of a gateway, side by side.")
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default all")
+    parser.add_argument(
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"of {', '.join(SUITES)} (the default), {', '.join(GROUPS)}, PART.OF.ONE",
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
     parser.add_argument("--large", action="store_true", help="decode also on a random model of 135 M parameters")
     parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes (bench/out/bench.json)")

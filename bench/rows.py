@@ -14,7 +14,7 @@ class Row:
 
     suite: str
     what: str
-    value: float
+    value: float | None  # None: not available, the note says why
     unit: str
     beside: float | None = None
     beside_what: str = ""
@@ -22,7 +22,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        return None if not self.beside else self.value / self.beside
+        return None if self.value is None or not self.beside else self.value / self.beside
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "ratio": self.ratio}
