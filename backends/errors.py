@@ -28,6 +28,12 @@ class BackendUnavailable(BackendError):
     status, code, retryable = 502, "backend_unavailable", True
 
 
+class BackendNotReady(BackendUnavailable):
+    """It is there and does not answer now, however soon it is asked again: loading, or being unloaded."""
+
+    status, code, retryable = 503, "backend_not_ready", False
+
+
 class BackendTimeout(BackendError):
     """It answers too slowly: connect, first token, or between tokens."""
 

@@ -34,7 +34,7 @@ class Answer:
         return self._choices[index].is_stopped
 
     def take(self, event: Event) -> list[Delta]:
-        """The deltas an event causes. Raises `BackendBusy`, `BackendTimeout`, `RequestRejected`, and `BackendError` when the engine gives the request up."""
+        """The deltas an event causes. Raises a `BackendError` when it says that there is no answer."""
         match event:
             case Refused(is_hopeless=True):
                 raise RequestRejected(event.reason, param="messages", code="context_length_exceeded")

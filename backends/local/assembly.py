@@ -1,5 +1,6 @@
 """From a `Load` message to a running engine; the only place that knows all its parts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,15 +13,16 @@ from backends.local.model import LlamaDecoder
 from backends.local.runner import Runner
 from backends.local.scheduler import Limits
 from backends.local.weights import load_weights
-from backends.local.wire import Load
+from backends.local.wire import Load, Loading
 from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def build_engine(load: Load) -> Engine:
-    """Load the weights and wire the parts. Raises `CheckpointError`."""
+def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None) -> Engine:
+    """Load the weights and wire the parts, and tell how far that is. Raises `CheckpointError`."""
+    tell(Loading("reading weights"))
     torch.set_num_threads(load.threads)
     decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype])
     num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
@@ -44,6 +46,7 @@ def build_engine(load: Load) -> Engine:
         limits,
         context_tokens=load.context_tokens,
         eos_token_ids=frozenset(load.eos_token_ids),
+        drafts=load.drafts and not load.exact,
     )
 
 

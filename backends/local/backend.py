@@ -5,7 +5,6 @@ stream -> params -> template and tokens -> engine process -> events -> text and 
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -17,20 +16,23 @@ from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError, BackendUnavailable, RequestRejected
 from backends.local import checkpoint
 from backends.local.answer import Answer
+from backends.local.checkpoint import Checkpoint
+from backends.local.cores import num_cores, share_of_cores
 from backends.local.params import Generation, read_params
-from backends.local.process import EngineDied, EngineProcess
+from backends.local.process import EngineDied, EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.tokenizer import ChatTokenizer
-from backends.local.wire import Load, Submit, Token
+from backends.local.wire import Clear, Load, Submit, Token
 
 
 class LocalBackend:
     """Serves one checkpoint from an engine process of its own."""
 
-    name = "local"
-
-    def __init__(self, source: Path | str, *, served_name: str, settings: LocalSettings) -> None:
-        """`source` is a directory, or ORG/NAME on the Hugging Face hub."""
+    def __init__(
+        self, source: Path | str | Checkpoint, *, served_name: str, settings: LocalSettings, name: str = "local"
+    ) -> None:
+        """`source` is a directory, ORG/NAME on the Hugging Face hub, or a checkpoint that has been read."""
+        self.name = name
         self._source = source
         self._served_name = served_name
         self._settings = settings
@@ -42,9 +44,16 @@ class LocalBackend:
 
         Raises `CheckpointError`.
         """
-        path = await asyncio.to_thread(checkpoint.find, self._source)
-        self._loaded = await asyncio.to_thread(_Loaded, path, self._settings)
+        self._loaded = await asyncio.to_thread(_load, self._source, self._settings)
         self._loaded.engine.open()
+
+    async def drain(self, within_s: float) -> bool:
+        """Take no new request, and wait for those in flight; returns whether all have ended."""
+        return self._loaded is None or await self._loaded.engine.drain(within_s)
+
+    def clear_kv(self) -> None:
+        """Forget every kept prefix."""
+        self._opened.engine.send(Clear())
 
     async def close(self) -> None:
         """End the engine process."""
@@ -76,7 +85,8 @@ class LocalBackend:
         if self._loaded is None:
             return {}
         engine = self._loaded.engine
-        return {**asdict(engine.stats), "restarts": engine.restarts, "is_ready": engine.is_ready}
+        counters = {"restarts": engine.restarts, "hangs": engine.hangs, "retries": engine.retries}
+        return {**asdict(engine.stats), **counters, "is_ready": engine.is_ready}
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate. The first delta comes with admission and says how much of the prompt was cached."""
@@ -86,21 +96,17 @@ class LocalBackend:
         prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
         submit = self._submit(request, wanted, prompt)
         answer = Answer(len(prompt), wanted, loaded.tokenizer)
-        has_begun = False
         try:
             async with aclosing(loaded.engine.events(submit)) as events:
                 async for event in events:
                     for delta in answer.take(event):
-                        has_begun = True
                         yield delta
                     if answer.is_finished:
                         break
                     if isinstance(event, Token) and not event.finish_reason and answer.is_stopped(event.index):
                         loaded.engine.abort(submit.request, event.index)
-        except EngineDied as exc:
-            if has_begun:
-                raise BackendError("the engine process died in the middle of the answer", retryable=False) from exc
-            raise BackendUnavailable("the engine process died and is being restarted", retry_after_s=2.0) from exc
+        except EngineDied as death:
+            raise _died(death) from death
         yield Delta(usage=answer.usage)
 
     @property
@@ -139,23 +145,28 @@ class LocalBackend:
         )
 
 
+def _load(source: Path | str | Checkpoint, settings: LocalSettings) -> "_Loaded":
+    """Blocks while it downloads and hashes. Raises `CheckpointError`."""
+    found = source if isinstance(source, Checkpoint) else checkpoint.read(checkpoint.find(source))
+    return _Loaded(found, settings)
+
+
 class _Loaded:
     """A checkpoint read from disk, its tokenizer, and the process that serves it."""
 
-    def __init__(self, path: Path, settings: LocalSettings) -> None:
-        found = checkpoint.read(path)
+    def __init__(self, found: Checkpoint, settings: LocalSettings) -> None:
+        path = found.path
         dtype = checkpoint.choose_dtype(settings.dtype, found.num_parameters, checkpoint.cpu_flags())
         self.checkpoint = found
         self.tokenizer = ChatTokenizer(path)
         self.context_tokens = min(settings.context_tokens or found.config.context_tokens, found.config.context_tokens)
         self.revision = f"{found.fingerprint}-{dtype}"  # other precision, other words
         self.created = int((path / "config.json").stat().st_mtime)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         load = Load(
             checkpoint=str(path),
             fingerprint=found.fingerprint,
             dtype=dtype,
-            threads=settings.threads or (1 if cores <= 2 else cores - 1),
+            threads=settings.threads or share_of_cores(num_cores(), settings.num_engines),
             context_tokens=self.context_tokens,
             eos_token_ids=sorted({*found.eos_token_ids, *self.tokenizer.eos_token_ids}),
             kv_budget_bytes=settings.kv_budget_bytes,
@@ -165,8 +176,16 @@ class _Loaded:
             prefill_chunk=settings.prefill_chunk,
             exact=settings.exact,
             secret=settings.secret.hex(),
+            memory_bytes=settings.memory_bytes,
         )
-        self.engine = EngineProcess(load, ready_wait_s=settings.ready_wait_s)
+        self.engine = EngineProcess(load, Patience(settings.ready_wait_s, settings.load_s, settings.hang_s))
+
+
+def _died(death: EngineDied) -> BackendError:
+    """What a caller is told. It is final: a request that has ended two processes may be what ends them."""
+    if death.has_begun:
+        return BackendError(f"the engine process {death.reason} in the middle of the answer", retryable=False)
+    return BackendUnavailable(f"the engine process {death.reason} twice while it worked on this", retryable=False)
 
 
 def _too_long(size: str, context_tokens: int) -> RequestRejected:

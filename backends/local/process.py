@@ -1,31 +1,71 @@
-"""The gateway's side of the engine process: start it, restart it when it dies, carry requests over and events back.
+"""The gateway's side of the engine process: start it, watch it, restart it when it dies, carry requests over and events
+back.
 
 One task reads everything the engine says and puts each event into the queue of its request; nothing here blocks the
-event loop. When the process dies, every request in flight learns it at once.
+event loop. Whatever the process says is a sign of life; one that stays silent too long is ended like one that died.
+When it dies, a request that has no token yet is put to the next process, once; every other one learns it at once.
 """
 
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.errors import BackendUnavailable
-from backends.local.wire import Abort, Event, Failed, FrameDecoder, Load, Message, Ready, Stats, Submit, Token, encode
+from backends.errors import BackendNotReady, BackendUnavailable
+from backends.local.wire import (
+    Abort,
+    Admitted,
+    Clear,
+    Event,
+    Failed,
+    FrameDecoder,
+    Load,
+    Loading,
+    Message,
+    Ping,
+    Ready,
+    Stats,
+    Submit,
+    Token,
+    Warm,
+    encode,
+)
 
 ROOT = Path(__file__).parents[2]  # from where `backends` is importable
 READ_BYTES = 1 << 16
 BACK_OFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 LONG_LIFE_S = 60.0  # a process that lived so long is restarted at once
-GRACE_S = 1.0
+GRACE_S = 3.0  # to finish a step and what is owed to the disk
+RETRY_AFTER_S = 5.0
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long others wait for the engine, in seconds."""
+
+    ready_wait_s: float = 30.0  # a request, for an engine that is loading
+    load_s: float = 300.0  # between two signs of progress while it loads
+    hang_s: float = 60.0  # for one step
+
+
 class EngineDied(Exception):
-    """The engine process ended while a request was in flight."""
+    """The engine process ended while a request was in flight; `has_begun`: tokens of its answer were told."""
+
+    def __init__(self, reason: str, *, has_begun: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.has_begun = has_begun
+
+
+class _Hung(Exception):
+    """The process is there and says nothing."""
 
 
 @dataclass(slots=True)
@@ -33,7 +73,7 @@ class _Child:
     """One life of the engine process."""
 
     process: asyncio.subprocess.Process
-    queues: "dict[int, asyncio.Queue[Event | None]]" = field(default_factory=dict)  # None: it died
+    queues: "dict[int, asyncio.Queue[Event | EngineDied]]" = field(default_factory=dict)
 
     def send(self, message: Message) -> None:
         """Hand a message over without waiting; a dead process takes it as well as a living one."""
@@ -45,16 +85,22 @@ class _Child:
 class EngineProcess:
     """An engine process that is there again when it dies. Owned by one event loop."""
 
-    def __init__(self, load: Load, *, ready_wait_s: float) -> None:
+    def __init__(self, load: Load, patience: Patience) -> None:
         self.stats = Stats()
         self.restarts = 0
+        self.hangs = 0  # processes ended because they were silent
+        self.retries = 0  # requests put to a second process
         self.is_ready = False
-        self.detail = "the engine is loading"  # why it is not ready
+        self.detail = "the engine is starting"  # why it is not ready
+        self.loading: Loading | None = None  # how far it is
         self._load = load
-        self._ready_wait_s = ready_wait_s
+        self._patience = patience
         self._settled = asyncio.Event()  # ready, or failed to load
         self._child: _Child | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._suspects = asyncio.Lock()  # held by one retried request until its first token
+        self._in_flight = 0
+        self._is_leaving = False
 
     @property
     def pid(self) -> int | None:
@@ -66,17 +112,91 @@ class EngineProcess:
 
     async def close(self) -> None:
         """End the process and wait for it."""
+        self._is_leaving = True
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervisor
             self._supervisor = None
+        self._settled.set()
+
+    async def drain(self, within_s: float) -> bool:
+        """Take no new request, and wait for those in flight; returns whether all have ended."""
+        self._is_leaving = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._in_flight:  # noqa: ASYNC110 - the rare unloading is not worth an event at every request
+                    await asyncio.sleep(0.02)
+        return not self._in_flight
 
     async def events(self, submit: Submit) -> AsyncGenerator[Event, None]:
         """Submit a request; its events up to the last token of every choice. Closing the generator aborts the request.
 
-        Raises `BackendUnavailable` when no engine gets ready, `EngineDied` when it dies on the way.
+        Admissions are told with the first token: until then the request may be put to another process. Raises
+        `BackendUnavailable` when no engine gets ready, `EngineDied` when it dies on the way, twice before a token.
         """
+        self._in_flight += 1
+        try:
+            try:
+                async with aclosing(self._held(submit)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except EngineDied as death:
+                if death.has_begun or self._is_leaving:
+                    raise
+            self.retries += 1
+            async with aclosing(self._held(submit)) as events:
+                async with self._suspects:  # one at a time: who kills the engine again takes no innocent with it
+                    first = await anext(events)
+                yield first
+                async for event in events:
+                    yield event
+        finally:
+            self._in_flight -= 1
+
+    def abort(self, request: int, index: int) -> None:
+        """Stop one choice of a request that goes on."""
+        if self._child is not None:
+            self._child.send(Abort(request, index))
+
+    def send(self, message: Warm | Clear) -> None:
+        """Say something that nobody waits for; a process that is not ready does not hear it."""
+        if self._child is not None and self.is_ready:
+            self._child.send(message)
+
+    async def warm(self, warm: Warm) -> Event:
+        """Have a prompt computed and kept; the one event that answers it. Raises as `events` does."""
+        child = await self._ready_child()
+        queue = child.queues[warm.request] = asyncio.Queue()
+        try:
+            child.send(warm)
+            event = await queue.get()
+        finally:
+            del child.queues[warm.request]
+        if isinstance(event, EngineDied):
+            raise event
+        return event
+
+    async def _held(self, submit: Submit) -> AsyncGenerator[Event, None]:
+        """The events of one process, admissions held back until something follows them."""
+        held: list[Event] = []
+        has_begun = False
+        try:
+            async with aclosing(self._events(submit)) as events:
+                async for event in events:
+                    if not has_begun and isinstance(event, Admitted):
+                        held.append(event)
+                        continue
+                    has_begun = True
+                    for admission in held:
+                        yield admission
+                    held.clear()
+                    yield event
+        except EngineDied as death:
+            raise EngineDied(death.reason, has_begun=has_begun) from death
+
+    async def _events(self, submit: Submit) -> AsyncGenerator[Event, None]:
         child = await self._ready_child()
         queue = child.queues[submit.request] = asyncio.Queue()
         child.send(submit)
@@ -84,8 +204,8 @@ class EngineProcess:
         try:
             while open_choices:
                 event = await queue.get()
-                if event is None:
-                    raise EngineDied
+                if isinstance(event, EngineDied):
+                    raise event
                 open_choices -= isinstance(event, Token) and event.finish_reason is not None
                 yield event
         finally:
@@ -93,19 +213,18 @@ class EngineProcess:
             if open_choices:
                 child.send(Abort(submit.request))
 
-    def abort(self, request: int, index: int) -> None:
-        """Stop one choice of a request that goes on."""
-        if self._child is not None:
-            self._child.send(Abort(request, index))
-
     async def _ready_child(self) -> _Child:
         """The process, once it has loaded; one that has failed to is not waited for."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._ready_wait_s):
+            async with asyncio.timeout(self._patience.ready_wait_s):
                 await self._settled.wait()
-        if not self.is_ready or self._child is None:
-            raise BackendUnavailable(self.detail, retry_after_s=5.0)
-        return self._child
+        if self._is_leaving:
+            raise BackendNotReady("the model is being unloaded")
+        if self.is_ready and self._child is not None:
+            return self._child
+        if self._settled.is_set():
+            raise BackendUnavailable(self.detail, retry_after_s=RETRY_AFTER_S)
+        raise BackendNotReady(self.detail, retry_after_s=RETRY_AFTER_S)
 
     async def _supervise(self) -> None:
         deaths = 0
@@ -133,28 +252,57 @@ class EngineProcess:
         )
         child = self._child = _Child(process)
         self._settled.clear()
+        self._take(Loading("starting"), child)
+        reason = ""
         try:
             child.send(self._load)
             await self._listen(child)
+        except _Hung as hung:
+            self.hangs += 1
+            reason = str(hung)
+            process.kill()  # also ends one that is stopped
         finally:
-            if self.is_ready:
-                self._settled.clear()
-                self.detail = "the engine process died and is being restarted"
-            elif not self._settled.is_set():
-                self._settled.set()
-                self.detail = "the engine process died while it was loading and is being restarted"
-            self.is_ready = False
-            self._child = None
-            self.stats = Stats()
-            for queue in child.queues.values():
-                queue.put_nowait(None)
+            was_ready, self.is_ready = self.is_ready, False
+            if was_ready:
+                self._settled.clear()  # before anything is awaited: who comes now waits for the next process
             code = await _end(process)
-            log.log(logging.INFO if code == 0 else logging.WARNING, "engine process %s ended: %s", process.pid, code)
+            self._bury(child, reason or _cause(code), was_ready)
+            log.log(logging.INFO if code == 0 else logging.WARNING, "engine process %s %s", process.pid, _cause(code))
+
+    def _bury(self, child: _Child, reason: str, was_ready: bool) -> None:
+        """Tell everybody that the process is gone."""
+        self._child = None
+        self.stats = Stats()
+        self.loading = None
+        if was_ready:
+            self.detail = f"the engine process {reason} and is being restarted"
+        elif not self._settled.is_set():
+            self._settled.set()
+            self.detail = f"the engine process {reason} while it was loading and is being restarted"
+        for queue in child.queues.values():
+            queue.put_nowait(EngineDied(reason))
 
     async def _listen(self, child: _Child) -> None:
+        """Take what the process says until it ends. Raises `_Hung` when it says nothing for too long."""
         assert child.process.stdout is not None
         frames = FrameDecoder()
-        while chunk := await child.process.stdout.read(READ_BYTES):
+        is_asked = False  # a Ping is under way
+        while True:
+            patience = self._patience
+            try:
+                quiet_s = patience.hang_s if is_asked else patience.hang_s / 4
+                async with asyncio.timeout(quiet_s if self.is_ready else patience.load_s):
+                    chunk = await child.process.stdout.read(READ_BYTES)
+            except TimeoutError:
+                if is_asked or not self.is_ready:
+                    silent_s = patience.hang_s if self.is_ready else patience.load_s
+                    raise _Hung(f"gave no sign of life for {silent_s:g} s and was ended") from None
+                is_asked = True
+                child.send(Ping())
+                continue
+            if not chunk:
+                return
+            is_asked = False
             for message in frames.feed(chunk):
                 self._take(message, child)
 
@@ -162,18 +310,38 @@ class EngineProcess:
         match message:
             case Stats():
                 self.stats = message
+            case Loading():
+                is_news = self.loading is None or self.loading.stage != message.stage
+                self.loading, self.detail = message, _progress(message)
+                log.log(
+                    logging.INFO if is_news else logging.DEBUG, "engine process %s %s", child.process.pid, self.detail
+                )
             case Ready():
-                self.is_ready, self.detail = True, ""
+                self.is_ready, self.detail, self.loading = True, "", None
                 self._settled.set()
             case Failed():
                 self.detail = f"the engine cannot load the model: {message.reason}"
                 self._settled.set()
-            case Load() | Submit() | Abort():
+            case Load() | Submit() | Abort() | Warm() | Clear() | Ping():
                 raise RuntimeError(f"the engine process sent {type(message).__name__}")
             case event:
                 queue = child.queues.get(event.request)
                 if queue is not None:  # else it was aborted, and this event had already left
                     queue.put_nowait(event)
+
+
+def _progress(loading: Loading) -> str:
+    share = f" ({loading.done} of {loading.total})" if loading.total else ""
+    return f"loading: {loading.stage}{share}"
+
+
+def _cause(code: int) -> str:
+    """What became of a process, in words that go after its name."""
+    if code == -signal.SIGKILL:
+        return "was killed, perhaps for want of memory,"
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with status {code}"
 
 
 async def _end(process: asyncio.subprocess.Process) -> int:

@@ -19,6 +19,10 @@ class LocalSettings:
     max_new_tokens: int | None = None  # when the caller names no limit; None: the rest of the context
     context_tokens: int | None = None  # shorter than the checkpoint's own; None: the checkpoint's
     ready_wait_s: float = 30.0  # how long a request waits for an engine that is still loading
+    load_s: float = 300.0  # loading without a sign of progress; then the process is ended and started anew
+    hang_s: float = 60.0  # the same for one step
+    memory_bytes: int = 0  # what the process may hold; 0: no limit
+    num_engines: int = 1  # that share the cores of this machine
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", "float32", "bfloat16"):

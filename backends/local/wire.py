@@ -2,8 +2,8 @@
 
     frame = 4 bytes length, little-endian | [[name of the message, its fields], ...]
 
-Down go Load (once, first), Submit, Abort, Warm, Clear and Ping; up come Loading (often), Ready or Failed (once), then the
-events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
+Down go Load (once, first), Submit, Abort, Warm, Clear and Ping; up come Loading (often), Ready or Failed (once), then
+the events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,6 +34,7 @@ class Load:
     prefill_chunk: int
     exact: bool
     secret: str = field(repr=False)  # hex
+    drafts: bool = False  # check guesses of the next tokens along with the last one
     memory_bytes: int = 0  # what the process may hold; 0: no limit
     idle_work: bool = True
 
@@ -208,7 +209,7 @@ _KINDS: dict[str, type[Any]] = {
         Broken,
         Warmed,
         Stats,
-    )  # fmt: skip
+    )
 }
 
 

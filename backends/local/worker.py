@@ -11,9 +11,14 @@ import select
 import signal
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backends.local.config import CheckpointError
-from backends.local.wire import Abort, Failed, FrameDecoder, Load, Message, Ready, Submit, encode
+from backends.local.memory import is_out_of_memory, limit_memory
+from backends.local.wire import Abort, Clear, Event, Failed, FrameDecoder, Load, Loading, Message, Ready, Submit, encode
+
+if TYPE_CHECKING:
+    from backends.local.engine import Engine
 
 READ_BYTES = 1 << 20
 
@@ -74,10 +79,12 @@ def main() -> None:
 
 def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
     os.putenv("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: threads that wait must not spin
+    pipe.send(Loading("importing torch"))
     from backends.local.assembly import build_engine
 
     try:
-        engine = build_engine(load)
+        limit_memory(load.memory_bytes)
+        engine = build_engine(load, pipe.send)
     except (CheckpointError, MemoryError, RuntimeError) as exc:  # torch raises RuntimeError when memory is short
         log.error("cannot load %s: %s", load.checkpoint, exc)
         pipe.send(Failed(str(exc)))
@@ -91,11 +98,24 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
                     happened += engine.submit(message)
                 case Abort():
                     engine.abort(message)
+                case Clear():
+                    engine.clear()
         if engine.has_work:
-            happened += engine.step()
+            happened += _step(engine)
         if happened or received:
             pipe.send(*happened, engine.stats())
         received = pipe.receive(wait=not engine.has_work)
+
+
+def _step(engine: "Engine") -> list[Event]:
+    """One step; when memory is short, the largest sequence gives way, and the process lives on."""
+    try:
+        return engine.step()
+    except (MemoryError, RuntimeError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        log.warning("memory is short: %s", exc)
+        return engine.shed("the engine has not enough memory for this request and was rid of it")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ async def test_a_killed_engine_breaks_what_runs_and_comes_back(doomed: LocalBack
     assert doomed.stats()["restarts"] == 1
 
 
-async def test_a_request_that_has_not_begun_may_be_tried_again(doomed: LocalBackend) -> None:
+async def test_a_request_without_a_token_is_put_to_the_next_process(doomed: LocalBackend) -> None:
     running = [asyncio.create_task(deltas(doomed, ask(str(i), **ENDLESS))) for i in range(4)]
     await until(lambda: doomed.stats()["running"] == 4)
     waiting = asyncio.create_task(deltas(doomed, ask()))
@@ -235,10 +235,10 @@ async def test_a_request_that_has_not_begun_may_be_tried_again(doomed: LocalBack
 
     _kill(doomed)
 
-    with pytest.raises(BackendUnavailable) as broken:
-        await waiting
-    assert broken.value.retryable
-    await asyncio.gather(*running, return_exceptions=True)
+    ends = await asyncio.gather(*running, return_exceptions=True)
+    assert any(isinstance(end, BackendError) for end in ends)
+    assert len(await waiting) > 1
+    assert doomed.stats()["retries"] >= 1
 
 
 async def test_a_closed_backend_leaves_no_process(checkpoints: Checkpoints) -> None:
