@@ -1,0 +1,131 @@
+"""Grammars inside the engine process: compiled once on a thread of their own, then one state per sequence.
+
+A matcher knows what was generated so far, and says which tokens may come next. It is only ever told tokens that were
+chosen, never drafts, so nothing is taken back: a draft that the grammar forbids is a draft that was not chosen.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from llguidance import LLMatcher, LLTokenizer
+
+MOST_GRAMMARS = 64  # kept compiled
+
+
+class GrammarError(Exception):
+    """A grammar cannot be compiled, or has become too complex on the way."""
+
+
+class Matcher:
+    """Where one sequence stands in its grammar."""
+
+    def __init__(self, compiling: "Future[LLMatcher]") -> None:
+        self._compiling = compiling
+        self._begun: LLMatcher | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the grammar is compiled, or cannot be; until then every other method waits."""
+        return self._compiling.done()
+
+    def allowed(self, width: int) -> torch.Tensor:
+        """Which of the next `width` token ids may follow, as booleans; an end token only where the text may end.
+
+        Raises `GrammarError`.
+        """
+        bits = torch.frombuffer(bytearray(self._state.compute_bitmask()), dtype=torch.uint8)
+        self._raise_error()
+        known = (bits.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8)).bitwise_and(1).flatten().bool()[:width]
+        if len(known) < width:  # rows of the model beyond the vocabulary
+            known = torch.cat([known, known.new_zeros(width - len(known))])
+        if not known.any():
+            raise GrammarError("no token of the model can follow")
+        return known
+
+    def accept(self, token_id: int) -> None:
+        """Go on behind a token that was allowed. Raises `GrammarError`."""
+        self._state.consume_token(token_id)
+        self._raise_error()
+
+    def num_allowed(self, token_ids: Sequence[int]) -> int:
+        """How many of `token_ids` may follow, one after the other; changes nothing."""
+        return self._state.validate_tokens(list(token_ids))
+
+    def forced(self) -> list[int]:
+        """The tokens that must follow, where there is no choice; empty when the tokenizer could spell them otherwise."""
+        return self._state.compute_ff_tokens()
+
+    @property
+    def _state(self) -> LLMatcher:
+        if self._begun is None:
+            self._begun = self._compiling.result().deep_copy()
+        return self._begun
+
+    def _raise_error(self) -> None:
+        if self._state.is_error():
+            raise GrammarError(f"the grammar failed: {self._state.get_error()[:300]}")
+
+
+class Grammars:
+    """Compiles grammars for one checkpoint, one at a time, and keeps the last ones used."""
+
+    def __init__(self, checkpoint: Path, eos_token_ids: Sequence[int]) -> None:
+        self._checkpoint = checkpoint
+        self._eos_token_ids = list(eos_token_ids)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+        self._vocabulary: LLTokenizer | None = None
+        self._compiled: OrderedDict[str, Future[LLMatcher]] = OrderedDict()
+
+    def start(self, grammar: str) -> "Future[LLMatcher]":
+        """Compile a grammar, unless it is known; never waits. The future may raise `GrammarError`."""
+        future = self._compiled.pop(grammar, None)
+        if future is None:
+            future = self._thread.submit(self._compile, grammar)
+        self._compiled[grammar] = future
+        if len(self._compiled) > MOST_GRAMMARS:
+            self._compiled.popitem(last=False)
+        return future
+
+    def wait(self, timeout_s: float) -> None:
+        """Give the thread time to compile what it was given last."""
+        if self._compiled:
+            wait([next(reversed(self._compiled.values()))], timeout_s)
+
+    def _compile(self, grammar: str) -> LLMatcher:
+        if self._vocabulary is None:
+            self._vocabulary = read_vocabulary(self._checkpoint, self._eos_token_ids)
+        compiled = LLMatcher(self._vocabulary, grammar, log_level=0)
+        if compiled.is_error():
+            raise GrammarError(f"the grammar cannot be compiled: {compiled.get_error()[:300]}")
+        return compiled
+
+
+def read_vocabulary(checkpoint: Path, eos_token_ids: Sequence[int]) -> LLTokenizer:
+    """The tokens of a checkpoint as bytes. What the gateway hides from the text is special here too: in no grammar.
+
+    Raises `GrammarError`.
+    """
+    try:
+        tokenizer = json.loads((checkpoint / "tokenizer.json").read_bytes())
+        _mark_special(tokenizer["added_tokens"], _config(checkpoint).get("added_tokens_decoder", {}))
+        tokenizer["padding"] = tokenizer["truncation"] = None
+        return LLTokenizer(json.dumps(tokenizer), eos_token=list(eos_token_ids))
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise GrammarError(f"the model's vocabulary cannot be used with a grammar: {exc}") from exc
+
+
+def _mark_special(added: list[dict[str, Any]], declared: dict[str, dict[str, Any]]) -> None:
+    """The configuration of a tokenizer may know special tokens that its own file does not call so."""
+    for token in added:
+        token["special"] = token["special"] or bool(declared.get(str(token["id"]), {}).get("special"))
+
+
+def _config(checkpoint: Path) -> dict[str, Any]:
+    path = checkpoint / "tokenizer_config.json"
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    return found
