@@ -1,0 +1,214 @@
+"""What the next tokens may be: guesses from a near answer, and from what the text itself has said before.
+
+    near answer   the stored answer to a question like this one, copied from where the output has got to in it
+    repeats       what followed the last time the text went on like this, in the prompt or in the output
+
+Guesses cost microseconds and decide nothing: the model checks them (`choosing`), and how many are worth checking is
+for `pace` to say, from how often guesses of their kind came true. Every guess is marked against what did follow, also
+one that was never checked, so the marks stay fresh while drafts are switched off.
+
+Copying from a reference is LLMA's idea (Yang et al. 2023, arXiv 2304.04487), looking in the prompt Saxena's prompt
+lookup decoding, trusting longer matches further SuffixDecoding's (Oliaro et al. 2024, arXiv 2411.04975). Matches are
+found as Deflate does (RFC 1951): the places of every pair of tokens in a chain, a few of them compared backwards.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence as Ids
+from dataclasses import dataclass, field
+
+MOST = 31  # drafts of one sequence in one forward
+LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
+PLACES = 16  # looked at per search
+SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
+SKIPPED = 4  # tokens of the near answer that may have been left out where the two part
+LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
+NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
+HOPES = (0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.0, 0.0, 0.2, 0.4, 0.5, 0.7, 0.9)  # chance of each kind, unseen
+
+
+@dataclass(slots=True)
+class Odds:
+    """How often guesses of each kind came true; older ones count less and less."""
+
+    prior: "Odds | None" = None  # what counts as `weight` guesses beforehand; None: HOPES
+    weight: float = 4.0
+    forget: float = 1 / 48
+    _hits: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
+    _tries: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
+
+    def mark(self, kind: int, came_true: bool) -> None:
+        """Note one guess."""
+        keep = 1 - self.forget
+        self._hits[kind] = self._hits[kind] * keep + came_true
+        self._tries[kind] = self._tries[kind] * keep + 1
+        if self.prior is not None:
+            self.prior.mark(kind, came_true)
+
+    def chance(self, kind: int) -> float:
+        """That the next guess of this kind comes true."""
+        before = self.prior.chance(kind) if self.prior is not None else HOPES[kind]
+        return (self._hits[kind] + self.weight * before) / (self._tries[kind] + self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Tokens that may come next, and how many of those before them agree with where they were found."""
+
+    token_ids: Ids[int]
+    source: int  # NEAR or REPEAT
+    agreeing: int
+
+    def kind(self, index: int) -> int:
+        """Of the guess at `index`, once those before it have come true."""
+        return self.source + LEVELS[min(self.agreeing + index, len(LEVELS) - 1)]
+
+
+NOTHING = Guess((), NEAR, 0)
+
+
+class Guesser:
+    """Guesses for one sequence. `guess` is called with all its tokens, whenever there are more."""
+
+    def __init__(self, near: Ids[int] = (), pooled: Odds | None = None) -> None:
+        self._odds = Odds(prior=pooled)
+        self._near = NearAnswer(near) if len(near) else None
+        self._repeats = Repeats()
+        self._guesses: tuple[Guess, ...] = ()
+        self._num_seen = 0
+
+    def guess(self, token_ids: list[int], num_prompt: int) -> Guess:
+        """The likelier of the two sources' guesses, the near answer's when they are alike."""
+        for guess in self._guesses:
+            self._mark(guess, token_ids[self._num_seen :])
+        if self._near is not None:
+            for stop in range(max(self._num_seen, num_prompt), len(token_ids)):
+                self._near.follow(token_ids, stop)
+        self._num_seen = len(token_ids)
+        near = self._near.guess() if self._near is not None else NOTHING
+        repeat = self._repeats.guess(token_ids)
+        self._guesses = tuple(guess for guess in (near, repeat) if guess.token_ids)
+        return max(self._guesses, key=lambda guess: self._odds.chance(guess.kind(0)), default=NOTHING)
+
+    def chances(self, guess: Guess, most: int, least: float) -> list[float]:
+        """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""
+        levels = [self._odds.chance(guess.source + level) for level in range(REPEAT)]
+        found: list[float] = []
+        chance = 1.0
+        for index in range(min(most, len(guess.token_ids))):
+            chance *= levels[guess.kind(index) - guess.source]
+            if chance < least:
+                break
+            found.append(chance)
+        return found
+
+    def _mark(self, guess: Guess, came: Ids[int]) -> None:
+        for index, (guessed, token) in enumerate(zip(guess.token_ids, came, strict=False)):
+            self._odds.mark(guess.kind(index), guessed == token)
+            if guessed != token:
+                return
+
+
+class NearAnswer:
+    """Where the output has got to in an answer like it.
+
+    # near     ... agreed | parted .... place ...          output   ... agreed | X Y Z
+    #                       |--- since ---|                                      |since|
+    # Where the two part, every token is first taken for one in the place of another. Meanwhile the place is looked
+    # for: by the last two tokens or more of the output anywhere in the near answer, after `parted` if possible, by
+    # the last one alone close to it, for what was put in or left out.
+    """
+
+    def __init__(self, token_ids: Ids[int]) -> None:
+        self._ids = token_ids
+        self._places: dict[tuple[int, int], list[int]] = {}
+        for place in range(1, len(token_ids)):
+            self._places.setdefault((token_ids[place - 1], token_ids[place]), []).append(place)
+        self._place = 0  # of the next token
+        self._parted = 0
+        self._agreeing = 2  # answers to like questions tend to begin alike
+
+    def guess(self) -> Guess:
+        return Guess(self._ids[self._place : self._place + MOST], NEAR, self._agreeing)
+
+    def follow(self, token_ids: list[int], stop: int) -> None:
+        """Take the token at `stop` of the output."""
+        ids, token, place = self._ids, token_ids[stop], self._place
+        if place < len(ids) and ids[place] == token:
+            self._agree(place + 1, self._agreeing + 1)
+            if self._agreeing > SURE:
+                return
+        elif self._agreeing:
+            self._parted, self._agreeing = place, 0
+        found, agreeing = self._search(token_ids, stop)
+        if agreeing > self._agreeing:
+            self._agree(found, agreeing)
+        elif not self._agreeing and (close := self._close(token)) is not None:
+            self._agree(close, 1)
+        elif not self._agreeing:
+            self._place = place + 1
+
+    def _agree(self, place: int, agreeing: int) -> None:
+        self._place = self._parted = place
+        self._agreeing = agreeing
+
+    def _close(self, token: int) -> int | None:
+        """The place after `token` close to where the two parted."""
+        ids = self._ids
+        last = min(len(ids), self._place + 1 + SKIPPED)
+        return next((place + 1 for place in range(self._parted, last) if ids[place] == token), None)
+
+    def _search(self, token_ids: list[int], stop: int) -> tuple[int, int]:
+        """The place after the longest run that ends the output, the next one of equals; and the run's length."""
+        places = self._places.get((token_ids[stop - 1], token_ids[stop]), ()) if stop else ()
+        first = bisect_left(places, self._parted)
+        best = agreeing = 0
+        for place in (*places[first : first + PLACES], *reversed(places[max(0, first - PLACES) : first])):
+            length = _agreement(self._ids, place, token_ids, stop)
+            if length > agreeing and (length > 2 or place >= self._parted):
+                best, agreeing = place + 1, length
+        return best, agreeing
+
+
+class Repeats:
+    """Where the text has gone on like this before. Follows it token by token, and never reads it twice."""
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[int, int], int] = {}  # pair of tokens -> where it ended last
+        self._before: list[int] = []  # for every place, where the same pair ended before it; -1: nowhere
+
+    def guess(self, token_ids: list[int]) -> Guess:
+        """What followed the longest match with the end of the text, the latest of equals."""
+        self._follow(token_ids)
+        stop = len(token_ids) - 1
+        place = self._before[stop] if stop > 0 else -1
+        best = agreeing = 0
+        for _ in range(PLACES):
+            if place < 0 or agreeing >= LONGEST:
+                break
+            length = _agreement(token_ids, place, token_ids, stop)
+            if length > agreeing:
+                best, agreeing = place + 1, length
+            place = self._before[place]
+        if not agreeing:
+            return NOTHING
+        copied = token_ids[best : best + MOST]
+        while len(copied) < MOST:  # the match reaches into what is guessed: it goes round
+            copied += copied[: MOST - len(copied)]
+        return Guess(copied, REPEAT, agreeing)
+
+    def _follow(self, token_ids: list[int]) -> None:
+        latest, before = self._latest, self._before
+        if not before:
+            before.append(-1)
+        for place in range(len(before), len(token_ids)):
+            pair = (token_ids[place - 1], token_ids[place])
+            before.append(latest.get(pair, -1))
+            latest[pair] = place
+
+
+def _agreement(ids: Ids[int], place: int, others: Ids[int], stop: int) -> int:
+    """How many tokens are the same, counted back from `place` and `stop`."""
+    length = 0
+    while length < LONGEST and place >= length and stop >= length and ids[place - length] == others[stop - length]:
+        length += 1
+    return length

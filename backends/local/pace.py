@@ -1,0 +1,113 @@
+"""How many drafts pay: what they may bring against what their rows cost, as measured while the engine runs.
+
+A decode forward of `b` sequences has `b` rows and one more for every draft. The drafts of all sequences compete: they
+are admitted in the order of their chance to hold, and as many of them as bring the most tokens per second. That is
+TurboSpec's goodput (Liu et al. 2024, arXiv 2406.14066), with the cost of a row measured here instead of fitted before:
+on a processor eight rows may cost one and a tenth or three times as much as one, by model, precision and batch.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+LADDER = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63)  # numbers of drafts in one forward
+HOPE = 0.02  # of a forward of one sequence: what a row is thought to cost before it is measured
+STALE = 256  # forwards after which a cost is only half believed
+PLAIN = 128  # forwards after which one without drafts is made, to know what it costs now
+GAIN = 1.03  # less is noise
+SAMPLES = 5
+
+
+@dataclass(slots=True)
+class Cost:
+    """The last few times a forward of one size took. The first one ever is slower than the rest, and not kept."""
+
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    is_warm: bool = False
+    number: int = 0  # of the forward it was measured at
+
+    def note(self, seconds: float, number: int) -> None:
+        if self.is_warm:
+            self.seconds.append(seconds)
+        self.is_warm, self.number = True, number
+
+    @property
+    def median(self) -> float | None:
+        """The lower one of the two in the middle; None before there is any."""
+        ordered = sorted(self.seconds)
+        return ordered[(len(ordered) - 1) // 2] if ordered else None
+
+
+class Pace:
+    """What decode forwards take, by sequences and drafts in them."""
+
+    def __init__(self) -> None:
+        self._costs: dict[int, dict[int, Cost]] = {}  # sequences -> drafts -> cost
+        self._numbers: dict[int, int] = {}  # sequences -> forwards
+
+    def note(self, sequences: int, drafts: int, seconds: float) -> None:
+        """Take in one forward, with what comes before and after it."""
+        number = self._numbers[sequences] = self._numbers.get(sequences, 0) + 1
+        costs = self._costs.setdefault(sequences, {})
+        costs.setdefault(drafts, Cost()).note(seconds, number)
+
+    def allot(self, chances: Sequence[Sequence[float]]) -> list[int]:
+        """How many drafts of each sequence to check now, given that its first one holds, its first two...
+
+        None at all while a forward without drafts has not been measured, or not for long.
+        """
+        sequences = len(chances)
+        steps = self._steps(sequences)
+        taken = [0] * sequences
+        if not steps:
+            return taken
+        ranked = sorted(((chance, i) for i, each in enumerate(chances) for chance in each), key=_by_chance)
+        gained, best, rate = 0.0, 0, GAIN * sequences / steps[0][1]
+        brought = [gained := gained + chance for chance, _ in ranked]
+        for drafts, seconds in steps[1:]:
+            if drafts <= len(ranked) and (found := (sequences + brought[drafts - 1]) / seconds) > rate:
+                best, rate = drafts, found
+        for _, i in ranked[:best]:
+            taken[i] += 1
+        return taken
+
+    def _steps(self, sequences: int) -> list[tuple[int, float]]:
+        """What a forward is thought to take, for each rung of the ladder; empty when none without drafts is known."""
+        costs = self._costs.get(sequences, {})
+        number = self._numbers.get(sequences, 0)
+        plain = costs.get(0)
+        base = plain.median if plain is not None else None
+        if plain is None or base is None or number - plain.number >= PLAIN:
+            return []
+        known = [(0, base)]
+        for drafts in LADDER[1:]:
+            cost = costs.get(drafts)
+            if cost is not None and (median := cost.median) is not None:
+                hope = _hope(base, drafts, sequences)
+                faith = 0.5 ** ((number - cost.number) / STALE)
+                known.append((drafts, median if median < hope else hope + (median - hope) * faith))
+        return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER]
+
+
+def _hope(base: float, drafts: int, sequences: int) -> float:
+    return base * (1 + HOPE * drafts / sequences)
+
+
+def _between(known: Sequence[tuple[int, float]], drafts: int, one: float) -> float:
+    """Seconds of `drafts`: measured, on the line between two measured ones, or hoped beyond the last."""
+    right = bisect_left(known, (drafts, 0.0))
+    if right == len(known):
+        last, seconds = known[-1]
+        return seconds + one * HOPE * (drafts - last)
+    (after, high), (before, low) = known[right], known[max(0, right - 1)]
+    return high if after == drafts else low + (high - low) * (drafts - before) / (after - before)
+
+
+def _by_chance(ranked: tuple[float, int]) -> float:
+    return -ranked[0]
+
+
+def total(drafts: Iterable[Sequence[int]]) -> int:
+    """Drafts of all sequences."""
+    return sum(len(each) for each in drafts)
