@@ -10,19 +10,32 @@ it ends. A sequence never sees a block's memory and a block never sees a sequenc
 
 What may be relied on: nothing is found under another salt; token ids are compared on every hit; rows past the fill of a
 block are never copied out; a full pool keeps less, and is never an error. It belongs to one thread.
+
+With colder tiers, `prefetch` starts to load what RAM lacks while the request queues, and a `match` that is given the
+prefetch leases those rows too; what was published is written behind. Tiers have threads of their own, which see bytes
+and never a block: a tier that is slow, broken or gone is a miss, counted, and never an error.
 """
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import torch
 
 from kvtier.geometry import KVGeometry
-from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, pack
+from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, pack
 from kvtier.lease import Lease
 from kvtier.pool import Occupancy
 from kvtier.stats import KVStats, MissReason
 from kvtier.store import BlockStore, Draft
+from kvtier.tiers.base import Restored, Tier, Wanted
+from kvtier.tiers.behind import WriteBehind
+from kvtier.tiers.gate import RecomputeCost
+from kvtier.tiers.prefetch import Prefetch, Source
+
+QUEUE_BYTES = 64 << 20  # copies of rows that wait to be written, per tier
+PREFETCHES = 4  # prompts whose rows are being loaded at a time
 
 
 class KVCache:
@@ -39,6 +52,8 @@ class KVCache:
         secret: bytes,
         model: str,
         tokenizer: str,
+        tiers: Sequence[Tier] = (),  # warmest first; closed with the cache
+        queue_bytes: int = QUEUE_BYTES,
         poison_freed: bool = False,  # for tests: what is freed turns to NaN
     ) -> None:
         self.geometry = geometry
@@ -46,6 +61,11 @@ class KVCache:
         self._secret, self._model, self._tokenizer = secret, model, tokenizer
         num_blocks = max(0, budget_bytes) // geometry.block_bytes
         self._store = BlockStore(geometry, num_blocks, self.stats, poison_freed=poison_freed)
+        self._cost = RecomputeCost()
+        self._sources = [Source(tier, self._cost, queue_bytes) for tier in tiers]
+        self._behind = WriteBehind(self._store, [source.writer for source in self._sources])
+        self._prefetches = ThreadPoolExecutor(PREFETCHES, "kv-prefetch")  # starts no thread before it is needed
+        self._epoch = 0  # of `clear`: a prefetch from before it gives nothing
 
     @property
     def blocks(self) -> Occupancy:
@@ -64,6 +84,26 @@ class KVCache:
         """How many tokens `match` would find; pins, counts and refreshes nothing."""
         return self._find(self._as_chain(salt), token_ids, limit).num_tokens
 
+    def prefetch(
+        self, salt: str | Chain, token_ids: Sequence[int], *, limit: int | None = None, multiple_of: int = 1
+    ) -> Prefetch:
+        """Begin to load from colder tiers what RAM does not hold of `token_ids[:limit]`; returns at once.
+
+        Nothing is begun that would not make the hit longer by a multiple of `multiple_of`.
+        """
+        chain = self._as_chain(salt)
+        asked = max(0, len(token_ids) - 1 if limit is None else min(limit, len(token_ids)))
+        start, stop = 0, asked - asked % multiple_of
+        wanted = None
+        if self._sources and self.blocks.total:
+            start = self._find(chain, token_ids, stop).num_tokens
+            if start - start % multiple_of < stop:
+                packed = pack(token_ids[:stop])
+                wanted = Wanted(chain.root, chain.keys(packed), packed, start, stop, self.geometry.block_tokens)
+        prefetch = Prefetch(wanted, self._sources, self._cost, self._epoch)
+        prefetch.start(self._prefetches)
+        return prefetch
+
     def match(
         self,
         salt: str | Chain,
@@ -72,19 +112,28 @@ class KVCache:
         limit: int | None = None,
         multiple_of: int = 1,
         count: bool = True,
+        prefetched: Prefetch | None = None,
     ) -> Lease:
         """Find and pin the longest kept prefix of `token_ids[:limit]`, cut down to a multiple of `multiple_of` tokens.
 
         The limit is by default one less than the prompt, whose last token is always computed to get its logits. Say
         `count=False` when the same request asks again, so that `stats` counts each request once.
+
+        What a `prefetched` of the same prompt has brought so far extends the hit, where it joins up with what RAM
+        holds by now; the rest of it is dropped.
         """
-        found = self._find(self._as_chain(salt), token_ids, limit)
-        num_tokens = found.num_tokens - found.num_tokens % multiple_of
-        miss = None if num_tokens else self._miss_reason(found)
+        chain = self._as_chain(salt)
+        found = self._find(chain, token_ids, limit)
+        restored, reached = self._joined(found.num_tokens, chain, token_ids, limit, prefetched)
+        num_tokens = reached - reached % multiple_of
+        num_ram_tokens = min(found.num_tokens, num_tokens)
+        miss = None if num_tokens else self._miss_reason(found, prefetched)
+        path = found.path[: -(-num_ram_tokens // self.geometry.block_tokens)]
+        lease = Lease(self._store, path, num_tokens, miss, num_ram_tokens=num_ram_tokens, restored=restored)
         if count:
-            self._count(len(token_ids), num_tokens, miss, found)
-        path = found.path[: -(-num_tokens // self.geometry.block_tokens)]
-        return Lease(self._store, path, num_tokens, miss)
+            self._count(len(token_ids), lease, found)
+            self._behind.note(path, is_hit=True)
+        return lease
 
     def publish(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> int:
         """Keep every full block of `token_ids[:num_computed]` not kept yet; returns how many were added.
@@ -92,9 +141,13 @@ class KVCache:
         The head of the chain comes first. Raises ValueError when the slab does not hold `num_computed` such rows.
         """
         self._check_computed(token_ids, slab, num_computed)
-        known = self._follow(self._as_chain(salt), token_ids[:num_computed])
+        chain = self._as_chain(salt)
+        known = self._follow(chain, token_ids[:num_computed])
         added = self._store.extend(known.path, known.missing(), slab, may_evict=True)
         self.stats.published_blocks += added
+        if self._sources and added:
+            self._behind.note(self._follow(chain, token_ids[:num_computed]).path, since=len(known.path))
+        self._behind.pump()
         return added
 
     def publish_tail(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> bool:
@@ -113,16 +166,49 @@ class KVCache:
         may_evict = len(tail) * 2 >= chain.block_bytes
         added = self._store.extend(known.path, [draft], slab, may_evict=may_evict)
         self.stats.published_tails += added
+        if self._sources and added:
+            child = self._store.index.nearest_child(known.parent, tail)
+            self._behind.note([*known.path, *([child[0]] if child else [])], since=len(known.path))
         return bool(added)
 
+    def observe_compute(self, start: int, num_tokens: int, seconds: float) -> None:
+        """Learn what a prefill chunk of `num_tokens` behind `start` others cost, to know when a load is cheaper."""
+        self._cost.observe(start, num_tokens, seconds)
+
+    def idle(self) -> bool:
+        """Hand a few segments to the writers, as there is nothing else to do; returns whether any are left.
+
+        Takes a few milliseconds at most: the copy of two segments, or a short wait for a full queue.
+        """
+        return self._behind.idle()
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until what was handed to the writers is written; returns whether it is."""
+        return all(source.writer.flush(timeout_s) for source in self._sources)
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is not written yet as far as the time allows, and end every thread. RAM can still be used."""
+        until = time.monotonic() + timeout_s
+        self._behind.drain(until)
+        self._prefetches.shutdown(wait=False, cancel_futures=True)
+        for source in self._sources:
+            source.writer.close(max(0.0, until - time.monotonic()))
+            source.tier.close()
+
     def clear(self) -> None:
-        """Forget everything; what is leased stays readable for its holder."""
+        """Forget everything, in every tier; what is leased stays readable for its holder."""
+        self._epoch += 1
         self._store.clear()
+        self._behind.clear()
+        for source in self._sources:
+            source.writer.clear()
 
     def snapshot(self) -> dict[str, int]:
-        """Counters and occupancy under flat names, for whoever exports them."""
+        """Counters and occupancy under flat names, for whoever exports them; those of a tier begin with its name."""
         flat = asdict(self.stats)
         misses = {f"miss_{reason}": count for reason, count in flat.pop("misses").items()}
+        for source in self._sources:
+            flat |= {f"{source.tier.name}_{name}": count for name, count in source.snapshot().items()}
         return flat | misses | {f"blocks_{state}": count for state, count in asdict(self.blocks).items()}
 
     def check(self) -> None:
@@ -147,18 +233,46 @@ class KVCache:
         block, num_rows = child
         return Found([*known.path, block], num_tokens + num_rows, known.next_key)
 
-    def _miss_reason(self, found: "Found") -> MissReason:
+    def _joined(
+        self,
+        num_ram_tokens: int,
+        chain: Chain,
+        token_ids: Sequence[int],
+        limit: int | None,
+        prefetched: Prefetch | None,
+    ) -> tuple[list[Restored], int]:
+        """What of a prefetch continues the rows that RAM holds, and up to which token."""
+        if prefetched is None or prefetched.wanted is None or prefetched.epoch != self._epoch:
+            return [], num_ram_tokens
+        wanted, reached, restored = prefetched.wanted, num_ram_tokens, []
+        asked = max(0, len(token_ids) - 1 if limit is None else min(limit, len(token_ids)))
+        packed = pack(token_ids[: min(asked, wanted.stop)])
+        common = count_common_ids(packed, wanted.packed) if wanted.root == chain.root else 0
+        for piece in prefetched.arrived():
+            stop = min(piece.stop, common)
+            if piece.start <= reached < stop:
+                restored.append(piece)
+                reached = stop
+        return restored, reached
+
+    def _miss_reason(self, found: "Found", prefetched: Prefetch | None) -> MissReason:
         if not self.blocks.total:
             return "disabled"
+        if prefetched is not None and prefetched.reason is not None:
+            return prefetched.reason
         if found.num_tokens or found.next_key is None:
             return "below_block"
         return "evicted" if found.next_key in self._store.evicted else "no_prefix"
 
-    def _count(self, asked: int, num_tokens: int, miss: MissReason | None, found: "Found") -> None:
-        stats = self.stats
+    def _count(self, asked: int, lease: Lease, found: "Found") -> None:
+        stats, num_tokens, miss = self.stats, lease.num_tokens, lease.miss
         stats.lookups += 1
         stats.asked_tokens += asked
         stats.hit_tokens += num_tokens
+        stats.ram_hit_tokens += lease.num_ram_tokens
+        for source in self._sources:
+            if source.tier.name in lease.by_tier:
+                source.count(hits=1, hit_tokens=lease.by_tier[source.tier.name])
         stats.hit_blocks += num_tokens // self.geometry.block_tokens
         stats.partial_tokens += num_tokens % self.geometry.block_tokens
         if miss is not None:

@@ -4,11 +4,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal
 
-MissReason = Literal["no_prefix", "below_block", "evicted", "disabled"]
+MissReason = Literal["no_prefix", "below_block", "evicted", "disabled", "breakeven", "tier_error"]
 
 
 def _no_misses() -> dict[MissReason, int]:
-    return {"no_prefix": 0, "below_block": 0, "evicted": 0, "disabled": 0}
+    return {"no_prefix": 0, "below_block": 0, "evicted": 0, "disabled": 0, "breakeven": 0, "tier_error": 0}
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class KVStats:
 
     lookups: int = 0
     asked_tokens: int = 0  # tokens of the prompts looked up
-    hit_tokens: int = 0
+    hit_tokens: int = 0  # wherever they came from
+    ram_hit_tokens: int = 0
     hit_blocks: int = 0  # full blocks found
     partial_tokens: int = 0  # hit tokens that came out of part of a block
     cut_short: int = 0  # hits that would have been longer but for eviction

@@ -1,0 +1,176 @@
+"""A segment as bytes: it says what it is, and nobody without the secret can make or change one.
+
+    0        magic, version, length of the header, length of the payload, MAC of the head, MAC of the payload
+    88       header: JSON, see `_header`
+    4096 n   payload: raw rows `[layers, keys and values, kv heads, tokens, head dim]`, or their int8 form
+
+The head's MAC covers all of the head and the payload's MAC, so an index can be built from heads alone and be believed.
+Nothing is ever unpickled. The MAC is keyed BLAKE3: a restore verifies every byte it brings back, at 4.8 GB/s instead
+of BLAKE2b's 0.95 on one core with AVX-512.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+
+import numpy as np
+from blake3 import blake3
+
+from kvtier.geometry import KVGeometry
+from kvtier.keys import ID_BYTES, KEY_BYTES
+from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, Wanted
+from kvtier.tiers.codec import CODECS, Codec, decode, encode, payload_bytes
+
+MAGIC = b"2TKVSEG\0"
+VERSION = 1
+ALIGN = 4096
+_FIXED = struct.Struct("<8sIIQ32s32s")
+_SIGNED = struct.Struct("<8sIIQ32s")  # the fixed part without the head's MAC
+
+
+class BadSegment(Exception):
+    """These bytes are not the segment asked for, or none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A verified head."""
+
+    segment: Segment
+    payload_start: int
+    payload_bytes: int
+    payload_mac: bytes
+
+    @property
+    def num_bytes(self) -> int:
+        return self.payload_start + self.payload_bytes
+
+
+class SegmentForm:
+    """Reads and writes the segments of one model in one layout and codec, under one secret."""
+
+    def __init__(
+        self, geometry: KVGeometry, *, secret: bytes, model: str, tokenizer: str, codec: Codec = "raw"
+    ) -> None:
+        if not secret:
+            raise ValueError("the secret of the segments is empty")
+        if codec not in CODECS:
+            raise ValueError(f"codec {codec!r} is none of {', '.join(CODECS)}")
+        self.geometry = geometry
+        self.codec: Codec = codec
+        identity = blake2b(person=b"kv-segment-model", digest_size=16)
+        for field in (model.encode(), tokenizer.encode(), geometry.digest, codec.encode()):
+            identity.update(len(field).to_bytes(8, "little") + field)
+        self.model = identity.hexdigest()
+        self._head_key = _derive(secret, b"kv-segment-head")
+        self._payload_key = _derive(secret, b"kv-segment-data")
+
+    def write(self, segment: Segment, rows: Rows) -> tuple[bytes, Rows]:
+        """Head, padded to where the payload begins, and payload. Raises `NotFinite`."""
+        payload = encode(self.geometry, self.codec, rows)
+        if payload.size != payload_bytes(self.geometry, self.codec, segment.num_tokens):
+            raise ValueError(f"{rows.size} bytes are not the rows of {segment.num_tokens} tokens")
+        header = json.dumps(self._header(segment), separators=(",", ":")).encode()
+        mac = self._payload_mac(payload)
+        signed = _SIGNED.pack(MAGIC, VERSION, len(header), payload.size, mac)
+        fixed = _FIXED.pack(MAGIC, VERSION, len(header), payload.size, self._head_mac(signed, header), mac)
+        head = fixed + header
+        return head.ljust(_aligned(len(head)), b"\0"), payload
+
+    def read_head(self, data: bytes | memoryview) -> Head:
+        """The head at the beginning of `data`. Raises `BadSegment`."""
+        if len(data) < _FIXED.size:
+            raise BadSegment(f"{len(data)} bytes are too few")
+        magic, version, header_bytes, size, head_mac, mac = _FIXED.unpack(data[: _FIXED.size])
+        if magic != MAGIC or version != VERSION:
+            raise BadSegment("no segment of this version")
+        header = bytes(data[_FIXED.size : _FIXED.size + header_bytes])
+        signed = _SIGNED.pack(magic, version, header_bytes, size, mac)
+        if len(header) != header_bytes or not compare_digest(self._head_mac(signed, header), head_mac):
+            raise BadSegment("the head is damaged, cut off, or made under another secret")
+        return Head(self._segment(json.loads(header), size), _aligned(_FIXED.size + header_bytes), size, mac)
+
+    def head_bytes(self, data: bytes | memoryview) -> int:
+        """How many bytes the head at the beginning of `data` claims, before it is verified; 0 for no segment."""
+        if len(data) < _FIXED.size:
+            return 0
+        magic, version, header_bytes, *_ = _FIXED.unpack(data[: _FIXED.size])
+        return _aligned(_FIXED.size + header_bytes) if magic == MAGIC and version == VERSION else 0
+
+    def restore(self, head: Head, payload: Rows, wanted: Wanted, found: Found, tier: str) -> Restored:
+        """The rows of a segment that is the one wanted, byte for byte. Raises `BadSegment`."""
+        segment = head.segment
+        self.check_wanted(segment, wanted, found)
+        if payload.size != head.payload_bytes or not compare_digest(self._payload_mac(payload), head.payload_mac):
+            raise BadSegment("the payload is damaged or cut off")
+        rows = decode(self.geometry, self.codec, payload)
+        return Restored(tier, segment.start, found.stop, segment.num_tokens, rows)
+
+    def check_wanted(self, segment: Segment, wanted: Wanted, found: Found) -> None:
+        """Raise `BadSegment` unless the segment continues the chain of `wanted` with its very tokens."""
+        if segment.key != found.key or segment.start != found.start:
+            raise BadSegment("it is another segment")
+        if segment.parent != wanted.parent(segment.start):
+            raise BadSegment("it follows another prefix")
+        common = (found.stop - found.start) * ID_BYTES
+        if segment.packed[:common] != wanted.ids(segment.start)[:common] or len(segment.packed) < common:
+            raise BadSegment("it holds other tokens")
+        size = self.geometry.block_tokens
+        first, num_full = segment.start // size, (found.stop - found.start) // size
+        if list(segment.keys[:num_full]) != list(wanted.keys[first : first + num_full]):
+            raise BadSegment("its blocks have other keys")
+
+    def _header(self, segment: Segment) -> dict[str, object]:
+        return {
+            "model": self.model,
+            "layout": self.geometry.digest.hex(),
+            "dtype": self.geometry.dtype,
+            "codec": self.codec,
+            "start": segment.start,
+            "num_tokens": segment.num_tokens,
+            "parent": segment.parent.hex(),
+            "keys": [key.hex() for key in segment.keys],  # each is the parent of the next
+            "tokens": segment.packed.hex(),
+        }
+
+    def _segment(self, header: dict[str, object], size: int) -> Segment:
+        """The segment that a header, known to be ours, describes."""
+        if header["model"] != self.model or header["layout"] != self.geometry.digest.hex():
+            raise BadSegment("it belongs to another model or layout")
+        if header["codec"] != self.codec or header["dtype"] != self.geometry.dtype:
+            raise BadSegment(f"it is {header['codec']} of {header['dtype']}")
+        keys, start = header["keys"], header["start"]
+        assert isinstance(keys, list)
+        assert isinstance(start, int)
+        segment = Segment(
+            bytes.fromhex(str(header["parent"])),
+            tuple(bytes.fromhex(key) for key in keys),
+            bytes.fromhex(str(header["tokens"])),
+            start,
+        )
+        num_blocks = -(-segment.num_tokens // self.geometry.block_tokens)
+        if (
+            not 1 <= num_blocks == len(segment.keys) <= SEGMENT_BLOCKS
+            or {len(segment.parent), *map(len, segment.keys)} != {KEY_BYTES}
+            or start % (SEGMENT_BLOCKS * self.geometry.block_tokens)
+            or size != payload_bytes(self.geometry, self.codec, segment.num_tokens)
+        ):
+            raise BadSegment("its header contradicts itself")
+        return segment
+
+    def _head_mac(self, signed: bytes, header: bytes) -> bytes:
+        return blake3(signed + header, key=self._head_key).digest()
+
+    def _payload_mac(self, payload: Rows) -> bytes:
+        return blake3(np.ascontiguousarray(payload).data, key=self._payload_key).digest()
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    key = secret if len(secret) <= blake2b.MAX_KEY_SIZE else blake2b(secret).digest()
+    return blake2b(key=key, digest_size=32, person=purpose).digest()
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN

@@ -1,0 +1,126 @@
+"""One thread per tier that writes what it is handed, from a queue of bounded bytes."""
+
+import logging
+import threading
+import time
+from collections import deque
+
+from kvtier.tiers.base import Rows, Segment, Tier, TierError
+
+log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Takes segments, head of a chain first, and saves them one after the other."""
+
+    def __init__(self, tier: Tier, queue_bytes: int) -> None:
+        self.tier = tier
+        self._queue_bytes = queue_bytes
+        self._queue: deque[tuple[Segment, Rows]] = deque()
+        self._queued: dict[bytes, int] = {}  # keys in the queue or being written
+        self._num_bytes = 0
+        self._is_closed = False
+        self._clears = False
+        self._changed = threading.Condition()
+        self.num_dropped = 0
+        self.num_failed = 0
+        self._thread = threading.Thread(target=self._run, name=f"kv-{tier.name}-write", daemon=True)
+        self._thread.start()
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether so many bytes may be queued; one segment always may when nothing else is."""
+        with self._changed:
+            return not self._num_bytes or self._num_bytes + num_bytes <= self._queue_bytes
+
+    @property
+    def is_clearing(self) -> bool:
+        """Whether what the tier seems to hold is about to be forgotten."""
+        with self._changed:
+            return self._clears
+
+    def holds(self, segment: Segment) -> bool:
+        """Whether the tier holds a segment, or will when the queue is written."""
+        with self._changed:
+            if segment.key in self._queued:
+                return True
+            if self._clears:
+                return False
+        return self.tier.holds(segment)
+
+    def offer(self, segment: Segment, rows: Rows) -> bool:
+        """Queue a segment; False, and counted, when there is no room. Never waits."""
+        with self._changed:
+            if self._is_closed or (self._num_bytes and self._num_bytes + rows.size > self._queue_bytes):
+                self.num_dropped += 1
+                return False
+            self._queue.append((segment, rows))
+            self._queued[segment.key] = self._queued.get(segment.key, 0) + 1
+            self._num_bytes += rows.size
+            self._changed.notify_all()
+            return True
+
+    def wait_for_room(self, num_bytes: int, timeout_s: float) -> bool:
+        """Wait until so many bytes may be queued; returns whether they may."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._num_bytes or self._num_bytes + num_bytes <= self._queue_bytes, timeout_s
+            )
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything queued is written or has failed; returns whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queued and not self._clears, timeout_s)
+
+    def clear(self) -> None:
+        """Forget what is queued, and have the thread clear the tier next."""
+        with self._changed:
+            for segment, rows in self._queue:
+                self._leave(segment, rows)
+            self._queue.clear()
+            self._clears = True
+            self._changed.notify_all()
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is queued within the time, drop the rest, end the thread."""
+        until = time.monotonic() + timeout_s
+        self.flush(timeout_s)
+        with self._changed:
+            self._is_closed = True
+            self.num_dropped += len(self._queue)
+            for segment, rows in self._queue:
+                self._leave(segment, rows)
+            self._queue.clear()
+            self._changed.notify_all()
+        self._thread.join(max(0.1, until - time.monotonic()))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._clears or self._is_closed)
+                if self._clears:
+                    item = None
+                elif self._queue:
+                    item = self._queue.popleft()
+                else:
+                    return
+            try:
+                if item is None:
+                    self.tier.clear()
+                else:
+                    self.tier.save(*item)
+            except TierError as error:
+                self.num_failed += 1
+                log.warning("%s: %s", self.tier.name, error)
+            finally:
+                with self._changed:
+                    if item is None:
+                        self._clears = False
+                    else:
+                        self._leave(*item)
+                    self._changed.notify_all()
+
+    def _leave(self, segment: Segment, rows: Rows) -> None:
+        self._num_bytes -= rows.size
+        self._queued[segment.key] -= 1
+        if not self._queued[segment.key]:
+            del self._queued[segment.key]
