@@ -49,10 +49,13 @@ class Router:
         *,
         pause_s: Callable[[], float] = short_pause_s,
     ) -> None:
-        self._named = tuple(backend for backend in backends if backend is not default)
+        self._named = [backend for backend in backends if backend is not default]
         self._default = default
-        self._all: tuple[Backend, ...] = self._named if default is None else (*self._named, default)
         self._pause_s = pause_s
+
+    @property
+    def _all(self) -> tuple[Backend, ...]:
+        return (*self._named, *(() if self._default is None else (self._default,)))
 
     async def open(self) -> None:
         """Open every backend, or none."""
@@ -68,9 +71,17 @@ class Router:
             for backend in self._all:
                 closing.push_async_callback(backend.close)
 
+    def add(self, backend: Backend) -> None:
+        """Serve the names of a backend that is open, from now on."""
+        self._named.append(backend)
+
+    def remove(self, backend: Backend) -> None:
+        """Resolve to this backend no more; whoever removes it drains and closes it."""
+        self._named.remove(backend)
+
     async def resolve(self, model: str) -> Route:
         """The route of a model name. Raises `UnknownModel`."""
-        for backend in self._named:
+        for backend in tuple(self._named):  # they may change while one is asked
             for served in await backend.models():
                 if served.name == model:
                     return Route(backend, served)
@@ -89,8 +100,9 @@ class Router:
 
     async def health(self) -> Mapping[str, Health]:
         """The health of every backend, by name."""
-        healths = await asyncio.gather(*(backend.health() for backend in self._all))
-        return {backend.name: health for backend, health in zip(self._all, healths, strict=True)}
+        backends = self._all
+        healths = await asyncio.gather(*(backend.health() for backend in backends))
+        return {backend.name: health for backend, health in zip(backends, healths, strict=True)}
 
     async def stream(self, route: Route, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate on the route. Asks once more when nobody answered; never after the first delta."""

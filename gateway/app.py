@@ -8,10 +8,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from backends.errors import BackendError
 from gateway import __version__
-from gateway.errors import error_body
+from gateway.auth import AdminRule
+from gateway.errors import GatewayError, describe, error_body
+from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.chat import ChatEndpoint
-from gateway.routes.health import health_routes, stats_route
+from gateway.routes.health import health_routes
 from gateway.routes.models import models_route
 from gateway.services import Services
 
@@ -25,18 +28,24 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
             yield
 
     app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan)
+    max_body_bytes = int(services.settings.max_body_mb * 2**20)
     chat = ChatEndpoint(
         pipeline=services.pipeline,
         ledger=services.ledger,
         secret=services.secret,
-        max_body_bytes=int(services.settings.max_body_mb * 2**20),
+        max_body_bytes=max_body_bytes,
         zero_usage=services.settings.cache.usage_on_hit == "zero",
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
     app.include_router(models_route(services.router))
     app.include_router(health_routes(services.readiness, services.metrics))
-    app.include_router(stats_route(services.stats))
+    settings = services.settings
+    rule = AdminRule(settings.admin_key, settings.is_local)
+    admin = Admin(rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes)
+    app.include_router(admin_routes(admin))
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(GatewayError, _told)
+    app.add_exception_handler(BackendError, _told)
     return app
 
 
@@ -45,3 +54,9 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     body = error_body(str(error.detail), "invalid_request_error", None, code)
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _told(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GatewayError | BackendError)
+    status, body = describe(error)
+    return JSONResponse(body, status_code=status)

@@ -1,4 +1,11 @@
-"""The credential of a request. Whoever presents the same one is the same tenant."""
+"""The credential of a request: whoever presents the same one is the same tenant. And who may use the admin API."""
+
+import hmac
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from gateway.errors import AdminRefused, NotAdmin
+from gateway.settings import is_loopback
 
 
 def credential_of(authorization: str | None) -> str | None:
@@ -7,3 +14,32 @@ def credential_of(authorization: str | None) -> str | None:
         return None
     scheme, _, token = authorization.partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else authorization.strip() or None
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRule:
+    """Who may use the admin API: who has the key; without a key, who is on this machine and nobody else can be."""
+
+    key: str = field(repr=False)
+    is_local: bool  # only this machine can reach the server
+
+    def check(self, authorization: str | None, host: str | None) -> None:
+        """`host` is the Host header: a page that had its own name resolve to this machine sends that name. Raises
+        `NotAdmin` or `AdminRefused`."""
+        if self.key:
+            given = (credential_of(authorization) or "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self.key.encode("utf-8")):
+                raise NotAdmin("The admin API needs the admin key as a bearer token.")
+        elif not self.is_local:
+            raise AdminRefused(
+                "The admin API is closed: others can reach this server and no admin key is configured (admin_key_env)."
+            )
+        elif not is_loopback(_hostname(host)):
+            raise AdminRefused("Without an admin key the admin API answers on localhost and loopback addresses only.")
+
+
+def _hostname(host: str | None) -> str:
+    try:
+        return urlsplit(f"//{host or ''}").hostname or ""
+    except ValueError:
+        return ""

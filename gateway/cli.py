@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.settings import Settings, SettingsError, load_settings
+from gateway.settings import Settings, SettingsError, load_settings, read_key
 
-_SERVE_FLAGS = ("host", "port", "data_dir", "model", "upstream", "api_key_env", "allow_no_keys", "log_level")
+_SERVE_FLAGS = ("host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "allow_no_keys", "log_level")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +46,17 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--host", help="address to listen on (127.0.0.1)")
     verb.add_argument("--port", type=int, help="port to listen on (8420; 0 takes a free one)")
     verb.add_argument("--data-dir", type=Path, help="where answers and the secret are kept (.twicetold)")
-    verb.add_argument("--model", metavar="NAME", help="local model: demo, a directory, or ORG/NAME on Hugging Face")
+    verb.add_argument(
+        "--model",
+        metavar="NAME",
+        action="append",
+        help="local model: demo, a directory, or ORG/NAME on Hugging Face; several times for several models",
+    )
     verb.add_argument(
         "--upstream", metavar="URL", help="an OpenAI-compatible server; every other model name goes there"
     )
     verb.add_argument("--api-key-env", metavar="NAME", help="variable that holds the upstream's API key")
+    verb.add_argument("--admin-key-env", metavar="NAME", help="variable that holds the key of the admin API")
     verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the settings")
     verb.add_argument("--allow-no-keys", action="store_true", default=None, help="serve beyond loopback without keys")
     verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
@@ -61,6 +67,7 @@ def _add_stats(verbs: Any) -> None:
     stats.add_argument("--url", default="http://127.0.0.1:8420", help="a running gateway (http://127.0.0.1:8420)")
     stats.add_argument("--once", action="store_true", help="print one table and stop")
     stats.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="time between two looks (1)")
+    stats.add_argument("--admin-key-env", metavar="NAME", help="variable that holds the gateway's admin key")
     stats.set_defaults(run=_stats)
 
 
@@ -71,7 +78,10 @@ def _add_doctor(verbs: Any) -> None:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    return load_settings({name: getattr(args, name) for name in _SERVE_FLAGS}, args.config)
+    first, *more = args.model or [None]
+    flags = {name: getattr(args, name) for name in _SERVE_FLAGS}
+    models = [{"source": source} for source in more] or None
+    return load_settings({**flags, "model": first, "models": models}, args.config)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -85,7 +95,8 @@ def _serve(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     from gateway.stats import show
 
-    return show(args.url, once=args.once, interval_s=args.interval)
+    key = read_key("--admin-key-env", args.admin_key_env or "")
+    return show(args.url, once=args.once, interval_s=args.interval, key=key)
 
 
 def _doctor(args: argparse.Namespace) -> int:

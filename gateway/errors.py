@@ -34,6 +34,36 @@ class NotCached(GatewayError):
     status, kind, code = 504, "invalid_request_error", "not_cached"
 
 
+class ModelNotFound(GatewayError):
+    """No local model has this name."""
+
+    status, kind, code = 404, "invalid_request_error", "model_not_found"
+
+
+class ModelConflict(GatewayError):
+    """A local model has this name already."""
+
+    status, kind, code = 409, "invalid_request_error", "model_exists"
+
+
+class NotAdmin(GatewayError):
+    """The admin API wants a key, and this is not it."""
+
+    status, kind, code = 401, "authentication_error", "invalid_admin_key"
+
+
+class AdminRefused(GatewayError):
+    """The admin API is closed to everybody, or to who asks this way."""
+
+    status, kind, code = 403, "permission_error", "admin_refused"
+
+
+class NotJson(GatewayError):
+    """The admin API takes JSON only: what a form of another site can send is refused."""
+
+    status, kind, code = 415, "invalid_request_error", "unsupported_media_type"
+
+
 def describe(error: GatewayError | BackendError) -> tuple[int, dict[str, Any]]:
     """HTTP status and OpenAI's error body."""
     if isinstance(error, RequestRejected):

@@ -22,6 +22,16 @@ def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
             yield Sample("twicetold_kv_miss", "Prefix lookups that found nothing", count, reason, is_total=True)
 
 
+def engine_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
+    """What befell the engine processes."""
+    for name, help_ in (
+        ("restarts", "Engine processes started anew"),
+        ("hangs", "Engine processes ended because they gave no sign of life"),
+        ("retries", "Requests put to a second engine process"),
+    ):
+        yield Sample(f"twicetold_engine_{name}", help_, stats.get(name, 0), is_total=True)
+
+
 def _tokens(outcome: str, tier: str, count: float) -> Sample:
     labels = (("outcome", outcome), ("tier", tier))
     return Sample("twicetold_kv_tokens", "Prompt tokens by how they were had", count, labels, is_total=True)

@@ -6,7 +6,8 @@ import sys
 import uvicorn
 
 from gateway.app import create_app
-from gateway.services import Unavailable, build
+from gateway.engines import Unavailable
+from gateway.services import build
 from gateway.settings import Settings
 
 SHUTDOWN_S = 10

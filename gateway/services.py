@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend
@@ -20,28 +20,24 @@ from gateway.answers.base import CacheError
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
+from gateway.engines import Engines, LocalEngine, Unavailable, added
 from gateway.ledger import Ledger, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
 from gateway.routes.health import Readiness
-from gateway.samples import kv_samples
+from gateway.samples import engine_samples, kv_samples
 from gateway.secret import load_secret
-from gateway.settings import DEMO, Settings
+from gateway.settings import DEMO, ModelSettings, Settings, served_name
 
 if TYPE_CHECKING:
-    from backends.local.backend import LocalBackend
     from gateway.semantic import Semantic
 
 log = logging.getLogger(__name__)
 
 MIB = 2**20
 LOOK_EVERY_S = 15.0
-
-
-class Unavailable(Exception):
-    """A part was asked for that cannot be had: packages not installed, a checkpoint not found."""
 
 
 @dataclass(slots=True)
@@ -55,7 +51,7 @@ class Services:
     answers: TieredAnswers
     semantic: "Semantic | None"
     router: Router
-    local: "LocalBackend | None"
+    engines: Engines
     pipeline: Pipeline
     semantic_state: str = "off"
     has_store: bool = False
@@ -68,20 +64,22 @@ class Services:
         self.backends_up = {name: health.is_ready for name, health in healths.items()}
         parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
         is_ready = any(health.is_ready for health in healths.values())
-        return Readiness(is_ready, {**parts, "semantic": self.semantic_state})
+        return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self.semantic_state})
 
     async def stats(self) -> dict[str, Any]:
         """What `twicetold stats` and the dashboard show."""
         state = await self.readiness()
         with self.ledger.best_effort("store_size"):
             self.num_entries = await self.answers.size()
+        engines = self.engines.stats()
         return {
             **snapshot(self.ledger.totals),
             "entries": self.num_entries,
             "vectors": self.semantic.num_vectors if self.semantic is not None else 0,
             "ready": state.is_ready,
             "parts": state.parts,
-            "engine": dict(self.local.stats()) if self.local is not None else None,
+            "engine": added(engines.values()) if engines else None,
+            "engines": engines,
         }
 
     def samples(self) -> Iterable[Sample]:
@@ -94,8 +92,10 @@ class Services:
         yield Sample("twicetold_index_entries", "Vectors searched", vectors)
         for name, is_up in self.backends_up.items():
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
-        if self.local is not None:
-            yield from kv_samples(self.local.stats())
+        if engines := self.engines.stats():
+            stats = added(engines.values())
+            yield from kv_samples(stats)
+            yield from engine_samples(stats)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -107,6 +107,7 @@ class Services:
                 stack.push_async_callback(self.semantic.close)
             await self.router.open()
             stack.push_async_callback(self.router.close)
+            stack.push_async_callback(self.engines.close)
             stack.push_async_callback(self.pipeline.close)
             for work in (self._keep_semantic(), self._keep_house()):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
@@ -162,10 +163,12 @@ def build(settings: Settings) -> Services:
         SqliteAnswers(settings.data_dir / "answers.db", budget_bytes=cache.disk_mb * MIB),
     )
     semantic = _semantic(settings, answers) if cache.enabled and cache.semantic else None
-    local = _local(settings, secret) if settings.local_model else None
+    make = partial(_local, settings, secret)
+    local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
     upstream = _upstream(settings) if settings.upstream else None
-    backends: list[Backend] = [backend for backend in (local, upstream) if backend is not None]
+    backends: list[Backend] = [engine for _, engine in local]
     router = Router(backends, default=upstream)
+    engines = Engines(router, make, local)
     rules = Rules(
         exact=cache.enabled,
         semantic=semantic is not None,
@@ -175,7 +178,7 @@ def build(settings: Settings) -> Services:
         max_ttl_s=cache.max_ttl_s,
     )
     pipeline = Pipeline(secret=secret, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
-    services = Services(settings, secret, metrics, ledger, answers, semantic, router, local, pipeline)
+    services = Services(settings, secret, metrics, ledger, answers, semantic, router, engines, pipeline)
     metrics.watch(services.samples)
     return services
 
@@ -198,8 +201,8 @@ def _semantic(settings: Settings, answers: TieredAnswers) -> "Semantic | None":
     return Semantic(answers, EmbeddingBatcher(load, timeout_s=cache.embedder_timeout_s), VectorIndex)
 
 
-def _local(settings: Settings, secret: bytes) -> "LocalBackend":
-    """The local engine over a checkpoint that is there, downloaded if need be. Raises `Unavailable`."""
+def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines: int) -> LocalEngine:
+    """A local engine over a checkpoint that is there, downloaded if need be. Raises `Unavailable`."""
     try:
         from backends.local.backend import LocalBackend
         from backends.local.checkpoint import find, read
@@ -210,10 +213,10 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
         raise Unavailable(
             f"the local engine needs {error.name}: pip install 'twicetold-server[local]', or name an --upstream"
         ) from error
-    name, engine = settings.local_model, settings.engine
+    engine = model.engine
     try:
-        source = checkpoint_path() if name == DEMO else find(name)
-        read(source)  # what cannot be served is told now, in one line, not from inside the started server
+        # what cannot be served is told now, in one line, not from inside the started server
+        checkpoint = read(checkpoint_path() if model.source == DEMO else find(model.source))
     except CheckpointError as error:
         raise Unavailable(str(error)) from error
     limits = LocalSettings(
@@ -226,13 +229,19 @@ def _local(settings: Settings, secret: bytes) -> "LocalBackend":
         exact=engine.exact,
         max_new_tokens=engine.max_new_tokens or None,
         context_tokens=engine.context_tokens or None,
+        ready_wait_s=engine.ready_wait_s,
+        load_s=engine.load_s,
+        hang_s=engine.hang_s,
+        memory_bytes=engine.memory_mb * MIB,
+        num_engines=num_engines,
+        kv_dir=settings.data_dir / "kv",
+        kv_disk_bytes=engine.kv_disk_mb * MIB,
+        kv_redis=engine.kv_redis,
+        kv_codec=engine.kv_codec,
     )
-    return LocalBackend(source, served_name=_served_name(name), settings=limits)
-
-
-def _served_name(model: str) -> str:
-    """What clients call a local model: a folder by its last part, `demo` and ORG/NAME as they are."""
-    return Path(model).resolve().name if model != DEMO and Path(model).is_dir() else model
+    is_first = model.name == served_name(settings.local_model)  # names are unique
+    name = "local" if is_first else f"local:{model.name}"
+    return LocalBackend(checkpoint, served_name=model.name, settings=limits, name=name)
 
 
 def _upstream(settings: Settings) -> OpenAIBackend:

@@ -7,7 +7,7 @@ table in the file and with two underscores in the environment: `TWICETOLD_CACHE_
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import NoneType, UnionType
@@ -44,6 +44,9 @@ class EngineSettings:
     """The local engine. 0 stands for "choose by the machine" or "the model's own"."""
 
     kv_mb: int = 1024
+    kv_disk_mb: int = 4096  # kept prefixes on disk, under data_dir/kv; 0: none, and a restart forgets them
+    kv_redis: str = field(default="", repr=False)  # redis:// URL of a server that keeps prefixes too; empty: none
+    kv_codec: str = "raw"  # of what leaves RAM; "int8": half the bytes, and not quite the same numbers
     max_running: int = 16
     max_waiting: int = 128
     threads: int = 0
@@ -51,6 +54,19 @@ class EngineSettings:
     exact: bool = False  # a hit changes no bit of an answer; costs partial-block hits and batched decode
     max_new_tokens: int = 0
     context_tokens: int = 0
+    ready_wait_s: float = 30.0  # a request waits so long for an engine that is loading
+    load_s: float = 300.0  # an engine may load so long without a sign of progress
+    hang_s: float = 60.0  # and take so long for one step; then it is ended and started anew
+    memory_mb: int = 0  # what an engine process may hold; 0: no limit
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """A local model with an engine of its own."""
+
+    source: str  # "demo", a directory, or ORG/NAME
+    name: str  # what clients call it
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +87,13 @@ class Settings:
     port: int = 8420
     data_dir: Path = field(default_factory=lambda: Path(".twicetold"))
     model: str = ""  # local model: "demo", a directory, or ORG/NAME; empty: the demo unless there is an upstream
+    models: tuple[ModelSettings, ...] = ()  # more local models: [[models]] with a source, a name, settings of [engine]
     upstream: str = ""
     api_key_env: str = ""  # name of the variable that holds the upstream's key
     upstream_models: tuple[str, ...] = ()
     upstream_key: str = field(default="", repr=False)  # read from the variable api_key_env names
+    admin_key_env: str = ""  # name of the variable that holds the key of the admin API
+    admin_key: str = field(default="", repr=False)  # read from the variable admin_key_env names
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     log_level: str = "info"
@@ -85,7 +104,23 @@ class Settings:
     @property
     def local_model(self) -> str:
         """The local model to serve; empty for none."""
-        return self.model or ("" if self.upstream else DEMO)
+        return self.model or ("" if self.upstream or self.models else DEMO)
+
+    @property
+    def local_models(self) -> tuple[ModelSettings, ...]:
+        """Every local model to serve, the one of `model` first."""
+        first = self.local_model
+        return (*((ModelSettings(first, served_name(first), self.engine),) if first else ()), *self.models)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+
+def served_name(source: str) -> str:
+    """What clients call a local model unless told: a folder by its last part, `demo` and ORG/NAME as they are."""
+    return Path(source).resolve().name if source != DEMO and Path(source).is_dir() else source
 
 
 def load_settings(
@@ -97,8 +132,37 @@ def load_settings(
     for key, text in _from_environment(environ):
         _put(merged, key.split("__"), text, f"{PREFIX}{key.upper()}")
     merged.update({key: value for key, value in flags.items() if value is not None})
+    models = merged.pop("models", [])
     settings: Settings = _build(Settings, merged, "")
-    return _checked(settings, environ)
+    return _checked(replace(settings, models=_models(models, settings.engine)), environ)
+
+
+def read_model(source: str, name: str, own: Mapping[str, Any], defaults: EngineSettings, prefix: str) -> ModelSettings:
+    """A model, named by its source unless told, with what of [engine] is its `own`. Raises `SettingsError`."""
+    given = {item.name: getattr(defaults, item.name) for item in fields(defaults)}
+    engine: EngineSettings = _build(EngineSettings, {**given, **own}, prefix)
+    _check_engine(engine, prefix)
+    return ModelSettings(source, name or served_name(source), engine)
+
+
+def _models(values: Any, defaults: EngineSettings) -> tuple[ModelSettings, ...]:
+    """What [[models]] says, or a text of sources between commas."""
+    items = (
+        [{"source": name} for item in values.split(",") if (name := item.strip())]
+        if isinstance(values, str)
+        else values
+    )
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise SettingsError(f"models must be a list of tables, got {values!r}")
+    return tuple(_model(item, defaults, f"models[{number}].") for number, item in enumerate(items))
+
+
+def _model(item: Mapping[str, Any], defaults: EngineSettings, prefix: str) -> ModelSettings:
+    own = dict(item)
+    source, name = (_scalar(own.pop(key, ""), str, prefix + key) for key in ("source", "name"))
+    if not source:
+        raise SettingsError(f"{prefix}source is missing: demo, a directory, or ORG/NAME")
+    return read_model(source, name, own, defaults, prefix)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -122,7 +186,7 @@ def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
 
 def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)} - {"upstream_key"}
+    known = {item.name for item in fields(cls)} - {"upstream_key", "admin_key"}
     for key in values:
         if key not in known:
             raise SettingsError(f"{prefix}{key} is not a setting; there are: {', '.join(sorted(known))}")
@@ -167,20 +231,59 @@ def _said(kind: type[Any]) -> str:
 
 
 def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    for key, (value, low, high) in _ranges(settings).items():
-        if not low <= value <= high:  # also refuses NaN
-            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
+    _check_ranges(_ranges(settings))
+    _check_engine(settings.engine, "engine.")
+    _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
-    _one_of("engine.dtype", settings.engine.dtype, ("auto", "float32", "bfloat16"))
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
     if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
         raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
-    if not settings.allow_no_keys and not _is_loopback(settings.host):
+    if not settings.allow_no_keys and not is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no keys are configured; "
             "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
         )
-    return _with_key(settings, environ)
+    return replace(
+        settings,
+        upstream_key=read_key("api_key_env", settings.api_key_env, environ),
+        admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
+    )
+
+
+def _check_ranges(ranges: Mapping[str, tuple[float, float, float]]) -> None:
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:  # also refuses NaN
+            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
+
+
+def _check_engine(engine: EngineSettings, prefix: str) -> None:
+    ranges = {
+        "kv_mb": (engine.kv_mb, 0, 100_000_000),
+        "kv_disk_mb": (engine.kv_disk_mb, 0, 100_000_000),
+        "max_running": (engine.max_running, 1, 4096),
+        "max_waiting": (engine.max_waiting, 0, 1_000_000),
+        "threads": (engine.threads, 0, 1024),
+        "max_new_tokens": (engine.max_new_tokens, 0, 10_000_000),
+        "context_tokens": (engine.context_tokens, 0, 10_000_000),
+        "ready_wait_s": (engine.ready_wait_s, 0, 86400),
+        "load_s": (engine.load_s, 1, 86400),
+        "hang_s": (engine.hang_s, 1, 86400),
+        "memory_mb": (engine.memory_mb, 0, 100_000_000),
+    }
+    _check_ranges({prefix + key: limits for key, limits in ranges.items()})
+    _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
+    _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
+    if engine.exact and engine.kv_codec != "raw":
+        raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
+    if engine.kv_redis and not engine.kv_redis.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
+
+
+def _check_names(settings: Settings) -> None:
+    names = [model.name for model in settings.local_models]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"models: {name!r} is the name of two models; give each a name of its own")
 
 
 def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
@@ -201,12 +304,6 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
         "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
         "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
-        "engine.kv_mb": (settings.engine.kv_mb, 0, 100_000_000),
-        "engine.max_running": (settings.engine.max_running, 1, 4096),
-        "engine.max_waiting": (settings.engine.max_waiting, 0, 1_000_000),
-        "engine.threads": (settings.engine.threads, 0, 1024),
-        "engine.max_new_tokens": (settings.engine.max_new_tokens, 0, 10_000_000),
-        "engine.context_tokens": (settings.engine.context_tokens, 0, 10_000_000),
     }
 
 
@@ -215,18 +312,20 @@ def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
         raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, for itself only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _with_key(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    if not settings.api_key_env:
-        return settings
-    key = environ.get(settings.api_key_env, "")
+def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = None) -> str:
+    """The key in the variable a setting names; empty when it names none. Raises `SettingsError`."""
+    environ = os.environ if environ is None else environ
+    if not variable:
+        return ""
+    key = environ.get(variable, "")
     if not key:
-        raise SettingsError(f"api_key_env names the variable {settings.api_key_env}, which is not set")
-    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
-    return Settings(**{**values, "upstream_key": key})
+        raise SettingsError(f"{setting} names the variable {variable}, which is not set")
+    return key

@@ -18,12 +18,13 @@ _WHAT = {
 }
 
 
-def show(url: str, *, once: bool, interval_s: float) -> int:
-    """Print the table once, or keep it fresh until interrupted. Returns the exit status."""
+def show(url: str, *, once: bool, interval_s: float, key: str = "") -> int:
+    """Print the table once, or keep it fresh until interrupted. `key` is the admin key. Returns the exit status."""
     console = Console()
     address = url.rstrip("/") + "/admin/api/stats"
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        with httpx.Client(timeout=5.0) as client:
+        with httpx.Client(timeout=5.0, headers=headers) as client:
             if once:
                 console.print(render(_read(client, address), url))
                 return 0
@@ -31,6 +32,9 @@ def show(url: str, *, once: bool, interval_s: float) -> int:
                 while True:
                     time.sleep(max(0.1, interval_s))
                     live.update(render(_read(client, address), url), refresh=True)
+    except httpx.HTTPStatusError as error:
+        print(f"twicetold: {url} answers {_told(error.response)}", file=sys.stderr)
+        return 1
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         print(f"twicetold: no gateway answers at {url}: {error}", file=sys.stderr)
         return 1
@@ -39,6 +43,14 @@ def show(url: str, *, once: bool, interval_s: float) -> int:
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _told(response: httpx.Response) -> str:
+    """The status, and the server's own words where it has some."""
+    try:
+        return f"{response.status_code}: {response.json()['error']['message']}"
+    except (ValueError, KeyError, TypeError):
+        return str(response.status_code)
 
 
 def _read(client: httpx.Client, address: str) -> dict[str, Any]:
@@ -76,7 +88,15 @@ def _lines(stats: dict[str, Any]) -> list[str]:
         f"kept     {stats['entries']:,} answers, {stats['vectors']:,} vectors",
         f"trouble  {stats['errors']} errors, {stats['cache_failures']} cache faults done without",
         f"parts    {parts}",
+        *(_engine(name, engine) for name, engine in stats.get("engines", {}).items() if engine),
     ]
+
+
+def _engine(name: str, engine: dict[str, Any]) -> str:
+    kv = engine["kv"]
+    load = f"{engine['running']} running, {engine['waiting']} waiting"
+    kept = f"{kv.get('blocks_cached', 0):,} KV blocks kept"
+    return f"engine   {name}: {load}, {kept}, {engine['restarts']} restarts, {engine['hangs']} hangs"
 
 
 def _seconds(value: float | None) -> str:

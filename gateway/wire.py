@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
 from gateway.errors import InvalidRequest
@@ -128,7 +128,7 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
     try:
         ChatBody.model_validate(body)
     except ValidationError as error:
-        raise _named(error.errors(include_url=False, include_input=False)[0]) from error
+        raise first_complaint(error) from error
     apart = {"model", "messages", "stream"} | GATEWAY_FIELDS
     return ChatRequest(
         model=body["model"],
@@ -138,8 +138,9 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
     ), body
 
 
-def _named(error: ErrorDetails) -> InvalidRequest:
+def first_complaint(errors: ValidationError) -> InvalidRequest:
     """The first complaint, with the field spelled as a caller would: messages[0].content."""
+    error = errors.errors(include_url=False, include_input=False)[0]
     param = ""
     for step in error["loc"]:
         param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step

@@ -115,9 +115,7 @@ class EngineProcess:
         self._is_leaving = True
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-            self._supervisor = None
+            await asyncio.wait([self._supervisor])  # also when somebody else is closing it already
         self._settled.set()
 
     async def drain(self, within_s: float) -> bool:

@@ -1,6 +1,7 @@
 """What an operator may choose about the local engine."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,18 @@ class LocalSettings:
     hang_s: float = 60.0  # the same for one step
     memory_bytes: int = 0  # what the process may hold; 0: no limit
     num_engines: int = 1  # that share the cores of this machine
+    kv_dir: Path | None = None  # where kept prefixes outlive the process; None: they do not
+    kv_disk_bytes: int = 4 << 30  # 0: no disk tier
+    kv_redis: str = field(default="", repr=False)  # URL of a Redis that keeps prefixes too; empty: none
+    kv_codec: str = "raw"  # of what leaves RAM: 'raw', or 'int8' for half the bytes and not quite the same numbers
 
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {self.dtype!r} is none of auto, float32, bfloat16")
+        if self.kv_codec not in ("raw", "int8"):
+            raise ValueError(f"kv_codec {self.kv_codec!r} is none of raw, int8")
+        if self.exact and self.kv_codec != "raw":
+            raise ValueError(f"kv_codec {self.kv_codec} changes bits, which exact=True promises not to")
         for name in ("max_running", "prefill_chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is less than 1")

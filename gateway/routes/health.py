@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -35,16 +34,5 @@ def health_routes(readiness: Callable[[], Awaitable[Readiness]], metrics: Metric
     @routes.get("/metrics")
     async def scrape() -> Response:
         return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
-
-    return routes
-
-
-def stats_route(stats: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
-    """GET /admin/api/stats: the ledger's totals, what is kept, and the backends."""
-    routes = APIRouter()
-
-    @routes.get("/admin/api/stats")
-    async def read() -> dict[str, Any]:
-        return await stats()
 
     return routes

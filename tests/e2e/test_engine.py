@@ -152,7 +152,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "top_logprobs": ({"logprobs": True, "top_logprobs": 99}, "top_logprobs"),
     "penalty": ({"presence_penalty": 9}, "presence_penalty"),
     "min_p": ({"min_p": 5}, "min_p"),
-    "format": ({"response_format": {"type": "json_object"}}, "response_format"),
+    "format": ({"response_format": {"type": "xml"}}, "response_format.type"),
 }
 
 

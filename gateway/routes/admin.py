@@ -1,0 +1,142 @@
+"""The admin API: what the gateway does and keeps, and its local models.
+
+It changes what a server holds, so it takes JSON bodies only and knows no cookies: a page of another site cannot speak
+to it in a visitor's name. Who may is said in `gateway.auth.AdminRule`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+
+from gateway.auth import AdminRule
+from gateway.body import read_body
+from gateway.engines import Engines
+from gateway.errors import InvalidRequest, NotJson
+from gateway.scope import Scope, tenant_of
+from gateway.settings import EngineSettings, SettingsError, read_model
+from gateway.wire import MAX_SALT_CHARS, Message, first_complaint
+
+Name = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class LoadBody(BaseModel):
+    """A model to load; `settings` are those of [engine] in the configuration file."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: Annotated[StrictStr, Field(min_length=1, max_length=4096)]
+    name: Annotated[StrictStr, Field(max_length=256)] = ""
+    settings: dict[str, Any] = {}
+
+
+class WarmBody(BaseModel):
+    """A prefix to compute and keep, for the callers who will send it."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Name
+    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
+    tools: list[dict[str, Any]] | None = None
+    api_key: StrictStr = ""  # what those callers send as their key
+    namespace: Annotated[StrictStr, Field(max_length=256)] = ""
+    cache_salt: Annotated[StrictStr, Field(max_length=MAX_SALT_CHARS)] = ""
+    pin: StrictBool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What the routes work on."""
+
+    rule: AdminRule
+    engines: Engines
+    defaults: EngineSettings  # of a model's settings
+    stats: Callable[[], Awaitable[dict[str, Any]]]
+    secret: bytes
+    max_body_bytes: int
+
+
+def admin_routes(admin: Admin) -> APIRouter:
+    """Everything below /admin/api."""
+
+    def guard(request: Request) -> None:
+        admin.rule.check(request.headers.get("authorization"), request.headers.get("host"))
+
+    routes = APIRouter(prefix="/admin/api", dependencies=[Depends(guard)])
+
+    @routes.get("/stats")
+    async def stats() -> dict[str, Any]:
+        return await admin.stats()
+
+    _add_models(routes, admin)
+    _add_kv(routes, admin)
+    return routes
+
+
+def _add_models(routes: APIRouter, admin: Admin) -> None:
+    engines = admin.engines
+
+    @routes.get("/models")
+    async def models() -> dict[str, Any]:
+        return {"data": await engines.reports()}
+
+    @routes.get("/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        return await engines.report(name)
+
+    @routes.post("/models")
+    async def load(request: Request) -> JSONResponse:
+        body = await _body(LoadBody, request, admin.max_body_bytes)
+        try:
+            wanted = read_model(body.source, body.name, body.settings, admin.defaults, "settings.")
+        except SettingsError as error:
+            raise InvalidRequest(f"{error}.", str(error).split()[0]) from error
+        await engines.load(wanted)
+        return JSONResponse(await engines.report(wanted.name), status_code=202)
+
+    @routes.delete("/models/{name:path}")
+    async def unload(name: str) -> JSONResponse:
+        await engines.unload(name)
+        return JSONResponse({"name": name, "state": "unloading"}, status_code=202)
+
+
+def _add_kv(routes: APIRouter, admin: Admin) -> None:
+    engines = admin.engines
+
+    @routes.get("/kv")
+    async def occupancy() -> dict[str, Any]:
+        stats = engines.stats()
+        return {"models": {name: one.get("kv", {}) for name, one in stats.items()}}
+
+    @routes.delete("/kv")
+    async def clear(model: str | None = None) -> dict[str, Any]:
+        return {"cleared": engines.clear_kv(model)}
+
+    @routes.post("/kv/warm")
+    async def warm(request: Request) -> dict[str, Any]:
+        body = await _body(WarmBody, request, admin.max_body_bytes)
+        tenant = tenant_of(admin.secret, body.api_key or None)
+        scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
+        messages = [message.model_dump(exclude_unset=True) for message in body.messages]
+        engine = engines.engine(body.model)
+        return dict(await engine.warm(messages, body.tools, scope.kv_salt(admin.secret), tenant, pin=body.pin))
+
+
+async def _body(kind: type[Body], request: Request, limit_bytes: int) -> Body:
+    """The JSON body. Raises `NotJson`, `BodyTooLarge`, and `InvalidRequest` naming the field."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise NotJson("The admin API takes bodies of content type application/json only.")
+    raw = await read_body(request.receive, request.headers.get("content-length"), limit_bytes)
+    try:
+        values = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise first_complaint(error) from error
