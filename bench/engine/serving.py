@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from bench.processes import Server, StartFailed, gateway
 from gateway.settings import EngineSettings
 
 CHAT = "/v1/chat/completions"
-THREADS = 2  # of the engine and of what is beside it
+THREADS = int(os.environ.get("BENCH_THREADS", "2"))  # of the engine and of what is beside it
 START_S = 300.0
 
 
