@@ -6,47 +6,50 @@ from pathlib import Path
 import torch
 
 from backends.local import checkpoint
+from backends.local.choosing import Drafting
 from backends.local.config import ModelConfig
 from backends.local.decoder import Decoder
 from backends.local.engine import Engine
+from backends.local.kv import build_cache
+from backends.local.matcher import Grammars
 from backends.local.model import LlamaDecoder
+from backends.local.pace import Pace
 from backends.local.runner import Runner
 from backends.local.scheduler import Limits
 from backends.local.weights import load_weights
 from backends.local.wire import Load, Loading
-from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None) -> Engine:
-    """Load the weights and wire the parts, and tell how far that is. Raises `CheckpointError`."""
+def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *, pace: Pace | None = None) -> Engine:
+    """Load the weights and wire the parts, and tell how far that is. Raises `CheckpointError`.
+
+    `pace` decides how many drafts are checked; None: what the machine makes of it.
+    """
     tell(Loading("reading weights"))
     torch.set_num_threads(load.threads)
     decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype])
     num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
     geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
-    cache = KVCache(
-        geometry,
-        load.kv_budget_bytes,
-        secret=bytes.fromhex(load.secret),
-        model=load.fingerprint,
-        tokenizer=load.fingerprint,  # it covers the tokenizer's files
-    )
+    cache = build_cache(load, geometry)
     limits = Limits(
         max_running=load.max_running,
         max_waiting=load.max_waiting,
         chunk_tokens=load.prefill_chunk,
         slab_tokens=max(load.slab_budget_bytes // geometry.bytes_per_token, load.context_tokens),
         block_tokens=geometry.block_tokens,
+        is_exact=load.exact,
     )
     return Engine(
         Runner(decoder, cache, exact_chunk=load.prefill_chunk if load.exact else None),
         limits,
+        Grammars(Path(load.checkpoint), load.eos_token_ids),
         context_tokens=load.context_tokens,
         eos_token_ids=frozenset(load.eos_token_ids),
-        drafts=load.drafts and not load.exact,
+        idle_work=load.idle_work,
+        drafting=Drafting(pace or Pace()) if load.drafts and not load.exact else None,
     )
 
 

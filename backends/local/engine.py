@@ -1,83 +1,171 @@
 """The engine: who waits, who runs, and one step after the other. It knows token ids only, and no text.
 
-    submit -> waiting -> (admit: slab, prefix copied) -> running -> (finish or abort) -> gone
+    submit -> waiting -> (admit: slab, prefix copied) -> running -> (finish, abort or deadline) -> gone
                  ^-------------- preempted ----------------|
 
-Single-threaded: whoever drives it calls `submit`, `abort` and `step`, and passes the events on.
+    warm -> idle work, done a chunk at a time while nobody waits or runs
+
+Single-threaded: whoever drives it calls `submit`, `warm`, `abort` and `step`, passes the events on, and waits for more
+messages no longer than `pause_s` says.
 """
 
+import time
 from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 from random import Random
 
 import torch
 
-from backends.local.choosing import propose, settle
+from backends.local.choosing import Drafting, settle
+from backends.local.fairness import OUTPUT_WEIGHT, Shares, in_turn, pushed_out
+from backends.local.headroom import free_bytes
+from backends.local.idle import IdleWork
+from backends.local.matcher import GrammarError, Grammars, Matcher
 from backends.local.runner import Runner
-from backends.local.scheduler import Chunk, Limits, plan
+from backends.local.scheduler import Chunk, Growth, Limits, plan
 from backends.local.sequence import Sequence
-from backends.local.wire import Abort, Admitted, Event, Refused, Stats, Submit
+from backends.local.wire import Abort, Admitted, Broken, Event, Expired, Refused, Stats, Submit, Warm
+
+HELD_UP_S = 0.002  # between two looks at what the waiting wait for, when nothing else is to do
+MEMORY_WAIT_S = 10.0  # for memory that others on the machine may give back
+RESERVE_BYTES = 64 << 20  # not for slabs: what a forward needs on its way
 
 
 class Engine:
     """Continuous batching over one runner."""
 
-    def __init__(self, runner: Runner, limits: Limits, *, context_tokens: int, eos_token_ids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        limits: Limits,
+        grammars: Grammars,
+        *,
+        context_tokens: int,
+        eos_token_ids: frozenset[int],
+        drafting: Drafting | None = None,
+        idle_work: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        free_bytes: Callable[[], int | None] = free_bytes,  # of the machine
+    ) -> None:
         self._runner = runner
+        self._grammars = grammars
         self._limits = limits
         self._context_tokens = context_tokens
         self._eos_token_ids = eos_token_ids
+        self._drafting = drafting
+        self._clock = clock
+        self._free_bytes = free_bytes
+        self._idle = IdleWork(runner, limits, context_tokens=context_tokens) if idle_work else None
+        self._shares = Shares()
+        self._arrivals = 0
+        self._is_held_up = False  # the last step could do nothing for those who wait
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._steps = 0
-        self._prefill_tokens = self._decode_tokens = self._preemptions = self._aborts = 0
+        self._said: list[Event] = []  # by the step under way
+        self._prefill_tokens = self._decode_tokens = self._preemptions = self._aborts = self._expired = 0
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or self._running)
+        return bool(self._waiting or self._running or (self._idle is not None and self._idle.has_work))
+
+    @property
+    def pause_s(self) -> float | None:
+        """How long there is nothing to do but to wait for messages; None: until one comes."""
+        if not self.has_work:
+            return None
+        return HELD_UP_S if self._is_held_up else 0.0
 
     def submit(self, request: Submit) -> list[Event]:
-        """Queue a request; the event that answers it at once, if the queue is full."""
-        limits = self._limits
-        if len(self._waiting) + len(self._running) + request.n > limits.max_waiting + limits.max_running:
+        """Queue a request; the events that answer it, or whom it pushes out of a full queue, at once."""
+        if len(request.prompt) >= self._context_tokens:
+            reason = f"the prompt has {len(request.prompt)} tokens; the engine's context is {self._context_tokens}"
+            return [Refused(request.request, reason, is_hopeless=True)]
+        pushed = self._make_way(request)
+        if pushed is None:
             return [Refused(request.request)]
+        present = {sequence.owner for sequence in self._everyone}
+        if request.owner not in present:
+            self._shares.arrive(request.owner, present)
         self._waiting.extend(self._sequence(request, index) for index in range(request.n))
-        return []
+        if self._idle is not None:
+            self._idle.yield_slab()
+            self._idle.drop_outdated(request.salt, request.prompt)
+        return [Refused(gone, "the engine's queue is full, and others have less in it") for gone in pushed]
+
+    def warm(self, warm: Warm) -> list[Event]:
+        """Compute a prompt when nothing else is to do; the event that answers it at once, if it is not taken."""
+        if self._idle is None:
+            return [Refused(warm.request, "the engine does no idle work")] if warm.is_awaited else []
+        return self._idle.add(warm, self._clock())
 
     def abort(self, abort: Abort) -> None:
         """Forget sequences at once: their slabs are free, full blocks they have published stay."""
-        for sequence in [*self._waiting, *self._running]:
+        for sequence in self._everyone:
             if sequence.request == abort.request and abort.index in (None, sequence.index):
-                self._aborts += 1
-                self._leave(sequence)
+                self._aborts += not abort.keep_tail
+                self._leave(sequence, keep_tail=abort.keep_tail)
+        if self._idle is not None:
+            self._idle.abort(abort.request)
 
     def step(self) -> list[Event]:
         """Do what the plan says; returns what happened."""
-        todo = plan(self._waiting, self._running, self._limits, self._steps)
+        events = self._said = []
+        now_s = self._clock()
+        events += self._expire(now_s)
+        if not self._waiting and not self._running:
+            self._is_held_up = False
+            events += self._idle.step(now_s) if self._idle is not None else []
+            return events
+        todo = plan(
+            in_turn(self._waiting, self._shares, now_s), self._running, self._limits, self._steps, self._spare_tokens()
+        )
         self._steps += 1
+        self._is_held_up = not self._running and not todo.admit
+        if self._is_held_up and todo.short_of_memory is not None:
+            events += self._give_up_on_memory(todo.short_of_memory, now_s)
         for sequence in todo.preempt:
             self._preempt(sequence)
         for growth in todo.grow:
             self._runner.grow(growth.sequence, growth.capacity)
-        events: list[Event] = []
         for growth in todo.admit:
             events += self._admit(growth.sequence, growth.capacity)
-        if todo.prefill is not None:
-            events += self._prefill(todo.prefill)
-        if todo.decode:
-            events += self._decode([Chunk(s, s.num_computed, s.num_tokens, propose(s)) for s in todo.decode])
+        if todo.prefill or todo.decode:
+            events += self._compute(todo.prefill, todo.decode)
         return events
+
+    def shed(self, reason: str) -> list[Event]:
+        """Give up the request that holds or wants the most memory: a step has failed for want of it."""
+        if self._idle is not None:
+            self._idle.clear()
+        if not self._everyone:
+            return list(self._said)
+        largest = max(self._everyone, key=lambda sequence: (sequence.capacity, sequence.num_tokens))
+        self.abort(Abort(largest.request))
+        return [*self._said, Broken(largest.request, reason)]
+
+    def clear(self) -> None:
+        """Forget every kept prefix."""
+        self._runner.cache.clear()
 
     def stats(self) -> Stats:
         """A snapshot."""
         return Stats(
             running=len(self._running),
             waiting=len(self._waiting),
-            slab_tokens=sum(sequence.capacity for sequence in self._running),
+            slab_tokens=sum(each.capacity for each in self._running) + (self._idle.slab_tokens if self._idle else 0),
             slab_tokens_total=self._limits.slab_tokens,
             prefill_tokens=self._prefill_tokens,
             decode_tokens=self._decode_tokens,
             preemptions=self._preemptions,
             aborts=self._aborts,
+            expired=self._expired,
+            idle_tasks=self._idle.num_tasks if self._idle is not None else 0,
+            idle_tokens=self._idle.num_tokens if self._idle is not None else 0,
+            idle_dropped=self._idle.num_dropped if self._idle is not None else 0,
+            drafts_accepted=self._drafting.accepted if self._drafting is not None else 0,
+            drafts_rejected=self._drafting.rejected if self._drafting is not None else 0,
             kv=self._runner.cache.snapshot(),
         )
 
@@ -85,6 +173,7 @@ class Engine:
         seed = request.sampling.seed
         cache = self._runner.cache
         chain = cache.chain(request.salt, request.owner) if request.use_kv and cache.blocks.total else None
+        self._arrivals += 1
         return Sequence(
             request=request.request,
             index=index,
@@ -97,14 +186,76 @@ class Engine:
             chain=chain,
             publishes=request.publish_kv and chain is not None,
             keys=cache.keys(chain, request.prompt) if chain is not None else (),
+            guesser=self._drafting.guesser(request.drafts) if self._drafting is not None else None,
+            owner=request.owner,
+            priority=request.priority,
+            arrival=self._arrivals,
+            arrived_s=self._clock(),
+            timeout_s=request.timeout_s,
+            matcher=Matcher(self._grammars.start(request.grammar)) if request.grammar else None,
         )
 
+    @property
+    def _everyone(self) -> list[Sequence]:
+        return [*self._waiting, *self._running]
+
+    def _make_way(self, request: Submit) -> list[int] | None:
+        """The requests that leave a full queue for a new one; None when it is the one that has to go."""
+        limits = self._limits
+        num_over = len(self._waiting) + len(self._running) + request.n - limits.max_waiting - limits.max_running
+        if num_over <= 0:
+            return []
+        begun = {sequence.request for sequence in self._everyone if sequence.was_admitted}
+        fresh = [sequence for sequence in self._waiting if sequence.request not in begun]
+        gone = pushed_out(fresh, request.owner, request.n, num_over)
+        for sequence in [sequence for sequence in fresh if sequence.request in (gone or ())]:
+            self._leave(sequence)
+        return gone
+
+    def _expire(self, now_s: float) -> list[Event]:
+        """End the requests whose time is over, with all their choices."""
+        overdue = {sequence.request: sequence for sequence in self._everyone if sequence.is_overdue(now_s)}
+        events: list[Event] = []
+        for request, sequence in overdue.items():
+            choices = [each for each in self._everyone if each.request == request]
+            for choice in choices:
+                self._leave(choice)
+            self._expired += 1
+            said = sum(choice.num_tokens - choice.num_prompt for choice in choices)
+            events.append(Expired(request, sequence.timeout_s or 0.0, said))
+        return events
+
+    def _spare_tokens(self) -> int | None:
+        """Slab that the memory of the machine has room for, what is promised to slabs but not written yet aside."""
+        if not self._waiting or len(self._running) >= self._limits.max_running:
+            return None
+        free = self._free_bytes()
+        if free is None:
+            return None
+        promised = sum(sequence.capacity - sequence.num_computed for sequence in self._running)
+        return max(0, (free - RESERVE_BYTES) // self._runner.cache.geometry.bytes_per_token - promised)
+
+    def _give_up_on_memory(self, growth: Growth, now_s: float) -> list[Event]:
+        """Refuse a request that has waited long for memory although nothing runs."""
+        sequence = growth.sequence
+        if now_s - sequence.arrived_s < MEMORY_WAIT_S:
+            return []
+        size = growth.capacity * self._runner.cache.geometry.bytes_per_token
+        for choice in [each for each in self._everyone if each.request == sequence.request]:
+            self._leave(choice)
+        reason = f"{size >> 20} MiB for keys and values do not fit into the {(self._free_bytes() or 0) >> 20} MiB free"
+        return [Refused(sequence.request, f"{reason} on the engine's machine")]
+
     def _admit(self, sequence: Sequence, capacity: int) -> list[Event]:
-        is_first = sequence.num_cached is None
+        is_first = not sequence.was_admitted
+        self._runner.hydrate(sequence, capacity)  # may find no memory: then it is still waiting
         self._waiting.remove(sequence)
-        self._runner.hydrate(sequence, capacity)
         self._running.append(sequence)
-        return [Admitted(sequence.request, sequence.index, sequence.num_cached or 0)] if is_first else []
+        if not is_first:
+            return []
+        num_cached = sequence.num_cached or 0
+        self._shares.charge(sequence.owner, sequence.num_prompt - num_cached)
+        return [Admitted(sequence.request, sequence.index, num_cached, dict(sequence.by_tier))]
 
     def _preempt(self, sequence: Sequence) -> None:
         self._preemptions += 1
@@ -112,23 +263,35 @@ class Engine:
         self._runner.release(sequence)
         self._waiting.appendleft(sequence)
 
-    def _prefill(self, chunk: Chunk) -> list[Event]:
-        logits = self._runner.compute([chunk])
-        self._prefill_tokens += chunk.stop - chunk.start
-        return [] if chunk.sequence.num_left else self._settle(chunk, logits)
-
-    def _decode(self, chunks: list[Chunk]) -> list[Event]:
-        logits = self._runner.compute(chunks)
-        self._prefill_tokens += sum(chunk.stop <= chunk.sequence.num_prompt for chunk in chunks)
-        rows = torch.split(logits, [1 + len(chunk.drafts) for chunk in chunks])
-        return [event for chunk, own in zip(chunks, rows, strict=True) for event in self._settle(chunk, own)]
+    def _compute(self, prefill: Many[Chunk], decode: Many[Sequence]) -> list[Event]:
+        """One forward over chunks of prompts, the last token of those who decode, and the drafts behind it."""
+        started = time.perf_counter()
+        drafts = self._drafting.propose(decode) if self._drafting is not None else [()] * len(decode)
+        drafted = [Chunk(s, s.num_computed, s.num_tokens, own) for s, own in zip(decode, drafts, strict=True)]
+        chunks = [*prefill, *drafted]
+        rows = torch.split(self._runner.compute(chunks), [1 + len(chunk.drafts) for chunk in chunks])
+        self._prefill_tokens += sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
+        said = [self._settle(chunk, own) for chunk, own in zip(chunks, rows, strict=True)]
+        if self._drafting is not None and decode:
+            seconds = None if prefill else time.perf_counter() - started  # prompts hide what drafts cost
+            self._drafting.note(drafts, said[len(prefill) :], seconds)
+        return [event for events in said for event in events]
 
     def _settle(self, chunk: Chunk, logits: torch.Tensor) -> list[Event]:
         """The tokens that follow a chunk; drafts that hold are computed already."""
         sequence = chunk.sequence
-        events = settle(sequence, chunk.drafts, logits)
+        if (
+            sequence.num_left or sequence not in self._running
+        ):  # more of its prompt is to come, or another choice of its request has just broken
+            return []
+        try:
+            events = settle(sequence, chunk.drafts, logits)
+        except GrammarError as exc:
+            self.abort(Abort(sequence.request))
+            return [Broken(sequence.request, str(exc))]
         sequence.num_computed += len(events) - 1
         self._decode_tokens += len(events)
+        self._shares.charge(sequence.owner, OUTPUT_WEIGHT * len(events))
         if events[-1].finish_reason is not None:
             self._leave(sequence, keep_tail=True)
         return list(events)
@@ -139,3 +302,4 @@ class Engine:
             self._runner.release(sequence, keep_tail=keep_tail)
         else:
             self._waiting.remove(sequence)
+            self._runner.release(sequence)  # it may have a slab when memory ended during its admission

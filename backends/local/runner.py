@@ -25,20 +25,26 @@ class Runner:
         self._exact_chunk = exact_chunk
         self._slabs: dict[Sequence, torch.Tensor] = {}
 
-    def hydrate(self, sequence: Sequence, capacity: int) -> None:
-        """Give a sequence its slab and copy in the longest kept prefix."""
+    def hydrate(self, sequence: Sequence, capacity: int, *, limit: int | None = None) -> None:
+        """Give a sequence its slab and copy in the longest kept prefix, of `limit` tokens or all but the last."""
         slab = self._slabs[sequence] = self._decoder.new_slab(capacity)
         sequence.capacity = capacity
         sequence.num_computed = 0
         if sequence.chain is not None:
             is_first = sequence.num_cached is None
             multiple_of = self._exact_chunk or 1
-            with self.cache.match(sequence.chain, sequence.token_ids, multiple_of=multiple_of, count=is_first) as lease:
+            if limit is None:  # in exact mode, what was decoded is not to be had from a prompt
+                known = sequence.num_tokens - 1
+                limit = known if self._exact_chunk is None else min(known, sequence.num_prompt)
+            with self.cache.match(
+                sequence.chain, sequence.token_ids, limit=limit, multiple_of=multiple_of, count=is_first
+            ) as lease:
                 lease.load_into(slab)
                 sequence.num_computed = lease.num_tokens
         sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
         if sequence.num_cached is None:
             sequence.num_cached = sequence.num_computed
+            sequence.by_tier = {"ram": sequence.num_computed} if sequence.num_computed else {}
 
     def grow(self, sequence: Sequence, capacity: int) -> None:
         """Move a sequence to a larger slab."""

@@ -6,10 +6,13 @@
 # The last known token is always computed, for its logits.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 from random import Random
 
+from backends.local.drafts import Guesser
+from backends.local.matcher import Matcher
 from backends.local.params import Sampling
 from kvtier.keys import Chain
 
@@ -29,9 +32,17 @@ class Sequence:
     chain: Chain | None = None  # None: KV blocks are neither read nor left
     publishes: bool = True
     keys: Ids[bytes] = ()  # of the prompt's full blocks, to see who computes the same
+    owner: str = ""  # who shares the engine fairly with others
+    priority: int = 0  # among those of one owner, lower goes first
+    arrival: int = 0  # counts the sequences
+    arrived_s: float = 0.0
+    timeout_s: float | None = None  # from its arrival on
+    matcher: Matcher | None = None  # None: any token may follow
     num_computed: int = 0
     num_published: int = 0  # full blocks
     num_cached: int | None = None  # tokens found at the first admission
+    by_tier: Mapping[str, int] = field(default_factory=dict)  # where they were
+    guesser: Guesser | None = None  # None: no drafts
     capacity: int = field(default=0)  # tokens its slab holds; 0: it has none
 
     @property
@@ -42,6 +53,24 @@ class Sequence:
     def num_left(self) -> int:
         """Known tokens not computed yet; 1 means that the next step is a decode."""
         return len(self.token_ids) - self.num_computed
+
+    @property
+    def was_admitted(self) -> bool:
+        """Whether it had a slab before: it waits because it was preempted."""
+        return self.num_cached is not None
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether nothing of its prefix is under way from a slower tier."""
+        return True
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether nothing has to be compiled before its first token can be chosen."""
+        return self.matcher is None or self.matcher.is_ready
+
+    def is_overdue(self, now_s: float) -> bool:
+        return self.timeout_s is not None and now_s - self.arrived_s > self.timeout_s
 
     def append(self, token_id: int) -> str | None:
         """Take the chosen token; returns why the sequence ends with it, or None."""

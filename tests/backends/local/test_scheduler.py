@@ -42,8 +42,7 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
 def test_chunks_end_at_multiples_of_the_chunk_size(num_tokens: int, computed: int, chunk: tuple[int, int]) -> None:
     todo = plan([], [sequence(num_tokens, computed=computed, capacity=400)], LIMITS, 0)
 
-    assert todo.prefill is not None
-    assert (todo.prefill.start, todo.prefill.stop) == chunk
+    assert [(part.start, part.stop) for part in todo.prefill] == [chunk]
 
 
 def test_a_step_decodes_all_who_are_ready_beside_one_chunk() -> None:
@@ -53,8 +52,7 @@ def test_a_step_decodes_all_who_are_ready_beside_one_chunk() -> None:
     todo = plan([], [ready[0], prompt, ready[1]], LIMITS, 0)
 
     assert todo.decode == tuple(ready)
-    assert todo.prefill is not None
-    assert todo.prefill.sequence is prompt
+    assert [part.sequence for part in todo.prefill] == [prompt]
 
 
 def test_chunks_go_to_the_oldest_and_to_the_nearest_its_end_in_turn() -> None:
@@ -62,7 +60,7 @@ def test_chunks_go_to_the_oldest_and_to_the_nearest_its_end_in_turn() -> None:
 
     chosen = [plan([], [oldest, short], LIMITS, step).prefill for step in (0, 1)]
 
-    assert [chunk.sequence for chunk in chosen if chunk] == [oldest, short]
+    assert [parts[0].sequence for parts in chosen] == [oldest, short]
 
 
 def test_admission_is_first_come_first_served_within_the_limits() -> None:
@@ -168,11 +166,11 @@ def _apply(todo: StepPlan, waiting: list[Sequence], running: list[Sequence]) -> 
         running.append(growth.sequence)
         growth.sequence.capacity = growth.capacity
     computed = list(todo.decode)
-    if todo.prefill is not None:
-        todo.prefill.sequence.num_computed = todo.prefill.stop
-        assert todo.prefill.stop <= todo.prefill.sequence.capacity
-        if todo.prefill.sequence.num_left == 0:
-            computed.append(todo.prefill.sequence)
+    for part in todo.prefill:
+        part.sequence.num_computed = part.stop
+        assert part.stop <= part.sequence.capacity
+        if part.sequence.num_left == 0:
+            computed.append(part.sequence)
     for each in computed:
         assert each.num_tokens <= each.capacity
         each.num_computed = each.num_tokens

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.local.process import ROOT
-from backends.local.wire import Failed, FrameDecoder, Message, Ready, Stats, Token, encode
+from backends.local.wire import Failed, FrameDecoder, Loading, Message, Ready, Stats, Token, encode
 from tests.backends.local.engines import ask, load, tokens
 
 Checkpoints = Callable[[str], Path]
@@ -60,7 +60,7 @@ def test_it_dies_with_its_parent_in_the_middle_of_an_answer(worker: Worker, chec
 
 def test_it_says_that_it_is_ready_and_what_it_has(worker: Worker, checkpoints: Checkpoints) -> None:
     worker.send(load(checkpoints("llama")))
-    said = worker.messages()
+    said = (message for message in worker.messages() if not isinstance(message, Loading))
 
     assert next(said) == Ready()
     stats = next(said)
@@ -72,4 +72,5 @@ def test_it_says_that_it_is_ready_and_what_it_has(worker: Worker, checkpoints: C
 def test_it_says_why_it_cannot_load(worker: Worker, checkpoints: Checkpoints) -> None:
     worker.send(load(checkpoints("llama"), checkpoint="/no/such/checkpoint"))
 
-    assert list(worker.messages()) == [Failed("/no/such/checkpoint has no config.json")]
+    said = [message for message in worker.messages() if not isinstance(message, Loading)]
+    assert said == [Failed("/no/such/checkpoint has no config.json")]
