@@ -6,6 +6,7 @@ from typing import Any
 from backends.chat import Delta, Fields, Usage
 from backends.errors import BackendBusy, BackendError, BackendTimeout, RequestRejected
 from backends.local.params import Generation
+from backends.local.speech import PLAIN, Manner, Speech
 from backends.local.text import Detokeniser, StopMatcher
 from backends.local.tokenizer import ChatTokenizer
 from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token, Warmed
@@ -14,9 +15,14 @@ from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token
 class Answer:
     """Folds the events of all choices into deltas."""
 
-    def __init__(self, prompt_tokens: int, wanted: Generation, tokenizer: ChatTokenizer) -> None:
+    def __init__(
+        self, prompt_tokens: int, wanted: Generation, tokenizer: ChatTokenizer, manner: Manner = PLAIN
+    ) -> None:
         has_logprobs = wanted.sampling.top_logprobs is not None
-        self._choices = [ChoiceWriter(i, tokenizer, wanted.stop, logprobs=has_logprobs) for i in range(wanted.n)]
+        self._choices = [
+            ChoiceWriter(i, tokenizer, wanted.stop, manner, logprobs=has_logprobs) for i in range(wanted.n)
+        ]
+        self._first_content = "" if manner.dialect is None else None  # what calls tools need not say anything
         self._prompt_tokens = prompt_tokens
         self._cached_tokens = 0
 
@@ -52,7 +58,7 @@ class Answer:
             case Admitted(index=index, cached_tokens=cached_tokens):
                 if index == 0:
                     self._cached_tokens = cached_tokens
-                fields = {"role": "assistant", "content": ""}
+                fields = {"role": "assistant", "content": self._first_content}
                 return [Delta(index, fields, usage=self.usage if index == 0 else None)]
             case Token():
                 return self._choices[event.index].write(event)
@@ -61,11 +67,14 @@ class Answer:
 class ChoiceWriter:
     """Writes the text of one choice, and says why it ended."""
 
-    def __init__(self, index: int, tokenizer: ChatTokenizer, stops: tuple[str, ...], *, logprobs: bool) -> None:
+    def __init__(
+        self, index: int, tokenizer: ChatTokenizer, stops: tuple[str, ...], manner: Manner, *, logprobs: bool
+    ) -> None:
         self.num_tokens = 0
         self.finish_reason: str | None = None
         self._index = index
-        self._detokeniser = Detokeniser(tokenizer.decode)
+        self._detokeniser = Detokeniser(tokenizer.decode, manner.markers)
+        self._speech = Speech(manner)
         self._stops = StopMatcher(stops)
         self._logprobs = Logprobs(tokenizer) if logprobs else None
         self._num_known = 0  # characters out of the detokeniser
@@ -89,41 +98,50 @@ class ChoiceWriter:
 
     def _push(self, token: Token) -> str:
         """The text a token lets out."""
-        if self._logprobs is not None:
-            self._logprobs.add(token, self._num_known)
         text = self._detokeniser.push(token.token_id)
+        if self._logprobs is not None:
+            self._logprobs.add(token, self._num_known, self._num_known + len(text))
         self._num_known += len(text)
         return self._stops.push(text)
 
     def _deltas(self, shown: str) -> list[Delta]:
         self._num_shown += len(shown)
         has_ended = self.finish_reason is not None
+        parts = [*self._speech.push(shown), *(self._speech.flush() if has_ended else ())]
         logprobs = None
-        if self._logprobs is not None and (shown or has_ended):
+        if self._logprobs is not None and (parts or has_ended):
             logprobs = self._logprobs.release(None if has_ended and not self.is_stopped else self._num_shown)
-        deltas = [Delta(self._index, {"content": shown}, logprobs=logprobs)] if shown else []
+        deltas = [Delta(self._index, part, logprobs=None if i else logprobs) for i, part in enumerate(parts)]
         if has_ended:
-            deltas.append(Delta(self._index, finish_reason=self.finish_reason, logprobs=None if shown else logprobs))
+            if self.finish_reason == "stop" and self._speech.has_calls:
+                self.finish_reason = "tool_calls"
+            deltas.append(Delta(self._index, finish_reason=self.finish_reason, logprobs=None if parts else logprobs))
         return deltas
 
 
 class Logprobs:
-    """Log probabilities in OpenAI's shape, each let out with the text of its token, and never for a stop string."""
+    """Log probabilities in OpenAI's shape, each let out with the text of its token, and never for a stop string.
+
+    They are the model's own: of the distribution before temperature, penalties, bias and grammar.
+    """
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._held: deque[tuple[int, dict[str, Any]]] = deque()  # where the text of a token begins
+        self._held: deque[tuple[int, int, dict[str, Any]]] = deque()  # where the text of a token begins and ends
 
-    def add(self, token: Token, start: int) -> None:
-        """Hold a token whose text begins at character `start`."""
+    def add(self, token: Token, start: int, end: int) -> None:
+        """Hold a token that makes the characters from `start` to `end`."""
         top = [self._spelled(token_id, logprob) for token_id, logprob in token.top]
-        self._held.append((start, {**self._spelled(token.token_id, token.logprob), "top_logprobs": top}))
+        self._held.append((start, end, {**self._spelled(token.token_id, token.logprob), "top_logprobs": top}))
 
     def release(self, num_shown: int | None) -> Fields | None:
-        """The tokens that begin within the first `num_shown` characters, or all; None when there are none."""
+        """The tokens whose text is within the first `num_shown` characters, or all; None when there are none.
+
+        A part of a character counts for what follows it: a token without a text of its own must begin before the end.
+        """
         content = []
-        while self._held and (num_shown is None or self._held[0][0] < num_shown):
-            content.append(self._held.popleft()[1])
+        while self._held and (num_shown is None or (self._held[0][0] < num_shown and self._held[0][1] <= num_shown)):
+            content.append(self._held.popleft()[2])
         return {"content": content, "refusal": None} if content else None
 
     def _spelled(self, token_id: int, logprob: float | None) -> dict[str, Any]:

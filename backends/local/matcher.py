@@ -57,7 +57,7 @@ class Matcher:
         return self._state.validate_tokens(list(token_ids))
 
     def forced(self) -> list[int]:
-        """The tokens that must follow, where there is no choice; empty when the tokenizer could spell them otherwise."""
+        """The tokens that must follow, where there is no choice; empty where others would spell the same text."""
         return self._state.compute_ff_tokens()
 
     @property

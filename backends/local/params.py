@@ -6,6 +6,8 @@ from typing import Any
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
+from backends.local.grammar import Shape, asked_shape
+from backends.local.tools import Forced, read_forced
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
@@ -38,12 +40,19 @@ class Generation:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False  # go on to the token limit, for benchmarks
     tools: tuple[Fields, ...] = ()
+    forced: Forced | None = None  # calls that the answer must be
+    shape: Shape | None = None  # what the answer must look like otherwise
 
 
 def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) -> Generation:
     """Read the body fields of a request. Raises `RequestRejected` naming the field that is wrong."""
     given = {**defaults, **{key: value for key, value in params.items() if value is not None}}
-    _refuse_unsupported(given)
+    tools, shape = _tools(given), asked_shape(given)
+    parallel = _boolean(given, "parallel_tool_calls", default=True)
+    forced = read_forced(tools, given.get("tool_choice", "auto"), parallel=parallel)
+    ignore_eos = _boolean(given, "ignore_eos")
+    if ignore_eos and (shape or forced):
+        raise RequestRejected("an answer that must look like something ends when it does", param="ignore_eos")
     return Generation(
         sampling=Sampling(
             temperature=_number(given, "temperature", 1.0, low=0, high=2),
@@ -60,19 +69,11 @@ def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) ->
         n=_integer(given, "n", 1, low=1, high=MAX_CHOICES),
         max_tokens=_max_tokens(given),
         stop=_stop(given),
-        ignore_eos=_boolean(given, "ignore_eos"),
-        tools=_tools(given),
+        ignore_eos=ignore_eos,
+        tools=tools,
+        forced=forced,
+        shape=shape if forced is None else None,
     )
-
-
-def _refuse_unsupported(given: Fields) -> None:
-    response_format = given.get("response_format", {"type": "text"})
-    if not isinstance(response_format, Mapping) or response_format.get("type") != "text":
-        raise RequestRejected(
-            "the local engine cannot enforce a response format yet; ask for text", param="response_format"
-        )
-    if given.get("tool_choice", "auto") not in ("auto", "none"):
-        raise RequestRejected("the local engine cannot force a tool call yet; use auto or none", param="tool_choice")
 
 
 def _number(given: Fields, name: str, default: float, *, low: float, high: float, above_low: bool = False) -> float:
@@ -90,8 +91,8 @@ def _integer(given: Fields, name: str, default: int, *, low: int, high: int | No
     return value
 
 
-def _boolean(given: Fields, name: str) -> bool:
-    value = given.get(name, False)
+def _boolean(given: Fields, name: str, *, default: bool = False) -> bool:
+    value = given.get(name, default)
     if not isinstance(value, bool):
         raise _wrong(name, value, "true or false")
     return value

@@ -1,6 +1,6 @@
 """From token ids to text that may be shown: whole characters, and never a part of a stop string."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 HALF_CHARACTER = "\ufffd"  # what a decoder makes of bytes that are no character yet
 LONGEST_WAIT = 32  # tokens; longer runs without a whole character are not text, and are shown as they are
@@ -16,13 +16,19 @@ class Detokeniser:
         #            |  shown, context  |  not shown yet  |
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], markers: Mapping[int, str] | None = None) -> None:
+        """`markers` are special tokens that `decode` leaves out, and that are text here."""
         self._decode = decode
+        self._markers = markers or {}
         self._window: list[int] = []
         self._read = 0  # how many ids of the window are shown
 
     def push(self, token_id: int) -> str:
         """The text this token completes; empty inside a character."""
+        if token_id in self._markers:
+            text = self.flush() + self._markers[token_id]
+            self._window, self._read = [], 0
+            return text
         self._window.append(token_id)
         text = self._new_text()
         is_whole = text and not text.endswith(HALF_CHARACTER)
@@ -60,7 +66,7 @@ class StopMatcher:
             self.is_stopped = True
             self._held = ""
             return held[: min(found)[1]]  # the one complete first, wherever the text was cut
-        size = self._longest_beginning(held)
+        size = beginning_at_end(held, self._stops)
         self._held = held[len(held) - size :]
         return held[: len(held) - size]
 
@@ -69,10 +75,11 @@ class StopMatcher:
         held, self._held = self._held, ""
         return held
 
-    def _longest_beginning(self, text: str) -> int:
-        """Length of the longest end of `text` that a stop string begins with."""
-        longest = max(map(len, self._stops), default=0) - 1
-        for size in range(min(longest, len(text)), 0, -1):
-            if any(stop.startswith(text[-size:]) for stop in self._stops):
-                return size
-        return 0
+
+def beginning_at_end(text: str, wanted: Sequence[str]) -> int:
+    """Length of the longest end of `text` that one of the `wanted` texts begins with, short of all of it."""
+    longest = max(map(len, wanted), default=0) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(each.startswith(text[-size:]) for each in wanted):
+            return size
+    return 0

@@ -1,7 +1,7 @@
 """The checkpoint's own tokenizer and chat template."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +13,8 @@ from transformers import AutoTokenizer
 from backends.chat import Fields
 from backends.errors import RequestRejected
 from backends.local.config import CheckpointError
+from backends.local.speech import CLOSING, OPENING
+from backends.local.tools import dialect_of
 
 BYTE_LEVEL = "ByteLevel"
 
@@ -36,6 +38,14 @@ class ChatTokenizer:
         self._decoder = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
         self.longest_piece = max((len(piece) for piece in self._decoder.get_vocab()), default=1)  # characters
         self._bytes_of = _byte_alphabet() if BYTE_LEVEL in repr(self._decoder.decoder) else {}
+        self._special = {
+            token.content: token_id
+            for token_id, token in self._decoder.get_added_tokens_decoder().items()
+            if token.special
+        }
+        template = _template_text(self._tokenizer.chat_template)
+        self.dialect = dialect_of(template)
+        self.thinks = OPENING in template and CLOSING in template
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -70,6 +80,15 @@ class ChatTokenizer:
             raise RequestRejected("the model's chat template makes nothing of the messages", param="messages")
         return token_ids
 
+    def special(self, markers: Iterable[str]) -> dict[str, int]:
+        """Those of `markers` that are special tokens, which `decode` leaves out."""
+        return {marker: self._special[marker] for marker in markers if marker in self._special}
+
+    def is_thinking(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt ends where the model is about to think."""
+        end: str = self._decoder.decode(prompt[-8:], skip_special_tokens=False)
+        return self.thinks and end.rstrip().endswith(OPENING)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, without special ones."""
         text: str = self._decoder.decode(token_ids, skip_special_tokens=True)
@@ -90,6 +109,11 @@ class ChatTokenizer:
         if len(piece) == 6 and piece.startswith("<0x"):  # SentencePiece's spelling of a single byte
             return bytes.fromhex(piece[3:5])
         return self.token_text(token_id).encode()
+
+
+def _template_text(template: str | Mapping[str, str]) -> str:
+    """A chat template; of several with names, all of them."""
+    return template if isinstance(template, str) else "\n".join(template.values())
 
 
 def _message(message: Fields) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import pytest
 from backends.errors import RequestRejected
 from backends.local.params import Generation, Sampling, read_params
 
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+
 
 def read(params: dict[str, Any], **defaults: Any) -> Generation:
     return read_params(params, defaults, vocab_size=1000)
@@ -77,10 +79,20 @@ def test_fields_are_understood(params: dict[str, Any], expected: dict[str, Any])
         ({"logit_bias": {"1000": 1}}, "logit_bias"),
         ({"logit_bias": {"7": 101}}, "logit_bias"),
         ({"tools": "all"}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"response_format": "json"}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"structured_outputs": {"regex": 5}}, "structured_outputs.regex"),
+        ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [{"type": "function"}]}, "tools[0].function.name"),
+        ({"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]}, "tool_choice"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(params: dict[str, Any], param: str) -> None:
