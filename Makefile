@@ -15,7 +15,7 @@ SOURCES = gateway embeddings kvtier backends sdk bench tests
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
-test: .venv/.test
+test: .venv/.test .venv/.redis-server
 	$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.test
@@ -55,6 +55,16 @@ clean:
 .venv/.run: .venv/.torch pyproject.toml constraints.txt
 	@echo '==> installing Twicetold and its models'
 	$(PIP) install -c constraints.txt -e '.[semantic,local]'
+	@touch $@
+
+# Tests of the Redis tier run a real server; without one they are skipped and say so.
+.venv/.redis-server: .venv/.python
+	@command -v redis-server >/dev/null || { \
+		echo '==> installing redis-server for the tests'; \
+		if ! command -v apt-get >/dev/null; then false; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get install -qy --no-install-recommends redis-server; \
+		else sudo -n apt-get install -qy --no-install-recommends redis-server; fi; \
+	} || echo '==> note: no redis-server here and none could be installed; tests that need one are skipped'
 	@touch $@
 
 .venv/.test: .venv/.run

@@ -37,6 +37,10 @@ class Load:
     drafts: bool = False  # check guesses of the next tokens along with the last one
     memory_bytes: int = 0  # what the process may hold; 0: no limit
     idle_work: bool = True
+    kv_dir: str = ""  # where kept prefixes outlive the process; empty: they do not
+    kv_disk_bytes: int = 0
+    kv_redis: str = field(default="", repr=False)  # may hold a password
+    kv_codec: str = "raw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,8 @@ class Stats:
     idle_tasks: int = 0  # prompts computed while nothing else was to do
     idle_tokens: int = 0
     idle_dropped: int = 0  # tasks that were outdated, or too many
+    drafts_accepted: int = 0  # tokens
+    drafts_rejected: int = 0
     kv: dict[str, int] = field(default_factory=dict)
 
 

@@ -1,0 +1,62 @@
+"""The KV cache of an engine: which model its blocks belong to, to the bit, and where they go when RAM is not enough."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from backends.local.wire import Load
+from kvtier.cache import KVCache
+from kvtier.geometry import KVGeometry
+from kvtier.tiers.base import Tier, TierError
+from kvtier.tiers.codec import CODECS
+from kvtier.tiers.disk import DiskTier
+from kvtier.tiers.segment import SegmentForm
+
+log = logging.getLogger(__name__)
+
+
+def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
+    """The cache a `Load` asks for. Raises RuntimeError when a package of a tier is not installed."""
+    identity = model_identity(load)
+    tiers: list[Tier] = []
+    if load.kv_budget_bytes >= geometry.block_bytes:
+        form = SegmentForm(
+            geometry,
+            secret=bytes.fromhex(load.secret),
+            model=identity,
+            tokenizer=load.fingerprint,
+            codec=next(codec for codec in CODECS if codec == load.kv_codec),
+        )
+        if load.kv_dir and load.kv_disk_bytes:
+            try:
+                tiers.append(DiskTier(Path(load.kv_dir), load.kv_disk_bytes, form))
+            except TierError as error:  # a cache that is broken is a miss
+                log.warning("going on without the disk tier: %s", error)
+        if load.kv_redis:
+            tiers.append(_redis(load.kv_redis, form))
+    return KVCache(
+        geometry,
+        load.kv_budget_bytes,
+        secret=bytes.fromhex(load.secret),
+        model=identity,
+        tokenizer=load.fingerprint,  # it covers the tokenizer's files
+        tiers=tiers,
+    )
+
+
+def model_identity(load: Load) -> str:
+    """Everything that changes bits of keys and values: what differs in any of it finds nothing of the other's."""
+    parts = [load.fingerprint, load.dtype, f"kv={load.kv_codec}"]
+    if not load.exact:
+        return " ".join([*parts, "fast"])
+    machine = f"threads={load.threads} torch={torch.__version__} cpu={torch.backends.cpu.get_cpu_capability()}"
+    return " ".join([*parts, f"exact chunk={load.prefill_chunk}", machine])
+
+
+def _redis(url: str, form: SegmentForm) -> Tier:
+    try:
+        from kvtier.tiers.redis import RedisTier
+    except ImportError as error:
+        raise RuntimeError(f"engine.kv_redis needs {error.name}: pip install 'twicetold-server[redis]'") from error
+    return RedisTier(url, form)

@@ -1,0 +1,262 @@
+"""Segments as values of a Redis, shared by every gateway that uses it: one key, one value, head and payload together.
+
+    twicetold:kv:<model>:<key>      expires when nobody has used it for `ttl_s`
+
+Redis can only be asked for names. A prompt knows the keys of its full blocks, so a segment is found when the prompt
+reaches its last full block; one that diverges inside a segment is not (the disk finds those). All blocks are asked
+about in one round trip, and the values are fetched from the head of the chain in windows of bounded size.
+
+Timeouts are short and there are no retries: while the server is away, a breaker answers in its place.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, TierError, Wanted
+from kvtier.tiers.codec import NotFinite, payload_bytes
+from kvtier.tiers.segment import ALIGN, BadSegment, SegmentForm
+
+PREFIX = "twicetold:kv"
+TIMEOUT_S = 0.25
+WRITE_TIMEOUT_S = 2.0  # nobody waits for a write
+TTL_S = 7 * 86400
+WINDOW_BYTES = 16 << 20
+KNOWN_KEYS = 100_000
+KNOWN_FOR_S = 600.0  # how long a key is believed to be there without asking
+SCAN_COUNT = 1000
+SHORTEST_BREAK_S, LONGEST_BREAK_S = 0.5, 30.0
+
+
+class Breaker:
+    """Refuses calls for a while after a failure, and for twice as long after each one more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed_at = 0.0
+        self._break_s = SHORTEST_BREAK_S
+
+    @property
+    def is_open(self) -> bool:
+        with self._lock:
+            return time.monotonic() < self._closed_at
+
+    def fail(self) -> None:
+        with self._lock:
+            self._closed_at = time.monotonic() + self._break_s
+            self._break_s = min(2 * self._break_s, LONGEST_BREAK_S)
+
+    def succeed(self) -> None:
+        with self._lock:
+            self._closed_at, self._break_s = 0.0, SHORTEST_BREAK_S
+
+
+class RedisTier:
+    """The Redis at `url`; its memory limit and eviction policy are its own."""
+
+    name = "redis"
+    is_remote = True
+
+    def __init__(self, url: str, form: SegmentForm, *, ttl_s: int = TTL_S, window_bytes: int = WINDOW_BYTES) -> None:
+        self._form = form
+        self._ttl_s = ttl_s
+        self._window_bytes = window_bytes
+        self._client = _connect(url, TIMEOUT_S)
+        self._writes = _connect(url, WRITE_TIMEOUT_S)
+        self._breaker = Breaker()
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, float] = OrderedDict()  # keys and until when they are believed to be there
+        self._counts = {"writes": 0, "write_bytes": 0, "refused": 0, "errors": 0, "bad": 0, "evictions": 0}
+
+    def find(self, wanted: Wanted) -> Sequence[Found]:
+        """The run of segments whose names the prompt reaches; asked in one round trip."""
+        size = wanted.block_tokens
+        blocks = range(wanted.first // size, min(wanted.stop // size, len(wanted.keys)))
+        if not blocks:
+            return []
+        with self._asking():
+            pipeline = self._client.pipeline(transaction=False)
+            for block in blocks:
+                pipeline.exists(self._name(wanted.keys[block]))
+            is_here = dict(zip(blocks, pipeline.execute(), strict=True))
+        run: list[Found] = []
+        for first in range(blocks.start, blocks.stop, SEGMENT_BLOCKS):
+            group = range(first, min(first + SEGMENT_BLOCKS, blocks.stop))
+            last = max((block for block in group if is_here[block]), default=None)
+            if last is None or (last + 1) * size <= wanted.start:
+                break
+            num_tokens = (last + 1 - first) * size
+            num_bytes = ALIGN + payload_bytes(self._form.geometry, self._form.codec, num_tokens)
+            run.append(Found(wanted.keys[last], first * size, (last + 1) * size, num_bytes))
+            if num_tokens < wanted.segment_tokens:
+                break
+        return run
+
+    def load(self, wanted: Wanted, run: Sequence[Found]) -> Iterator[Restored]:
+        """Fetch a run window by window and verify it."""
+        for window in _windows(run, self._window_bytes):
+            with self._asking():
+                values = self._client.mget([self._name(found.key) for found in window])
+            for found, value in zip(window, values, strict=True):
+                assert not isinstance(value, str)  # nothing is decoded
+                restored = self._verified(wanted, found, value)
+                if restored is None:
+                    return
+                yield restored
+
+    def holds(self, segment: Segment) -> bool:
+        """Whether the segment was here not long ago."""
+        with self._lock:
+            return self._known.get(segment.key, 0.0) > time.monotonic()
+
+    def save(self, segment: Segment, rows: Rows) -> bool:
+        """Write a segment under the key of its last full block; False when it has none."""
+        asked_key = segment.key
+        if len(segment.packed) // 4 % self._form.geometry.block_tokens:
+            segment = _without_tail(segment, self._form.geometry.block_tokens)
+            if not segment.keys:
+                self._count(refused=1)
+                return False
+            rows = _first_rows(rows, self._form, segment.num_tokens)
+        name = self._name(segment.key)
+        with self._asking():
+            is_here = bool(self._writes.expire(name, self._ttl_s))
+        if is_here:  # another gateway wrote it
+            self._know(asked_key)
+            return True
+        try:
+            head, payload = self._form.write(segment, rows)
+        except NotFinite:
+            self._count(refused=1)
+            return False
+        value = b"".join((head, payload.data))
+        with self._asking():
+            self._writes.set(name, value, ex=self._ttl_s)
+        self._know(asked_key)
+        self._count(writes=1, write_bytes=len(value))
+        return True
+
+    def clear(self) -> None:
+        """Forget every segment of this model, whoever wrote it."""
+        with self._lock:
+            self._known.clear()
+        with self._asking():
+            names: list[bytes] = []
+            for name in self._writes.scan_iter(f"{PREFIX}:{self._form.model}:*", count=SCAN_COUNT):
+                names.append(name)
+                if len(names) == SCAN_COUNT:
+                    self._writes.unlink(*names)
+                    names.clear()
+            if names:
+                self._writes.unlink(*names)
+
+    def snapshot(self) -> dict[str, int]:
+        """Counters; how much is resident only the server knows."""
+        with self._lock:
+            return {**self._counts, "segments": len(self._known), "is_away": int(self._breaker.is_open)}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        self._writes.close()
+
+    def _name(self, key: bytes) -> str:
+        return f"{PREFIX}:{self._form.model}:{key.hex()}"
+
+    def _verified(self, wanted: Wanted, found: Found, value: bytes | None) -> Restored | None:
+        """The rows in a value; None when it was evicted, or is not what its name says and is deleted."""
+        if value is None:
+            self._unknow(found.key)
+            return None
+        try:
+            head = self._form.read_head(memoryview(value))
+            payload = np.frombuffer(value, np.uint8)[
+                head.payload_start :
+            ].copy()  # aligned, and writable as torch wants it
+            restored = self._form.restore(head, payload, wanted, found, self.name)
+        except BadSegment:
+            self._unknow(found.key)
+            self._count(bad=1)
+            with self._asking():
+                self._client.unlink(self._name(found.key))
+            return None
+        self._know(found.key)
+        return restored
+
+    def _know(self, key: bytes) -> None:
+        with self._lock:
+            self._known[key] = time.monotonic() + min(KNOWN_FOR_S, self._ttl_s / 2)
+            self._known.move_to_end(key)
+            if len(self._known) > KNOWN_KEYS:
+                self._known.popitem(last=False)
+
+    def _unknow(self, key: bytes) -> None:
+        with self._lock:
+            self._known.pop(key, None)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around every word with the server. Raises `TierError`."""
+        if self._breaker.is_open:
+            raise TierError("redis is away")
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            self._breaker.fail()
+            self._count(errors=1)
+            raise TierError(f"redis is away: {type(error).__name__}") from error
+        except redis.RedisError as error:  # it is there, and refuses: no memory, no permission
+            self._count(errors=1)
+            raise TierError(f"redis refused: {error}") from error
+        self._breaker.succeed()
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            for name, number in more.items():
+                self._counts[name] += number
+
+
+def _connect(url: str, timeout_s: float) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_read_size=1 << 20,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+def _windows(run: Sequence[Found], window_bytes: int) -> Iterator[list[Found]]:
+    window: list[Found] = []
+    num_bytes = 0
+    for found in run:
+        if window and num_bytes + found.num_bytes > window_bytes:
+            yield window
+            window, num_bytes = [], 0
+        window.append(found)
+        num_bytes += found.num_bytes
+    if window:
+        yield window
+
+
+def _without_tail(segment: Segment, block_tokens: int) -> Segment:
+    """The full blocks of a segment."""
+    num_full = segment.num_tokens // block_tokens
+    return Segment(
+        segment.parent, segment.keys[:num_full], segment.packed[: num_full * block_tokens * 4], segment.start
+    )
+
+
+def _first_rows(rows: Rows, form: SegmentForm, num_tokens: int) -> Rows:
+    layers, two, heads, _, dim = form.geometry.block_shape
+    item = form.geometry.bytes_per_token // (layers * two * heads * dim)
+    by_token = rows.reshape(layers * two * heads, -1, dim * item)
+    return np.ascontiguousarray(by_token[:, :num_tokens]).reshape(-1)

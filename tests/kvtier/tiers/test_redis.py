@@ -1,0 +1,197 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvtier.tiers.redis import RedisTier
+from tests.kvtier.rows import SMALL, assert_rows, publish
+from tests.kvtier.tiers.places import disk_tier, restore, small_form, tiered_cache, write_all
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+
+pytestmark = needs_redis
+
+IDS = list(range(100, 201))  # three segments of 32 tokens, one block, and one token
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    yield from serving(tmp_path)
+
+
+def tier(server: RedisServer) -> RedisTier:
+    return RedisTier(server.url, small_form())
+
+
+def fill(server: RedisServer) -> None:
+    cache = tiered_cache(64, tier(server))
+    publish(cache, "a", IDS, tail=True)
+    write_all(cache)
+    cache.close()
+
+
+def num_mgets(server: RedisServer) -> int:
+    calls: int = server.client.info("commandstats").get("cmdstat_mget", {"calls": 0})["calls"]
+    return calls
+
+
+def test_what_another_gateway_wrote_is_found(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+
+    assert restore(cache, "a", IDS) == {"redis": 100}
+    assert restore(cache, "a", IDS[:64]) == {"redis": 64}
+    assert restore(cache, "b", IDS) == {}
+    assert cache.snapshot()["redis_hits"] == 2
+    cache.close()
+
+
+def test_ram_then_disk_then_redis_give_one_prefix(server: RedisServer, tmp_path: Path) -> None:
+    fill(server)
+    on_disk = tiered_cache(64, disk_tier(tmp_path / "kv"))
+    publish(on_disk, "a", IDS[:64])
+    write_all(on_disk)
+    on_disk.close()
+
+    cache = tiered_cache(64, disk_tier(tmp_path / "kv"), tier(server))
+    publish(cache, "a", IDS[:12])
+    assert restore(cache, "a", IDS) == {"ram": 12, "disk": 52, "redis": 36}
+    cache.close()
+
+
+def test_a_segment_is_one_key_that_expires(server: RedisServer) -> None:
+    fill(server)
+    names = server.client.keys("*")
+
+    assert len(names) == 4
+    assert all(0 < server.client.ttl(name) <= 7 * 86400 for name in names)
+
+
+def test_a_run_is_fetched_in_windows(server: RedisServer) -> None:
+    fill(server)
+    windowed = RedisTier(server.url, small_form(), window_bytes=1)
+    cache = tiered_cache(64, windowed)
+    before = num_mgets(server)
+
+    assert restore(cache, "a", IDS) == {"redis": 100}
+    assert num_mgets(server) - before == 4
+    cache.close()
+
+
+def test_a_value_of_another_segment_is_a_miss_and_is_deleted(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    keys = cache.keys("a", IDS)
+    name = f"twicetold:kv:{small_form().model}:{keys[15].hex()}"
+    other = server.client.get(f"twicetold:kv:{small_form().model}:{keys[7].hex()}")
+    assert isinstance(other, bytes)
+    server.client.set(name, other)
+
+    assert restore(cache, "a", IDS) == {"redis": 32}
+    assert cache.snapshot()["redis_bad"] == 1
+    assert not server.client.exists(name)
+    cache.close()
+
+
+@pytest.mark.parametrize("place", [0, 5, 100, 5000])
+def test_a_changed_byte_is_a_miss(server: RedisServer, place: int) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    name = f"twicetold:kv:{small_form().model}:{cache.keys('a', IDS)[7].hex()}"
+    whole = server.client.get(name)
+    assert isinstance(whole, bytes)
+    value = bytearray(whole)
+    value[place] ^= 1
+    server.client.set(name, bytes(value))
+
+    assert restore(cache, "a", IDS) == {}
+    with cache.match("a", IDS, prefetched=None) as lease:
+        assert lease.miss == "no_prefix"
+    assert cache.snapshot()["redis_bad"] == 1
+    cache.close()
+
+
+def test_a_segment_the_server_evicted_ends_the_prefix(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    server.client.delete(f"twicetold:kv:{small_form().model}:{cache.keys('a', IDS)[15].hex()}")
+
+    assert restore(cache, "a", IDS) == {"redis": 32}
+    cache.close()
+
+
+def test_a_full_server_refuses_and_nobody_minds(server: RedisServer) -> None:
+    server.client.config_set("maxmemory", "1mb")
+    server.client.config_set("maxmemory-policy", "noeviction")
+    cache = tiered_cache(64, tier(server))
+    publish(cache, "a", IDS)
+    write_all(cache)
+
+    assert cache.snapshot()["redis_failures"] > 0
+    assert restore(cache, "a", IDS) == {"ram": 100}
+    cache.close()
+
+
+def test_a_server_killed_in_the_middle_is_a_counted_miss_and_comes_back(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    assert restore(cache, "a", IDS) == {"redis": 100}
+    server.kill()
+
+    prefetch = cache.prefetch("a", IDS)
+    assert prefetch.wait(5)
+    with cache.match("a", IDS, prefetched=prefetch) as lease:
+        assert lease.num_tokens == 0
+        assert lease.miss == "tier_error"
+    assert cache.snapshot()["miss_tier_error"] == 1
+    assert cache.snapshot()["redis_is_away"] == 1
+
+    server.start()
+    fill(server)
+    time.sleep(1.0)  # until the breaker lets one try pass
+    assert restore(cache, "a", IDS) == {"redis": 100}
+    assert cache.snapshot()["redis_is_away"] == 0
+    cache.close()
+
+
+def test_a_hanging_server_costs_a_quarter_of_a_second_once(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    server.hang()
+
+    waits = []
+    for _ in range(5):
+        began = time.monotonic()
+        prefetch = cache.prefetch("a", IDS)
+        assert prefetch.wait(5)
+        waits.append(time.monotonic() - began)
+        assert cache.match("a", IDS, prefetched=prefetch).miss == "tier_error"
+    assert sum(waits) < 2.0
+    cache.close(0.5)
+
+
+def test_what_is_cleared_is_gone_for_everybody(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    server.client.set("somebody:else", "1")
+    cache.clear()
+    assert cache.flush(5)
+
+    assert server.client.keys("*") == [b"somebody:else"]
+    assert restore(cache, "a", IDS) == {}
+    cache.close()
+
+
+def test_rows_restored_from_redis_are_published_and_not_written_again(server: RedisServer) -> None:
+    fill(server)
+    cache = tiered_cache(64, tier(server))
+    assert restore(cache, "a", IDS) == {"redis": 100}
+    publish(cache, "a", IDS[:100])
+    write_all(cache)
+
+    assert cache.snapshot()["redis_writes"] == 0
+    with cache.match("a", IDS, limit=100) as lease:
+        assert lease.by_tier == {"ram": 100}
+        assert_rows(lease, "a", IDS)
+    assert cache.blocks.cached == 100 // SMALL.block_tokens
+    cache.close()
