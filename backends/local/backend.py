@@ -7,22 +7,28 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from backends.base import Health, Model
-from backends.chat import ChatRequest, Delta
-from backends.errors import BackendError, BackendUnavailable, RequestRejected
+from backends.chat import ChatRequest, Delta, Fields
+from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
 from backends.local import checkpoint
 from backends.local.answer import Answer
 from backends.local.checkpoint import Checkpoint
 from backends.local.cores import num_cores, share_of_cores
+from backends.local.grammar import check
 from backends.local.params import Generation, read_params
 from backends.local.process import EngineDied, EngineProcess, Patience
 from backends.local.settings import LocalSettings
+from backends.local.speech import CLOSING, OPENING, Manner
 from backends.local.tokenizer import ChatTokenizer
-from backends.local.wire import Clear, Load, Submit, Token
+from backends.local.tools import HERMES, forced_shape
+from backends.local.wire import Clear, Load, Refused, Submit, Token, Warm, Warmed
+
+
+CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
 
 
 class LocalBackend:
@@ -94,8 +100,10 @@ class LocalBackend:
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
         prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
-        submit = self._submit(request, wanted, prompt)
-        answer = Answer(len(prompt), wanted, loaded.tokenizer)
+        grammar = await asyncio.to_thread(_grammar, wanted, loaded.tokenizer)
+        drafts = await asyncio.to_thread(self._drafts, request.draft)
+        submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)
+        answer = Answer(len(prompt), wanted, loaded.tokenizer, _manner(wanted, loaded.tokenizer, prompt))
         try:
             async with aclosing(loaded.engine.events(submit)) as events:
                 async for event in events:
@@ -109,6 +117,22 @@ class LocalBackend:
             raise _died(death) from death
         yield Delta(usage=answer.usage)
 
+    async def warm(
+        self, messages: Sequence[Fields], tools: Any, salt: str, owner: str, *, pin: bool = True
+    ) -> dict[str, int]:
+        """Compute a prefix when nothing else is to do, and keep it; how many of its tokens are kept and pinned."""
+        loaded = self._opened
+        prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, tuple(messages), tools or ())
+        warm = Warm(next(self._requests), prompt, salt, owner, pin, is_awaited=True)
+        try:
+            event = await loaded.engine.warm(warm)
+        except EngineDied as death:
+            raise BackendUnavailable(f"the engine process {death.reason} meanwhile") from death
+        if isinstance(event, Refused):
+            raise BackendBusy(event.reason, retry_after_s=1.0)
+        assert isinstance(event, Warmed), event
+        return {"tokens": event.num_tokens, "pinned": event.pinned}
+
     @property
     def _opened(self) -> "_Loaded":
         if self._loaded is None:
@@ -121,6 +145,15 @@ class LocalBackend:
         written = sum(len(content) for m in request.messages if isinstance(content := m.get("content"), str))
         if written > most:
             raise _too_long(f"{written} characters", self._opened.context_tokens)
+
+    def _drafts(self, text: str) -> list[int]:
+        """What the answer may repeat as tokens, as far as an answer can go; none that the model does not know."""
+        loaded = self._opened
+        if not text or not self._settings.drafts or self._settings.exact:
+            return []
+        most, vocab_size = loaded.context_tokens, loaded.checkpoint.config.vocab_size
+        token_ids = loaded.tokenizer.encode(text[: most * CHARACTERS_PER_DRAFT])[:most]
+        return [token_id for token_id in token_ids if token_id < vocab_size]
 
     def _submit(self, request: ChatRequest, wanted: Generation, prompt: list[int]) -> Submit:
         """The request in the engine's words. Raises `RequestRejected` when the prompt leaves no room to answer."""
@@ -143,6 +176,33 @@ class LocalBackend:
             publish_kv=request.publish_kv,
             owner=request.owner,
         )
+
+
+def _grammar(wanted: Generation, tokenizer: ChatTokenizer) -> str:
+    """The grammar of the answer, checked; empty: it may be anything. Raises `RequestRejected`."""
+    if wanted.forced is not None:
+        dialect = tokenizer.dialect or HERMES
+        return forced_shape(wanted.forced, dialect, tokenizer.special(dialect.markers)).grammar
+    if wanted.shape is not None:
+        check(wanted.shape)
+        return wanted.shape.grammar
+    return ""
+
+
+def _manner(wanted: Generation, tokenizer: ChatTokenizer, prompt: list[int]) -> Manner:
+    """How the answer is to be read: for calls where there are tools, for thoughts where the model has them."""
+    dialect = tokenizer.dialect if wanted.tools else None
+    if wanted.forced is not None:
+        dialect = dialect or HERMES
+    is_free = wanted.forced is None and wanted.shape is None
+    markers = (*(dialect.markers if dialect else ()), *((OPENING, CLOSING) if tokenizer.thinks else ()))
+    return Manner(
+        dialect=dialect,
+        is_sure=wanted.forced is not None,
+        thinks=tokenizer.thinks and is_free,
+        has_begun_thinking=is_free and tokenizer.is_thinking(prompt),
+        markers={token_id: marker for marker, token_id in tokenizer.special(markers).items()},
+    )
 
 
 def _load(source: Path | str | Checkpoint, settings: LocalSettings) -> "_Loaded":
@@ -175,8 +235,13 @@ class _Loaded:
             max_waiting=settings.max_waiting,
             prefill_chunk=settings.prefill_chunk,
             exact=settings.exact,
+            drafts=settings.drafts,
             secret=settings.secret.hex(),
             memory_bytes=settings.memory_bytes,
+            kv_dir=str(settings.kv_dir) if settings.kv_dir is not None else "",
+            kv_disk_bytes=settings.kv_disk_bytes,
+            kv_redis=settings.kv_redis,
+            kv_codec=settings.kv_codec,
         )
         self.engine = EngineProcess(load, Patience(settings.ready_wait_s, settings.load_s, settings.hang_s))
 

@@ -3,6 +3,7 @@
 The uniform number comes from the sequence's own generator, so a seed gives the same text whoever shares the batch.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,15 +25,34 @@ class Sampled:
 
 
 def sample(
-    logits: torch.Tensor, sampling: Sampling, prompt_ids: Sequence[int], output_ids: Sequence[int], uniform: float
+    logits: torch.Tensor,
+    sampling: Sampling,
+    prompt_ids: Sequence[int],
+    output_ids: Sequence[int],
+    uniform: float,
+    allowed: torch.Tensor | None = None,
 ) -> Sampled:
-    """Choose from `logits` `[vocab]`, float32; `uniform` is in [0, 1)."""
-    token_id = choose(adjust(logits, sampling, prompt_ids, output_ids), sampling, uniform)
+    """Choose from `logits` `[vocab]`, float32; `uniform` is in [0, 1). Only `allowed` tokens, where that is given."""
+    adjusted = adjust(logits, sampling, prompt_ids, output_ids)
+    if allowed is not None:
+        adjusted = adjusted.masked_fill(~allowed.to(adjusted.device), -torch.inf)
+    token_id = choose(adjusted, sampling, uniform)
     if sampling.top_logprobs is None:
         return Sampled(token_id)
     logprobs = logits.log_softmax(-1)
     values, ids = logprobs.topk(sampling.top_logprobs)
     return Sampled(token_id, float(logprobs[token_id]), tuple(zip(ids.tolist(), values.tolist(), strict=True)))
+
+
+def looks_back(sampling: Sampling) -> bool:
+    """Whether it matters what was said before."""
+    return bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
+
+
+def is_plainly_greedy(sampling: Sampling) -> bool:
+    """Whether the likeliest token is all that is asked for."""
+    is_adjusted = looks_back(sampling) or sampling.logit_bias
+    return sampling.temperature < GREEDY_BELOW and not is_adjusted and sampling.top_logprobs is None
 
 
 def adjust(
@@ -84,5 +104,6 @@ def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Te
 
 def _invert(probabilities: torch.Tensor, uniform: float) -> int:
     mass = probabilities.double().cumsum(0)
-    index = int(torch.searchsorted(mass, uniform * float(mass[-1]), right=True))
-    return min(index, len(probabilities) - 1)
+    total = float(mass[-1])
+    below = min(uniform * total, math.nextafter(total, 0.0))  # rounded up to the total it would find no token
+    return int(torch.searchsorted(mass, below, right=True))
