@@ -42,6 +42,21 @@ class ChatRequest:
         """The OpenAI request body, without `stream`."""
         return {"model": self.model, "messages": list(self.messages), **self.params}
 
+    @property
+    def draft(self) -> str:
+        """Text that the answer may repeat: the caller's own `prediction`, else the near answer."""
+        prediction = self.params.get("prediction")
+        return _text_of(prediction.get("content")) if isinstance(prediction, Mapping) else self.near_answer
+
+
+def _text_of(content: JSON) -> str:
+    """A text, or the text parts of a list joined."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list | tuple) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
+
 
 MOST_TOKENS = 10**9
 
@@ -124,6 +139,12 @@ class Completion:
     choices: tuple[Choice, ...]
     usage: Usage = field(default_factory=Usage)
     extra: Fields = field(default_factory=nothing)
+
+    @property
+    def text(self) -> str:
+        """What the first choice says; empty when it is no text."""
+        content = self.choices[0].message.get("content") if self.choices else None
+        return content if isinstance(content, str) else ""
 
 
 def collect(deltas: Iterable[Delta]) -> Completion:

@@ -44,12 +44,18 @@ class OpenAIBackend:
         timeouts: Timeouts | None = None,
         model_names: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
+        predicts: bool = False,
     ) -> None:
-        """`model_names`: what it serves; empty to ask the server. Raises ValueError for a URL that is not one."""
+        """`model_names`: what it serves; empty to ask the server. Raises ValueError for a URL that is not one.
+
+        `predicts`: near answers are sent along as predictions. OpenAI bills their tokens that do not come true, and
+        other servers may refuse the field.
+        """
         self.name = name
         self.stats = Stats()
         self._timeouts = timeouts or Timeouts()
         self._model_names = tuple(model_names)
+        self._predicts = predicts
         key = {"authorization": f"Bearer {api_key}"} if api_key else {}
         root = api_root(base_url)
         self._http = HTTPUpstream(name, root, headers={**key, **(headers or {})}, connect_s=self._timeouts.connect_s)
@@ -99,7 +105,8 @@ class OpenAIBackend:
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            async with aclosing(await self._ask("POST", "/chat/completions", request_body(request), first)) as reply:
+            body = request_body(request, predicts=self._predicts)
+            async with aclosing(await self._ask("POST", "/chat/completions", body, first)) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):
                     async with aclosing(self._deltas(reply, request.params.get("n"), first, total)) as deltas:

@@ -16,9 +16,14 @@ from backends.errors import BackendError, BackendGarbage, BackendTimeout, Reques
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
 
 
-def request_body(request: ChatRequest) -> bytes:
-    """The body to send: the caller's as it came; streamed, it asks for usage too. Raises `RequestRejected`."""
+def request_body(request: ChatRequest, *, predicts: bool = False) -> bytes:
+    """The body to send: the caller's as it came; streamed, it asks for usage too. Raises `RequestRejected`.
+
+    `predicts`: the near answer goes along as OpenAI's `prediction`, where it is allowed.
+    """
     body = {**request.body(), "stream": request.stream}
+    if predicts and request.near_answer and _may_predict(request):
+        body["prediction"] = {"type": "content", "content": request.near_answer}
     options = body.get("stream_options") or {}
     if request.stream and isinstance(options, Mapping):
         body["stream_options"] = {**options, "include_usage": True}
@@ -26,6 +31,16 @@ def request_body(request: ChatRequest) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError as error:  # a number beyond 64 bits, half a surrogate pair
         raise RequestRejected(f"the request cannot be written as JSON: {error}") from error
+
+
+def _may_predict(request: ChatRequest) -> bool:
+    """Whether OpenAI takes a prediction beside the other fields."""
+    given = {key: value for key, value in request.params.items() if value}
+    if given.keys() & {"prediction", "tools", "functions", "logprobs", "max_completion_tokens", "audio"}:
+        return False
+    penalties = (given.get("presence_penalty", 0), given.get("frequency_penalty", 0))
+    has_penalty = any(isinstance(penalty, int | float) and penalty > 0 for penalty in penalties)
+    return not has_penalty and given.get("n", 1) == 1 and given.get("modalities", ["text"]) == ["text"]
 
 
 def parse_json(payload: bytes, upstream: str) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """One request with everything decided about it before any lookup."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 from backends.chat import ChatRequest
 from backends.router import Route
@@ -32,6 +33,12 @@ class Asked:
     def question(self) -> str | None:
         """The question, when other wordings of it may share its answer."""
         return self._text if self.semantic_refusal is None else None
+
+    def near(self, answer: str) -> Self:
+        """The same with the answer of a near miss to draft from; the first one stays."""
+        if not answer or self.request.near_answer:
+            return self
+        return replace(self, request=replace(self.request, near_answer=answer))
 
     @cached_property
     def _text(self) -> str | None:

@@ -25,6 +25,7 @@ NOT_IDENTITY = frozenset(
         "cache",
         "cache_salt",  # in the scope
         "metadata",
+        "prediction",  # a draft, which the model checks: it cannot change the answer
         "prompt_cache_key",
         "prompt_cache_retention",
         "safety_identifier",

@@ -2,7 +2,7 @@
 
     plan        pure: may this be read and kept, and why not
     exact       the same request, from memory, then from the store
-    semantic    the same question in other words, verified
+    semantic    the same question in other words, verified; a near miss goes down as a draft
     flight      identical requests share one generation; followers replay what is buffered, then tail it
     router      a backend generates; the local engine resumes from kept KV blocks
     recorder    inside the flight: an answer that ended by itself is kept
@@ -31,7 +31,7 @@ from gateway.policy import Rules, plan
 from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, stored
 from gateway.scope import Scope
-from gateway.semantic import Match, Semantic
+from gateway.semantic import Match, NoMatch, Semantic
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,12 @@ class Pipeline:
     async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
         asked = await self._ask(request, tenant, salt, controls)
-        if (hit := await self._stored(asked)) is not None:
-            return hit
+        found = await self._stored(asked)
+        if isinstance(found, Reply):
+            return found
         if controls.only_if_cached:
             raise NotCached("Nothing stored answers this request, and only-if-cached was asked.", "Cache-Control")
-        return await self._generate(asked)
+        return await self._generate(found)
 
     async def close(self) -> None:
         """Finish what is owed to the store."""
@@ -83,22 +84,31 @@ class Pipeline:
 
     # -- stored answers ------------------------------------------------------------------------------------------
 
-    async def _stored(self, asked: Asked) -> Reply | None:
-        if asked.plan.read_exact and (entry := await self._exact(asked)) is not None:
-            return self._replayed(asked, entry, "exact")
+    async def _stored(self, asked: Asked) -> Reply | Asked:
+        """A stored answer that may be served; else what is asked, with one to draft from if there is a near one."""
+        if asked.plan.read_exact:
+            entry, miss = await self._exact(asked)
+            if entry is not None and miss is None:
+                return self._replayed(asked, entry, "exact")
+            if entry is not None and miss == "expired":
+                asked = asked.near(entry.completion.text)
         if self._flights.find(asked.fp.exact) is not None and asked.plan.share_flight:
-            return None  # it is being answered right now: ride along
-        if asked.plan.read_semantic and (match := await self._similar(asked)) is not None:
-            return self._replayed(asked, match.entry, "semantic", match.similarity)
-        return None
+            return asked  # it is being answered right now: ride along
+        if asked.plan.read_semantic:
+            found = await self._similar(asked)
+            if isinstance(found, Match):
+                return self._replayed(asked, found.entry, "semantic", found.similarity)
+            asked = asked.near(found.near_answer)
+        return asked
 
-    async def _exact(self, asked: Asked) -> Entry | None:
+    async def _exact(self, asked: Asked) -> tuple[Entry | None, str | None]:
+        """What lies under the key, and why it may not be served."""
         fp, entry = asked.fp, None
         with self._ledger.best_effort("exact_read"):
             entry = self._answers.get_now(fp.scope, fp.exact) or await self._answers.get(fp.scope, fp.exact)
         miss = self._exact_miss(asked, entry)
         self._ledger.looked_up("exact", "miss" if miss else "hit", miss or "same_request")
-        return None if miss else entry
+        return entry, miss
 
     def _exact_miss(self, asked: Asked, entry: Entry | None) -> str | None:
         """Why what lies under the key may not be served; the key alone is not trusted."""
@@ -108,13 +118,14 @@ class Pipeline:
             return "collision"
         return None if self._is_usable(entry, asked.controls) else "expired"
 
-    async def _similar(self, asked: Asked) -> Match | None:
+    async def _similar(self, asked: Asked) -> Match | NoMatch:
         if self._semantic is None:
-            return None
+            return NoMatch("off")
         if asked.question is None:
-            self._ledger.looked_up("semantic", "refused", asked.semantic_refusal or "no_question")
-            return None
-        found = None
+            refusal = asked.semantic_refusal or "no_question"
+            self._ledger.looked_up("semantic", "refused", refusal)
+            return NoMatch(refusal)
+        found: Match | NoMatch = NoMatch("failed")
         with self._ledger.best_effort("semantic_read"):
             found = await self._semantic.find(
                 asked.fp,
@@ -124,9 +135,9 @@ class Pipeline:
             )
         if isinstance(found, Match):
             self._ledger.looked_up("semantic", "hit", "same_question")
-            return found
-        self._ledger.looked_up("semantic", "miss", found.reason if found else "failed")
-        return None
+        else:
+            self._ledger.looked_up("semantic", "miss", found.reason)
+        return found
 
     def _is_usable(self, entry: Entry, controls: Controls) -> bool:
         now_s = time.time()
@@ -139,7 +150,7 @@ class Pipeline:
     ) -> Reply:
         self._recorder.count_hit(entry)
         if not entry.is_fresh(time.time()):
-            self._refresh(asked)
+            self._refresh(asked.near(entry.completion.text))
         return stored(asked, entry, tier, similarity)
 
     def _refresh(self, asked: Asked) -> None:

@@ -22,6 +22,13 @@ def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
             yield Sample("twicetold_kv_miss", "Prefix lookups that found nothing", count, reason, is_total=True)
 
 
+def draft_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
+    """What came of the drafts that were checked."""
+    for outcome in ("accepted", "rejected"):
+        count, labels = stats.get(f"drafts_{outcome}", 0), (("outcome", outcome),)
+        yield Sample("twicetold_draft_tokens", "Drafted tokens that were checked", count, labels, is_total=True)
+
+
 def engine_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
     """What befell the engine processes."""
     for name, help_ in (

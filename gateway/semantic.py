@@ -2,10 +2,12 @@
 
     embed -> search inside (scope, compat) -> threshold -> guards -> the stored entry
 
-Candidates are tried from the nearest on; a refused one gives way to the next. The store is the truth: the index is
-rebuilt from it at start, and an id the store no longer knows is dropped from the index when it is met. An entry is
-stored first and learned behind it, in the time that lookups leave; `catch_up` learns what a crash, a failure, a start
-or another embedder left without a vector.
+Candidates are tried from the nearest on; a refused one gives way to the next. When none may be served, the answer of
+a near one may still be of use: as a draft, which the model checks and which so cannot change what it says.
+
+The store is the truth: the index is rebuilt from it at start, and an id the store no longer knows is dropped from the
+index when it is met. An entry is stored first and learned behind it, in the time that lookups leave; `catch_up` learns
+what a crash, a failure, a start or another embedder left without a vector.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ from gateway.canonical import Fingerprints
 log = logging.getLogger(__name__)
 
 CANDIDATES = 8
+NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
 CATCH_UP_TOGETHER = 64  # questions on their way at once: a few batches ahead of the embedder
 
 
@@ -39,10 +42,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class NoMatch:
-    """Why nothing may be served; `similarity` of the nearest candidate if there was one."""
+    """Why nothing may be served; `similarity` of the nearest candidate if there was one, and a near one's answer."""
 
     reason: str
     similarity: float | None = None
+    near_answer: str = ""
 
 
 class Semantic:
@@ -103,20 +107,25 @@ class Semantic:
     ) -> Match | NoMatch:
         assert self._index is not None
         best: float | None = None
-        reason = "no_candidates"
+        reason, near_answer = "no_candidates", ""
         for candidate in self._index.search(fp.partition, vector, CANDIDATES):
             best = candidate.similarity if best is None else best
-            if candidate.similarity < min_similarity:
-                return NoMatch("below_threshold" if reason == "no_candidates" else reason, best)
+            is_too_far = candidate.similarity < min_similarity
+            if is_too_far and (near_answer or candidate.similarity < NEAR_ENOUGH):
+                return NoMatch("below_threshold" if reason == "no_candidates" else reason, best, near_answer)
             entry = await self._answers.by_id(fp.scope, candidate.id)
             if entry is None or entry.compat != fp.compat or entry.question is None:
                 self._index.remove(fp.partition, candidate.id)  # evicted or replaced behind the index's back
                 continue
+            if candidate.similarity >= NEAR_ENOUGH:
+                near_answer = near_answer or entry.completion.text
+            if is_too_far:
+                return NoMatch("below_threshold" if reason == "no_candidates" else reason, best, near_answer)
             refusal = "expired" if not is_usable(entry) else _refusal(question, entry.question)
             if refusal is None:
                 return Match(entry, candidate.similarity)
             reason = refusal
-        return NoMatch(reason, best)
+        return NoMatch(reason, best, near_answer)
 
     async def learn(self, row: Unembedded) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""

@@ -27,7 +27,7 @@ from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
 from gateway.routes.health import Readiness
-from gateway.samples import engine_samples, kv_samples
+from gateway.samples import draft_samples, engine_samples, kv_samples
 from gateway.secret import load_secret
 from gateway.settings import DEMO, ModelSettings, Settings, served_name
 
@@ -96,6 +96,7 @@ class Services:
             stats = added(engines.values())
             yield from kv_samples(stats)
             yield from engine_samples(stats)
+            yield from draft_samples(stats)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -227,6 +228,7 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
         threads=engine.threads or None,
         dtype=engine.dtype,
         exact=engine.exact,
+        drafts=engine.drafts,
         max_new_tokens=engine.max_new_tokens or None,
         context_tokens=engine.context_tokens or None,
         ready_wait_s=engine.ready_wait_s,
@@ -252,4 +254,5 @@ def _upstream(settings: Settings) -> OpenAIBackend:
         api_key=settings.upstream_key or None,
         timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
         model_names=settings.upstream_models,
+        predicts=settings.upstream_prediction,
     )

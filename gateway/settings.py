@@ -52,6 +52,7 @@ class EngineSettings:
     threads: int = 0
     dtype: str = "auto"
     exact: bool = False  # a hit changes no bit of an answer; costs partial-block hits and batched decode
+    drafts: bool = True  # check guesses of the next tokens where that is faster; not with exact
     max_new_tokens: int = 0
     context_tokens: int = 0
     ready_wait_s: float = 30.0  # a request waits so long for an engine that is loading
@@ -91,6 +92,7 @@ class Settings:
     upstream: str = ""
     api_key_env: str = ""  # name of the variable that holds the upstream's key
     upstream_models: tuple[str, ...] = ()
+    upstream_prediction: bool = False  # send near answers as OpenAI's prediction: faster, and what is wrong is billed
     upstream_key: str = field(default="", repr=False)  # read from the variable api_key_env names
     admin_key_env: str = ""  # name of the variable that holds the key of the admin API
     admin_key: str = field(default="", repr=False)  # read from the variable admin_key_env names

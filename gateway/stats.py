@@ -96,7 +96,10 @@ def _engine(name: str, engine: dict[str, Any]) -> str:
     kv = engine["kv"]
     load = f"{engine['running']} running, {engine['waiting']} waiting"
     kept = f"{kv.get('blocks_cached', 0):,} KV blocks kept"
-    return f"engine   {name}: {load}, {kept}, {engine['restarts']} restarts, {engine['hangs']} hangs"
+    accepted = engine.get("drafts_accepted", 0)
+    checked = accepted + engine.get("drafts_rejected", 0)
+    drafts = f"{accepted:,} of {checked:,} drafts accepted"
+    return f"engine   {name}: {load}, {kept}, {drafts}, {engine['restarts']} restarts, {engine['hangs']} hangs"
 
 
 def _seconds(value: float | None) -> str:

@@ -57,6 +57,20 @@ def _stop(value: Any) -> Any:
     raise _complaint("must be a text or a list of texts")
 
 
+def _prediction(value: Any) -> Any:
+    if value is None:
+        return value
+    if not isinstance(value, dict) or value.get("type") != "content":
+        raise _complaint("must be an object whose type is content")
+    content = value.get("content")
+    is_texts = isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
+    )
+    if not isinstance(content, str) and not is_texts:
+        raise _complaint("its content must be a text or a list of text parts")
+    return value
+
+
 def _number(value: Any) -> Any:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
@@ -109,6 +123,7 @@ class ChatBody(BaseModel):
     tools: list[dict[str, Any]] | None = None
     response_format: dict[str, Any] | None = None
     logit_bias: dict[str, Any] | None = None
+    prediction: Annotated[Any, AfterValidator(_prediction)] = None
     cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
 
 

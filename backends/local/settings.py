@@ -16,6 +16,7 @@ class LocalSettings:
     prefill_chunk: int = 128  # tokens; chunks end at absolute multiples of it
     threads: int | None = None  # None: one on two cores or fewer, else all but one
     exact: bool = False  # hits change no bit of an answer; gives up partial blocks, answers' blocks and batched decode
+    drafts: bool = True  # check guesses of the next tokens where that is faster; never in exact mode
     dtype: str = "auto"  # 'auto', 'float32' or 'bfloat16'
     max_new_tokens: int | None = None  # when the caller names no limit; None: the rest of the context
     context_tokens: int | None = None  # shorter than the checkpoint's own; None: the checkpoint's

@@ -167,6 +167,21 @@ def test_a_request_body_keeps_the_fields_nobody_knows() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("prediction", "draft"),
+    [
+        (None, "near"),
+        ({"type": "content", "content": "mine"}, "mine"),
+        ({"type": "content", "content": [{"type": "text", "text": "mi"}, {"type": "text", "text": "ne"}]}, "mine"),
+        ({"type": "content", "content": ""}, ""),
+        ({"type": "content", "content": [5, {"type": "image_url"}]}, ""),
+        ("nonsense", "near"),
+    ],
+)
+def test_a_callers_own_prediction_is_drafted_from_rather_than_a_near_answer(prediction: Any, draft: str) -> None:
+    assert ChatRequest("m", (), {"prediction": prediction}, near_answer="near").draft == draft
+
+
 # --- any answer at all ---
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=6)

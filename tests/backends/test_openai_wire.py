@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from backends.chat import Delta, Usage
+from backends.chat import ChatRequest, Delta, Usage
 from backends.errors import BackendError, BackendGarbage, RequestRejected
-from backends.openai_wire import StreamReader, error_from_reply, parse_completion, retry_after_s
+from backends.openai_wire import StreamReader, error_from_reply, parse_completion, request_body, retry_after_s
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
 
@@ -123,3 +123,44 @@ def test_a_status_means_one_thing(status: int, body: bytes, kind: type) -> None:
 )
 def test_a_wait_is_read_in_every_spelling(headers: dict[str, str], wait_s: float | None) -> None:
     assert retry_after_s(headers, datetime(2026, 11, 6, 10, tzinfo=UTC)) == wait_s
+
+
+def predicted(*, predicts: bool = True, **params: Any) -> Any:
+    """What is sent as a prediction for a request with a near answer."""
+    request = ChatRequest("m", ({"role": "user", "content": "hi"},), params, near_answer="Hello.")
+    return orjson.loads(request_body(request, predicts=predicts)).get("prediction")
+
+
+def test_a_near_answer_is_a_prediction_where_the_operator_says_so() -> None:
+    assert predicted() == {"type": "content", "content": "Hello."}
+    assert predicted(predicts=False) is None
+    assert "prediction" not in orjson.loads(request_body(ChatRequest("m", ()), predicts=True))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n": 2},
+        {"logprobs": True},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": 1},
+        {"tools": [{"type": "function"}]},
+        {"max_completion_tokens": 9},
+        {"audio": {"voice": "x"}},
+        {"modalities": ["text", "audio"]},
+    ],
+)
+def test_no_prediction_is_sent_beside_a_field_that_openai_refuses_with_one(params: dict[str, Any]) -> None:
+    assert predicted(**params) is None
+
+
+def test_fields_that_say_nothing_do_not_keep_a_prediction_back() -> None:
+    given = {"n": 1, "logprobs": False, "presence_penalty": -1, "frequency_penalty": 0, "tools": [], "temperature": 0}
+
+    assert predicted(**given, modalities=["text"]) == {"type": "content", "content": "Hello."}
+
+
+def test_a_callers_own_prediction_goes_along_untouched() -> None:
+    own = {"type": "content", "content": "Mine."}
+
+    assert predicted(prediction=own) == predicted(predicts=False, prediction=own) == own

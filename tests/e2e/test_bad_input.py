@@ -73,6 +73,13 @@ BAD: dict[str, tuple[Any, int, str | None]] = {
     "seed is a text": (ask(seed="x"), 400, "seed"),
     "stop is a number": (ask(stop=5), 400, "stop"),
     "stop holds a number": (ask(stop=["x", 5]), 400, "stop"),
+    "a prediction is a text": (ask(prediction="x"), 400, "prediction"),
+    "a prediction of another type": (ask(prediction={"type": "x", "content": "y"}), 400, "prediction"),
+    "a prediction of pictures": (
+        ask(prediction={"type": "content", "content": [{"type": "image_url"}]}),
+        400,
+        "prediction",
+    ),
     "tools is an object": (ask(tools={}), 400, "tools"),
     "cache is a text": (ask(cache="yes"), 400, "cache"),
     "an unknown cache control": (ask(cache={"ttI": 5}), 400, "cache.ttI"),

@@ -50,6 +50,7 @@ SAME = {
     "metadata": body(metadata={"trace": "1"}),
     "store": body(store=True),
     "service tier": body(service_tier="flex"),
+    "a prediction": body(prediction={"type": "content", "content": "A block is"}),
     "prompt cache key": body(prompt_cache_key="k"),
     "prompt cache retention": body(prompt_cache_retention="24h"),
     "safety identifier": body(safety_identifier="x"),
