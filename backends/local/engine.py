@@ -59,6 +59,7 @@ class Engine:
         self._idle = IdleWork(runner, limits, context_tokens=context_tokens) if idle_work else None
         self._shares = Shares()
         self._arrivals = 0
+        self._has_leftovers = False  # copies for slower tiers that wait for a quiet moment
         self._is_held_up = False  # the last step could do nothing for those who wait
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -74,8 +75,12 @@ class Engine:
     def pause_s(self) -> float | None:
         """How long there is nothing to do but to wait for messages; None: until one comes."""
         if not self.has_work:
-            return None
+            return 0.0 if self._has_leftovers else None
         return HELD_UP_S if self._is_held_up else 0.0
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is owed to slower tiers, as far as the time allows."""
+        self._runner.cache.close(timeout_s)
 
     def submit(self, request: Submit) -> list[Event]:
         """Queue a request; the events that answer it, or whom it pushes out of a full queue, at once."""
@@ -88,7 +93,7 @@ class Engine:
         present = {sequence.owner for sequence in self._everyone}
         if request.owner not in present:
             self._shares.arrive(request.owner, present)
-        self._waiting.extend(self._sequence(request, index) for index in range(request.n))
+        self._waiting.extend(self._sequences(request))
         if self._idle is not None:
             self._idle.yield_slab()
             self._idle.drop_outdated(request.salt, request.prompt)
@@ -115,13 +120,12 @@ class Engine:
         now_s = self._clock()
         events += self._expire(now_s)
         if not self._waiting and not self._running:
-            self._is_held_up = False
-            events += self._idle.step(now_s) if self._idle is not None else []
-            return events
+            return self._idle_step(now_s)
         todo = plan(
             in_turn(self._waiting, self._shares, now_s), self._running, self._limits, self._steps, self._spare_tokens()
         )
         self._steps += 1
+        self._has_leftovers = True
         self._is_held_up = not self._running and not todo.admit
         if self._is_held_up and todo.short_of_memory is not None:
             events += self._give_up_on_memory(todo.short_of_memory, now_s)
@@ -134,6 +138,15 @@ class Engine:
         if todo.prefill or todo.decode:
             events += self._compute(todo.prefill, todo.decode)
         return events
+
+    def _idle_step(self, now_s: float) -> list[Event]:
+        """What may be done while there is no request: prompts ahead, and copies for slower tiers."""
+        self._has_leftovers = self._runner.cache.idle()
+        self._is_held_up = False
+        if self._idle is not None:
+            self._said += self._idle.step(now_s)
+            self._is_held_up = self._idle.is_held_up
+        return self._said
 
     def shed(self, reason: str) -> list[Event]:
         """Give up the request that holds or wants the most memory: a step has failed for want of it."""
@@ -168,6 +181,14 @@ class Engine:
             drafts_rejected=self._drafting.rejected if self._drafting is not None else 0,
             kv=self._runner.cache.snapshot(),
         )
+
+    def _sequences(self, request: Submit) -> list[Sequence]:
+        """The choices of a request; one load from slower tiers is for all of them."""
+        choices = [self._sequence(request, index) for index in range(request.n)]
+        self._runner.prefetch(choices[0])
+        for choice in choices[1:]:
+            choice.prefetched = choices[0].prefetched
+        return choices
 
     def _sequence(self, request: Submit, index: int) -> Sequence:
         seed = request.sampling.seed
@@ -261,6 +282,7 @@ class Engine:
         self._preemptions += 1
         self._running.remove(sequence)
         self._runner.release(sequence)
+        self._runner.prefetch(sequence)  # its blocks may go before it comes back
         self._waiting.appendleft(sequence)
 
     def _compute(self, prefill: Many[Chunk], decode: Many[Sequence]) -> list[Event]:
@@ -270,6 +292,9 @@ class Engine:
         drafted = [Chunk(s, s.num_computed, s.num_tokens, own) for s, own in zip(decode, drafts, strict=True)]
         chunks = [*prefill, *drafted]
         rows = torch.split(self._runner.compute(chunks), [1 + len(chunk.drafts) for chunk in chunks])
+        if len(prefill) == 1 and not decode:  # what it costs to compute, against what it costs to load
+            chunk = prefill[0]
+            self._runner.cache.observe_compute(chunk.start, chunk.stop - chunk.start, time.perf_counter() - started)
         self._prefill_tokens += sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
         said = [self._settle(chunk, own) for chunk, own in zip(chunks, rows, strict=True)]
         if self._drafting is not None and decode:

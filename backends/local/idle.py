@@ -48,7 +48,7 @@ class IdleWork:
         self._awaited: deque[_Task] = deque()  # oldest first
         self._others: deque[_Task] = deque()  # newest last
         self._task: _Task | None = None
-        self._sequence: Sequence | None = None  # of the task; has a slab
+        self._sequence: Sequence | None = None  # of the task
 
     @property
     def has_work(self) -> bool:
@@ -57,6 +57,11 @@ class IdleWork:
     @property
     def slab_tokens(self) -> int:
         return self._sequence.capacity if self._sequence is not None else 0
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a prefix is under way from a slower tier."""
+        return self._sequence is not None and not self._sequence.is_fetched
 
     def add(self, warm: Warm, now_s: float) -> list[Event]:
         """Take a prompt; the event that answers it at once, if it is not taken."""
@@ -112,6 +117,10 @@ class IdleWork:
         if self._sequence is None:
             self._sequence = self._begin(task)
         sequence = self._sequence
+        if not sequence.is_fetched:
+            return []
+        if not sequence.capacity:
+            self._runner.hydrate(sequence, sequence.num_tokens, limit=sequence.num_tokens)
         if sequence.num_computed < sequence.num_tokens:
             chunk = next_chunk(sequence, self._limits.busy_chunk_tokens, is_exact=self._limits.is_exact)
             self._runner.compute([chunk])
@@ -147,7 +156,7 @@ class IdleWork:
             chain=self._runner.cache.chain(warm.salt, warm.owner),
             owner=warm.owner,
         )
-        self._runner.hydrate(sequence, wanted, limit=wanted)
+        self._runner.prefetch(sequence, limit=wanted)
         return sequence
 
     def _finish(self, task: _Task, sequence: Sequence) -> list[Event]:

@@ -25,26 +25,52 @@ class Runner:
         self._exact_chunk = exact_chunk
         self._slabs: dict[Sequence, torch.Tensor] = {}
 
+    def prefetch(self, sequence: Sequence, *, limit: int | None = None) -> None:
+        """Begin to load from slower tiers what RAM does not hold of a sequence's prefix."""
+        if sequence.chain is not None:
+            sequence.prefetched = self.cache.prefetch(
+                sequence.chain,
+                sequence.token_ids,
+                limit=self._limit(sequence) if limit is None else limit,
+                multiple_of=self._exact_chunk or 1,
+            )
+
     def hydrate(self, sequence: Sequence, capacity: int, *, limit: int | None = None) -> None:
         """Give a sequence its slab and copy in the longest kept prefix, of `limit` tokens or all but the last."""
         slab = self._slabs[sequence] = self._decoder.new_slab(capacity)
         sequence.capacity = capacity
-        sequence.num_computed = 0
+        sequence.num_computed = sequence.num_published = 0
         if sequence.chain is not None:
-            is_first = sequence.num_cached is None
-            multiple_of = self._exact_chunk or 1
-            if limit is None:  # in exact mode, what was decoded is not to be had from a prompt
-                known = sequence.num_tokens - 1
-                limit = known if self._exact_chunk is None else min(known, sequence.num_prompt)
-            with self.cache.match(
-                sequence.chain, sequence.token_ids, limit=limit, multiple_of=multiple_of, count=is_first
-            ) as lease:
-                lease.load_into(slab)
-                sequence.num_computed = lease.num_tokens
-        sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
+            self._load(sequence, slab, self._limit(sequence) if limit is None else limit)
         if sequence.num_cached is None:
             sequence.num_cached = sequence.num_computed
-            sequence.by_tier = {"ram": sequence.num_computed} if sequence.num_computed else {}
+
+    def _limit(self, sequence: Sequence) -> int:
+        """Up to where a hit may reach. In exact mode what was decoded is not to be had from a prompt."""
+        known = sequence.num_tokens - 1
+        return known if self._exact_chunk is None else min(known, sequence.num_prompt)
+
+    def _load(self, sequence: Sequence, slab: torch.Tensor, limit: int) -> None:
+        """Copy in what is kept; what came from slower tiers is kept in RAM from now on."""
+        assert sequence.chain is not None
+        is_first = sequence.num_cached is None
+        with self.cache.match(
+            sequence.chain,
+            sequence.token_ids,
+            limit=limit,
+            multiple_of=self._exact_chunk or 1,
+            count=is_first,
+            prefetched=sequence.prefetched,
+        ) as lease:
+            lease.load_into(slab)
+            sequence.num_computed = lease.num_tokens
+            is_restored = lease.num_ram_tokens < lease.num_tokens
+            if is_first:
+                sequence.by_tier = lease.by_tier
+        sequence.prefetched = None  # its rows take memory
+        if is_restored and sequence.publishes:
+            self.cache.publish(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+        sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
 
     def grow(self, sequence: Sequence, capacity: int) -> None:
         """Move a sequence to a larger slab."""
@@ -80,6 +106,9 @@ class Runner:
 
     def release(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
         """Take the slab back; `keep_tail` also keeps the last, partly filled block for the next turn."""
+        if sequence.prefetched is not None:
+            sequence.prefetched.cancel()
+            sequence.prefetched = None
         slab = self._slabs.pop(sequence, None)
         may_keep = keep_tail and self._exact_chunk is None and sequence.publishes
         if may_keep and slab is not None and sequence.chain is not None:

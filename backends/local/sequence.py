@@ -15,6 +15,7 @@ from backends.local.drafts import Guesser
 from backends.local.matcher import Matcher
 from backends.local.params import Sampling
 from kvtier.keys import Chain
+from kvtier.tiers.prefetch import Prefetch
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class Sequence:
     num_computed: int = 0
     num_published: int = 0  # full blocks
     num_cached: int | None = None  # tokens found at the first admission
+    prefetched: Prefetch | None = None  # what slower tiers have of it, under way or here
     by_tier: Mapping[str, int] = field(default_factory=dict)  # where they were
     guesser: Guesser | None = None  # None: no drafts
     capacity: int = field(default=0)  # tokens its slab holds; 0: it has none
@@ -62,7 +64,7 @@ class Sequence:
     @property
     def is_fetched(self) -> bool:
         """Whether nothing of its prefix is under way from a slower tier."""
-        return True
+        return self.prefetched is None or self.prefetched.is_done
 
     @property
     def has_grammar(self) -> bool:

@@ -11,16 +11,30 @@ import select
 import signal
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.config import CheckpointError
 from backends.local.memory import is_out_of_memory, limit_memory
-from backends.local.wire import Abort, Clear, Event, Failed, FrameDecoder, Load, Loading, Message, Ready, Submit, encode
+from backends.local.wire import (
+    Abort,
+    Clear,
+    Event,
+    Failed,
+    FrameDecoder,
+    Load,
+    Loading,
+    Message,
+    Ready,
+    Submit,
+    Warm,
+    encode,
+)
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
 READ_BYTES = 1 << 20
+CLOSE_S = 2.0  # to write what is owed to slower tiers; the parent waits longer
 
 log = logging.getLogger("backends.local.worker")
 
@@ -44,10 +58,10 @@ class Pipe:
         os.dup2(2, 1)
         return pipe
 
-    def receive(self, *, wait: bool) -> list[Message]:
-        """The messages that have arrived; `wait` for some when there are none. Raises `ParentGone`."""
+    def receive(self, wait_s: float | None = None) -> list[Message]:
+        """The messages that have arrived; when none has, wait so long, or until one does. Raises `ParentGone`."""
         messages: list[Message] = []
-        while select.select([self.reads], [], [], None if wait and not messages else 0)[0]:
+        while select.select([self.reads], [], [], 0 if messages else wait_s)[0]:
             chunk = os.read(self.reads, READ_BYTES)
             if not chunk:
                 raise ParentGone
@@ -70,7 +84,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     pipe = Pipe.of_standard_streams()
     try:
-        load, *received = pipe.receive(wait=True)
+        load, *received = pipe.receive()
         assert isinstance(load, Load), f"the first message is {load}"
         _serve(load, received, pipe)
     except ParentGone:
@@ -90,6 +104,14 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
         pipe.send(Failed(str(exc)))
         return
     pipe.send(Ready(), engine.stats())
+    try:
+        _drive(engine, received, pipe)
+    finally:
+        engine.close(CLOSE_S)
+
+
+def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
+    """Take what arrives, make a step, say what happened, for ever. Raises `ParentGone`."""
     while True:
         happened: list[Message] = []
         for message in received:
@@ -98,13 +120,16 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
                     happened += engine.submit(message)
                 case Abort():
                     engine.abort(message)
+                case Warm():
+                    happened += engine.warm(message)
                 case Clear():
                     engine.clear()
-        if engine.has_work:
+        has_worked = engine.pause_s is not None
+        if has_worked:
             happened += _step(engine)
-        if happened or received:
+        if happened or received or (has_worked and engine.pause_s is None):
             pipe.send(*happened, engine.stats())
-        received = pipe.receive(wait=not engine.has_work)
+        received = pipe.receive(engine.pause_s)
 
 
 def _step(engine: "Engine") -> list[Event]:
