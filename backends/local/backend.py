@@ -27,7 +27,6 @@ from backends.local.tokenizer import ChatTokenizer
 from backends.local.tools import HERMES, forced_shape
 from backends.local.wire import Clear, Load, Refused, Submit, Token, Warm, Warmed
 
-
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
 
 
@@ -182,7 +181,7 @@ def _grammar(wanted: Generation, tokenizer: ChatTokenizer) -> str:
     """The grammar of the answer, checked; empty: it may be anything. Raises `RequestRejected`."""
     if wanted.forced is not None:
         dialect = tokenizer.dialect or HERMES
-        return forced_shape(wanted.forced, dialect, tokenizer.special(dialect.markers)).grammar
+        return forced_shape(wanted.forced, dialect, tokenizer.added(dialect.markers)).grammar
     if wanted.shape is not None:
         check(wanted.shape)
         return wanted.shape.grammar
@@ -201,7 +200,7 @@ def _manner(wanted: Generation, tokenizer: ChatTokenizer, prompt: list[int]) -> 
         is_sure=wanted.forced is not None,
         thinks=tokenizer.thinks and is_free,
         has_begun_thinking=is_free and tokenizer.is_thinking(prompt),
-        markers={token_id: marker for marker, token_id in tokenizer.special(markers).items()},
+        markers=tokenizer.hidden(markers),
     )
 
 

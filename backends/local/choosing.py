@@ -9,29 +9,102 @@ certainty (Leviathan et al. 2023, arXiv 2211.17192) would have it.
 """
 
 from collections.abc import Sequence as Many
+from dataclasses import replace
 
 import torch
 
-from backends.local.sampler import sample
+from backends.local.drafts import NOTHING, Guess, Guesser, Odds
+from backends.local.pace import Pace
+from backends.local.sampler import is_plainly_greedy, looks_back, sample
 from backends.local.sequence import Sequence
-from backends.local.wire import Token
+from backends.local.wire import Event, Token
+
+UNLIKELY = 0.02  # chance below which no draft is worth a thought
 
 
-def propose(sequence: Sequence) -> tuple[int, ...]:
-    """Drafts of the next tokens; at most as many as the slab has room for."""
-    del sequence
-    return ()
+class Drafting:
+    """Drafts for the sequences of one engine, and what came of them."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.accepted = self.rejected = 0
+        self._pace = pace
+        self._odds = Odds(forget=1 / 512)
+
+    def guesser(self, near: Many[int]) -> Guesser:
+        """Guesses for one sequence, out of `near` and of what it says itself."""
+        return Guesser(near, self._odds)
+
+    def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
+        """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
+        guesses = [_guess(sequence) for sequence in sequences]
+        chances = [
+            s.guesser.chances(guess, _room(s), UNLIKELY) if s.guesser is not None and guess.token_ids else []
+            for s, guess in zip(sequences, guesses, strict=True)
+        ]
+        taken = self._pace.allot(chances)
+        return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
+
+    def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], seconds: float | None) -> None:
+        """Learn from one decode step: what was drafted, what came of it, and how long all took; None: no telling."""
+        if seconds is not None:
+            self._pace.note(len(drafts), sum(map(len, drafts)), seconds)
+        for drafted, generated in zip(drafts, events, strict=True):
+            tokens = [event.token_id for event in generated if isinstance(event, Token)]
+            held = sum(token == draft for token, draft in zip(tokens, drafted, strict=False))
+            self.accepted += held
+            self.rejected += len(drafted) - held
 
 
 @torch.inference_mode()
 def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> list[Token]:
-    """Append the tokens that `logits` `[1 + drafts, vocab]` lead to; at least one, the last one no draft."""
+    """Append the tokens that `logits` `[1 + drafts, vocab]` lead to; at least one, the last one no draft.
+
+    A draft that the sequence's grammar forbids is never chosen, and so ends the run. Raises `GrammarError`.
+    """
+    matcher = sequence.matcher
+    if matcher is None and is_plainly_greedy(sequence.sampling):
+        return _settle_greedily(sequence, drafts, logits.argmax(-1).tolist())
     events: list[Token] = []
     for row, draft in zip(logits, (*drafts, None), strict=True):
-        prompt, output = sequence.token_ids[: sequence.num_prompt], sequence.token_ids[sequence.num_prompt :]
-        chosen = sample(row, sequence.sampling, prompt, output, sequence.random.random())
+        prompt, output = _history(sequence)
+        allowed = None if matcher is None else matcher.allowed(len(row))
+        chosen = sample(row, sequence.sampling, prompt, output, sequence.random.random(), allowed)
+        if matcher is not None:
+            matcher.accept(chosen.token_id)
         reason = sequence.append(chosen.token_id)
         events.append(Token(sequence.request, sequence.index, chosen.token_id, reason, chosen.logprob, chosen.top))
         if reason is not None or chosen.token_id != draft:
             break
     return events
+
+
+def _settle_greedily(sequence: Sequence, drafts: Many[int], likeliest: Many[int]) -> list[Token]:
+    events: list[Token] = []
+    for token_id, draft in zip(likeliest, (*drafts, None), strict=True):
+        reason = sequence.append(token_id)
+        events.append(Token(sequence.request, sequence.index, token_id, reason))
+        if reason is not None or token_id != draft:
+            break
+    return events
+
+
+def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
+    """Prompt and output, where they count: of a long text they take longer to cut than a token to choose."""
+    if not looks_back(sequence.sampling):
+        return (), ()
+    return sequence.token_ids[: sequence.num_prompt], sequence.token_ids[sequence.num_prompt :]
+
+
+def _guess(sequence: Sequence) -> Guess:
+    """What may come next, as far as the sequence's grammar allows it."""
+    if sequence.guesser is None:
+        return NOTHING
+    guess = sequence.guesser.guess(sequence.token_ids, sequence.num_prompt)
+    if sequence.matcher is None or not guess.token_ids:
+        return guess
+    return replace(guess, token_ids=guess.token_ids[: sequence.matcher.num_allowed(guess.token_ids)])
+
+
+def _room(sequence: Sequence) -> int:
+    """Drafts that fit into the slab, and could all be followed by one more token."""
+    return max(0, min(sequence.capacity, sequence.max_total - 1) - sequence.num_tokens)

@@ -8,7 +8,7 @@ on a processor eight rows may cost one and a tenth or three times as much as one
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LADDER = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63)  # numbers of drafts in one forward
@@ -106,8 +106,3 @@ def _between(known: Sequence[tuple[int, float]], drafts: int, one: float) -> flo
 
 def _by_chance(ranked: tuple[float, int]) -> float:
     return -ranked[0]
-
-
-def total(drafts: Iterable[Sequence[int]]) -> int:
-    """Drafts of all sequences."""
-    return sum(len(each) for each in drafts)

@@ -1,7 +1,7 @@
 """The checkpoint's own tokenizer and chat template."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -38,11 +38,7 @@ class ChatTokenizer:
         self._decoder = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
         self.longest_piece = max((len(piece) for piece in self._decoder.get_vocab()), default=1)  # characters
         self._bytes_of = _byte_alphabet() if BYTE_LEVEL in repr(self._decoder.decoder) else {}
-        self._special = {
-            token.content: token_id
-            for token_id, token in self._decoder.get_added_tokens_decoder().items()
-            if token.special
-        }
+        self._added = self._decoder.get_added_tokens_decoder()
         template = _template_text(self._tokenizer.chat_template)
         self.dialect = dialect_of(template)
         self.thinks = OPENING in template and CLOSING in template
@@ -80,14 +76,23 @@ class ChatTokenizer:
             raise RequestRejected("the model's chat template makes nothing of the messages", param="messages")
         return token_ids
 
-    def special(self, markers: Iterable[str]) -> dict[str, int]:
-        """Those of `markers` that are special tokens, which `decode` leaves out."""
-        return {marker: self._special[marker] for marker in markers if marker in self._special}
+    def added(self, markers: Collection[str]) -> dict[str, int]:
+        """Those of `markers` that have tokens of their own, beside the vocabulary that was learned."""
+        return {token.content: token_id for token_id, token in self._added.items() if token.content in markers}
+
+    def hidden(self, markers: Collection[str]) -> dict[int, str]:
+        """Those of `markers` that `decode` leaves out."""
+        return {i: text for text, i in self.added(markers).items() if self._added[i].special}
 
     def is_thinking(self, prompt: Sequence[int]) -> bool:
         """Whether a prompt ends where the model is about to think."""
         end: str = self._decoder.decode(prompt[-8:], skip_special_tokens=False)
         return self.thinks and end.rstrip().endswith(OPENING)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text as a model would say it, and the end token after it."""
+        token_ids: list[int] = self._decoder.encode(text, add_special_tokens=False).ids
+        return [*token_ids, *self.eos_token_ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, without special ones."""

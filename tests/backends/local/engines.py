@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from backends.local import checkpoint
 from backends.local.assembly import build_engine
 from backends.local.engine import Engine
+from backends.local.pace import Pace
 from backends.local.params import Sampling
 from backends.local.wire import Admitted, Event, Load, Refused, Submit, Token
 
@@ -40,8 +41,8 @@ def load(path: Path, **overrides: Any) -> Load:
     return Load(**{**fields, **overrides})
 
 
-def engine(path: Path, **overrides: Any) -> Engine:
-    return build_engine(load(path, **overrides))
+def engine(path: Path, *, pace: Pace | None = None, **overrides: Any) -> Engine:
+    return build_engine(load(path, **overrides), pace=pace)
 
 
 @dataclass(slots=True)
