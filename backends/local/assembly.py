@@ -30,9 +30,10 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     """
     tell(Loading("reading weights"))
     torch.set_num_threads(load.threads)
-    decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype])
+    decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype], tell)
     num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
     geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
+    tell(Loading("opening the kept prefixes"))
     cache = build_cache(load, geometry)
     limits = Limits(
         max_running=load.max_running,
@@ -53,11 +54,16 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     )
 
 
-def _load_decoder(path: Path, dtype: torch.dtype) -> Decoder:
+def _load_decoder(path: Path, dtype: torch.dtype, tell: Callable[[Loading], None]) -> Decoder:
     """Our own decoder where it can compute the model, else transformers' class of it."""
     config = checkpoint.read_config(path)
     if isinstance(config, ModelConfig):
-        return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, dtype))
+        num_layers = config.num_layers
+
+        def on_layer(number: int) -> None:
+            tell(Loading("reading layers", number, num_layers))
+
+        return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, dtype, on_layer))
     from backends.local.foreign import load_foreign  # its imports take seconds
 
     return load_foreign(path, dtype)

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]  # from where `backends` is importable
 READ_BYTES = 1 << 16
 BACK_OFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 LONG_LIFE_S = 60.0  # a process that lived so long is restarted at once
-GRACE_S = 3.0  # to finish a step and what is owed to the disk
+GRACE_S = 5.0  # to finish a step and what is owed to the disk
 RETRY_AFTER_S = 5.0
 
 log = logging.getLogger(__name__)

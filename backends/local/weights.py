@@ -1,6 +1,6 @@
 """From safetensors to the tensors of a decoder: read one by one, cast, and fused where one product does for several."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,17 +59,28 @@ class DecoderWeights:
     head: Linear
 
 
-def load_weights(files: Sequence[Path], config: ModelConfig, dtype: torch.dtype) -> DecoderWeights:
-    """Read a decoder. Raises `CheckpointError` when a tensor is missing or a file is not what its header says."""
+def load_weights(
+    files: Sequence[Path], config: ModelConfig, dtype: torch.dtype, tell: Callable[[int], None] = lambda _: None
+) -> DecoderWeights:
+    """Read a decoder, and tell how many of its layers are read.
+
+    Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
+    """
     with _tensors(files) as tensors:
         source = _Source(tensors, dtype)
         embedding = source.tensor("model.embed_tokens.weight")
         return DecoderWeights(
             embedding=embedding,
-            layers=tuple(_layer(source, f"model.layers.{i}.") for i in range(config.num_layers)),
+            layers=tuple(_layer(source, f"model.layers.{i}.") for i in _counted(config.num_layers, tell)),
             norm=source.tensor("model.norm.weight"),
             head=Linear(embedding) if config.is_head_tied else source.linear("lm_head"),
         )
+
+
+def _counted(num_layers: int, tell: Callable[[int], None]) -> Iterator[int]:
+    for number in range(num_layers):
+        tell(number)
+        yield number
 
 
 def _layer(source: "_Source", prefix: str) -> LayerWeights:
