@@ -5,6 +5,7 @@ chosen, never drafts, so nothing is taken back: a draft that the grammar forbids
 """
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -106,23 +107,70 @@ class Grammars:
 
 
 def read_vocabulary(checkpoint: Path, eos_token_ids: Sequence[int]) -> LLTokenizer:
-    """The tokens of a checkpoint as bytes. What the gateway hides from the text is special here too: in no grammar.
+    """The tokens of a checkpoint as bytes. What the gateway hides from the text is in none.
 
     Raises `GrammarError`.
     """
     try:
         tokenizer = json.loads((checkpoint / "tokenizer.json").read_bytes())
-        _mark_special(tokenizer["added_tokens"], _config(checkpoint).get("added_tokens_decoder", {}))
-        tokenizer["padding"] = tokenizer["truncation"] = None
-        return LLTokenizer(json.dumps(tokenizer), eos_token=list(eos_token_ids))
+        plain = _plain(tokenizer, _config(checkpoint).get("added_tokens_decoder", {}))
+        return LLTokenizer(json.dumps(plain), n_vocab=_size(tokenizer), eos_token=list(eos_token_ids))
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise GrammarError(f"the model's vocabulary cannot be used with a grammar: {exc}") from exc
 
 
-def _mark_special(added: list[dict[str, Any]], declared: dict[str, dict[str, Any]]) -> None:
+def _plain(tokenizer: dict[str, Any], declared: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A tokenizer that spells every text with ordinary tokens: a schema may well name `<|im_end|>` or `<tool_call>`.
+
+    llguidance takes special tokens, and whatever else was added in angle brackets, for the text they are called by when
+    it forces a text, and then finds that they are none. So special ones get names that no text has, and the others
+    become ordinary; a grammar that wants one of them calls it by number. All keep their numbers: the library does not
+    see ids beyond the count of tokens.
+    """
+    model, tokens = tokenizer["model"], tokenizer["added_tokens"]
+    special = {t["content"] for t in tokens if t["special"] or _is_declared(t, declared)}
+    bracketed = {t["content"] for t in tokens if re.fullmatch(r"<[!-~]+>", t["content"])} - special
+    is_listed = not isinstance(model["vocab"], dict)  # numbered by their order: nothing can become ordinary
+    if is_listed:
+        special, bracketed = special | bracketed, set()
+
+    def name(piece: str) -> str:
+        return _nameless(piece) if piece in special else piece
+
+    if is_listed:
+        vocab: Any = [[name(piece), score] for piece, score in model["vocab"]]
+    else:  # an added token that is not in it would be given another number
+        vocab = {name(piece): i for piece, i in model["vocab"].items()} | {name(t["content"]): t["id"] for t in tokens}
+    unknown = {"unk_token": name(model["unk_token"])} if model.get("unk_token") else {}
+    return {
+        **tokenizer,
+        "padding": None,
+        "truncation": None,
+        "post_processor": None,
+        "model": {**model, **unknown, "vocab": vocab},
+        "added_tokens": [
+            {**token, "content": name(token["content"]), "special": token["content"] in special}
+            for token in tokens
+            if token["content"] not in bracketed
+        ],
+    }
+
+
+def _nameless(content: str) -> str:
+    """A name in characters that mean nothing (private use)."""
+    return "<" + "".join(chr(0xF0000 + ord(character) % 0xFFFE) for character in content) + ">"
+
+
+def _is_declared(token: dict[str, Any], declared: dict[str, dict[str, Any]]) -> bool:
     """The configuration of a tokenizer may know special tokens that its own file does not call so."""
-    for token in added:
-        token["special"] = token["special"] or bool(declared.get(str(token["id"]), {}).get("special"))
+    return bool(declared.get(str(token["id"]), {}).get("special"))
+
+
+def _size(tokenizer: dict[str, Any]) -> int:
+    """One more than the last token id."""
+    vocab = tokenizer["model"]["vocab"]
+    last = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
+    return max([last, *(token["id"] for token in tokenizer["added_tokens"])]) + 1
 
 
 def _config(checkpoint: Path) -> dict[str, Any]:

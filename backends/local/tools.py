@@ -92,15 +92,15 @@ def read_forced(tools: Sequence[Fields], tool_choice: Any, *, parallel: bool) ->
     return Forced(named, MOST_CALLS if wanted is None and parallel else 1)
 
 
-def forced_shape(forced: Forced, dialect: Dialect, special: Mapping[str, int]) -> Shape:
-    """The grammar of forced calls, and nothing around them; `special` are the markers with a token of their own.
+def forced_shape(forced: Forced, dialect: Dialect, added: Mapping[str, int]) -> Shape:
+    """The grammar of forced calls, and nothing around them; `added` are the markers with a token of their own.
 
     Compiles the parameters of every function. Raises `RequestRejected` naming those that cannot be enforced.
     """
 
     def spelled(text: str) -> str:
-        if text in special:
-            return f"<[{special[text]}]>"
+        if text in added:
+            return f"<[{added[text]}]>"
         return json.dumps(text, ensure_ascii=False) if text else '""'
 
     before, between, after = map(spelled, dialect.lists)
