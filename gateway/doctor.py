@@ -53,7 +53,8 @@ def findings_of(settings: Settings) -> Iterator[Finding]:
         _store,
         _port,
         _embedder,
-        _model,
+        _models,
+        _admin,
         _upstream,
     )
     for look in looks:
@@ -158,9 +159,8 @@ def _embedder(settings: Settings) -> Iterator[Finding]:
     yield Finding("embedder", "ok", embedder.fingerprint)
 
 
-def _model(settings: Settings) -> Iterator[Finding]:
-    name = settings.local_model
-    if not name:
+def _models(settings: Settings) -> Iterator[Finding]:
+    if not settings.local_models:
         yield Finding("local model", "ok", "none, everything goes upstream")
         return
     try:
@@ -172,13 +172,24 @@ def _model(settings: Settings) -> Iterator[Finding]:
             "local model", "bad", f"{error.name} is not installed", f"pip install '{OUR_DISTRIBUTION}[local]'"
         )
         return
-    try:
-        folder = find(checkpoint_path() if name == DEMO else name)
-    except CheckpointError as error:
-        yield Finding("local model", "bad", str(error), "name a folder with a checkpoint, or use --model demo")
-        return
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    yield Finding("local model", "ok", f"{name}, {weights / 2**20:.1f} MB of weights")
+    for model in settings.local_models:
+        try:
+            folder = find(checkpoint_path() if model.source == DEMO else model.source)
+        except CheckpointError as error:
+            yield Finding("local model", "bad", str(error), "name a folder with a checkpoint, or use --model demo")
+            continue
+        weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        yield Finding("local model", "ok", f"{model.name}, {weights / 2**20:.1f} MB of weights")
+
+
+def _admin(settings: Settings) -> Iterator[Finding]:
+    if settings.admin_key:
+        yield Finding("admin API", "ok", "open to who has the admin key")
+    elif settings.is_local:
+        yield Finding("admin API", "ok", "open to everybody on this machine")
+    else:
+        mend = "name the variable with its key with --admin-key-env, to load models and read stats"
+        yield Finding("admin API", "warn", "closed: others can reach this server and it has no admin key", mend)
 
 
 def _upstream(settings: Settings) -> Iterator[Finding]:

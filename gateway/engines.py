@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from backends.base import Backend
-from backends.errors import BackendError
+from backends.errors import BackendError, BackendNotReady
 from backends.router import Router
 from gateway.errors import ModelConflict, ModelNotFound
 from gateway.settings import EngineSettings, ModelSettings
@@ -139,10 +139,10 @@ class Engines:
         return {f"local:{name}": f"{state}: {detail}" if detail else state for name, (state, detail) in states}
 
     def engine(self, name: str) -> LocalEngine:
-        """The engine of a model. Raises `ModelNotFound`."""
+        """The engine of a model. Raises `ModelNotFound`, and `BackendNotReady` when it is coming or going."""
         served = self._found(name)
         if served.engine is None or served.is_leaving:
-            raise ModelNotFound(f"The model {name!r} has no engine now.", "model")
+            raise BackendNotReady(f"The model {name!r} is not there yet, or not any more.")
         return served.engine
 
     def stats(self) -> dict[str, dict[str, Any]]:
@@ -151,8 +151,9 @@ class Engines:
         return {name: dict(engine.stats()) for name, engine in engines.items() if engine is not None}
 
     def clear_kv(self, name: str | None = None) -> list[str]:
-        """Forget the kept prefixes of one model or all; returns whose. Raises `ModelNotFound`."""
-        names = [name] if name is not None else [name for name, served in self._served.items() if served.engine]
+        """Forget the kept prefixes of one model or all; returns whose. Raises as `engine` does."""
+        present = [each for each, served in self._served.items() if served.engine and not served.is_leaving]
+        names = present if name is None else [name]
         for each in names:
             self.engine(each).clear_kv()
         return names

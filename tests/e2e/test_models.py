@@ -1,7 +1,9 @@
 """Several models side by side, loaded and unloaded while the gateway runs, by the admin API."""
 
 import random
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tests.backends.local.tiny import build
 from tests.e2e.server import Gateway, running_gateway
 
+README = Path(__file__).parents[2] / "README.md"
 LONG = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
 COLD: dict[str, Any] = {"cache": {"tiers": []}}
 KV: dict[str, Any] = {"cache": {"tiers": ["kv"]}}
@@ -118,7 +121,7 @@ def test_a_model_loaded_at_run_time_is_asked_and_unloaded(gateway: Gateway, fold
 def test_an_answer_under_way_is_finished_before_its_model_goes(gateway: Gateway, folder: Path) -> None:
     load(gateway, folder / "three", "leaving")
     wait_for_state(gateway, "leaving", "ready")
-    body = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True, **COLD}}
+    body: dict[str, Any] = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True, **COLD}}
     stream = gateway.openai().chat.completions.create(
         model="leaving", messages=[{"role": "user", "content": "Go on"}], stream=True, **body
     )
@@ -242,6 +245,16 @@ def test_kept_prefixes_are_told_by_model_and_cleared(gateway: Gateway) -> None:
     assert kept > 0
     assert cleared == ["two"]
     assert again.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+def test_the_commands_of_the_readme_load_warm_and_unload_a_model(gateway: Gateway) -> None:
+    (commands,) = re.findall(r"```sh\n(A=.*?)```", README.read_text("utf-8"), re.DOTALL)
+    script = commands.replace("http://127.0.0.1:8420", gateway.url)
+    ran = subprocess.run(["bash", "-e", "-c", script], capture_output=True, text=True, timeout=120)
+    wait_for_state(gateway, "second", None)
+
+    assert ran.returncode == 0, ran.stderr
+    assert '"cleared":["second"]' in ran.stdout
 
 
 def test_loading_unloading_asking_and_killing_in_any_order_leaves_no_process(gateway: Gateway, folder: Path) -> None:

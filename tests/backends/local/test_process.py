@@ -51,6 +51,10 @@ async def until(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+async def until_busy_after(backend: LocalBackend, restarts: int) -> None:
+    await until(lambda: backend.stats()["restarts"] == restarts and backend.stats()["running"] == 1)
+
+
 def stop(backend: LocalBackend, how: signal.Signals) -> None:
     assert backend.pid is not None
     os.kill(backend.pid, how)
@@ -117,7 +121,7 @@ async def test_a_request_that_ends_two_processes_is_not_given_a_third(long: Path
         await complete(local, ask())
         task = asyncio.create_task(complete(local, ask("poison " * 3000)))
         for restarts in range(2):
-            await until(lambda n=restarts: local.stats()["restarts"] == n and local.stats()["running"] == 1)
+            await until_busy_after(local, restarts)
             stop(local, signal.SIGKILL)
         with pytest.raises(BackendUnavailable, match=r"killed, perhaps for want of memory, twice") as told:
             await task
@@ -136,7 +140,7 @@ async def test_who_shares_the_engine_with_a_poisonous_request_is_answered(long: 
         others = [asyncio.create_task(complete(local, ask(f"innocent {n}"))) for n in range(2)]
         await until(lambda: local.stats()["waiting"] == 2)
         stop(local, signal.SIGKILL)
-        await until(lambda: local.stats()["restarts"] == 1 and local.stats()["running"] == 1)
+        await until_busy_after(local, 1)
         stop(local, signal.SIGKILL)
         ends = await asyncio.gather(poison, *others, return_exceptions=True)
 
