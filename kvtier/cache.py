@@ -34,7 +34,7 @@ from kvtier.tiers.behind import WriteBehind
 from kvtier.tiers.gate import RecomputeCost
 from kvtier.tiers.prefetch import Prefetch, Source
 
-QUEUE_BYTES = 64 << 20  # copies of rows that wait to be written, per tier
+QUEUE_BYTES = 32 << 20  # copies of rows that wait to be written, per tier
 PREFETCHES = 4  # prompts whose rows are being loaded at a time
 
 
@@ -63,7 +63,7 @@ class KVCache:
         self._store = BlockStore(geometry, num_blocks, self.stats, poison_freed=poison_freed)
         self._cost = RecomputeCost()
         self._sources = [Source(tier, self._cost, queue_bytes) for tier in tiers]
-        self._behind = WriteBehind(self._store, [source.writer for source in self._sources])
+        self._behind = WriteBehind(self._store, [source.writer for source in self._sources], queue_bytes)
         self._prefetches = ThreadPoolExecutor(PREFETCHES, "kv-prefetch")  # starts no thread before it is needed
         self._epoch = 0  # of `clear`: a prefetch from before it gives nothing
 

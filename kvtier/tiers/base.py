@@ -76,9 +76,12 @@ class Found:
     num_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Restored:
-    """Verified rows of `num_tokens` tokens from `start` on, of which those before `stop` are wanted."""
+    """Verified rows of `num_tokens` tokens from `start` on, of which those before `stop` are wanted.
+
+    The memory of `rows` is used again when this object is gone.
+    """
 
     tier: str
     start: int

@@ -17,6 +17,7 @@ from kvtier.arena import DTYPES
 from kvtier.prefix import Node
 from kvtier.store import BlockStore
 from kvtier.tiers.base import SEGMENT_BLOCKS, Rows, Segment
+from kvtier.tiers.buffers import Buffers
 from kvtier.tiers.writer import Writer
 
 SEGMENTS_PER_CALL = 2
@@ -39,11 +40,12 @@ class Candidate:
 class WriteBehind:
     """Belongs to the engine's thread; the writers' threads only see copies."""
 
-    def __init__(self, store: BlockStore, writers: Sequence[Writer]) -> None:
+    def __init__(self, store: BlockStore, writers: Sequence[Writer], queue_bytes: int) -> None:
         self._store = store
         self._writers = writers
         self._candidates: OrderedDict[bytes, Candidate] = OrderedDict()  # used longest ago first
         self._admitted: deque[bytes] = deque()
+        self._buffers = Buffers(store.geometry.block_bytes * SEGMENT_BLOCKS, queue_bytes)
 
     def note(self, path: Sequence[int], *, since: int = 0, is_hit: bool = False, admit: bool = False) -> None:
         """A chain of blocks was published from block `since` on, used by a request (`is_hit`), or pinned (`admit`)."""
@@ -146,7 +148,10 @@ class WriteBehind:
     def _copy(self, candidate: Candidate) -> Rows:
         layers, two, heads, _, dim = self._store.geometry.block_shape
         num_tokens = candidate.segment.num_tokens
-        slab = torch.empty((layers, two, heads, num_tokens, dim), dtype=DTYPES[self._store.geometry.dtype])
-        self._store.arena.load(candidate.blocks, slab, num_tokens)
-        rows: Rows = slab.view(torch.uint8).reshape(-1).numpy()
+        num_bytes = num_tokens * self._store.geometry.bytes_per_token
+        memory = self._buffers.take(num_bytes)
+        rows = memory[:num_bytes]
+        slab = torch.from_numpy(rows).view(DTYPES[self._store.geometry.dtype])
+        self._store.arena.load(candidate.blocks, slab.view(layers, two, heads, num_tokens, dim), num_tokens)
+        self._buffers.give_back_after(rows, memory)
         return rows

@@ -21,8 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 
-import numpy as np
-
 from kvtier.tiers.base import Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.codec import NotFinite
 from kvtier.tiers.index import Entry, SegmentIndex
@@ -158,11 +156,14 @@ class DiskTier:
     def _read(self, wanted: Wanted, found: Found) -> Restored | None:
         path = self._path(found.key)
         try:
-            data = _read_file(path, found.num_bytes)
-            head = self._form.read_head(memoryview(data.data))
-            if head.num_bytes != data.size:
-                raise BadSegment(f"{data.size} bytes instead of {head.num_bytes}")
-            restored = self._form.restore(head, data[head.payload_start :], wanted, found, self.name)
+            with path.open("rb", buffering=0) as file:
+                descriptor = file.fileno()
+                head = self._form.read_head(_read_head(descriptor, self._form))
+                if head.num_bytes != os.fstat(descriptor).st_size:
+                    raise BadSegment("it is cut off")
+                restored = self._form.restore(
+                    head, wanted, found, self.name, lambda piece, at: _read_at(descriptor, piece, at)
+                )
             os.utime(path)
         except (OSError, BadSegment) as error:
             self._lose(found.key, path, error)
@@ -289,20 +290,12 @@ def _read_head(descriptor: int, form: SegmentForm) -> bytes:
     return os.pread(descriptor, size, 0) if ALIGN < size <= 64 * ALIGN else data
 
 
-def _read_file(path: Path, num_bytes: int) -> Rows:
-    """All of a file of a known size, read into memory of its own. Raises `BadSegment` when it is shorter."""
-    data = np.empty(num_bytes, np.uint8)
-    view, done = memoryview(data.data), 0
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        while done < num_bytes:
-            count = os.preadv(descriptor, [view[done:]], done)
-            if not count:
-                raise BadSegment(f"it ends after {done} bytes instead of {num_bytes}")
-            done += count
-    finally:
-        os.close(descriptor)
-    return data
+def _read_at(descriptor: int, piece: memoryview, at: int) -> None:
+    while piece:
+        count = os.preadv(descriptor, [piece], at)
+        if not count:
+            raise BadSegment("it is cut off")
+        piece, at = piece[count:], at + count
 
 
 def _write_all(descriptor: int, parts: list[memoryview]) -> None:

@@ -50,6 +50,7 @@ class Prefetch:
         self._done = threading.Event()
         self._is_cancelled = False
         self._late_at = float("inf")
+        self._patience_s = 0.0
         self._waits_for: Source | None = None
         if wanted is None or not sources:
             self._done.set()
@@ -123,6 +124,7 @@ class Prefetch:
                     return reached
                 self._arrived.append(restored)
                 reached = restored.stop
+                self._late_at = time.monotonic() + self._patience_s
                 num_bytes += found.num_bytes
                 source.count(loads=1, load_bytes=found.num_bytes)
             if num_bytes:
@@ -135,14 +137,15 @@ class Prefetch:
         return reached
 
     def _expect(self, source: Source) -> None:
-        """Set the time after which waiting for a tier is worse than computing."""
+        """Set the time after which waiting for a tier is worse than computing: so long after each sign of life."""
         assert self.wanted is not None
         recompute = self._cost.seconds(self.wanted.start, self.wanted.stop)
         if source.tier.is_remote:
             patience = min(REMOTE_PATIENCE_S, recompute / 2 if recompute is not None else REMOTE_PATIENCE_S)
         else:
-            patience = max(0.1, recompute) if recompute is not None else DISK_PATIENCE_S
-        self._waits_for, self._late_at = source, time.monotonic() + patience
+            patience = max(DISK_PATIENCE_S / 50, recompute) if recompute is not None else DISK_PATIENCE_S
+        self._waits_for, self._patience_s = source, patience
+        self._late_at = time.monotonic() + patience
 
     def _give_up(self) -> None:
         if self._waits_for is not None:

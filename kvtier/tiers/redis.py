@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -71,6 +72,7 @@ class RedisTier:
         self._client = _connect(url, TIMEOUT_S)
         self._writes = _connect(url, WRITE_TIMEOUT_S)
         self._breaker = Breaker()
+        self._fetcher = ThreadPoolExecutor(1, "kv-redis-read")
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, float] = OrderedDict()  # keys and until when they are believed to be there
         self._counts = {"writes": 0, "write_bytes": 0, "refused": 0, "errors": 0, "bad": 0, "evictions": 0}
@@ -100,12 +102,13 @@ class RedisTier:
         return run
 
     def load(self, wanted: Wanted, run: Sequence[Found]) -> Iterator[Restored]:
-        """Fetch a run window by window and verify it."""
-        for window in _windows(run, self._window_bytes):
-            with self._asking():
-                values = self._client.mget([self._name(found.key) for found in window])
-            for found, value in zip(window, values, strict=True):
-                assert not isinstance(value, str)  # nothing is decoded
+        """Fetch a run window by window, and verify one while the next is on its way."""
+        fetches = (self._fetcher.submit(self._fetch, window) for window in list(_windows(run, self._window_bytes)))
+        ahead = next(fetches, None)
+        while ahead is not None:
+            fetched = ahead.result()
+            ahead = next(fetches, None)
+            for found, value in fetched:
                 restored = self._verified(wanted, found, value)
                 if restored is None:
                     return
@@ -164,11 +167,17 @@ class RedisTier:
 
     def close(self) -> None:
         """Close the connections."""
+        self._fetcher.shutdown(wait=False, cancel_futures=True)
         self._client.close()
         self._writes.close()
 
     def _name(self, key: bytes) -> str:
         return f"{PREFIX}:{self._form.model}:{key.hex()}"
+
+    def _fetch(self, window: Sequence[Found]) -> list[tuple[Found, bytes | None]]:
+        with self._asking():
+            values = self._client.mget([self._name(found.key) for found in window])
+        return list(zip(window, (value for value in values if not isinstance(value, str)), strict=True))
 
     def _verified(self, wanted: Wanted, found: Found, value: bytes | None) -> Restored | None:
         """The rows in a value; None when it was evicted, or is not what its name says and is deleted."""
@@ -176,11 +185,15 @@ class RedisTier:
             self._unknow(found.key)
             return None
         try:
-            head = self._form.read_head(memoryview(value))
-            payload = np.frombuffer(value, np.uint8)[
-                head.payload_start :
-            ].copy()  # aligned, and writable as torch wants it
-            restored = self._form.restore(head, payload, wanted, found, self.name)
+            data = memoryview(value)
+            head = self._form.read_head(data)
+            if head.num_bytes != len(data):
+                raise BadSegment("it is cut off")
+
+            def read(piece: memoryview, at: int) -> None:
+                piece[:] = data[at : at + len(piece)]
+
+            restored = self._form.restore(head, wanted, found, self.name, read)
         except BadSegment:
             self._unknow(found.key)
             self._count(bad=1)
@@ -228,7 +241,6 @@ def _connect(url: str, timeout_s: float) -> redis.Redis:
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        socket_read_size=1 << 20,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )

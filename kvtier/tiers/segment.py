@@ -11,6 +11,7 @@ of BLAKE2b's 0.95 on one core with AVX-512.
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -21,11 +22,14 @@ from blake3 import blake3
 from kvtier.geometry import KVGeometry
 from kvtier.keys import ID_BYTES, KEY_BYTES
 from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, Wanted
+from kvtier.tiers.buffers import Buffers
 from kvtier.tiers.codec import CODECS, Codec, decode, encode, payload_bytes
 
 MAGIC = b"2TKVSEG\0"
 VERSION = 1
 ALIGN = 4096
+PIECE_BYTES = 256 << 10
+KEEP_BYTES = 64 << 20  # of memory for restored rows
 _FIXED = struct.Struct("<8sIIQ32s32s")
 _SIGNED = struct.Struct("<8sIIQ32s")  # the fixed part without the head's MAC
 
@@ -66,6 +70,7 @@ class SegmentForm:
         self.model = identity.hexdigest()
         self._head_key = _derive(secret, b"kv-segment-head")
         self._payload_key = _derive(secret, b"kv-segment-data")
+        self.buffers = Buffers(geometry.block_bytes * SEGMENT_BLOCKS, KEEP_BYTES)
 
     def write(self, segment: Segment, rows: Rows) -> tuple[bytes, Rows]:
         """Head, padded to where the payload begins, and payload. Raises `NotFinite`."""
@@ -99,14 +104,31 @@ class SegmentForm:
         magic, version, header_bytes, *_ = _FIXED.unpack(data[: _FIXED.size])
         return _aligned(_FIXED.size + header_bytes) if magic == MAGIC and version == VERSION else 0
 
-    def restore(self, head: Head, payload: Rows, wanted: Wanted, found: Found, tier: str) -> Restored:
-        """The rows of a segment that is the one wanted, byte for byte. Raises `BadSegment`."""
-        segment = head.segment
-        self.check_wanted(segment, wanted, found)
-        if payload.size != head.payload_bytes or not compare_digest(self._payload_mac(payload), head.payload_mac):
-            raise BadSegment("the payload is damaged or cut off")
-        rows = decode(self.geometry, self.codec, payload)
-        return Restored(tier, segment.start, found.stop, segment.num_tokens, rows)
+    def restore(
+        self, head: Head, wanted: Wanted, found: Found, tier: str, read: Callable[[memoryview, int], None]
+    ) -> Restored:
+        """The rows of a segment that is the one wanted, byte for byte. Raises `BadSegment`.
+
+        `read` fills a piece of memory with the bytes from an offset on. Each piece is hashed while it is still in the
+        processor's cache, which saves half the time.
+        """
+        self.check_wanted(head.segment, wanted, found)
+        memory = self.buffers.take(head.payload_bytes)
+        payload, mac = memory[: head.payload_bytes], blake3(key=self._payload_key)
+        view = memoryview(payload.data)
+        for at in range(0, head.payload_bytes, PIECE_BYTES):
+            piece = view[at : at + PIECE_BYTES]
+            read(piece, head.payload_start + at)
+            mac.update(piece)
+        if not compare_digest(mac.digest(), head.payload_mac):
+            raise BadSegment("the payload is damaged")
+        if self.codec != "raw":
+            memory, packed = self.buffers.take(num_bytes := self._row_bytes(head.segment)), payload
+            payload = memory[:num_bytes]
+            decode(self.geometry, packed, payload)
+        restored = Restored(tier, head.segment.start, found.stop, head.segment.num_tokens, payload)
+        self.buffers.give_back_after(restored, memory)
+        return restored
 
     def check_wanted(self, segment: Segment, wanted: Wanted, found: Found) -> None:
         """Raise `BadSegment` unless the segment continues the chain of `wanted` with its very tokens."""
@@ -159,6 +181,9 @@ class SegmentForm:
         ):
             raise BadSegment("its header contradicts itself")
         return segment
+
+    def _row_bytes(self, segment: Segment) -> int:
+        return self.geometry.bytes_per_token * segment.num_tokens
 
     def _head_mac(self, signed: bytes, header: bytes) -> bytes:
         return blake3(signed + header, key=self._head_key).digest()
