@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-_TEXT = re.compile(rb'"content":\s*"[^"]')  # a piece of a message that says something
+_TEXT = re.compile(rb'"(?:content|text)":\s*"[^"]')  # a piece of a message that says something
 
 
 @dataclass(frozen=True, slots=True)

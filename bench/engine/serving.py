@@ -43,12 +43,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked: greedy, exactly `max_tokens` long, from the KV tier or (`is_cold`) from nothing."""
+    """What is asked: greedy, `max_tokens` long, from the KV tier or (`is_cold`) from nothing."""
 
     messages: Messages
     max_tokens: int = 4
     is_cold: bool = False
     salt: str | None = None
+    may_end: bool = False  # where the model does, before `max_tokens`
 
     def body(self, model: str) -> bytes:
         body: dict[str, Any] = {
@@ -57,7 +58,7 @@ class Request:
             "cache": {"tiers": [] if self.is_cold else ["kv"]},
             "max_tokens": self.max_tokens,
             "temperature": 0,
-            "ignore_eos": True,
+            "ignore_eos": not self.may_end,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -132,13 +133,14 @@ class Engine:
             usage["completion_tokens"],
             _text(timed.body),
         )
-        assert answer.completion_tokens == request.max_tokens, f"{request.max_tokens} tokens were asked for: {answer}"
+        is_as_long = answer.completion_tokens == request.max_tokens
+        assert is_as_long or request.may_end, f"{request.max_tokens} tokens were asked for: {answer}"
         assert not (request.is_cold and answer.cached_tokens), answer
         return answer
 
 
 @contextmanager
-def serving(path: Path, data_dir: Path | None = None, **settings: Any) -> Iterator[Engine]:
+def serving(path: Path, data_dir: Path | None = None, upstream: str | None = None, **settings: Any) -> Iterator[Engine]:
     """A gateway over the checkpoint in `path`, with `engine.*` settings. Raises `NotAvailable` when it refuses them."""
     known = {field.name for field in fields(EngineSettings)}
     if missing := sorted(set(settings) - known):
@@ -148,7 +150,9 @@ def serving(path: Path, data_dir: Path | None = None, **settings: Any) -> Iterat
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-"))
         config = Path(folder) / "config.toml"
         config.write_text("\n".join(["[engine]", *lines, "[cache]", "semantic = false", ""]), "utf-8")
-        flags = ["--model", str(path), "--config", str(config), *(["--data-dir", str(data_dir)] if data_dir else [])]
+        flags = ["--model", str(path), "--config", str(config)]
+        flags += ["--data-dir", str(data_dir)] if data_dir else []
+        flags += ["--upstream", upstream] if upstream else []
         try:
             server = stack.enter_context(gateway(*flags, wait_semantic=False, within_s=START_S))
         except StartFailed as error:

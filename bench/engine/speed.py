@@ -36,14 +36,16 @@ class Work:
 
 def run(scale: Scale) -> list[Row]:
     """The demo model and both shapes."""
-    rows = _compare(DEMO, "float32", ("",), Work(128, 8, 8 + scale.of(128, 32), scale.of(3, 1)))
-    rows += _compare(SMOLLM2_135M, "bfloat16", WEIGHTS, Work(128, 4, 4 + scale.of(32, 12), scale.of(3, 1)))
+    rows = _compare(DEMO, "float32", ("",), Work(64, 8, 8 + scale.of(128, 32), scale.of(3, 1)))
+    rounds = 4 if scale.large else scale.of(2, 1)
+    rows += _compare(SMOLLM2_135M, "bfloat16", WEIGHTS, Work(64, 4, 4 + scale.of(32, 12), rounds))
     if not scale.quick:
-        rows += _compare(QWEN25_500M, "bfloat16", WEIGHTS, Work(64, 2, 2 + (32 if scale.large else 12), 2))
+        batches, steps = (BATCHES, 32) if scale.large else (BATCHES[:1], 12)
+        rows += _compare(QWEN25_500M, "bfloat16", WEIGHTS, Work(64, 2, 2 + steps, rounds), batches)
     return rows
 
 
-def _compare(name: str, dtype: str, weights: Sequence[str], work: Work) -> list[Row]:
+def _compare(name: str, dtype: str, weights: Sequence[str], work: Work, batches: Sequence[int] = BATCHES) -> list[Row]:
     path = checkpoint_of(name)
     plain = Transformers(path, dtype)
     rows = []
@@ -52,7 +54,7 @@ def _compare(name: str, dtype: str, weights: Sequence[str], work: Work) -> list[
         what = f"{name}, {kind or dtype} weights"
         try:
             with serving(path, dtype=dtype, max_running=max(BATCHES), **settings) as engine:
-                rows += [_row(engine, plain, path, batch, work, what, dtype) for batch in BATCHES]
+                rows += [_row(engine, plain, path, batch, work, what, dtype) for batch in batches]
         except NotAvailable as why:
             rows.append(Row("speed", what, None, "tok/s", note=f"not available: {why}"))
     return rows

@@ -1,0 +1,88 @@
+"""Conversations of people replayed turn by turn on the demo model: how much of what was read before is read again?
+
+Each turn is asked twice, with the KV tier and from nothing (which leaves nothing behind), in alternating order; the
+answer becomes history. A token of a prompt is reusable when the prompt begins like the previous turn with its answer,
+or like the first turn of the talk before, up to and with that token. The texts are those beside the repository in
+`shared/data/conversations`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.datasets import DataError, Talk, conversations_of, find, read_rows
+from bench.engine.models import DEMO, checkpoint_of
+from bench.engine.prompts import Messages, Prompts, common
+from bench.engine.serving import Answer, Engine, Request, serving
+from bench.rows import Row, Scale
+
+FILES = ("mtbench101", "kdconv_zh", "mtbench_vicuna_prompts")
+ANSWER_TOKENS = 32
+LEAST_ROOM = 64  # tokens of the context that must be left for the answer and its end
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn, asked both ways."""
+
+    warm: Answer
+    cold: Answer
+    reusable: int  # tokens of the prompt
+
+
+def run(scale: Scale) -> list[Row]:
+    """A sample of every file; all of them with `--large`."""
+    path = checkpoint_of(DEMO)
+    prompts = Prompts(path)
+    rows: list[Row] = []
+    with serving(path, kv_mb=256) as engine:
+        for name in FILES:
+            try:
+                talks = conversations_of(read_rows(find(name, "conversations")))
+            except DataError as error:
+                rows.append(Row("replay", name, None, "%", note=f"not available: {error}"))
+                continue
+            most = len(talks) if scale.large else scale.of(12, 2)
+            turns = list(_replay(engine, prompts, talks[:most]))
+            rows += _rows(f"{name}, {most} of {len(talks)} talks", turns)
+    return rows
+
+
+def _replay(engine: Engine, prompts: Prompts, talks: list[Talk]) -> Iterator[Turn]:
+    context = 4096
+    first: list[int] = []
+    for talk in talks:
+        history: Messages = []
+        read = first
+        for number, turn in enumerate(talk.turns):
+            history = [*history, *turn.before, turn.user]
+            token_ids = prompts.encode(history)
+            if len(token_ids) > context - LEAST_ROOM:
+                break
+            warm, cold = _both_ways(engine, history, warm_first=number % 2 == 0)
+            assert warm.prompt_tokens == len(token_ids), (warm, len(token_ids))
+            yield Turn(warm, cold, min(common(token_ids, read), len(token_ids) - 1))
+            first = token_ids if number == 0 else first
+            history = [*history, {"role": "assistant", "content": warm.text}]
+            read = prompts.encode(history)
+
+
+def _both_ways(engine: Engine, history: Messages, *, warm_first: bool) -> tuple[Answer, Answer]:
+    asks = [Request(history, ANSWER_TOKENS, is_cold=is_cold, may_end=True) for is_cold in (False, True)]
+    found = [engine.ask(ask) for ask in (asks if warm_first else reversed(asks))]
+    warm, cold = found if warm_first else reversed(found)
+    return warm, cold
+
+
+def _rows(what: str, turns: list[Turn]) -> list[Row]:
+    reusable = sum(turn.reusable for turn in turns)
+    reused = sum(min(turn.warm.cached_tokens, turn.reusable) for turn in turns)
+    asked = sum(turn.warm.prompt_tokens for turn in turns)
+    computed = asked - sum(turn.warm.cached_tokens for turn in turns)
+    differing = sum(turn.warm.text != turn.cold.text for turn in turns)
+    note = f"{len(turns)} turns; {differing} answers differ from those from nothing"
+    warm_s, cold_s = (sum(ms) / 1000 for ms in zip(*((t.warm.first_ms, t.cold.first_ms) for t in turns), strict=True))
+    return [
+        Row("replay", f"{what}: reusable tokens reused", reused / reusable * 100, "%", note=note),
+        Row("replay", f"{what}: prompt tokens computed", computed, "tokens", asked, "from nothing"),
+        Row("replay", f"{what}: waiting for first tokens", warm_s, "s", cold_s, "from nothing", "HTTP and all"),
+    ]

@@ -1,0 +1,1 @@
+"""Other engines on the same weights, each where somebody has built or installed it; README.md says how."""
