@@ -5,6 +5,7 @@ Random weights are the perfect adversary: every token they like is garbage, and 
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from backends.local.engine import Engine
 from backends.local.grammar import asked_shape
 from backends.local.params import Sampling
 from backends.local.tokenizer import ChatTokenizer
+from backends.local.wire import Broken, Token
 from tests.backends.local.engines import ask, engine, run, tokens
 
 Checkpoints = Callable[[str], Path]
@@ -111,3 +113,74 @@ def test_every_finished_answer_is_what_its_schema_says(name: str, llama: Engine,
         else:
             assert (reason, len(outcome.tokens[choice])) == ("length", MOST_TOKENS)
     assert "stop" in outcome.finished.values() or name == "free text"
+
+
+def test_an_answer_may_be_cut_by_its_limit_in_the_middle(llama: Engine, tokenizer: ChatTokenizer) -> None:
+    outcome = run(llama, ask(tokens(1, 20), max_tokens=5, grammar=grammar(PERSON)))
+
+    text = tokenizer.decode(outcome.tokens[1, 0])
+    assert (outcome.finished[1, 0], len(outcome.tokens[1, 0])) == ("length", 5)
+    assert text.startswith("{")
+
+
+def test_a_seed_gives_the_same_answer_alone_and_in_company(llama: Engine) -> None:
+    sampling = Sampling(temperature=1.0, seed=7, top_logprobs=2)
+    wanted = ask(tokens(1, 20), 1, sampling=sampling, max_tokens=60, grammar=grammar(PERSON))
+    others = [
+        ask(tokens(2, 30), 2, sampling=Sampling(temperature=1.0), max_tokens=60),
+        ask(tokens(3, 40), 3, sampling=Sampling(temperature=1.0), max_tokens=60, grammar=grammar(SCHEMAS["enum"])),
+    ]
+
+    alone = run(llama, wanted).tokens[1, 0]
+    company = run(llama, wanted, *others)
+
+    assert alone == company.tokens[1, 0]
+
+
+def test_log_probabilities_are_the_models_own_and_not_those_of_what_was_allowed(llama: Engine) -> None:
+    sampling = Sampling(temperature=0.0, top_logprobs=1)
+    outcome = run(llama, ask(tokens(1, 20), sampling=sampling, max_tokens=8, grammar=grammar(PERSON)))
+
+    said = [event for event in outcome.events if isinstance(event, Token)]
+    assert all(event.logprob is not None and event.logprob <= event.top[0][1] for event in said)
+    assert any(event.token_id != event.top[0][0] for event in said)  # the model would rather have said something else
+
+
+def test_what_is_kept_of_a_prompt_serves_answers_with_a_grammar_too(llama: Engine) -> None:
+    prompt = tokens(11, 100)
+    cold = run(llama, ask(prompt, 1, max_tokens=60, grammar=grammar(PERSON)))
+    warm = run(llama, ask(prompt, 2, max_tokens=60, grammar=grammar(PERSON)))
+
+    assert (cold.cached[1, 0], warm.cached[2, 0] > 64) == (0, True)
+    assert cold.tokens[1, 0] == warm.tokens[2, 0]
+
+
+def test_drafts_change_nothing_and_a_forbidden_one_is_never_said(checkpoints: Checkpoints) -> None:
+    plain, drafting = engine(checkpoints("llama")), engine(checkpoints("llama"), drafts=True)
+    prompt = tokens(5, 40)
+    for sampling in (Sampling(temperature=0.0), Sampling(temperature=1.0, seed=3)):
+        wanted = ask(prompt, sampling=sampling, max_tokens=120, grammar=grammar(PERSON))
+        said = run(plain, wanted).tokens[1, 0]
+        near = [*said[:20], *tokens(9, 5), *said[20:]]
+
+        assert run(drafting, replace(wanted, drafts=near)).tokens[1, 0] == said
+
+
+def test_a_grammar_that_fails_ends_its_own_request_only(llama: Engine) -> None:
+    outcome = run(llama, ask(tokens(1, 20), 1, n=2, grammar="{}"), ask(tokens(2, 20), 2))
+
+    broken = [event for event in outcome.events if isinstance(event, Broken)]
+    assert [event.request for event in broken] == [1]
+    assert "grammar" in broken[0].reason
+    assert outcome.finished.keys() == {(2, 0)}
+    assert llama.stats().running == llama.stats().waiting == 0
+
+
+def test_a_grammar_survives_that_its_sequence_is_preempted(checkpoints: Checkpoints) -> None:
+    path = checkpoints("llama")
+    roomy, tight = engine(path), engine(path, context_tokens=600, slab_budget_bytes=1)  # two that grow cannot both stay
+    long = grammar({"type": "array", "items": {"type": "boolean"}, "minItems": 120, "maxItems": 120})
+    asked = [ask(tokens(i, 20), i, max_tokens=570, grammar=long) for i in (1, 2)]
+
+    assert run(tight, *asked).tokens == run(roomy, *asked).tokens
+    assert tight.stats().preemptions > 0
