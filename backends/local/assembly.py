@@ -54,7 +54,7 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     )
 
 
-def _load_decoder(path: Path, dtype: torch.dtype, tell: Callable[[Loading], None]) -> Decoder:
+def _load_decoder(path: Path, dtype: torch.dtype, tell: Callable[[Loading], None] = lambda _: None) -> Decoder:
     """Our own decoder where it can compute the model, else transformers' class of it."""
     config = checkpoint.read_config(path)
     if isinstance(config, ModelConfig):

@@ -65,6 +65,7 @@ class Engine:
         self._running: list[Sequence] = []
         self._steps = 0
         self._said: list[Event] = []  # by the step under way
+        self._entering: Sequence | None = None  # who is being admitted
         self._prefill_tokens = self._decode_tokens = self._preemptions = self._aborts = self._expired = 0
 
     @property
@@ -152,10 +153,14 @@ class Engine:
         """Give up the request that holds or wants the most memory: a step has failed for want of it."""
         if self._idle is not None:
             self._idle.clear()
-        if not self._everyone:
+        concerned = [*self._running, *((self._entering,) if self._entering is not None else ())] or list(self._waiting)
+        self._entering = None
+        if not concerned:
             return list(self._said)
-        largest = max(self._everyone, key=lambda sequence: (sequence.capacity, sequence.num_tokens))
+        largest = max(concerned, key=lambda sequence: max(sequence.capacity, sequence.num_tokens))
         self.abort(Abort(largest.request))
+        for sequence in self._running:  # computed, but its logits are lost: the last row is computed again
+            sequence.num_computed = min(sequence.num_computed, sequence.num_tokens - 1)
         return [*self._said, Broken(largest.request, reason)]
 
     def clear(self) -> None:
@@ -269,7 +274,9 @@ class Engine:
 
     def _admit(self, sequence: Sequence, capacity: int) -> list[Event]:
         is_first = not sequence.was_admitted
+        self._entering = sequence
         self._runner.hydrate(sequence, capacity)  # may find no memory: then it is still waiting
+        self._entering = None
         self._waiting.remove(sequence)
         self._running.append(sequence)
         if not is_first:

@@ -126,13 +126,13 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
                     engine.clear()
         has_worked = engine.pause_s is not None
         if has_worked:
-            happened += _step(engine)
+            happened += careful_step(engine)
         if happened or received or (has_worked and engine.pause_s is None):
             pipe.send(*happened, engine.stats())
         received = pipe.receive(engine.pause_s)
 
 
-def _step(engine: "Engine") -> list[Event]:
+def careful_step(engine: "Engine") -> list[Event]:
     """One step; when memory is short, the largest sequence gives way, and the process lives on."""
     try:
         return engine.step()

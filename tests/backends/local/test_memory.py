@@ -1,0 +1,118 @@
+"""When memory is short inside a step, one request gives way and the others do not notice."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from backends.local.assembly import _load_decoder
+from backends.local.cores import num_cores, share_of_cores
+from backends.local.decoder import Decoder, Span
+from backends.local.engine import Engine
+from backends.local.kv import build_cache
+from backends.local.matcher import Grammars
+from backends.local.memory import is_out_of_memory
+from backends.local.runner import Runner
+from backends.local.scheduler import Limits
+from backends.local.wire import Broken
+from backends.local.worker import careful_step
+from kvtier.geometry import KVGeometry
+from tests.backends.local.engines import Outcome, ask, load, reference, tokens
+
+Checkpoints = Callable[[str], Path]
+WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
+
+
+class Scarce:
+    """A decoder on a machine where only so many tokens have room."""
+
+    def __init__(self, decoder: Decoder, *, slab_tokens: int = 10**9, forward_tokens: int = 10**9) -> None:
+        self._decoder = decoder
+        self._slab_tokens = slab_tokens
+        self._forward_tokens = forward_tokens
+
+    def new_slab(self, capacity: int) -> torch.Tensor:
+        if capacity > self._slab_tokens:
+            raise MemoryError
+        return self._decoder.new_slab(capacity)
+
+    def forward(self, spans: Sequence[Span]) -> torch.Tensor:
+        if max(span.stop for span in spans) > self._forward_tokens:
+            raise RuntimeError(WORDS)
+        return self._decoder.forward(spans)
+
+
+def scarce_engine(path: Path, **limits: int) -> Engine:
+    message = load(path)
+    decoder = Scarce(_load_decoder(path, torch.float32), **limits)
+    num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
+    cache = build_cache(message, KVGeometry(num_layers, num_kv_heads, head_dim, message.dtype))
+    return Engine(
+        Runner(decoder, cache),
+        Limits(max_running=8, max_waiting=32, chunk_tokens=128, slab_tokens=10**6),
+        Grammars(path, message.eos_token_ids),
+        context_tokens=message.context_tokens,
+        eos_token_ids=frozenset(),
+    )
+
+
+@pytest.mark.parametrize("limits", [{"slab_tokens": 500}, {"forward_tokens": 600}, {"forward_tokens": 130}])
+def test_the_largest_request_gives_way_and_the_others_go_on_as_if_alone(
+    checkpoints: Checkpoints, limits: dict[str, int]
+) -> None:
+    path = checkpoints("llama")
+    engine = scarce_engine(path, **limits)
+    small = [tokens(seed, 40 + seed) for seed in range(3)]
+    for number, prompt in enumerate(small):
+        engine.submit(ask(prompt, number, max_tokens=20))
+    engine.submit(ask(tokens(9, 650), 9, max_tokens=20))
+    outcome, broken = Outcome(), []
+    while engine.has_work:
+        events = careful_step(engine)
+        broken += [event.request for event in events if isinstance(event, Broken)]
+        outcome.take([event for event in events if not isinstance(event, Broken)])
+
+    assert broken == [9]
+    for number, prompt in enumerate(small):
+        assert outcome.tokens[number, 0] == reference(path, prompt, 20, ends=False)
+    assert engine.stats().slab_tokens == 0
+
+
+def test_another_error_is_not_taken_for_want_of_memory(checkpoints: Checkpoints) -> None:
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+    assert all(
+        is_out_of_memory(error) for error in (MemoryError(), RuntimeError(WORDS), RuntimeError("std::bad_alloc"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("cores", "engines", "threads"), [(1, 1, 1), (2, 1, 1), (4, 1, 3), (8, 2, 3), (8, 9, 1), (64, 3, 21)]
+)
+def test_engines_share_the_cores_and_leave_one_to_the_gateway(cores: int, engines: int, threads: int) -> None:
+    assert share_of_cores(cores, engines) == threads
+
+
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+    ],
+)
+def test_a_containers_quota_counts_as_fewer_cores(tmp_path: Path, files: dict[str, str], most: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert num_cores(tmp_path) == min(most, num_cores(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("text", ["max 100000", "nonsense", "0 0", ""])
+def test_no_quota_or_a_strange_one_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+
+    assert num_cores(tmp_path) == num_cores(tmp_path / "nowhere")
