@@ -6,15 +6,20 @@ from typing import Any
 from gateway.metrics import Sample
 
 _MISS = "miss_"
+COLD_TIERS = ("disk", "redis")
+_EVENTS = ("hits", "loads", "writes", "drops", "refused", "failures", "late", "bad", "errors", "evictions", "breakeven")
 
 
 def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
-    """Blocks, prefix tokens and misses of the engine's RAM tier; `stats` is `LocalBackend.stats()`."""
+    """Blocks, prefix tokens and misses of the engine's tiers; `stats` is `LocalBackend.stats()`."""
     kv: Mapping[str, int] = stats["kv"]
     for state in ("free", "cached", "leased"):
         labels = (("tier", "ram"), ("state", state))
         yield Sample("twicetold_kv_blocks", "KV blocks by state", kv.get(f"blocks_{state}", 0), labels)
-    yield _tokens("hit", "ram", kv.get("hit_tokens", 0))
+    yield _tokens("hit", "ram", kv.get("ram_hit_tokens", 0))
+    for tier in COLD_TIERS:
+        if f"{tier}_hits" in kv:
+            yield from _tier_samples(tier, kv)
     yield _tokens("computed", "none", stats["prefill_tokens"])
     for name, count in kv.items():
         if name.startswith(_MISS):
@@ -37,6 +42,26 @@ def engine_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
         ("retries", "Requests put to a second engine process"),
     ):
         yield Sample(f"twicetold_engine_{name}", help_, stats.get(name, 0), is_total=True)
+
+
+def _tier_samples(tier: str, kv: Mapping[str, int]) -> Iterator[Sample]:
+    """What a tier below RAM holds, did, and is measured to be able to."""
+    label = (("tier", tier),)
+    yield _tokens("hit", tier, kv[f"{tier}_hit_tokens"])
+    for name in _EVENTS:
+        labels, count = (*label, ("event", name)), kv[f"{tier}_{name}"]
+        yield Sample("twicetold_kv_tier_events", "What befell segments of a tier", count, labels, is_total=True)
+    for name in ("load_bytes", "write_bytes"):
+        labels, count = (*label, ("way", name.removesuffix("_bytes"))), kv[f"{tier}_{name}"]
+        yield Sample("twicetold_kv_tier_bytes", "Bytes to and from a tier", count, labels, is_total=True)
+    yield Sample("twicetold_kv_tier_latency_seconds", "Time to a tier's answer", kv[f"{tier}_latency_us"] / 1e6, label)
+    speed = kv[f"{tier}_bytes_per_s"]
+    yield Sample("twicetold_kv_tier_bytes_per_second", "Speed of a tier's loads", speed, label)
+    if f"{tier}_blocks" in kv:  # Redis does not say
+        labels = (*label, ("state", "cached"))
+        yield Sample("twicetold_kv_blocks", "KV blocks by state", kv[f"{tier}_blocks"], labels)
+        resident = kv[f"{tier}_resident_bytes"]
+        yield Sample("twicetold_kv_tier_resident_bytes", "Bytes a tier holds", resident, label)
 
 
 def _tokens(outcome: str, tier: str, count: float) -> Sample:

@@ -47,7 +47,7 @@ class DiskTier:
         self._budget_bytes = budget_bytes
         self._form = form
         self._lock = threading.Lock()  # around the index and every change of the set of our files
-        self._index = SegmentIndex()
+        self._index = SegmentIndex(form.geometry.block_tokens)
         self._strangers: deque[tuple[Path, int]] = deque()  # other models' files, used longest ago first
         self._stranger_bytes = 0
         self._epoch = 0  # of `clear`
@@ -134,6 +134,7 @@ class DiskTier:
         with self._lock:
             resident = {
                 "segments": len(self._index),
+                "blocks": self._index.num_blocks,
                 "resident_bytes": self._index.num_bytes,
                 "stranger_bytes": self._stranger_bytes,
             }

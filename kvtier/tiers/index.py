@@ -31,10 +31,11 @@ class Entry:
 class SegmentIndex:
     """Segments by key, by parent and by use."""
 
-    def __init__(self) -> None:
+    def __init__(self, block_tokens: int) -> None:
+        self._block_ids_bytes = block_tokens * ID_BYTES
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()  # used longest ago first
         self._children: dict[bytes, list[tuple[bytes, bytes]]] = {}  # packed ids and key, sorted by the ids
-        self.num_bytes = 0
+        self.num_bytes = self.num_blocks = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,7 +79,7 @@ class SegmentIndex:
             self.remove(old.key)
         self._entries[entry.key] = entry
         insort(self._children.setdefault(entry.parent, []), (entry.packed, entry.key))
-        self.num_bytes += entry.num_bytes
+        self._count(entry, 1)
         self.touch(entry.parent)
         return replaced
 
@@ -91,7 +92,7 @@ class SegmentIndex:
         del siblings[bisect_left(siblings, (entry.packed, key))]
         if not siblings:
             del self._children[entry.parent]
-        self.num_bytes -= entry.num_bytes
+        self._count(entry, -1)
         return entry
 
     def touch(self, key: bytes) -> None:
@@ -108,7 +109,7 @@ class SegmentIndex:
     def clear(self) -> None:
         self._entries.clear()
         self._children.clear()
-        self.num_bytes = 0
+        self.num_bytes = self.num_blocks = 0
 
     def rebuild(self, found: Iterable[tuple[float, Entry]]) -> list[Entry]:
         """Hold segments with the times of their last use, beside what is held; returns those that another covers."""
@@ -139,6 +140,10 @@ class SegmentIndex:
             if entry.start and entry.parent in gone:
                 raise RuntimeError(f"a segment at token {entry.start} would be evicted after its parent")
             gone.add(entry.key)
+
+    def _count(self, entry: Entry, sign: int) -> None:
+        self.num_bytes += sign * entry.num_bytes
+        self.num_blocks += sign * -(-len(entry.packed) // self._block_ids_bytes)
 
     def _nearest(self, parent: bytes, packed: bytes) -> tuple[Entry, int] | None:
         siblings = self._children.get(parent, [])

@@ -161,9 +161,9 @@ class RedisTier:
                 self._writes.unlink(*names)
 
     def snapshot(self) -> dict[str, int]:
-        """Counters; how much is resident only the server knows."""
+        """Counters; what is resident only the server knows."""
         with self._lock:
-            return {**self._counts, "segments": len(self._known), "is_away": int(self._breaker.is_open)}
+            return {**self._counts, "is_away": int(self._breaker.is_open)}
 
     def close(self) -> None:
         """Close the connections."""
