@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 MOST = 31  # drafts of one sequence in one forward
 LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
 PLACES = 16  # looked at per search
+SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
+CLOSE = 8  # tokens around the place where a match of two tokens is believed
 SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
-SKIPPED = 4  # tokens of the near answer that may have been left out where the two part
 LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
 NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
 HOPES = (0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.0, 0.0, 0.2, 0.4, 0.5, 0.7, 0.9)  # chance of each kind, unseen
@@ -111,11 +112,11 @@ class Guesser:
 class NearAnswer:
     """Where the output has got to in an answer like it.
 
-    # near     ... agreed | parted .... place ...          output   ... agreed | X Y Z
-    #                       |--- since ---|                                      |since|
-    # Where the two part, every token is first taken for one in the place of another. Meanwhile the place is looked
-    # for: by the last two tokens or more of the output anywhere in the near answer, after `parted` if possible, by
-    # the last one alone close to it, for what was put in or left out.
+    # near     ... agreed | parted ......... place ...     output   ... agreed | X Y Z
+    #                       |---- since ----|                                   since
+    # Where the two part, every token is taken for one in the place of another. Meanwhile the place is looked for: by
+    # the last two tokens of the output close by, by the last three or more anywhere, behind `parted` if possible;
+    # and by the last one alone, where something was put in or left out.
     """
 
     def __init__(self, token_ids: Ids[int]) -> None:
@@ -124,8 +125,8 @@ class NearAnswer:
         for place in range(1, len(token_ids)):
             self._places.setdefault((token_ids[place - 1], token_ids[place]), []).append(place)
         self._place = 0  # of the next token
-        self._parted = 0
         self._agreeing = 2  # answers to like questions tend to begin alike
+        self._parted = self._since = 0
 
     def guess(self) -> Guess:
         return Guess(self._ids[self._place : self._place + MOST], NEAR, self._agreeing)
@@ -133,38 +134,40 @@ class NearAnswer:
     def follow(self, token_ids: list[int], stop: int) -> None:
         """Take the token at `stop` of the output."""
         ids, token, place = self._ids, token_ids[stop], self._place
+        if self._agreeing < 2:
+            self._since += 1
         if place < len(ids) and ids[place] == token:
-            self._agree(place + 1, self._agreeing + 1)
+            self._place, self._agreeing = place + 1, self._agreeing + 1
             if self._agreeing > SURE:
                 return
-        elif self._agreeing:
-            self._parted, self._agreeing = place, 0
+        elif self._agreeing >= 2:
+            self._parted, self._since, self._agreeing = place, 1, 0
+        else:
+            self._agreeing = 0
         found, agreeing = self._search(token_ids, stop)
-        if agreeing > self._agreeing:
-            self._agree(found, agreeing)
-        elif not self._agreeing and (close := self._close(token)) is not None:
-            self._agree(close, 1)
+        if agreeing > (self._agreeing + 1 if self._agreeing else 0):
+            self._place, self._agreeing = found, agreeing
         elif not self._agreeing:
-            self._place = place + 1
+            self._guess_anew(token)
 
-    def _agree(self, place: int, agreeing: int) -> None:
-        self._place = self._parted = place
-        self._agreeing = agreeing
-
-    def _close(self, token: int) -> int | None:
-        """The place after `token` close to where the two parted."""
-        ids = self._ids
-        last = min(len(ids), self._place + 1 + SKIPPED)
-        return next((place + 1 for place in range(self._parted, last) if ids[place] == token), None)
+    def _guess_anew(self, token: int) -> None:
+        """One token in the place of another; or the end of what was put in or left out."""
+        place = self._parted + self._since
+        for expected in (place - 1, *range(self._parted, place + SKIPPED)):
+            if expected < len(self._ids) and self._ids[expected] == token:
+                self._place, self._agreeing = expected + 1, 1
+                return
+        self._place = place
 
     def _search(self, token_ids: list[int], stop: int) -> tuple[int, int]:
         """The place after the longest run that ends the output, the next one of equals; and the run's length."""
+        close = range(self._parted, self._parted + self._since + CLOSE)
         places = self._places.get((token_ids[stop - 1], token_ids[stop]), ()) if stop else ()
         first = bisect_left(places, self._parted)
         best = agreeing = 0
         for place in (*places[first : first + PLACES], *reversed(places[max(0, first - PLACES) : first])):
             length = _agreement(self._ids, place, token_ids, stop)
-            if length > agreeing and (length > 2 or place >= self._parted):
+            if length > agreeing and (length > 2 or place in close):
                 best, agreeing = place + 1, length
         return best, agreeing
 

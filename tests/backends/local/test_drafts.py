@@ -49,7 +49,7 @@ def test_what_was_put_in_is_stepped_over() -> None:
 
 def test_what_was_left_out_is_skipped() -> None:
     assert guessed(ANSWER, [*ANSWER[:10], 112]) == [113, 114, 115]
-    assert guessed(ANSWER, [*ANSWER[:10], 150, 151]) == [152, 153, 154]
+    assert guessed(ANSWER, [*ANSWER[:10], 150, 151, 152]) == [153, 154, 155]
 
 
 def test_a_part_that_comes_earlier_than_it_should_is_found_by_three_tokens() -> None:
