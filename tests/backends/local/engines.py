@@ -1,5 +1,6 @@
 """Engines in this process, driven to the end, and transformers' own generation to compare with."""
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,10 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from backends.local import checkpoint
 from backends.local.assembly import build_engine
+from backends.local.decoder import TOKEN_DIM
 from backends.local.engine import Engine
 from backends.local.pace import Pace
 from backends.local.params import Sampling
-from backends.local.wire import Admitted, Event, Load, Refused, Submit, Token
+from backends.local.wire import Admitted, Event, Expired, Load, Refused, Submit, Token, Warm, Warmed
 
 GREEDY = Sampling(temperature=0.0)
 Choice = tuple[int, int]  # request, index
@@ -52,8 +54,12 @@ class Outcome:
     tokens: dict[Choice, list[int]] = field(default_factory=lambda: defaultdict(list))
     finished: dict[Choice, str] = field(default_factory=dict)
     cached: dict[Choice, int] = field(default_factory=dict)
+    by_tier: dict[Choice, dict[str, int]] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)
+    expired: list[int] = field(default_factory=list)
+    warmed: dict[int, Warmed] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    rows: torch.Tensor | None = None  # of the watched choice, all but those of its last step
 
     def take(self, events: list[Event]) -> None:
         self.events += events
@@ -65,20 +71,49 @@ class Outcome:
                         self.finished[event.request, event.index] = event.finish_reason
                 case Admitted():
                     self.cached[event.request, event.index] = event.cached_tokens
+                    self.by_tier[event.request, event.index] = event.by_tier
                 case Refused():
                     self.refused.append(event.request)
+                case Expired():
+                    self.expired.append(event.request)
+                case Warmed():
+                    self.warmed[event.request] = event
 
 
-def run(engine: Engine, *submits: Submit) -> Outcome:
-    """Submit all at once and step until nothing is left to do."""
+def run(engine: Engine, *messages: Submit | Warm, watched: Choice | None = None) -> Outcome:
+    """Submit all at once and step until nothing is left to do, keeping the rows of the `watched` choice."""
     outcome = Outcome()
-    for submit in submits:
-        outcome.take(engine.submit(submit))
-    for _ in range(10_000):
+    for message in messages:
+        outcome.take(engine.submit(message) if isinstance(message, Submit) else engine.warm(message))
+    for _ in range(20_000):
         if not engine.has_work:
             return outcome
         outcome.take(engine.step())
+        if watched is not None:
+            _keep_rows(engine, watched, outcome)
+        if engine.pause_s:
+            time.sleep(engine.pause_s)
     raise AssertionError(f"the engine does not come to an end: {engine.stats()}")
+
+
+def rest(engine: Engine) -> None:
+    """Let an engine that has nothing to do finish what it owes to slower tiers."""
+    while engine.pause_s is not None:
+        engine.step()
+
+
+def said(outcome: Outcome, request: int) -> list[tuple[int, int, float | None, tuple[tuple[int, float], ...]]]:
+    """Choices, tokens and log probabilities, to the last bit."""
+    told = [event for event in outcome.events if isinstance(event, Token) and event.request == request]
+    told.sort(key=lambda token: token.index)
+    return [(token.index, token.token_id, token.logprob, token.top) for token in told]
+
+
+def _keep_rows(engine: Engine, watched: Choice, outcome: Outcome) -> None:
+    """Copy the keys and values of a running choice, before its slab is gone."""
+    for sequence, slab in engine._runner._slabs.items():
+        if (sequence.request, sequence.index) == watched and sequence.num_computed:
+            outcome.rows = slab.narrow(TOKEN_DIM, 0, sequence.num_computed).clone()
 
 
 def ask(prompt: list[int], request: int = 1, *, max_tokens: int = 12, **fields: Any) -> Submit:

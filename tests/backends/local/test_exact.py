@@ -7,9 +7,8 @@ import pytest
 
 from backends.local.engine import Engine
 from backends.local.params import Sampling
-from backends.local.wire import Token
 from tests.backends.local import tiny
-from tests.backends.local.engines import Outcome, ask, engine, run, tokens
+from tests.backends.local.engines import ask, engine, run, said, tokens
 
 Checkpoints = Callable[[str], Path]
 SPEAKING = Sampling(temperature=0.0, top_logprobs=4)
@@ -17,12 +16,6 @@ SPEAKING = Sampling(temperature=0.0, top_logprobs=4)
 
 def exact_engine(path: Path, dtype: str) -> Engine:
     return engine(path, dtype=dtype, exact=True)
-
-
-def said(outcome: Outcome, request: int) -> list[tuple[int, float | None, tuple[tuple[int, float], ...]]]:
-    """Tokens with their log probabilities, to the last bit."""
-    tokens = [event for event in outcome.events if isinstance(event, Token) and event.request == request]
-    return [(token.token_id, token.logprob, token.top) for token in tokens]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -50,3 +43,34 @@ def test_what_was_decoded_is_computed_anew_as_a_prompt(checkpoints: Checkpoints)
     outcome = run(warm, ask([*prompt, *answer], 2))
 
     assert outcome.cached[2, 0] == 128
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_preemption_changes_no_bit(dtype: str, checkpoints: Checkpoints) -> None:
+    path, prompts = checkpoints("llama"), [tokens(30 + i, 140 + 32 * i) for i in range(3)]
+    bytes_per_token = 3 * 2 * 2 * 16 * (4 if dtype == "float32" else 2)
+    small = engine(path, dtype=dtype, exact=True, context_tokens=720, slab_budget_bytes=1050 * bytes_per_token)
+    submits = [ask(prompt, i, max_tokens=400, sampling=SPEAKING, ignore_eos=True) for i, prompt in enumerate(prompts)]
+
+    outcome = run(small, *submits)
+
+    assert small.stats().preemptions > 0
+    for i, submit in enumerate(submits):
+        assert said(outcome, i) == said(run(exact_engine(path, dtype), submit), i)
+
+
+def test_coming_back_from_a_preemption_does_not_use_what_others_made_of_the_answer(checkpoints: Checkpoints) -> None:
+    path, prompt = checkpoints("llama"), tokens(2, 140)
+    alone = run(exact_engine(path, "bfloat16"), ask(prompt, 1, max_tokens=300, sampling=SPEAKING, ignore_eos=True))
+    bytes_per_token = 3 * 2 * 2 * 16 * 2
+    small = engine(path, dtype="bfloat16", exact=True, context_tokens=720, slab_budget_bytes=950 * bytes_per_token)
+    run(small, ask([*prompt, *alone.tokens[1, 0]], 2, max_tokens=1))  # the same text, read as a prompt
+
+    outcome = run(
+        small,
+        ask(tokens(3, 250), 0, max_tokens=400, ignore_eos=True),
+        ask(prompt, 1, max_tokens=300, sampling=SPEAKING, ignore_eos=True),
+    )
+
+    assert small.stats().preemptions > 0
+    assert said(outcome, 1) == said(alone, 1)
