@@ -8,7 +8,9 @@ import pytest
 from backends.chat import Completion, Delta, collect
 from backends.local.answer import Answer
 from backends.local.params import Generation, Sampling
+from backends.local.speech import Manner
 from backends.local.tokenizer import ChatTokenizer
+from backends.local.tools import HERMES, MISTRAL
 from backends.local.wire import Admitted, Token
 
 Checkpoints = Callable[[str], Path]
@@ -74,3 +76,49 @@ def test_what_may_have_become_a_stop_string_is_shown_at_the_end(tokenizer: ChatT
     completion = write(tokenizer, text_ids(tokenizer, "one ST"), "length", "STOP")
 
     assert completion.choices[0].message["content"] == spelled(completion) == "one ST"
+
+
+def test_a_token_that_is_partly_in_a_stop_string_has_no_log_probability(tokenizer: ChatTokenizer) -> None:
+    text, stop = "A cache keeps what was computed", "at was"
+    token_ids = text_ids(tokenizer, text)
+    starts = [len(tokenizer.decode(token_ids[:i])) for i in range(len(token_ids))]
+    assert text.index(stop) not in starts  # it begins inside of a token, and goes on over several
+
+    completion = write(tokenizer, token_ids, "length", stop)
+
+    shown = text[: text.index(stop)]
+    assert completion.choices[0].message["content"] == shown
+    assert shown.startswith(spelled(completion))
+    assert len(spelled(completion)) == max(start for start in starts if start < len(shown))
+
+
+def test_a_special_token_that_begins_a_call_is_read_as_text(tokenizer: ChatTokenizer) -> None:
+    marker = tokenizer.eos_token_ids[0] - 1  # <|im_start|>, for want of [TOOL_CALLS]
+    manner = Manner(MISTRAL, markers={marker: "[TOOL_CALLS]"})
+    answer = Answer(10, Generation(Sampling(top_logprobs=0)), tokenizer, manner)
+    body = text_ids(tokenizer, ' [{"name": "f", "arguments": {"a": "缓"}}]')
+    token_ids = [*text_ids(tokenizer, "Well"), marker, *body, *tokenizer.eos_token_ids]
+
+    deltas = answer.take(Admitted(1, 0, 0))
+    for token_id in token_ids:
+        deltas += answer.take(Token(1, 0, token_id, "stop" if token_id == token_ids[-1] else None, logprob=-0.5))
+
+    completion = collect(deltas)
+    choice = completion.choices[0]
+    (call,) = choice.message["tool_calls"]
+    assert (choice.message["content"], choice.finish_reason) == ("Well", "tool_calls")
+    assert call["function"] == {"name": "f", "arguments": '{"a": "缓"}'}
+    assert choice.logprobs is not None
+    assert len(choice.logprobs["content"]) == len(token_ids) - 1
+
+
+def test_a_call_that_is_cut_by_the_limit_is_no_tool_call(tokenizer: ChatTokenizer) -> None:
+    answer = Answer(10, Generation(Sampling()), tokenizer, Manner(HERMES))
+    token_ids = text_ids(tokenizer, '<tool_call>{"name": "f", "argu')
+    deltas = answer.take(Admitted(1, 0, 0))
+    for i, token_id in enumerate(token_ids):
+        deltas += answer.take(Token(1, 0, token_id, "length" if i == len(token_ids) - 1 else None))
+
+    choice = collect(deltas).choices[0]
+    assert choice.finish_reason == "length"
+    assert choice.message == {"role": "assistant", "content": '<tool_call>{"name": "f", "argu'}
