@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from kvtier.tiers.base import Found
 
 FORGET = 0.98  # weight of what was known, per new observation
-OUTLIER = 3.0  # times the expected: a chunk that took longer was disturbed, and counts as this much
+OUTLIER = 1.5  # times the expected: a chunk that took longer was disturbed, and counts as this much
 KNOWN_AFTER = 4  # chunks
 SMOOTH = 0.25  # weight of the newest load
 TRY_EVERY = 16  # refusals
