@@ -3,10 +3,14 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from backends.local import assembly
+import torch
+
+from backends.local import checkpoint
+from backends.local.config import ModelConfig
 from backends.local.decoder import TOKEN_DIM, Span
+from backends.local.model import LlamaDecoder
+from backends.local.weights import load_weights
 from bench.engine.serving import THREADS
 
 
@@ -16,17 +20,18 @@ class Bare:
     name = "a bare forward over ready keys and values"
 
     def __init__(self, path: Path, dtype: str) -> None:
-        import torch
-
         torch.set_num_threads(THREADS)
-        self._decoder: Any = assembly._load_decoder(path, assembly.DTYPES[dtype])
+        config = checkpoint.read_config(path)
+        assert isinstance(config, ModelConfig)
+        files = checkpoint.weight_files(path)
+        self._decoder = LlamaDecoder(config, load_weights(files, config, getattr(torch, dtype)))
 
-    def keep(self, num_tokens: int, room: int = 512) -> Any:
+    def keep(self, num_tokens: int, room: int = 512) -> torch.Tensor:
         """A slab with `num_tokens` rows of something."""
         slab = self._decoder.new_slab(num_tokens + room)
         return slab.normal_()
 
-    def seconds(self, slab: Any, token_ids: Sequence[int], room: int = 512) -> float:
+    def seconds(self, slab: torch.Tensor, token_ids: Sequence[int], room: int = 512) -> float:
         """Seconds to the logits after `token_ids`, the last rows of the slab."""
         start = slab.shape[TOKEN_DIM] - room
         started = time.perf_counter()
