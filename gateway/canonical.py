@@ -25,6 +25,7 @@ NOT_IDENTITY = frozenset(
         "cache",
         "cache_salt",  # in the scope
         "metadata",
+        "priority",  # when an answer comes, not what it says
         "prediction",  # a draft, which the model checks: it cannot change the answer
         "prompt_cache_key",
         "prompt_cache_retention",
@@ -33,6 +34,7 @@ NOT_IDENTITY = frozenset(
         "store",
         "stream",
         "stream_options",
+        "timeout",
         "user",
     }
 )

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend
@@ -28,6 +29,7 @@ from gateway.pipeline import Pipeline
 from gateway.policy import Rules
 from gateway.routes.health import Readiness
 from gateway.samples import draft_samples, engine_samples, kv_samples
+from gateway.scope import Scope, tenant_of
 from gateway.secret import load_secret
 from gateway.settings import DEMO, ModelSettings, Settings, served_name
 
@@ -214,7 +216,7 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
         raise Unavailable(
             f"the local engine needs {error.name}: pip install 'twicetold-server[local]', or name an --upstream"
         ) from error
-    engine = model.engine
+    engine, anonymous = model.engine, tenant_of(secret, None)
     try:
         # what cannot be served is told now, in one line, not from inside the started server
         checkpoint = read(checkpoint_path() if model.source == DEMO else find(model.source))
@@ -229,6 +231,10 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
         dtype=engine.dtype,
         exact=engine.exact,
         drafts=engine.drafts,
+        idle_work=engine.idle_work,
+        warm_prompts=tuple(map(_prompt_text, engine.warm_prompts)),
+        warm_salt=Scope(anonymous, model.name).kv_salt(secret),
+        warm_owner=anonymous,
         max_new_tokens=engine.max_new_tokens or None,
         context_tokens=engine.context_tokens or None,
         ready_wait_s=engine.ready_wait_s,
@@ -244,6 +250,16 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
     is_first = model.name == served_name(settings.local_model)  # names are unique
     name = "local" if is_first else f"local:{model.name}"
     return LocalBackend(checkpoint, served_name=model.name, settings=limits, name=name)
+
+
+def _prompt_text(prompt: str) -> str:
+    """A text, or what the file named behind an @ holds. Raises `Unavailable`."""
+    if not prompt.startswith("@"):
+        return prompt
+    try:
+        return Path(prompt[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unavailable(f"engine.warm_prompts: {prompt[1:]} cannot be read: {error}") from error
 
 
 def _upstream(settings: Settings) -> OpenAIBackend:

@@ -5,7 +5,8 @@ stream -> params -> template and tokens -> engine process -> events -> text and 
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Sequence
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 from backends.base import Health, Model
 from backends.chat import ChatRequest, Delta, Fields
-from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
+from backends.errors import BackendBusy, BackendError, BackendNotReady, BackendUnavailable, RequestRejected
 from backends.local import checkpoint
+from backends.local.ahead import after_answer, to_warm
 from backends.local.answer import Answer
 from backends.local.checkpoint import Checkpoint
 from backends.local.cores import num_cores, share_of_cores
@@ -27,7 +29,10 @@ from backends.local.tokenizer import ChatTokenizer
 from backends.local.tools import HERMES, forced_shape
 from backends.local.wire import Clear, Load, Refused, Submit, Token, Warm, Warmed
 
+MOST_CHORES = 8  # looks ahead at a time
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
+
+log = logging.getLogger(__name__)
 
 
 class LocalBackend:
@@ -43,6 +48,7 @@ class LocalBackend:
         self._settings = settings
         self._requests = itertools.count(1)
         self._loaded: _Loaded | None = None
+        self._chores: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Find the checkpoint (a download shows its progress), read all but its weights, start the engine process.
@@ -51,6 +57,8 @@ class LocalBackend:
         """
         self._loaded = await asyncio.to_thread(_load, self._source, self._settings)
         self._loaded.engine.open()
+        if self._settings.warm_prompts:
+            self._begin_chore(self._warm_at_start())
 
     async def drain(self, within_s: float) -> bool:
         """Take no new request, and wait for those in flight; returns whether all have ended."""
@@ -62,6 +70,9 @@ class LocalBackend:
 
     async def close(self) -> None:
         """End the engine process."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._loaded is not None:
             await self._loaded.engine.close()
             self._loaded = None
@@ -103,17 +114,21 @@ class LocalBackend:
         drafts = await asyncio.to_thread(self._drafts, request.draft)
         submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)
         answer = Answer(len(prompt), wanted, loaded.tokenizer, _manner(wanted, loaded.tokenizer, prompt))
+        said: list[Delta] = []
         try:
             async with aclosing(loaded.engine.events(submit)) as events:
                 async for event in events:
                     for delta in answer.take(event):
+                        said.append(delta)
                         yield delta
-                    if answer.is_finished:
-                        break
                     if isinstance(event, Token) and not event.finish_reason and answer.is_stopped(event.index):
                         loaded.engine.abort(submit.request, event.index)
+                    if answer.is_finished:
+                        break
         except EngineDied as death:
             raise _died(death) from death
+        if self._may_look_ahead(submit):
+            self._begin_chore(self._look_ahead(request, wanted, submit, said))
         yield Delta(usage=answer.usage)
 
     async def warm(
@@ -121,7 +136,7 @@ class LocalBackend:
     ) -> dict[str, int]:
         """Compute a prefix when nothing else is to do, and keep it; how many of its tokens are kept and pinned."""
         loaded = self._opened
-        prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, tuple(messages), tools or ())
+        prompt = await asyncio.to_thread(to_warm, loaded.tokenizer, tuple(messages), tools or ())
         warm = Warm(next(self._requests), prompt, salt, owner, pin, is_awaited=True)
         try:
             event = await loaded.engine.warm(warm)
@@ -131,6 +146,40 @@ class LocalBackend:
             raise BackendBusy(event.reason, retry_after_s=1.0)
         assert isinstance(event, Warmed), event
         return {"tokens": event.num_tokens, "pinned": event.pinned}
+
+    def _begin_chore(self, work: Coroutine[Any, Any, None]) -> None:
+        chore = asyncio.create_task(work)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+
+    def _may_look_ahead(self, submit: Submit) -> bool:
+        """Whether the next turn is worth a thought: one answer, kept prefixes, and nobody in the queue."""
+        is_kept = self._settings.idle_work and submit.use_kv and submit.publish_kv and submit.n == 1
+        return is_kept and len(self._chores) < MOST_CHORES and not self._opened.engine.stats.waiting
+
+    async def _look_ahead(
+        self, request: ChatRequest, wanted: Generation, submit: Submit, said: Sequence[Delta]
+    ) -> None:
+        """Have the history computed as it will be sent next turn, when the engine has nothing else to do."""
+        loaded = self._opened
+        prompt = await asyncio.to_thread(after_answer, loaded.tokenizer, request.messages, wanted.tools, said)
+        if 0 < len(prompt) <= loaded.context_tokens:
+            loaded.engine.send(Warm(next(self._requests), prompt, submit.salt, submit.owner))
+
+    async def _warm_at_start(self) -> None:
+        """Have the operator's system prompts computed and pinned, as soon as the engine is there."""
+        salt, owner = self._settings.warm_salt, self._settings.warm_owner
+        for text in self._settings.warm_prompts:
+            while True:
+                try:
+                    kept = await self.warm(({"role": "system", "content": text},), (), salt, owner)
+                    log.info("a system prompt is warm: %d tokens, %d pinned", kept["tokens"], kept["pinned"])
+                except BackendNotReady:
+                    await asyncio.sleep(1)  # it has waited for the engine already, and goes on waiting
+                    continue
+                except BackendError as error:
+                    log.warning("a system prompt cannot be warmed: %s", error)
+                break
 
     @property
     def _opened(self) -> "_Loaded":
@@ -174,6 +223,8 @@ class LocalBackend:
             use_kv=request.use_kv,
             publish_kv=request.publish_kv,
             owner=request.owner,
+            priority=wanted.priority,
+            timeout_s=wanted.timeout_s,
         )
 
 
@@ -235,6 +286,7 @@ class _Loaded:
             prefill_chunk=settings.prefill_chunk,
             exact=settings.exact,
             drafts=settings.drafts,
+            idle_work=settings.idle_work,
             secret=settings.secret.hex(),
             memory_bytes=settings.memory_bytes,
             kv_dir=str(settings.kv_dir) if settings.kv_dir is not None else "",

@@ -12,6 +12,7 @@ from backends.local.tools import Forced, read_forced
 MAX_STOPS = 16
 MAX_CHOICES = 16
 MAX_TOP_LOGPROBS = 20
+MAX_TIMEOUT_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Generation:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False  # go on to the token limit, for benchmarks
+    priority: int = 0  # lower goes first, as in vLLM
+    timeout_s: float | None = None  # as LiteLLM's `timeout`
     tools: tuple[Fields, ...] = ()
     forced: Forced | None = None  # calls that the answer must be
     shape: Shape | None = None  # what the answer must look like otherwise
@@ -70,6 +73,10 @@ def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) ->
         max_tokens=_max_tokens(given),
         stop=_stop(given),
         ignore_eos=ignore_eos,
+        priority=_integer(given, "priority", 0, low=-(2**31), high=2**31 - 1),
+        timeout_s=_number(given, "timeout", 0, low=0, high=MAX_TIMEOUT_S, above_low=True)
+        if "timeout" in given
+        else None,
         tools=tools,
         forced=forced,
         shape=shape if forced is None else None,

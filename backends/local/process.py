@@ -154,9 +154,9 @@ class EngineProcess:
             self._in_flight -= 1
 
     def abort(self, request: int, index: int) -> None:
-        """Stop one choice of a request that goes on."""
+        """End one choice at a stop string."""
         if self._child is not None:
-            self._child.send(Abort(request, index))
+            self._child.send(Abort(request, index, keep_tail=True))
 
     def send(self, message: Warm | Clear) -> None:
         """Say something that nobody waits for; a process that is not ready does not hear it."""

@@ -18,6 +18,12 @@ class LocalSettings:
     exact: bool = False  # hits change no bit of an answer; gives up partial blocks, answers' blocks and batched decode
     drafts: bool = True  # check guesses of the next tokens where that is faster; never in exact mode
     dtype: str = "auto"  # 'auto', 'float32' or 'bfloat16'
+    idle_work: bool = (
+        True  # compute the next turn of a conversation, and what is to be warm, while nothing else is to do
+    )
+    warm_prompts: tuple[str, ...] = ()  # system prompts to compute and pin at the start
+    warm_salt: str = ""  # whose they are
+    warm_owner: str = ""
     max_new_tokens: int | None = None  # when the caller names no limit; None: the rest of the context
     context_tokens: int | None = None  # shorter than the checkpoint's own; None: the checkpoint's
     ready_wait_s: float = 30.0  # how long a request waits for an engine that is still loading
