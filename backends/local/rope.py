@@ -25,16 +25,26 @@ def frequencies(rope: Mapping[str, Any], head_dim: int, context_tokens: int) -> 
     return plain, 1.0
 
 
-def angles(positions: torch.Tensor, per_token: torch.Tensor, factor: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and signed sines `[T, 1, head_dim]` for `rotate`."""
-    half = positions[:, None].to(torch.float32) * per_token
+def turns(
+    positions: torch.Tensor, per_token: torch.Tensor, factor: float, *, scale: float, num_heads: int, num_kv_heads: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and signed sines `[T, H + 2 * H_kv, head_dim]` for `rotate`, float32.
+
+    Queries are scaled on the way, so that attention need not; values are not turned.
+    """
+    half = positions[:, None, None].to(torch.float32) * per_token
     cos, sin = half.cos() * factor, half.sin() * factor
-    return torch.cat((cos, cos), -1).unsqueeze(1), torch.cat((-sin, sin), -1).unsqueeze(1)
+    cos, sin = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    queries, keys = (-1, num_heads, -1), (-1, num_kv_heads, -1)
+    return (
+        torch.cat(((cos * scale).expand(queries), cos.expand(keys), torch.ones_like(cos).expand(keys)), 1),
+        torch.cat(((sin * scale).expand(queries), sin.expand(keys), torch.zeros_like(sin).expand(keys)), 1),
+    )
 
 
 def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Turn `[T, H, head_dim]`: dimension i is paired with i + head_dim / 2, as checkpoints of Hugging Face are."""
-    return heads * cos + heads.roll(heads.shape[-1] // 2, -1) * sin
+    return (heads * cos).addcmul_(heads.roll(heads.shape[-1] // 2, -1), sin)
 
 
 def _llama3(plain: torch.Tensor, rope: Mapping[str, Any]) -> torch.Tensor:

@@ -8,31 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch.nn import functional as F
 
 from backends.local.config import CheckpointError, ModelConfig
-
-
-class Linear:
-    """A product with a weight `[out, in]`.
-
-    Where oneDNN is there, the weight is laid out for it once: `F.linear` lays a bfloat16 weight out anew at every call,
-    and MKL's float32 is slow on AMD (256 to 1408, one thread: 30 vs 83 us at 4 rows, 414 vs 966 us at 128).
-    """
-
-    __slots__ = ("_bias", "_packed", "_weight")
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        is_packed = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
-        self._weight = None if is_packed else weight
-        self._bias = bias
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        if self._weight is not None:
-            return F.linear(rows, self._weight, self._bias)
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
-        return product
+from backends.local.linear import Linear, linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +38,28 @@ class DecoderWeights:
 
 
 def load_weights(
-    files: Sequence[Path], config: ModelConfig, dtype: torch.dtype, tell: Callable[[int], None] = lambda _: None
+    files: Sequence[Path],
+    config: ModelConfig,
+    dtype: torch.dtype,
+    tell: Callable[[int], None] = lambda _: None,
+    *,
+    weights: str = "",
+    device: torch.device | str = "cpu",
 ) -> DecoderWeights:
-    """Read a decoder, and tell how many of its layers are read.
+    """Read a decoder, and tell how many of its layers are read; `weights` is the precision of its products.
 
-    Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
+    The embedding is looked up, not multiplied, and stays as it is. The head is the most sensitive product of all and
+    keeps at least 8 bits. Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
     """
     with _tensors(files) as tensors:
-        source = _Source(tensors, dtype)
+        source = _Source(tensors, dtype, torch.device(device), weights)
         embedding = source.tensor("model.embed_tokens.weight")
+        head = embedding if config.is_head_tied else source.tensor("lm_head.weight")
         return DecoderWeights(
             embedding=embedding,
             layers=tuple(_layer(source, f"model.layers.{i}.") for i in _counted(config.num_layers, tell)),
             norm=source.tensor("model.norm.weight"),
-            head=Linear(embedding) if config.is_head_tied else source.linear("lm_head"),
+            head=linear(head, source.optional("lm_head.bias"), "int8" if weights else ""),
         )
 
 
@@ -103,12 +89,14 @@ class _Source:
 
     files: Mapping[str, Any]  # name of a tensor -> the open file that holds it
     dtype: torch.dtype
+    device: torch.device
+    weights: str
 
     def tensor(self, name: str) -> torch.Tensor:
         if name not in self.files:
             raise CheckpointError(f"the weights have no {name!r}")
         tensor: torch.Tensor = self.files[name].get_tensor(name)
-        return tensor.to(self.dtype).contiguous()
+        return tensor.to(self.device, self.dtype).contiguous()
 
     def optional(self, name: str) -> torch.Tensor | None:
         return self.tensor(name) if name in self.files else None
@@ -117,7 +105,7 @@ class _Source:
         """One product for the layers `names`, their outputs side by side."""
         weight = torch.cat([self.tensor(f"{name}.weight") for name in names])
         biases = [bias for name in names if (bias := self.optional(f"{name}.bias")) is not None]
-        return Linear(weight, torch.cat(biases) if biases else None)
+        return linear(weight, torch.cat(biases) if biases else None, self.weights)
 
 
 @contextmanager
