@@ -65,10 +65,10 @@ def _make(path: Path, shape: dict[str, Any]) -> None:
     for file in checkpoint_path().iterdir():
         if file.name not in ("config.json", "model.safetensors"):
             shutil.copy(file, path / file.name)
-    _fill_up(path / "tokenizer.json", shape["vocab_size"])
+    fill_up(path / "tokenizer.json", shape["vocab_size"])
 
 
-def _fill_up(file: Path, size: int) -> None:
+def fill_up(file: Path, size: int) -> None:
     """Add pieces that no merge leads to, up to `size`."""
     tokenizer = json.loads(file.read_text("utf-8"))
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]

@@ -1,23 +1,25 @@
-"""Conversations of people replayed turn by turn on the demo model: how much of what was read before is read again?
+"""Conversations of people replayed turn by turn: how much of what was read before is read again?
 
-Each turn is asked twice, with the KV tier and from nothing (which leaves nothing behind), in alternating order; the
-answer becomes history. A token of a prompt is reusable when the prompt begins like the previous turn with its answer,
-or like the first turn of the talk before, up to and with that token. The texts are those beside the repository in
-`shared/data/conversations`.
+Each turn is asked twice, with the KV tier and from nothing (which leaves nothing behind), in alternating order. A token
+of a prompt is reusable when the prompt begins like the previous turn with its answer, or like the first turn of the
+talk before, up to and with that token. On the demo model its answers become history. Random weights of 135 M parameters
+show the time, which is prefill there: the history has the answers of the data set, which nobody has read before, so
+they do not count as reusable. The texts are those beside the repository in `shared/data/conversations`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.datasets import DataError, Talk, conversations_of, find, read_rows
-from bench.engine.models import DEMO, checkpoint_of
+from bench.engine.models import DEMO, SMOLLM2_135M, checkpoint_of
 from bench.engine.prompts import Messages, Prompts, common
 from bench.engine.serving import Answer, Engine, Request, serving
 from bench.rows import Row, Scale
 
 FILES = ("mtbench101", "kdconv_zh", "mtbench_vicuna_prompts")
+LONG = "kdconv_zh"
 ANSWER_TOKENS = 32
-LEAST_ROOM = 64  # tokens of the context that must be left for the answer and its end
+CONTEXT_TOKENS, LEAST_ROOM = 4096, 64  # of the demo model; what must be left for the answer and its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +32,27 @@ class Turn:
 
 
 def run(scale: Scale) -> list[Row]:
-    """A sample of every file; all of them with `--large`."""
-    path = checkpoint_of(DEMO)
-    prompts = Prompts(path)
+    """A sample of every file, all of them with `--large`; of the longest a few also on random weights."""
+    try:
+        files = {name: conversations_of(read_rows(find(name, "conversations"))) for name in FILES}
+    except DataError as error:
+        return [Row("replay", "conversations", None, "%", note=f"not available: {error}")]
     rows: list[Row] = []
-    with serving(path, kv_mb=256) as engine:
-        for name in FILES:
-            try:
-                talks = conversations_of(read_rows(find(name, "conversations")))
-            except DataError as error:
-                rows.append(Row("replay", name, None, "%", note=f"not available: {error}"))
-                continue
+    with serving(checkpoint_of(DEMO), kv_mb=256) as engine:
+        for name, talks in files.items():
             most = len(talks) if scale.large else scale.of(12, 2)
-            turns = list(_replay(engine, prompts, talks[:most]))
-            rows += _rows(f"{name}, {most} of {len(talks)} talks", turns)
+            turns = list(_replay(engine, Prompts(checkpoint_of(DEMO)), talks[:most]))
+            rows += _rows(f"{name}, {most} of {len(talks)} talks, demo", turns)
+    if not scale.quick:
+        most = 10 if scale.large else 1
+        with serving(checkpoint_of(SMOLLM2_135M), dtype="bfloat16") as engine:
+            turns = list(_replay(engine, Prompts(checkpoint_of(SMOLLM2_135M)), files[LONG][:most], is_recorded=True))
+        rows += _rows(f"{LONG}, {most} of {len(files[LONG])} talks, {SMOLLM2_135M}", turns)
     return rows
 
 
-def _replay(engine: Engine, prompts: Prompts, talks: list[Talk]) -> Iterator[Turn]:
-    context = 4096
+def _replay(engine: Engine, prompts: Prompts, talks: list[Talk], *, is_recorded: bool = False) -> Iterator[Turn]:
+    length = 1 if is_recorded else ANSWER_TOKENS
     first: list[int] = []
     for talk in talks:
         history: Messages = []
@@ -56,18 +60,21 @@ def _replay(engine: Engine, prompts: Prompts, talks: list[Talk]) -> Iterator[Tur
         for number, turn in enumerate(talk.turns):
             history = [*history, *turn.before, turn.user]
             token_ids = prompts.encode(history)
-            if len(token_ids) > context - LEAST_ROOM:
+            if len(token_ids) > CONTEXT_TOKENS - LEAST_ROOM:
                 break
-            warm, cold = _both_ways(engine, history, warm_first=number % 2 == 0)
+            warm, cold = _both_ways(engine, history, length, warm_first=number % 2 == 0)
             assert warm.prompt_tokens == len(token_ids), (warm, len(token_ids))
             yield Turn(warm, cold, min(common(token_ids, read), len(token_ids) - 1))
             first = token_ids if number == 0 else first
-            history = [*history, {"role": "assistant", "content": warm.text}]
-            read = prompts.encode(history)
+            if is_recorded and turn.recorded:
+                history, read = [*history, turn.recorded], token_ids
+            else:
+                history = [*history, {"role": "assistant", "content": warm.text}]
+                read = prompts.encode(history)
 
 
-def _both_ways(engine: Engine, history: Messages, *, warm_first: bool) -> tuple[Answer, Answer]:
-    asks = [Request(history, ANSWER_TOKENS, is_cold=is_cold, may_end=True) for is_cold in (False, True)]
+def _both_ways(engine: Engine, history: Messages, length: int, *, warm_first: bool) -> tuple[Answer, Answer]:
+    asks = [Request(history, length, is_cold=is_cold, may_end=True) for is_cold in (False, True)]
     found = [engine.ask(ask) for ask in (asks if warm_first else reversed(asks))]
     warm, cold = found if warm_first else reversed(found)
     return warm, cold
