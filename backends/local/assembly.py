@@ -7,8 +7,9 @@ import torch
 
 from backends.local import checkpoint
 from backends.local.choosing import Drafting
-from backends.local.config import ModelConfig
+from backends.local.config import CheckpointError, ModelConfig
 from backends.local.decoder import Decoder
+from backends.local.device import choose_device
 from backends.local.engine import Engine
 from backends.local.kv import build_cache
 from backends.local.matcher import Grammars
@@ -30,7 +31,8 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     """
     tell(Loading("reading weights"))
     torch.set_num_threads(load.threads)
-    decoder = _load_decoder(Path(load.checkpoint), DTYPES[load.dtype], tell)
+    grammars = Grammars(Path(load.checkpoint), load.eos_token_ids)
+    decoder = _load_decoder(load, tell)
     num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
     geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
     tell(Loading("opening the kept prefixes"))
@@ -46,7 +48,7 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     return Engine(
         Runner(decoder, cache, exact_chunk=load.prefill_chunk if load.exact else None),
         limits,
-        Grammars(Path(load.checkpoint), load.eos_token_ids),
+        grammars,
         context_tokens=load.context_tokens,
         eos_token_ids=frozenset(load.eos_token_ids),
         idle_work=load.idle_work,
@@ -54,8 +56,10 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
     )
 
 
-def _load_decoder(path: Path, dtype: torch.dtype, tell: Callable[[Loading], None] = lambda _: None) -> Decoder:
+def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) -> Decoder:
     """Our own decoder where it can compute the model, else transformers' class of it."""
+    path, dtype = Path(load.checkpoint), DTYPES[load.dtype]
+    device = choose_device(load.device, load.weights)
     config = checkpoint.read_config(path)
     if isinstance(config, ModelConfig):
         num_layers = config.num_layers
@@ -63,7 +67,11 @@ def _load_decoder(path: Path, dtype: torch.dtype, tell: Callable[[Loading], None
         def on_layer(number: int) -> None:
             tell(Loading("reading layers", number, num_layers))
 
-        return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, dtype, on_layer))
+        files = checkpoint.weight_files(path)
+        weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device)
+        return LlamaDecoder(config, weights)
+    if load.weights:
+        raise CheckpointError(f"{load.weights} weights are for the models our own decoder computes; leave them out")
     from backends.local.foreign import load_foreign  # its imports take seconds
 
-    return load_foreign(path, dtype)
+    return load_foreign(path, dtype, device)

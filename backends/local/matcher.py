@@ -73,13 +73,15 @@ class Matcher:
 
 
 class Grammars:
-    """Compiles grammars for one checkpoint, one at a time, and keeps the last ones used."""
+    """Compiles grammars for one checkpoint, one at a time, and keeps the last ones used.
+
+    The vocabulary is read at once, beside the weights: 150,000 tokens take two seconds, most of them with Python's
+    lock held, and later somebody's answer would stand still meanwhile. It takes 120 MB then.
+    """
 
     def __init__(self, checkpoint: Path, eos_token_ids: Sequence[int]) -> None:
-        self._checkpoint = checkpoint
-        self._eos_token_ids = list(eos_token_ids)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
-        self._vocabulary: LLTokenizer | None = None
+        self._vocabulary = self._thread.submit(read_vocabulary, checkpoint, eos_token_ids)
         self._compiled: OrderedDict[str, Future[LLMatcher]] = OrderedDict()
 
     def start(self, grammar: str) -> "Future[LLMatcher]":
@@ -98,9 +100,7 @@ class Grammars:
             wait([next(reversed(self._compiled.values()))], timeout_s)
 
     def _compile(self, grammar: str) -> LLMatcher:
-        if self._vocabulary is None:
-            self._vocabulary = read_vocabulary(self._checkpoint, self._eos_token_ids)
-        compiled = LLMatcher(self._vocabulary, grammar, log_level=0)
+        compiled = LLMatcher(self._vocabulary.result(), grammar, log_level=0)
         if compiled.is_error():
             raise GrammarError(f"the grammar cannot be compiled: {compiled.get_error()[:300]}")
         return compiled

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jsonschema
+import psutil
 import pytest
 from openai import OpenAI
 from pydantic import BaseModel, ConfigDict
@@ -198,6 +199,9 @@ def test_a_checkpoint_whose_vocabulary_cannot_be_read_fails_these_requests_only(
     with running_gateway(tmp_path / "data", "--model", str(model)) as running:
         running.wait("local")
         (model / "tokenizer.json").unlink()
+        (child,) = psutil.Process(running.process.pid).children()
+        child.kill()
+        running.wait("local")
         body = {"model": "tiny", "messages": ask("hi"), "max_tokens": 4, **FRESH}
 
         broken = running.post({**body, "response_format": {"type": "json_object"}})
