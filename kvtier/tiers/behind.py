@@ -125,12 +125,11 @@ class WriteBehind:
         lacking = [writer for writer in self._writers if not writer.holds(segment)]
         if lacking and self._is_here(candidate):
             size = segment.num_tokens * self._store.geometry.bytes_per_token
-            open_writers = [writer for writer in lacking if writer.has_room(size)]
-            if not open_writers:
+            if not any(writer.has_room(size) for writer in lacking):
                 return False
             rows = self._copy(candidate)
-            for writer in open_writers:
-                writer.offer(segment, rows)
+            for writer in lacking:
+                writer.offer(segment, rows)  # counts what it has no room for
         self._candidates.pop(segment.key, None)
         return True
 
