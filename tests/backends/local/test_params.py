@@ -61,6 +61,10 @@ def test_fields_are_understood(params: dict[str, Any], expected: dict[str, Any])
         ({"min_p": 2}, "min_p"),
         ({"n": 0}, "n"),
         ({"n": 17}, "n"),
+        ({"priority": 1.5}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": "10"}, "timeout"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": -1}, "max_completion_tokens"),
         ({"stop": ""}, "stop"),
@@ -100,3 +104,9 @@ def test_a_wrong_value_is_refused_by_name(params: dict[str, Any], param: str) ->
         read(params)
 
     assert (refused.value.param, refused.value.status) == (param, 400)
+
+
+def test_priority_and_timeout_are_read() -> None:
+    wanted = read_params({"priority": -2, "timeout": 1.5}, {}, 1000)
+
+    assert (wanted.priority, wanted.timeout_s) == (-2, 1.5)

@@ -1,6 +1,8 @@
 """What a step does follows from who waits and who runs, and from nothing else."""
 
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.local.params import Sampling
-from backends.local.scheduler import Limits, StepPlan, plan
+from backends.local.scheduler import Growth, Limits, StepPlan, plan
 from backends.local.sequence import Sequence
 
 LIMITS = Limits(max_running=3, max_waiting=8, chunk_tokens=128, slab_tokens=4096)
@@ -20,14 +22,13 @@ def sequence(num_tokens: int, *, computed: int = 0, capacity: int = 0, keys: str
         request=1,
         index=0,
         token_ids=list(range(num_tokens)),
-        num_prompt=num_tokens,
         sampling=Sampling(),
         eos_token_ids=frozenset(),
         random=random.Random(0),
         keys=[keys[: i + 1].encode() for i in range(len(keys))],
         num_computed=computed,
         capacity=capacity,
-        **{"max_total": num_tokens + 50, **fields},
+        **{"num_prompt": num_tokens, "max_total": num_tokens + 50, **fields},
     )
 
 
@@ -176,3 +177,77 @@ def _apply(todo: StepPlan, waiting: list[Sequence], running: list[Sequence]) -> 
         each.num_computed = each.num_tokens
         if each.append(7):
             running.remove(each)
+
+
+def test_who_decodes_waits_for_half_a_chunk_at_most() -> None:
+    ready, prompt = sequence(10, computed=9, capacity=60), sequence(500, capacity=600)
+
+    todo = plan([], [ready, prompt], LIMITS, 0)
+
+    assert [(part.start, part.stop) for part in todo.prefill] == [(0, 64)]
+
+
+def test_short_prompts_ride_along_whole() -> None:
+    prompts = [
+        sequence(40, capacity=90),
+        sequence(500, capacity=600),
+        sequence(60, capacity=90),
+        sequence(30, capacity=90),
+    ]
+
+    todo = plan([], prompts, LIMITS, 0)
+
+    assert [(part.sequence, part.stop) for part in todo.prefill] == [
+        (prompts[0], 40),
+        (prompts[3], 30),
+    ]  # 58 tokens are left: not enough for the one of 60
+
+
+def test_in_exact_mode_a_prompt_is_computed_alone_and_in_whole_chunks() -> None:
+    exact = replace(LIMITS, is_exact=True)
+    ready, short, long = sequence(10, computed=9, capacity=60), sequence(40, capacity=90), sequence(500, capacity=600)
+
+    todo = plan([], [ready, long, short], exact, 0)
+
+    assert [(part.sequence, part.start, part.stop) for part in todo.prefill] == [(long, 0, 128)]
+
+
+@pytest.mark.parametrize(
+    ("computed", "chunk"), [(128, (128, 200)), (200, (200, 201)), (220, (220, 221))], ids=["prompt", "first", "later"]
+)
+def test_in_exact_mode_what_was_decoded_is_computed_again_row_by_row(computed: int, chunk: tuple[int, int]) -> None:
+    back = sequence(230, computed=computed, capacity=400, num_prompt=200)
+
+    todo = plan([], [back], replace(LIMITS, is_exact=True), 0)
+
+    assert [(part.start, part.stop) for part in todo.prefill] == [chunk]
+
+
+def test_who_is_not_ready_lets_others_pass() -> None:
+    slow, other = sequence(50, prefetched=SimpleNamespace(is_done=False)), sequence(40)
+
+    assert [growth.sequence for growth in plan([slow, other], [], LIMITS, 0).admit] == [other]
+
+
+@pytest.mark.parametrize(
+    ("spare", "admitted", "short"), [(None, 2, False), (700, 1, True), (100, 0, True), (9999, 2, False)]
+)
+def test_admission_is_held_back_when_the_machine_is_short_of_memory(
+    spare: int | None, admitted: int, short: bool
+) -> None:
+    waiting = [sequence(300, max_total=900), sequence(310, max_total=900)]
+
+    todo = plan(waiting, [], LIMITS, 0, spare)
+
+    assert [growth.sequence for growth in todo.admit] == waiting[:admitted]
+    assert todo.short_of_memory == (Growth(waiting[admitted], waiting[admitted].num_tokens + 256) if short else None)
+
+
+def test_who_matters_least_makes_room() -> None:
+    urgent = sequence(2001, computed=2000, capacity=2000, max_total=4000, priority=-1, arrival=2)
+    lesser = sequence(1900, computed=1899, capacity=2000, max_total=2000, arrival=1)
+
+    todo = plan([], [lesser, urgent], LIMITS, 0)
+
+    assert todo.preempt == (lesser,)
+    assert [growth.sequence for growth in todo.grow] == [urgent]
