@@ -150,6 +150,17 @@ class Engines:
         engines = {name: served.engine for name, served in self._served.items()}
         return {name: dict(engine.stats()) for name, engine in engines.items() if engine is not None}
 
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What each model keeps of prefixes, tier by tier, and by which settings."""
+        models = {name: served.model for name, served in self._served.items()}
+        return {
+            name: {
+                "settings": {key: value for key, value in _shown(models[name].engine).items() if key.startswith("kv_")},
+                **by_tier(stats.get("kv", {})),
+            }
+            for name, stats in self.stats().items()
+        }
+
     def clear_kv(self, name: str | None = None) -> list[str]:
         """Forget the kept prefixes of one model or all; returns whose. Raises as `engine` does."""
         present = [each for each, served in self._served.items() if served.engine and not served.is_leaving]
@@ -191,20 +202,36 @@ def _shown(settings: EngineSettings) -> dict[str, Any]:
     return {item.name: getattr(settings, item.name) for item in fields(settings) if item.repr}
 
 
+def by_tier(kv: Mapping[str, Any]) -> dict[str, Any]:
+    """An engine's flat figures of its kept prefixes, sorted by what they are of."""
+    tiers: dict[str, dict[str, Any]] = {"ram": {}}
+    counters: dict[str, Any] = {}
+    for name, value in kv.items():
+        tier, _, rest = name.partition("_")
+        if tier in ("disk", "redis"):
+            tiers.setdefault(tier, {})[rest] = value
+        elif tier in ("blocks", "ram"):
+            tiers["ram"][name if tier == "blocks" else rest] = value
+        else:
+            counters[name] = value
+    return {"tiers": tiers, "counters": counters}
+
+
 def added(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of several engines as one: numbers are added, a flag holds when it holds for all."""
+    """The figures of several engines as one: numbers are added, and of what is measured the worst is taken."""
     total: dict[str, Any] = {}
     for one in stats:
         for name, value in one.items():
-            total[name] = value if name not in total else _sum(total[name], value)
+            total[name] = value if name not in total else _both(name, total[name], value)
     return total
 
 
-def _sum(left: Any, right: Any) -> Any:
-    if isinstance(left, bool):
-        return left and right
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        return left + right
+def _both(name: str, left: Any, right: Any) -> Any:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return added([left, right])
-    return left
+    if isinstance(left, bool) or name.endswith("_per_s"):
+        return min(left, right)
+    if name.endswith("_us"):
+        return max(left, right)
+    is_count = isinstance(left, int | float) and isinstance(right, int | float)
+    return left + right if is_count else left

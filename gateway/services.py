@@ -229,6 +229,8 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
         max_waiting=engine.max_waiting,
         threads=engine.threads or None,
         dtype=engine.dtype,
+        weights="" if engine.weights == "auto" else engine.weights,
+        device=engine.device,
         exact=engine.exact,
         drafts=engine.drafts,
         idle_work=engine.idle_work,

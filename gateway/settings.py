@@ -51,6 +51,8 @@ class EngineSettings:
     max_waiting: int = 128
     threads: int = 0
     dtype: str = "auto"
+    weights: str = "auto"  # as the checkpoint has them; "int8" or "int4": faster on a processor, not quite the model
+    device: str = "auto"  # CUDA where there is one; "cpu" or "cuda"
     exact: bool = False  # a hit changes no bit of an answer; costs partial-block hits and batched decode
     drafts: bool = True  # check guesses of the next tokens where that is faster; not with exact
     idle_work: bool = True  # compute what the next turn of a conversation begins with, while nothing else is to do
@@ -143,8 +145,8 @@ def load_settings(
 
 def read_model(source: str, name: str, own: Mapping[str, Any], defaults: EngineSettings, prefix: str) -> ModelSettings:
     """A model, named by its source unless told, with what of [engine] is its `own`. Raises `SettingsError`."""
-    given = {item.name: getattr(defaults, item.name) for item in fields(defaults)}
-    engine: EngineSettings = _build(EngineSettings, {**given, **own}, prefix)
+    read: EngineSettings = _build(EngineSettings, own, prefix)
+    engine = replace(defaults, **{key: getattr(read, key) for key in own})
     _check_engine(engine, prefix)
     return ModelSettings(source, name or served_name(source), engine)
 
@@ -276,6 +278,8 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
     }
     _check_ranges({prefix + key: limits for key, limits in ranges.items()})
     _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
+    _one_of(f"{prefix}weights", engine.weights, ("auto", "int8", "int4"))
+    _one_of(f"{prefix}device", engine.device, ("auto", "cpu", "cuda"))
     _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
     if engine.exact and engine.kv_codec != "raw":
         raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")

@@ -108,8 +108,7 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
 
     @routes.get("/kv")
     async def occupancy() -> dict[str, Any]:
-        stats = engines.stats()
-        return {"models": {name: one.get("kv", {}) for name, one in stats.items()}}
+        return {"models": engines.kept()}
 
     @routes.delete("/kv")
     async def clear(model: str | None = None) -> dict[str, Any]:

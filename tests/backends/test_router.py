@@ -113,6 +113,20 @@ async def test_every_backend_is_opened_asked_and_closed() -> None:
     assert [backend.is_open for backend in backends] == [False, False]
 
 
+async def test_a_backend_added_later_is_resolved_and_closed_and_a_removed_one_is_neither() -> None:
+    late, early = ScriptedBackend(name="late", model_names=["late"]), ScriptedBackend(name="early")
+    router = Router([early], ScriptedBackend(name="upstream"))
+    await router.open()
+    await late.open()
+    router.add(late)
+    router.remove(early)
+
+    assert (await router.resolve("late")).backend is late
+    assert (await router.resolve("scripted")).backend.name == "upstream"
+    await router.close()
+    assert (late.is_open, early.is_open) == (False, True)
+
+
 async def test_one_that_does_not_open_closes_the_others() -> None:
     class Broken(ScriptedBackend):
         async def open(self) -> None:

@@ -238,11 +238,12 @@ def test_a_warmed_prefix_is_there_for_the_first_request_of_those_it_was_warmed_f
 def test_kept_prefixes_are_told_by_model_and_cleared(gateway: Gateway) -> None:
     text = LONG + "to be forgotten"
     ask(gateway, "two", text, **KV)
-    kept = admin(gateway, "GET", "/kv").json()["models"]["two"]["blocks_cached"]
+    kept = admin(gateway, "GET", "/kv").json()["models"]["two"]
     cleared = admin(gateway, "DELETE", "/kv", params={"model": "two"}).json()["cleared"]
     again = ask(gateway, "two", text, **KV)
 
-    assert kept > 0
+    assert kept["tiers"]["ram"]["blocks_cached"] > 0
+    assert kept["settings"]["kv_mb"] == 16
     assert cleared == ["two"]
     assert again.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
 

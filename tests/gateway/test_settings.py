@@ -71,6 +71,42 @@ def test_the_upstream_key_is_read_from_the_variable_that_is_named_and_never_show
     assert "sk-secret" not in repr(settings)
 
 
+def test_models_have_names_and_differ_from_the_engine_where_they_say_so(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    toml = f"""
+        model = "demo"
+        [engine]
+        kv_mb = 100
+        [[models]]
+        source = "{folder}"
+        kv_mb = 7
+        [[models]]
+        source = "ORG/NAME"
+        name = "small"
+        dtype = "float32"
+        """
+    models = loaded({}, toml, tmp_path).local_models
+
+    assert [(one.name, one.source) for one in models] == [
+        ("demo", "demo"),
+        ("checkpoint", str(folder)),
+        ("small", "ORG/NAME"),
+    ]
+    assert [(one.engine.kv_mb, one.engine.dtype) for one in models] == [(100, "auto"), (7, "auto"), (100, "float32")]
+
+
+def test_models_replace_the_demo_and_may_be_named_in_the_environment() -> None:
+    assert [one.name for one in loaded(twicetold_models="A/B, C/D").local_models] == ["A/B", "C/D"]
+
+
+def test_the_admin_key_is_read_from_the_variable_that_is_named_and_never_shown() -> None:
+    settings = loaded({"admin_key_env": "MY_KEY"}, my_key="s3cret")
+
+    assert settings.admin_key == "s3cret"
+    assert "s3cret" not in repr(settings)
+
+
 BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"port": 70000}, {}, "port"),
     ({"port": -1}, {}, "port"),
@@ -86,6 +122,15 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({}, {"twicetold_cache__default_ttl_s": "-5"}, "cache.default_ttl_s"),
     ({}, {"twicetold_cache__max_ttl_s": "nan"}, "cache.max_ttl_s"),
     ({}, {"twicetold_cache__memory_mb": "1.9"}, "cache.memory_mb"),
+    ({}, {"twicetold_engine__hang_s": "0"}, "engine.hang_s"),
+    ({"admin_key_env": "UNSET_KEY"}, {}, "admin_key_env"),
+    ({"admin_key": "in the open"}, {}, "admin_key"),
+    ({"models": "demo,demo"}, {}, "models"),
+    ({"models": [{"name": "x"}]}, {}, r"models\[0\].source"),
+    ({"models": [{"source": "a/b"}, {"source": "c/d", "kv_gb": 1}]}, {}, r"models\[1\].kv_gb"),
+    ({"models": [{"source": "a/b", "kv_mb": -1}]}, {}, r"models\[0\].kv_mb"),
+    ({"models": [{"source": 5}]}, {}, r"models\[0\].source"),
+    ({"models": 5}, {}, "models"),
     ({"upstream": "localhost:1"}, {}, "upstream"),
     ({"api_key_env": "UNSET_KEY"}, {}, "UNSET_KEY"),
     ({"host": "0.0.0.0"}, {}, "host"),  # noqa: S104 - it must be refused

@@ -45,7 +45,7 @@ class Scarce:
 
 def scarce_engine(path: Path, **limits: int) -> Engine:
     message = load(path)
-    decoder = Scarce(_load_decoder(path, torch.float32), **limits)
+    decoder = Scarce(_load_decoder(message, lambda _: None), **limits)
     num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
     cache = build_cache(message, KVGeometry(num_layers, num_kv_heads, head_dim, message.dtype))
     return Engine(
