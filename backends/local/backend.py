@@ -266,11 +266,14 @@ class _Loaded:
 
     def __init__(self, found: Checkpoint, settings: LocalSettings) -> None:
         path = found.path
-        dtype = checkpoint.choose_dtype(settings.dtype, found.num_parameters, checkpoint.cpu_flags())
+        abilities = checkpoint.abilities(settings.device)
+        dtype = checkpoint.choose_dtype(settings.dtype, found.num_parameters, abilities)
         self.checkpoint = found
         self.tokenizer = ChatTokenizer(path)
         self.context_tokens = min(settings.context_tokens or found.config.context_tokens, found.config.context_tokens)
-        self.revision = f"{found.fingerprint}-{dtype}"  # other precision, other words
+        self.revision = "-".join(
+            filter(None, (found.fingerprint, dtype, settings.weights))
+        )  # other precision, other words
         self.created = int((path / "config.json").stat().st_mtime)
         load = Load(
             checkpoint=str(path),
@@ -293,6 +296,8 @@ class _Loaded:
             kv_disk_bytes=settings.kv_disk_bytes,
             kv_redis=settings.kv_redis,
             kv_codec=settings.kv_codec,
+            weights=settings.weights,
+            device=settings.device,
         )
         self.engine = EngineProcess(load, Patience(settings.ready_wait_s, settings.load_s, settings.hang_s))
 

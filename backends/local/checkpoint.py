@@ -12,6 +12,8 @@ from backends.local.config import CheckpointError, ForeignConfig, ModelConfig, o
 
 HASHED_WHOLE_BYTES = 64 << 20  # larger weight files are hashed by header and samples
 SAMPLES, SAMPLE_BYTES = 256, 4096
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+CUDA = "cuda"
 SMALL_PARAMETERS = 50_000_000  # below, float32 costs little and is exact
 
 
@@ -80,12 +82,21 @@ def weight_files(path: Path) -> list[Path]:
     return files
 
 
-def choose_dtype(asked: str, num_parameters: int, cpu_flags: frozenset[str]) -> str:
-    """'float32' or 'bfloat16': bfloat16 where the processor computes in it and the model is not tiny."""
+def choose_dtype(asked: str, num_parameters: int, abilities: frozenset[str]) -> str:
+    """'float32' or 'bfloat16': bfloat16 where the device computes in it and the model is not tiny.
+
+    Never float16, which no processor computes in as fast: a checkpoint stored in it is cast.
+    """
     if asked != "auto":
         return asked
-    has_bf16 = bool(cpu_flags & {"avx512_bf16", "amx_bf16"})
+    has_bf16 = bool(abilities & {"avx512_bf16", "amx_bf16", CUDA})
     return "bfloat16" if has_bf16 and num_parameters >= SMALL_PARAMETERS else "float32"
+
+
+def abilities(device: str) -> frozenset[str]:
+    """What can be told of a device, 'auto', 'cpu' or 'cuda', without torch, which the gateway process does without."""
+    is_cuda = device == "cuda" or (device == "auto" and NVIDIA_DRIVER.exists())
+    return cpu_flags() | {CUDA} if is_cuda else cpu_flags()
 
 
 def cpu_flags() -> frozenset[str]:

@@ -24,7 +24,7 @@ class Span:
     token_ids: Sequence[int]
     slab: torch.Tensor
     start: int
-    num_logits: int = 1  # of the last so many rows the logits are wanted
+    num_logits: int = 1  # of the last so many rows the logits are wanted; 0 spares the head
 
     @property
     def stop(self) -> int:
@@ -39,5 +39,8 @@ class Decoder(Protocol):
         ...
 
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
-        """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
+        """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`.
+
+        They lie on the processor, wherever the model is computed.
+        """
         ...

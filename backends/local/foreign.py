@@ -33,6 +33,7 @@ class ForeignDecoder:
         """`token` is a slab of one token, as the model fills it: `[L, 2, H_kv, 1, D]`."""
         self._model = model
         self._token = token
+        self._device = token.device
         self._takes = inspect.signature(model.forward).parameters.keys()
 
     def new_slab(self, capacity: int) -> torch.Tensor:
@@ -47,15 +48,16 @@ class ForeignDecoder:
 
     def _compute(self, span: Span) -> torch.Tensor:
         """Models that take no positions count them by the length of the cache."""
-        optional = {"position_ids": torch.arange(span.start, span.stop).unsqueeze(0), "logits_to_keep": span.num_logits}
+        positions = torch.arange(span.start, span.stop, device=self._device)
+        optional = {"position_ids": positions.unsqueeze(0), "logits_to_keep": max(1, span.num_logits)}
         output = self._model(
-            input_ids=torch.tensor([list(span.token_ids)]),
+            input_ids=torch.tensor([list(span.token_ids)], device=self._device),
             past_key_values=Cache(layers=[SlabLayer(rows, span.start) for rows in span.slab]),
             use_cache=True,
             **{name: value for name, value in optional.items() if name in self._takes},
         )
-        logits: torch.Tensor = output.logits[0, -span.num_logits :].float()
-        return logits
+        rows: torch.Tensor = output.logits[0]
+        return rows[len(rows) - span.num_logits :].float().cpu()
 
 
 class SlabLayer(CacheLayerMixin):  # type: ignore[misc]  # mypy does not follow transformers
@@ -97,9 +99,9 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[misc]  # mypy does not follow 
         return self._rows.shape[-2]
 
 
-def load_foreign(path: Path, dtype: torch.dtype) -> ForeignDecoder:
+def load_foreign(path: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> ForeignDecoder:
     """Load a model that computes the same in pieces as in one go. Raises `CheckpointError` for any other."""
-    model = _load_model(path, dtype)
+    model = _load_model(path, dtype).to(device)
     name = type(model).__name__
     try:
         decoder = ForeignDecoder(model, _observe_token(model, dtype))
@@ -136,7 +138,7 @@ def _load_model(path: Path, dtype: torch.dtype) -> Any:
 def _observe_token(model: Any, dtype: torch.dtype) -> torch.Tensor:
     """What the model itself hands to a cache for one token, `[L, 2, H_kv, 1, D]`. Raises `CheckpointError`."""
     name, cache = type(model).__name__, DynamicCache()
-    model(input_ids=torch.tensor([[0]]), past_key_values=cache, use_cache=True)
+    model(input_ids=torch.tensor([[0]], device=model.device), past_key_values=cache, use_cache=True)
     num_layers = model.config.get_text_config(decoder=True).num_hidden_layers
     kept = [tensor for layer in cache.layers if layer.keys is not None for tensor in (layer.keys, layer.values)]
     if len(kept) != 2 * num_layers:
@@ -161,7 +163,7 @@ def _deviation(model: Any, decoder: Decoder) -> float:
     generator = torch.Generator().manual_seed(0)
     vocab_size = model.config.get_text_config(decoder=True).vocab_size
     token_ids = torch.randint(vocab_size, (num_tokens,), generator=generator)
-    cold = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0].float()
+    cold = model(input_ids=token_ids.unsqueeze(0).to(model.device), use_cache=False).logits[0].float().cpu()
     slab, stop, off = decoder.new_slab(num_tokens), 0, []
     for piece in CHECK_PIECES:
         start, stop = stop, stop + piece

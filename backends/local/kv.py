@@ -47,7 +47,7 @@ def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
 
 def model_identity(load: Load) -> str:
     """Everything that changes bits of keys and values: what differs in any of it finds nothing of the other's."""
-    parts = [load.fingerprint, load.dtype, f"kv={load.kv_codec}"]
+    parts = [load.fingerprint, load.dtype, f"weights={load.weights} kv={load.kv_codec}"]
     if not load.exact:
         return " ".join([*parts, "fast"])
     machine = f"threads={load.threads} torch={torch.__version__} cpu={torch.backends.cpu.get_cpu_capability()}"

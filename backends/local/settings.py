@@ -18,6 +18,8 @@ class LocalSettings:
     exact: bool = False  # hits change no bit of an answer; gives up partial blocks, answers' blocks and batched decode
     drafts: bool = True  # check guesses of the next tokens where that is faster; never in exact mode
     dtype: str = "auto"  # 'auto', 'float32' or 'bfloat16'
+    weights: str = ""  # of the products: 'int8' or 'int4', faster and not quite the model; empty: as the checkpoint has
+    device: str = "auto"  # 'auto' (CUDA where there is one), 'cpu' or 'cuda'
     idle_work: bool = (
         True  # compute the next turn of a conversation, and what is to be warm, while nothing else is to do
     )
@@ -39,6 +41,10 @@ class LocalSettings:
     def __post_init__(self) -> None:
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {self.dtype!r} is none of auto, float32, bfloat16")
+        if self.weights not in ("", "int8", "int4"):
+            raise ValueError(f"weights {self.weights!r} are none of int8, int4, or empty")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device {self.device!r} is none of auto, cpu, cuda")
         if self.kv_codec not in ("raw", "int8"):
             raise ValueError(f"kv_codec {self.kv_codec!r} is none of raw, int8")
         if self.exact and self.kv_codec != "raw":

@@ -41,6 +41,8 @@ class Load:
     kv_disk_bytes: int = 0
     kv_redis: str = field(default="", repr=False)  # may hold a password
     kv_codec: str = "raw"
+    weights: str = ""  # of the products: 'int8' or 'int4'; empty: as the checkpoint has them
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
