@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 LADDER = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63)  # numbers of drafts in one forward
-HOPE = 0.02  # of a forward of one sequence: what a row is thought to cost before it is measured
+HOPE = 0.03  # of a forward of one sequence: what a row is thought to cost before it is measured
+FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
 STALE = 256  # forwards after which a cost is only half believed
 PLAIN = 128  # forwards after which one without drafts is made, to know what it costs now
 GAIN = 1.03  # less is noise
@@ -87,7 +88,8 @@ class Pace:
                 hope = _hope(base, drafts, sequences)
                 faith = 0.5 ** ((number - cost.number) / STALE)
                 known.append((drafts, median if median < hope else hope + (median - hope) * faith))
-        return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER]
+        most = max(FIRST_TRY, 2 * known[-1][0] + 1)
+        return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER if drafts <= most]
 
 
 def _hope(base: float, drafts: int, sequences: int) -> float:

@@ -1,0 +1,163 @@
+"""Drafts: decode speed with them and without, by how much of the near answer the model says itself.
+
+The near answer is what the model does say, with a share of its tokens replaced by others, one here and one there or
+eight in a row. Two engines of the same weights take turns in this process. Random weights repeat themselves when they
+are greedy, which repeats of the output itself serve; so the worst case is sampled: nothing that is guessed comes true.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.local import checkpoint
+from backends.local.assembly import build_engine
+from backends.local.engine import Engine
+from backends.local.params import Sampling
+from backends.local.wire import Load, Submit, Token
+from bench.engine.models import DEMO, SMOLLM2_135M, checkpoint_of
+from bench.figures import median
+from bench.rows import Row, Scale
+
+KEPT = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
+BATCHES = (1, 8)
+PROMPT_TOKENS = 64
+THREADS = 1
+WORDS = (10, 1000)  # token ids that every vocabulary has
+GREEDY = Sampling(temperature=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How near the near answers are: a share of their tokens is kept, the others are replaced in runs."""
+
+    kept: float
+    run_tokens: int
+    sampled: bool = False
+
+    @property
+    def what(self) -> str:
+        if self.sampled:
+            return "sampled, nothing comes true"
+        return f"{self.kept:.0%} kept" + (f", replaced {self.run_tokens} in a row" if 0 < self.kept < 1 else "")
+
+    def sampling(self, seed: int) -> Sampling:
+        return Sampling(temperature=1.0, seed=seed) if self.sampled else GREEDY
+
+
+CASES = (
+    *(Case(kept, 1) for kept in KEPT),
+    *(Case(kept, 8) for kept in KEPT[1:-1]),
+    Case(0.0, 1, sampled=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One generation of a batch: what was said, and what a token took after everybody's first one."""
+
+    said: list[list[int]]
+    wall_s: float
+    cpu_s: float  # of this thread: what others do on the machine counts less
+
+
+def run(scale: Scale) -> list[Row]:
+    """The demo model; without `quick` random weights of SmolLM2-135M's shape too."""
+    rows = _compare(DEMO, scale.of(160, 48), scale.of(5, 1))
+    return rows if scale.quick else rows + _compare(SMOLLM2_135M, 96, 3)
+
+
+def _compare(name: str, length: int, rounds: int) -> list[Row]:
+    path = checkpoint_of(name)
+    plain, drafting = _engine(path, drafts=False), _engine(path, drafts=True)
+    return [
+        _row(plain, drafting, case, batch, length, rounds, f"{name}, batch {batch}, {case.what}")
+        for batch in BATCHES
+        for case in CASES
+    ]
+
+
+def _row(plain: Engine, drafting: Engine, case: Case, batch: int, length: int, rounds: int, what: str) -> Row:
+    before = drafting.stats()
+    ours, theirs, num_tokens = list[Run](), list[Run](), 0
+    for number in range(rounds):
+        prompts = list(_prompts(batch, number))
+        beside = _generate(plain, [_submit(i, prompt, length, case, []) for i, prompt in enumerate(prompts)])
+        nears = [_near(said, case, number) for said in beside.said]
+        ours.append(
+            _generate(drafting, [_submit(i, prompt, length, case, nears[i]) for i, prompt in enumerate(prompts)])
+        )
+        theirs.append(beside)
+        num_tokens += batch * length
+    after = drafting.stats()
+    accepted = after.drafts_accepted - before.drafts_accepted
+    checked = accepted + after.drafts_rejected - before.drafts_rejected
+    cpu = median([run.cpu_s for run in theirs]) / median([run.cpu_s for run in ours])
+    note = (
+        f"{cpu:.2f} times as many tokens per processor second; {accepted / num_tokens:.0%} of the tokens were accepted "
+        f"drafts, {accepted / max(1, checked):.0%} of the drafts accepted"
+    )
+    wall, beside_wall = (1 / median([run.wall_s for run in runs]) for runs in (ours, theirs))
+    return Row("drafts", what, wall, "tok/s", beside_wall, "without", note)
+
+
+def _generate(engine: Engine, submits: Sequence[Submit]) -> Run:
+    said: list[list[int]] = [[] for _ in submits]
+    for submit in submits:
+        engine.submit(submit)
+    while engine.has_work and not all(said):
+        _step(engine, said)
+    first = sum(map(len, said))
+    wall, cpu = time.perf_counter(), time.thread_time()
+    while engine.has_work:
+        _step(engine, said)
+    tokens = sum(map(len, said)) - first
+    return Run(said, (time.perf_counter() - wall) / tokens, (time.thread_time() - cpu) / tokens)
+
+
+def _step(engine: Engine, said: list[list[int]]) -> None:
+    for event in engine.step():
+        if isinstance(event, Token):
+            said[event.request].append(event.token_id)
+
+
+def _submit(number: int, prompt: list[int], length: int, case: Case, drafts: list[int]) -> Submit:
+    return Submit(number, prompt, length, case.sampling(number), ignore_eos=True, use_kv=False, drafts=drafts)
+
+
+def _prompts(batch: int, seed: int) -> Iterator[list[int]]:
+    rng = random.Random(seed)
+    return ([rng.randrange(*WORDS) for _ in range(PROMPT_TOKENS)] for _ in range(batch))
+
+
+def _near(said: list[int], case: Case, seed: int) -> list[int]:
+    """`said` with a share replaced, in runs."""
+    rng, near = random.Random(seed), list[int]()
+    for start in range(0, len(said), case.run_tokens):
+        piece = said[start : start + case.run_tokens]
+        near += piece if rng.random() < case.kept else [rng.randrange(*WORDS) for _ in piece]
+    return near
+
+
+def _engine(path: Path, *, drafts: bool) -> Engine:
+    found = checkpoint.read(path)
+    return build_engine(
+        Load(
+            checkpoint=str(path),
+            fingerprint=found.fingerprint,
+            dtype=checkpoint.choose_dtype("auto", found.num_parameters, checkpoint.cpu_flags()),
+            threads=THREADS,
+            context_tokens=min(2048, found.config.context_tokens),
+            eos_token_ids=[],
+            kv_budget_bytes=0,
+            slab_budget_bytes=1 << 30,
+            max_running=max(BATCHES),
+            max_waiting=0,
+            prefill_chunk=128,
+            exact=False,
+            secret="00" * 16,
+            drafts=drafts,
+            idle_work=False,
+        )
+    )
