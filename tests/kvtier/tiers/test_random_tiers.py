@@ -139,9 +139,13 @@ class SmallTiers(RuleBasedStateMachine):
 
 
 class RoomyTiers(SmallTiers):
-    """A small RAM over a disk with room for everything: what was written is found to the token."""
+    """A small RAM over a disk with room for everything and no damage: what was written is found to the token."""
 
     BUDGET_BYTES = 1 << 30
+
+    @rule(name=st.binary(min_size=2, max_size=2))
+    def crash_and_damage(self, name: bytes) -> None:
+        super().crash_and_damage(bytes(2))
 
     @rule(salt=SALTS, ids=IDS)
     def publish_write_lose_and_find(self, salt: str, ids: list[int]) -> None:
