@@ -147,7 +147,8 @@ def test_a_model_that_would_be_computed_wrongly_is_refused(changes: dict[str, An
     [
         ("auto", 10**9, {"avx512_bf16"}, "bfloat16"),
         ("auto", 10**9, {"amx_bf16"}, "bfloat16"),
-        ("auto", 10**9, {"avx2"}, "float32"),
+        ("auto", 10**9, {"cuda"}, "bfloat16"),
+        ("auto", 10**9, {"avx2", "avx512_fp16"}, "float32"),
         ("auto", 10**6, {"avx512_bf16"}, "float32"),
         ("bfloat16", 10**6, set(), "bfloat16"),
         ("float32", 10**9, {"amx_bf16"}, "float32"),
@@ -157,3 +158,8 @@ def test_the_precision_follows_the_processor_and_the_size(
     asked: str, num_parameters: int, flags: set[str], dtype: str
 ) -> None:
     assert checkpoint.choose_dtype(asked, num_parameters, frozenset(flags)) == dtype
+
+
+def test_a_device_is_asked_for_by_name() -> None:
+    assert "cuda" in checkpoint.abilities("cuda")
+    assert checkpoint.abilities("cpu") == checkpoint.cpu_flags()

@@ -1,5 +1,6 @@
 """The decoder computes what transformers computes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from backends.local import checkpoint
 from backends.local.config import ModelConfig
 from backends.local.decoder import Span
+from backends.local.linear import from_int4, from_int8, to_int4, to_int8
 from backends.local.model import LlamaDecoder
 from backends.local.weights import load_weights
 from tests.backends.local import tiny
@@ -18,10 +20,10 @@ from tests.backends.local import tiny
 LONG = [(7 * i * i + 3 * i) % 300 for i in range(300)]
 
 
-def decoder(path: Path) -> LlamaDecoder:
+def decoder(path: Path, weights: str = "", dtype: torch.dtype = torch.float32) -> LlamaDecoder:
     config = checkpoint.read_config(path)
     assert isinstance(config, ModelConfig)
-    return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, torch.float32))
+    return LlamaDecoder(config, load_weights(checkpoint.weight_files(path), config, dtype, weights=weights))
 
 
 def reference(path: Path, token_ids: list[int]) -> torch.Tensor:
@@ -103,3 +105,53 @@ def test_a_window_ends_where_it_does_in_transformers_in_chunks_and_in_single_row
 
     for stop, row in zip(ends, logits, strict=True):
         torch.testing.assert_close(row, reference(path, LONG[:stop]), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_quantised_weights_give_the_logits_of_the_weights_their_codes_stand_for(
+    family: str, weights: str, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    ours = decoder(checkpoints(family), weights)
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoints(family), dtype=torch.float32)
+    for name, module in model.named_modules():
+        if name.endswith("lm_head"):
+            module.weight.data = from_int8(*to_int8(module.weight.data))
+        elif isinstance(module, torch.nn.Linear):
+            codes = to_int4(module.weight.data) if weights == "int4" else None
+            module.weight.data = from_int4(codes) if codes else from_int8(*to_int8(module.weight.data))
+    shutil.copytree(checkpoints(family), tmp_path, dirs_exist_ok=True)
+    model.save_pretrained(tmp_path)
+    slab = ours.new_slab(300)
+
+    logits = [ours.forward([Span(LONG[start:stop], slab, start)])[0] for start, stop in [(0, 298), (298, 299)]]
+
+    torch.testing.assert_close(logits[0], reference(tmp_path, LONG[:298]), atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[1], reference(tmp_path, LONG[:299]), atol=2e-4, rtol=1e-4)
+
+
+def test_wanted_logits_are_those_of_the_last_rows_and_there_may_be_none(checkpoints: Callable[[str], Path]) -> None:
+    ours = decoder(checkpoints("llama"))
+    slabs = [ours.new_slab(20) for _ in range(3)]
+
+    logits = ours.forward(
+        [Span(LONG[:20], slabs[0], 0, 3), Span(LONG[:20], slabs[1], 0, 0), Span(LONG[:19], slabs[2], 0, 2)]
+    )
+
+    assert logits.shape == (5, ours.config.vocab_size)
+    torch.testing.assert_close(logits[0:2], logits[3:5], atol=2e-4, rtol=1e-4)
+    assert ours.forward([Span(LONG[:5], slabs[0], 0, 0)]).shape == (0, ours.config.vocab_size)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_bfloat16_is_as_near_to_float32_as_transformers_is(family: str, checkpoints: Callable[[str], Path]) -> None:
+    path = checkpoints(family)
+    exact = reference(path, LONG)
+    theirs: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        their_off = (theirs(torch.tensor([LONG])).logits[0, -1].float() - exact).norm()
+    ours = decoder(path, dtype=torch.bfloat16)
+
+    our_off = (ours.forward([Span(LONG, ours.new_slab(300), 0)])[0] - exact).norm()
+
+    assert our_off < 1.5 * their_off
