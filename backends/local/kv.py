@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from backends.local.device import choose_device
 from backends.local.wire import Load
 from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry
@@ -47,11 +48,21 @@ def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
 
 def model_identity(load: Load) -> str:
     """Everything that changes bits of keys and values: what differs in any of it finds nothing of the other's."""
-    parts = [load.fingerprint, load.dtype, f"weights={load.weights} kv={load.kv_codec}"]
-    if not load.exact:
-        return " ".join([*parts, "fast"])
-    machine = f"threads={load.threads} torch={torch.__version__} cpu={torch.backends.cpu.get_cpu_capability()}"
-    return " ".join([*parts, f"exact chunk={load.prefill_chunk}", machine])
+    device = choose_device(load.device, load.weights)
+    parts = [
+        load.fingerprint,
+        load.dtype,
+        f"weights={load.weights or 'own'}",
+        f"kv={load.kv_codec}",
+        f"chunk={load.prefill_chunk}",
+        f"device={device.type}",
+        "exact" if load.exact else "fast",
+    ]
+    if load.exact:
+        parts += [f"threads={load.threads}", f"torch={torch.__version__}"]
+        is_cuda = device.type == "cuda"
+        parts.append(torch.cuda.get_device_name(device) if is_cuda else torch.backends.cpu.get_cpu_capability())
+    return " ".join(parts)
 
 
 def _redis(url: str, form: SegmentForm) -> Tier:

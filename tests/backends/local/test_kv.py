@@ -1,0 +1,67 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backends.local.kv import build_cache, model_identity
+from backends.local.settings import LocalSettings
+from backends.local.wire import Load
+from kvtier.geometry import KVGeometry
+
+GEOMETRY = KVGeometry(2, 2, 16, "float32")
+LOAD = Load(
+    checkpoint="",
+    fingerprint="weights",
+    dtype="float32",
+    threads=1,
+    context_tokens=512,
+    eos_token_ids=[0],
+    kv_budget_bytes=1 << 20,
+    slab_budget_bytes=1 << 20,
+    max_running=4,
+    max_waiting=4,
+    prefill_chunk=64,
+    exact=True,
+    secret="00ff",
+    device="cpu",
+)
+CHANGES: list[dict[str, object]] = [
+    {"fingerprint": "others"},
+    {"dtype": "bfloat16"},
+    {"weights": "int8"},
+    {"prefill_chunk": 128},
+    {"exact": False},
+]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, {"threads": 2}])
+def test_what_changes_bits_changes_the_identity(change: dict[str, object]) -> None:
+    assert model_identity(replace(LOAD, **change)) != model_identity(LOAD)  # type: ignore[arg-type]
+
+
+def test_without_exact_numbers_the_number_of_threads_is_no_matter() -> None:
+    fast = replace(LOAD, exact=False)
+
+    assert model_identity(replace(fast, threads=2)) == model_identity(fast)
+    assert model_identity(replace(fast, kv_codec="int8")) != model_identity(fast)
+
+
+def test_int8_and_exact_numbers_are_refused_together_by_name() -> None:
+    with pytest.raises(ValueError, match=r"kv_codec int8 .* exact"):
+        LocalSettings(secret=b"s", exact=True, kv_codec="int8")
+
+
+def test_a_folder_that_cannot_be_used_leaves_the_engine_without_its_tier(tmp_path: Path) -> None:
+    (tmp_path / "kv").write_text("a file")
+    cache = build_cache(replace(LOAD, kv_dir=str(tmp_path / "kv"), kv_disk_bytes=1 << 20), GEOMETRY)
+
+    assert cache.blocks.total > 0
+    assert "disk_hits" not in cache.snapshot()
+    cache.close()
+
+
+def test_an_engine_without_blocks_has_no_tiers(tmp_path: Path) -> None:
+    load = replace(LOAD, kv_budget_bytes=0, kv_dir=str(tmp_path / "kv"), kv_disk_bytes=1 << 20)
+    build_cache(load, GEOMETRY).close()
+
+    assert not (tmp_path / "kv").exists()
