@@ -20,13 +20,11 @@ from backends.local.ahead import after_answer, to_warm
 from backends.local.answer import Answer
 from backends.local.checkpoint import Checkpoint
 from backends.local.cores import num_cores, share_of_cores
-from backends.local.grammar import check
+from backends.local.form import grammar_of, manner_of
 from backends.local.params import Generation, read_params
 from backends.local.process import EngineDied, EngineProcess, Patience
 from backends.local.settings import LocalSettings
-from backends.local.speech import CLOSING, OPENING, Manner
 from backends.local.tokenizer import ChatTokenizer
-from backends.local.tools import HERMES, forced_shape
 from backends.local.wire import Clear, Load, Refused, Submit, Token, Warm, Warmed
 
 MOST_CHORES = 8  # looks ahead at a time
@@ -110,10 +108,10 @@ class LocalBackend:
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
         prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
-        grammar = await asyncio.to_thread(_grammar, wanted, loaded.tokenizer)
+        grammar = await asyncio.to_thread(grammar_of, wanted, loaded.tokenizer)
         drafts = await asyncio.to_thread(self._drafts, request.draft)
         submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)
-        answer = Answer(len(prompt), wanted, loaded.tokenizer, _manner(wanted, loaded.tokenizer, prompt))
+        answer = Answer(len(prompt), wanted, loaded.tokenizer, manner_of(wanted, loaded.tokenizer, prompt))
         said: list[Delta] = []
         try:
             async with aclosing(loaded.engine.events(submit)) as events:
@@ -226,33 +224,6 @@ class LocalBackend:
             priority=wanted.priority,
             timeout_s=wanted.timeout_s,
         )
-
-
-def _grammar(wanted: Generation, tokenizer: ChatTokenizer) -> str:
-    """The grammar of the answer, checked; empty: it may be anything. Raises `RequestRejected`."""
-    if wanted.forced is not None:
-        dialect = tokenizer.dialect or HERMES
-        return forced_shape(wanted.forced, dialect, tokenizer.added(dialect.markers)).grammar
-    if wanted.shape is not None:
-        check(wanted.shape)
-        return wanted.shape.grammar
-    return ""
-
-
-def _manner(wanted: Generation, tokenizer: ChatTokenizer, prompt: list[int]) -> Manner:
-    """How the answer is to be read: for calls where there are tools, for thoughts where the model has them."""
-    dialect = tokenizer.dialect if wanted.tools else None
-    if wanted.forced is not None:
-        dialect = dialect or HERMES
-    is_free = wanted.forced is None and wanted.shape is None
-    markers = (*(dialect.markers if dialect else ()), *((OPENING, CLOSING) if tokenizer.thinks else ()))
-    return Manner(
-        dialect=dialect,
-        is_sure=wanted.forced is not None,
-        thinks=tokenizer.thinks and is_free,
-        has_begun_thinking=is_free and tokenizer.is_thinking(prompt),
-        markers=tokenizer.hidden(markers),
-    )
 
 
 def _load(source: Path | str | Checkpoint, settings: LocalSettings) -> "_Loaded":

@@ -7,7 +7,7 @@ from typing import Any
 from backends.chat import Fields
 from backends.errors import RequestRejected
 from backends.local.grammar import Shape, asked_shape
-from backends.local.tools import Forced, read_forced
+from backends.local.tools import Calls, read_calls
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
@@ -43,8 +43,8 @@ class Generation:
     priority: int = 0  # lower goes first, as in vLLM
     timeout_s: float | None = None  # as LiteLLM's `timeout`
     tools: tuple[Fields, ...] = ()
-    forced: Forced | None = None  # calls that the answer must be
-    shape: Shape | None = None  # what the answer must look like otherwise
+    calls: Calls | None = None  # that the answer may, or has to be
+    shape: Shape | None = None  # what it must look like otherwise
 
 
 def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) -> Generation:
@@ -52,9 +52,9 @@ def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) ->
     given = {**defaults, **{key: value for key, value in params.items() if value is not None}}
     tools, shape = _tools(given), asked_shape(given)
     parallel = _boolean(given, "parallel_tool_calls", default=True)
-    forced = read_forced(tools, given.get("tool_choice", "auto"), parallel=parallel)
+    calls = read_calls(tools, given.get("tool_choice", "auto"), parallel=parallel)
     ignore_eos = _boolean(given, "ignore_eos")
-    if ignore_eos and (shape or forced):
+    if ignore_eos and (shape is not None or (calls is not None and calls.is_forced)):
         raise RequestRejected("an answer that must look like something ends when it does", param="ignore_eos")
     return Generation(
         sampling=Sampling(
@@ -78,8 +78,8 @@ def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) ->
         if "timeout" in given
         else None,
         tools=tools,
-        forced=forced,
-        shape=shape if forced is None else None,
+        calls=calls,
+        shape=shape,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
-from backends.local.grammar import Shape, check, embedded, of_lark, of_schema
+from backends.local.grammar import OBJECT, Shape, check, embedded, of_schema
 
 MOST_CALLS = 16  # that are required at once
 NO_PARAMETERS: Fields = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -65,74 +65,124 @@ def dialect_of(template: str) -> Dialect | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Forced:
-    """Calls that the answer must be: of some of these functions, `(place in the request, function)`, at least one."""
+class Calls:
+    """Calls that an answer may be, or has to be: of these functions, `(place in the request, function)`."""
 
     functions: tuple[tuple[int, Fields], ...]
     most: int = MOST_CALLS
+    is_forced: bool = False
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether one of the functions asks that its parameters be kept to."""
+        return any(function.get("strict") is True for _, function in self.functions)
 
 
-def read_forced(tools: Sequence[Fields], tool_choice: Any, *, parallel: bool) -> Forced | None:
-    """What `tool_choice` forces; None: nothing. Raises `RequestRejected`."""
+def read_calls(tools: Sequence[Fields], tool_choice: Any, *, parallel: bool) -> Calls | None:
+    """What `tools` and `tool_choice` say about calls; None: there are none. Raises `RequestRejected`."""
+    most = MOST_CALLS if parallel else 1
     match tool_choice:
-        case "auto" | "none":
+        case "none":
             return None
+        case "auto":
+            functions = tuple((place, tool["function"]) for place, tool in enumerate(tools) if _is_function(tool))
+            return Calls(functions, most) if functions else None
         case "required":
             wanted = None
         case {"type": "function", "function": {"name": str(wanted)}}:
-            pass
+            most = 1
         case _:
             raise _refused("tool_choice must be auto, none, required, or name a function", "tool_choice")
     if not tools:
         raise _refused("tool_choice needs tools", "tool_choice")
-    functions = [(place, _function(tool, place)) for place, tool in enumerate(tools)]
-    named = tuple((place, each) for place, each in functions if wanted in (None, each["name"]))
+    for place, tool in enumerate(tools):
+        if not _is_function(tool):
+            raise _refused("a tool that may be forced must be a function with a name", f"tools[{place}].function.name")
+    named = [(place, tool["function"]) for place, tool in enumerate(tools)]
+    named = [(place, function) for place, function in named if wanted in (None, function["name"])]
     if not named:
         raise _refused(f"tool_choice names {wanted!r}, which is none of the tools", "tool_choice")
-    return Forced(named, MOST_CALLS if wanted is None and parallel else 1)
+    return Calls(tuple(named), most, is_forced=True)
 
 
-def forced_shape(forced: Forced, dialect: Dialect, added: Mapping[str, int]) -> Shape:
-    """The grammar of forced calls, and nothing around them; `added` are the markers with a token of their own.
+def calls_shape(calls: Calls, dialect: Dialect, added: Mapping[str, int], answer: Shape | None = None) -> Shape:
+    """The grammar of calls; of nothing else if they are forced, else also of an `answer`, or of text around them.
 
-    Compiles the parameters of every function. Raises `RequestRejected` naming those that cannot be enforced.
+    `added` are the markers with a token of their own. Raises `RequestRejected` naming parameters that cannot be
+    enforced and have to be.
     """
+    spelling = _Spelling(dialect, added)
+    rules = spelling.calls(1 if dialect.is_single else calls.most)
+    rules.append("function: " + " | ".join(f"f{place}" for place, _ in calls.functions))
+    for place, function in calls.functions:
+        rules += spelling.function(place, function["name"], _parameters(calls, place, function))
+    grammars: list[Fields] = []
+    if calls.is_forced:
+        rules.append("start: calls")
+    elif answer is not None:
+        rules.append("start: calls | @answer")
+        grammars = [{"name": "answer", **json.loads(answer.grammar)["grammars"][0]}]
+    else:
+        rules += spelling.among_text()
+    return Shape(json.dumps({"grammars": [{"name": "calls", "lark_grammar": "\n".join(rules)}, *grammars]}), "tools")
 
-    def spelled(text: str) -> str:
-        if text in added:
-            return f"<[{added[text]}]>"
-        return json.dumps(text, ensure_ascii=False) if text else '""'
 
-    before, between, after = map(spelled, dialect.lists)
-    line = '"\\n"' if dialect.closing else '""'
-    most = 1 if dialect.is_single else forced.most
-    opening = "" if dialect.is_bare else spelled(dialect.opening)
-    each = opening if dialect.closing else ""
-    once = "" if dialect.closing else opening
-    rules = [
-        f"start: {once} {before} call ({between} call){{0,{most - 1}}} {after}" if most > 1
-        else f"start: {once} {before} call {after}",
-        f"call: {each} {line} function {line} {spelled(dialect.closing)}",
-        "function: " + " | ".join(f"f{place}" for place, _ in forced.functions),
-    ]  # fmt: skip
-    for place, function in forced.functions:
-        param = f"tools[{place}].function.parameters"
-        parameters = function.get("parameters") or NO_PARAMETERS
-        if isinstance(parameters, Mapping) and "type" not in parameters:
-            parameters = {"type": "object", **parameters}
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """The rules of a dialect in the grammar library's variant of Lark."""
+
+    dialect: Dialect
+    added: Mapping[str, int]
+
+    def text(self, text: str) -> str:
+        """A text, or the token that is nothing but this text."""
+        return f"<[{self.added[text]}]>" if text in self.added else json.dumps(text, ensure_ascii=False)
+
+    def calls(self, most: int) -> list[str]:
+        before, between, after = map(self.text, self.dialect.lists)
+        more = f"({between} call){{0,{most - 1}}}" if most > 1 else ""
+        opening = '""' if self.dialect.is_bare else self.text(self.dialect.opening)
+        if self.dialect.closing:
+            closing = self.text(self.dialect.closing)
+            return [f"calls: call {more}", f'call: {opening} "\\n" function "\\n" {closing}']
+        return [f"calls: {opening} {before} call {more} {after}", "call: function"]
+
+    def function(self, place: int, name: str, parameters: Fields) -> list[str]:
+        head = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "{self.dialect.arguments}": '
+        return [f"f{place}: {self.text(head)} p{place} {self.text('}')}", f"p{place}: %json {json.dumps(parameters)}"]
+
+    def among_text(self) -> list[str]:
+        """Any text, and calls behind the opening wherever that comes up."""
+        opening = self.dialect.opening
+        said = r"SAID: /(.|\n)*/"
+        if opening in self.added:
+            return ["start: (SAID calls)* SAID", said]
+        head = f"head[lazy]: SAID {self.text(opening)}"
+        closing = self.text(self.dialect.closing) if self.dialect.closing else '""'
+        before, between, after = map(self.text, self.dialect.lists)
+        one = f'"\\n" function "\\n" {closing}'
+        many = f"{before} function ({between} function){{0,{MOST_CALLS - 1}}} {after}"
+        return ["start: (head rest)* SAID", head, f"rest: {one if self.dialect.closing else many}", said]
+
+
+def _parameters(calls: Calls, place: int, function: Fields) -> Fields:
+    """The schema of a function's parameters as it stands in a grammar; any object where no other can be enforced."""
+    param = f"tools[{place}].function.parameters"
+    parameters = function.get("parameters") or NO_PARAMETERS
+    if isinstance(parameters, Mapping) and "type" not in parameters:
+        parameters = {"type": "object", **parameters}
+    try:
         check(of_schema(parameters, param))
-        head = f'{{"name": {json.dumps(function["name"], ensure_ascii=False)}, "{dialect.arguments}": '
-        rules.append(f"f{place}: {spelled(head)} p{place} {spelled('}')}")
-        rules.append(f"p{place}: %json {json.dumps(embedded(parameters, param))}")
-    return of_lark("\n".join(rules), "tools")
+    except RequestRejected:
+        if calls.is_forced or function.get("strict") is True:
+            raise
+        parameters = OBJECT
+    return embedded(parameters, param)
 
 
-def _function(tool: Fields, place: int) -> Fields:
+def _is_function(tool: Fields) -> bool:
     function = tool.get("function")
-    name = function.get("name") if isinstance(function, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(name, str) or not name:
-        raise _refused("a tool that may be forced must be a function with a name", f"tools[{place}].function.name")
-    return function
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str) and bool(function["name"])
 
 
 def _refused(why: str, param: str) -> RequestRejected:

@@ -5,13 +5,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import jsonschema
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from backends.local.grammar import asked_shape
 from backends.local.matcher import MOST_GRAMMARS, GrammarError, Grammars, Matcher
 from backends.local.speech import Manner, Speech
-from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, forced_shape, read_forced
+from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, read_calls
 from tests.backends.local.tiny import TEXTS
 
 END = "<|im_end|>"
@@ -115,10 +116,10 @@ def test_what_is_allowed_is_what_the_text_shows(seed: int, tokenizer: Tokenizer,
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "sun"}}])
 @pytest.mark.parametrize("dialect", [HERMES, MISTRAL, LLAMA])
 def test_forced_calls_are_calls(dialect: Dialect, choice: Any, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    forced = read_forced(TOOLS, choice, parallel=True)
+    forced = read_calls(TOOLS, choice, parallel=True)
     assert forced is not None
     added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers if marker in MARKERS}
-    shape = forced_shape(forced, dialect, added)
+    shape = calls_shape(forced, dialect, added)
 
     for seed in range(3):
         token_ids = walk(Matcher(grammars(tokenizer, tmp_path).start(shape.grammar)), tokenizer, seed=seed, most=4000)
@@ -213,3 +214,64 @@ def test_a_grammar_or_a_vocabulary_that_cannot_be_read_says_so(tmp_path: Path) -
         broken.allowed(600)
     with pytest.raises(GrammarError, match="vocabulary cannot be used"):
         missing.allowed(600)
+
+
+@pytest.mark.parametrize("dialect", [HERMES, MISTRAL, LLAMA])
+def test_an_answer_may_be_calls_or_what_the_schema_says(dialect: Dialect, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    calls = read_calls(TOOLS, "auto", parallel=False)
+    answer = asked_shape({"guided_json": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2}})
+    assert calls is not None
+    added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers if marker in MARKERS}
+    compiled = grammars(tokenizer, tmp_path)
+
+    seen = set()
+    for seed in range(8):
+        grammar = calls_shape(calls, dialect, added, answer).grammar
+        token_ids = walk(Matcher(compiled.start(grammar)), tokenizer, seed=seed, most=4000)
+        text = tokenizer.decode(token_ids, skip_special_tokens=False)
+        speech = Speech(Manner(dialect))
+        parts = [*speech.push(text), *speech.flush()]
+        seen.add(speech.has_calls)
+        if not speech.has_calls:
+            assert isinstance(json.loads(parts[0]["content"]), list)
+
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("is_added", [False, True])
+@pytest.mark.parametrize("dialect", [HERMES, MISTRAL])
+def test_a_strict_call_keeps_to_its_parameters_among_any_text(dialect: Dialect, is_added: bool, tmp_path: Path) -> None:
+    tokenizer = byte_level()
+    if is_added:
+        tokenizer.add_tokens([AddedToken(marker, special=True) for marker in dialect.markers])
+    added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers} if is_added else {}
+    strict = {"type": "function", "function": {"name": "sun", "parameters": PARAMETERS, "strict": True}}
+    calls = read_calls([strict], "auto", parallel=True)
+    assert calls is not None
+    assert calls.is_strict
+    matcher = Matcher(grammars(tokenizer, tmp_path).start(calls_shape(calls, dialect, added).grammar))
+    token_ids = tokenizer.encode(f"Well: <, {dialect.opening}").ids
+    for token_id in token_ids:
+        assert matcher.allowed(600)[token_id]
+        matcher.accept(token_id)
+
+    random, speech = Random(1), Speech(Manner(dialect))
+    while not speech.has_calls:
+        token_ids.append(random.choice(matcher.allowed(600).nonzero().flatten().tolist()))
+        matcher.accept(token_ids[-1])
+        speech = Speech(Manner(dialect))
+        parts = speech.push(tokenizer.decode(token_ids, skip_special_tokens=False))
+
+    said = "".join(part.get("content", "") for part in parts)
+    arguments = "".join(call["function"]["arguments"] for part in parts for call in part.get("tool_calls", ()))
+    assert said == "Well: <,"
+    jsonschema.validate(json.loads(arguments), PARAMETERS)
+
+
+def test_parameters_nobody_asks_to_keep_to_may_be_anything(tmp_path: Path) -> None:
+    odd = {"type": "function", "function": {"name": "sun", "parameters": {"type": "object", "not": {}}}}
+    calls = read_calls([odd], "auto", parallel=True)
+    answer = asked_shape({"guided_json": {"const": 1}})
+    assert calls is not None
+
+    assert calls_shape(calls, HERMES, {}, answer).grammar

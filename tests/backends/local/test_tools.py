@@ -9,7 +9,7 @@ import pytest
 from backends.chat import Delta, collect
 from backends.errors import RequestRejected
 from backends.local.speech import Manner, Speech
-from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, dialect_of, forced_shape, read_forced
+from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, dialect_of, read_calls
 
 Called = list[tuple[str, Any]]
 SUN = '{"name": "sun", "arguments": {"at": "noon", "n": [1, {"x": "}"}]}}'
@@ -173,18 +173,18 @@ TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": 
 @pytest.mark.parametrize("dialect", [HERMES, MISTRAL, LLAMA])
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "rain"}}])
 def test_forced_calls_have_a_grammar_in_every_dialect(dialect: Dialect, choice: Any) -> None:
-    forced = read_forced(TOOLS, choice, parallel=True)
+    forced = read_calls(TOOLS, choice, parallel=True)
     assert forced is not None
 
-    assert forced_shape(forced, dialect, {}).grammar
+    assert calls_shape(forced, dialect, {}).grammar
 
 
 def test_parameters_that_cannot_be_enforced_are_named() -> None:
     tools = [*TOOLS, {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "not": {}}}}]
-    forced = read_forced(tools, "required", parallel=True)
+    forced = read_calls(tools, "required", parallel=True)
     assert forced is not None
 
     with pytest.raises(RequestRejected) as refused:
-        forced_shape(forced, HERMES, {})
+        calls_shape(forced, HERMES, {})
 
     assert refused.value.param == "tools[2].function.parameters"
