@@ -1,5 +1,6 @@
 """From a `Load` message to a running engine; the only place that knows all its parts."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from backends.local.config import CheckpointError, ModelConfig
 from backends.local.decoder import Decoder
 from backends.local.device import choose_device
 from backends.local.engine import Engine
+from backends.local.headroom import free_bytes
 from backends.local.kv import build_cache
 from backends.local.matcher import Grammars
 from backends.local.model import LlamaDecoder
@@ -24,10 +26,18 @@ from kvtier.geometry import KVGeometry
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *, pace: Pace | None = None) -> Engine:
+def build_engine(
+    load: Load,
+    tell: Callable[[Loading], None] = lambda _: None,
+    *,
+    pace: Pace | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    free_bytes: Callable[[], int | None] = free_bytes,
+) -> Engine:
     """Load the weights and wire the parts, and tell how far that is. Raises `CheckpointError`.
 
-    `pace` decides how many drafts are checked; None: what the machine makes of it.
+    `pace` decides how many drafts are checked; None: what the machine makes of it. `free_bytes` is the memory of the
+    machine.
     """
     tell(Loading("reading weights"))
     torch.set_num_threads(load.threads)
@@ -52,6 +62,8 @@ def build_engine(load: Load, tell: Callable[[Loading], None] = lambda _: None, *
         context_tokens=load.context_tokens,
         eos_token_ids=frozenset(load.eos_token_ids),
         idle_work=load.idle_work,
+        clock=clock,
+        free_bytes=free_bytes,
         drafting=Drafting(pace or Pace()) if load.drafts and not load.exact else None,
     )
 

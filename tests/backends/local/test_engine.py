@@ -7,8 +7,8 @@ import pytest
 
 from backends.local.engine import Engine
 from backends.local.params import Sampling
-from backends.local.wire import Abort
-from tests.backends.local.engines import ask, engine, reference, run, tokens
+from backends.local.wire import Abort, Expired, Refused, Token
+from tests.backends.local.engines import Clock, ask, assert_empty, engine, reference, run, tokens
 
 Checkpoints = Callable[[str], Path]
 WILD = Sampling(temperature=1.5, seed=11)
@@ -113,3 +113,103 @@ def test_a_chunk_of_a_long_prompt_does_not_hold_up_those_who_decode(llama: Engin
     told = [len(llama.step()) for _ in range(6)]
 
     assert told == [1] * 6
+
+
+def test_a_request_ends_when_its_time_is_over(checkpoints: Checkpoints) -> None:
+    clock = Clock()
+    slow = engine(checkpoints("llama"), max_running=2, parts={"clock": clock})
+    slow.submit(ask(tokens(1, 40), 1, max_tokens=400, ignore_eos=True, n=2, timeout_s=10.0))
+    slow.submit(ask(tokens(2, 40), 2, max_tokens=5, ignore_eos=True, timeout_s=10.0))
+    slow.submit(ask(tokens(3, 40), 3, max_tokens=5, ignore_eos=True))
+    for _ in range(5):
+        slow.step()
+    clock.now_s += 10.5
+
+    outcome = run(slow)
+
+    assert sorted(outcome.expired) == [1, 2]
+    assert list(outcome.finished) == [(3, 0)]
+    assert slow.stats().expired == 2
+    assert_empty(slow)
+
+
+def test_an_overdue_request_says_how_far_it_came(checkpoints: Checkpoints) -> None:
+    clock = Clock()
+    slow = engine(checkpoints("llama"), parts={"clock": clock})
+    slow.submit(ask(tokens(1, 40), max_tokens=400, ignore_eos=True, timeout_s=2.0))
+    said = sum(len(slow.step()) for _ in range(6)) - 1
+    clock.now_s += 2.5
+
+    assert slow.step() == [Expired(1, 2.0, said)]
+
+
+def test_a_flood_of_one_owner_does_not_starve_another(checkpoints: Checkpoints) -> None:
+    busy = engine(checkpoints("llama"), max_running=2, max_waiting=99)
+    flood = [ask(tokens(i, 60), i, max_tokens=10, ignore_eos=True, owner="flood") for i in range(20)]
+
+    outcome = run(busy, *flood, ask(tokens(99, 60), 99, max_tokens=10, ignore_eos=True, owner="late"))
+
+    assert list(outcome.finished).index((99, 0)) <= 4
+
+
+def test_of_one_owners_requests_the_urgent_one_goes_first(checkpoints: Checkpoints) -> None:
+    busy = engine(checkpoints("llama"), max_running=1)
+    submits = [ask(tokens(i, 60), i, max_tokens=4, priority=5 - i) for i in range(5)]
+
+    assert [request for request, _ in run(busy, *submits).finished] == [4, 3, 2, 1, 0]
+
+
+def test_a_full_queue_makes_room_for_who_has_less_in_it(checkpoints: Checkpoints) -> None:
+    small = engine(checkpoints("llama"), max_running=1, max_waiting=3)
+    flood = [ask(tokens(i, 40), i, owner="flood") for i in range(5)]
+
+    outcome = run(small, *flood, ask(tokens(9, 40), 9, owner="other"))
+
+    assert outcome.refused == [4, 3]  # the fifth finds no room; the fourth gives its own to the other owner
+    assert sorted(request for request, _ in outcome.finished) == [0, 1, 2, 9]
+
+
+def test_a_prompt_that_can_never_fit_is_told_so(llama: Engine) -> None:
+    [event] = llama.submit(ask(tokens(1, 1024)))
+
+    assert isinstance(event, Refused)
+    assert event.is_hopeless
+    assert event.reason == "the prompt has 1024 tokens; the engine's context is 1024"
+
+
+def test_admission_waits_for_memory_and_gives_up_in_the_end(checkpoints: Checkpoints) -> None:
+    clock, free = Clock(), [0]
+    tight = engine(checkpoints("llama"), parts={"clock": clock, "free_bytes": lambda: free[0]})
+    tight.submit(ask(tokens(1, 40), 1, max_tokens=3))
+    assert tight.step() == []
+    assert tight.pause_s
+    free[0] = 1 << 30
+    assert run(tight).finished
+    free[0] = 64 << 20
+
+    tight.submit(ask(tokens(1, 900), 2))
+    clock.now_s += 60
+
+    [event] = tight.step()
+    assert isinstance(event, Refused)
+    assert "do not fit" in event.reason
+    assert_empty(tight)
+
+
+def test_short_prompts_share_a_forward(llama: Engine) -> None:
+    for i in range(4):
+        llama.submit(ask(tokens(i, 25), i, max_tokens=2, ignore_eos=True))
+    llama.step()
+
+    assert sum(isinstance(event, Token) for event in llama.step()) == 4
+
+
+def test_what_a_stop_string_cuts_off_leaves_its_tail_for_the_next_turn(llama: Engine) -> None:
+    prompt = tokens(1, 40)
+    llama.submit(ask(prompt, max_tokens=50, ignore_eos=True))
+    told = [event.token_id for _ in range(15) for event in llama.step() if isinstance(event, Token)]
+
+    llama.abort(Abort(1, 0, keep_tail=True))
+
+    assert llama.stats().aborts == 0
+    assert run(llama, ask([*prompt, *told, 5], 2)).cached[2, 0] == 40 + len(told) - 1
