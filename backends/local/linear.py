@@ -16,6 +16,7 @@ from torch.nn import functional as F
 INT8_ROWS, INT4_ROWS = 2, 4  # up to so many rows the weight-only kernels are the faster ones
 INT4_GROUP = 32  # weights that share a scale and an offset
 INT4_OUTPUTS = 16  # the kernel takes multiples of it
+PIECE_OUTPUTS = 128  # a weight is quantised in pieces that stay in the processor's cache
 WEIGHTS = ("", "int8", "int4")  # the first: as the checkpoint has them
 
 
@@ -100,6 +101,11 @@ def linear(weight: torch.Tensor, bias: torch.Tensor | None = None, weights: str 
 
 def to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes `[out, in]` and scales `[out]`: the largest weight of an output is 127 or -127 scales."""
+    codes, scales = zip(*map(_piece_to_int8, torch.split(weight, PIECE_OUTPUTS)), strict=True)
+    return torch.cat(codes), torch.cat(scales)
+
+
+def _piece_to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     wide = weight.float()
     scales = (wide.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny).to(weight.dtype)
     return (wide / scales.float().unsqueeze(1)).round_().clamp_(-127, 127).to(torch.int8), scales
@@ -107,7 +113,7 @@ def to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def from_int8(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """The weight the codes stand for."""
-    return (codes.float() * scales.float().unsqueeze(1)).to(scales.dtype)
+    return codes.to(scales.dtype).mul_(scales.unsqueeze(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,15 @@ def to_int4(weight: torch.Tensor) -> Int4:
 
     On normal weights this is 5 % nearer than codes from least to largest, and 14 % nearer than llama.cpp's Q4_0.
     """
+    pieces = list(map(_piece_to_int4, torch.split(weight, PIECE_OUTPUTS)))
+    return Int4(
+        torch.cat([piece.codes for piece in pieces]),
+        torch.cat([piece.scales for piece in pieces]),
+        torch.cat([piece.offsets for piece in pieces]),
+    )
+
+
+def _piece_to_int4(weight: torch.Tensor) -> Int4:
     groups = weight.float().view(len(weight), -1, INT4_GROUP)
     least, largest = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     scales = ((largest - least) / 15).clamp_(min=torch.finfo(torch.float32).tiny)
@@ -139,6 +154,12 @@ def to_int4(weight: torch.Tensor) -> Int4:
 
 def from_int4(quantised: Int4) -> torch.Tensor:
     """The weight the codes stand for."""
+    parts = (torch.split(each, PIECE_OUTPUTS) for each in (quantised.codes, quantised.scales, quantised.offsets))
+    pieces = zip(*parts, strict=True)
+    return torch.cat([_piece_from_int4(Int4(*piece)) for piece in pieces])
+
+
+def _piece_from_int4(quantised: Int4) -> torch.Tensor:
     codes = quantised.codes.view(len(quantised.codes), -1, INT4_GROUP).float() - 8
     groups: torch.Tensor = codes * quantised.scales.float().unsqueeze(-1) + quantised.offsets.float().unsqueeze(-1)
     return groups.flatten(1).to(quantised.scales.dtype)

@@ -32,7 +32,8 @@ def plain(queries: torch.Tensor, rows: torch.Tensor, start: int, window: int | N
         scores[:, row, start + row + 1 :] = -math.inf
         if window is not None:
             scores[:, row, : max(0, start + row + 1 - window)] = -math.inf
-    return (scores.softmax(-1) @ values).transpose(0, 1).flatten(1)
+    found: torch.Tensor = scores.softmax(-1) @ values
+    return found.transpose(0, 1).flatten(1)
 
 
 @pytest.mark.parametrize("window", [None, 1, 40, 300])
