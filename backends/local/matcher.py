@@ -169,8 +169,8 @@ def _is_declared(token: dict[str, Any], declared: dict[str, dict[str, Any]]) -> 
 def _size(tokenizer: dict[str, Any]) -> int:
     """One more than the last token id."""
     vocab = tokenizer["model"]["vocab"]
-    last = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
-    return max([last, *(token["id"] for token in tokenizer["added_tokens"])]) + 1
+    last: int = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
+    return max([last, *(int(token["id"]) for token in tokenizer["added_tokens"])]) + 1
 
 
 def _config(checkpoint: Path) -> dict[str, Any]:

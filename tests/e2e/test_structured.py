@@ -118,7 +118,7 @@ def test_a_call_streams_in_pieces_and_says_the_same_from_the_cache(client: OpenA
 
     chunks, fresh = stream()
     kept_chunks, kept = stream()
-    whole = client.chat.completions.create(
+    whole: Any = client.chat.completions.create(
         model="demo", messages=ask("Will it snow in Bern?"), tools=[WEATHER], tool_choice="required",
         max_tokens=400, temperature=0, parallel_tool_calls=False,
     ).choices[0]  # fmt: skip

@@ -29,6 +29,13 @@ TOOLS = [
 ]
 
 
+def number(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that is there."""
+    token_id = tokenizer.token_to_id(token)
+    assert token_id is not None
+    return token_id
+
+
 def byte_level() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -69,7 +76,7 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def grammars(tokenizer: Tokenizer, path: Path, **config: Any) -> Grammars:
     tokenizer.save(str(path / "tokenizer.json"))
     (path / "tokenizer_config.json").write_text(json.dumps(config))
-    return Grammars(path, [tokenizer.token_to_id(END)])
+    return Grammars(path, [number(tokenizer, END)])
 
 
 def json_grammar(schema: Any) -> str:
@@ -80,7 +87,7 @@ def json_grammar(schema: Any) -> str:
 
 def walk(matcher: Matcher, tokenizer: Tokenizer, *, seed: int = 0, width: int = 600, most: int = 500) -> list[int]:
     """Choose allowed tokens at random, and the end whenever it is allowed and luck has it."""
-    random, token_ids, end = Random(seed), list[int](), tokenizer.token_to_id(END)
+    random, token_ids, end = Random(seed), list[int](), number(tokenizer, END)
     while len(token_ids) < most:
         allowed = matcher.allowed(width).nonzero().flatten().tolist()
         chosen = end if end in allowed and random.random() < 0.5 else random.choice(allowed)
@@ -118,7 +125,7 @@ def test_what_is_allowed_is_what_the_text_shows(seed: int, tokenizer: Tokenizer,
 def test_forced_calls_are_calls(dialect: Dialect, choice: Any, tokenizer: Tokenizer, tmp_path: Path) -> None:
     forced = read_calls(TOOLS, choice, parallel=True)
     assert forced is not None
-    added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers if marker in MARKERS}
+    added = {marker: number(tokenizer, marker) for marker in dialect.markers if marker in MARKERS}
     shape = calls_shape(forced, dialect, added)
 
     for seed in range(3):
@@ -137,12 +144,12 @@ def test_forced_calls_are_calls(dialect: Dialect, choice: Any, tokenizer: Tokeni
 def test_tokens_that_only_the_configuration_calls_special_are_in_no_text(tmp_path: Path) -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens([AddedToken("aaa", special=False)])
-    hidden = tokenizer.token_to_id("aaa")
+    hidden = number(tokenizer, "aaa")
 
     for is_special in (False, True):
         told = grammars(tokenizer, tmp_path, added_tokens_decoder={str(hidden): {"special": is_special}})
         allowed = Matcher(told.start(json_grammar({"type": "string"})))
-        allowed.accept(tokenizer.token_to_id('"'))
+        allowed.accept(number(tokenizer, '"'))
 
         assert bool(allowed.allowed(600)[hidden]) is not is_special
 
@@ -150,7 +157,7 @@ def test_tokens_that_only_the_configuration_calls_special_are_in_no_text(tmp_pat
 def test_logits_may_be_wider_and_narrower_than_the_vocabulary(tmp_path: Path) -> None:
     tokenizer = byte_level()
     matcher = Matcher(grammars(tokenizer, tmp_path).start(json_grammar({"type": "string"})))
-    matcher.accept(tokenizer.token_to_id('"'))
+    matcher.accept(number(tokenizer, '"'))
     size = tokenizer.get_vocab_size()
 
     wide, narrow = matcher.allowed(size + 77), matcher.allowed(size - 50)
@@ -162,12 +169,12 @@ def test_logits_may_be_wider_and_narrower_than_the_vocabulary(tmp_path: Path) ->
 def test_the_end_is_allowed_only_where_the_text_may_end(tmp_path: Path) -> None:
     tokenizer = byte_level()
     matcher = Matcher(grammars(tokenizer, tmp_path).start(json_grammar({"enum": [1, 12]})))
-    end = tokenizer.token_to_id(END)
+    end = number(tokenizer, END)
 
     before = bool(matcher.allowed(600)[end])
-    matcher.accept(tokenizer.token_to_id("1"))
+    matcher.accept(number(tokenizer, "1"))
     behind_1 = bool(matcher.allowed(600)[end])
-    matcher.accept(tokenizer.token_to_id("2"))
+    matcher.accept(number(tokenizer, "2"))
 
     assert (before, behind_1) == (False, True)
     assert matcher.allowed(600).nonzero().flatten().tolist() == [end]
@@ -180,8 +187,8 @@ def test_what_must_follow_is_known_and_what_may_not_is_counted_out(tmp_path: Pat
     forced = matcher.forced()
 
     assert tokenizer.decode(forced).startswith('"ha')
-    assert matcher.num_allowed([*forced, tokenizer.token_to_id("!")]) == len(forced)
-    assert matcher.num_allowed([tokenizer.token_to_id("!")]) == 0
+    assert matcher.num_allowed([*forced, number(tokenizer, "!")]) == len(forced)
+    assert matcher.num_allowed([number(tokenizer, "!")]) == 0
 
 
 def test_two_sequences_with_one_grammar_stand_in_different_places(tmp_path: Path) -> None:
@@ -190,10 +197,10 @@ def test_two_sequences_with_one_grammar_stand_in_different_places(tmp_path: Path
     text = json_grammar({"enum": [1, 2]})
     first, second = Matcher(compiled.start(text)), Matcher(compiled.start(text))
 
-    first.accept(tokenizer.token_to_id("1"))
+    first.accept(number(tokenizer, "1"))
 
     assert compiled.start(text) is compiled.start(text)
-    assert second.allowed(600)[tokenizer.token_to_id("2")]
+    assert second.allowed(600)[number(tokenizer, "2")]
 
 
 def test_only_the_last_grammars_are_kept(tmp_path: Path) -> None:
@@ -221,7 +228,7 @@ def test_an_answer_may_be_calls_or_what_the_schema_says(dialect: Dialect, tokeni
     calls = read_calls(TOOLS, "auto", parallel=False)
     answer = asked_shape({"guided_json": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2}})
     assert calls is not None
-    added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers if marker in MARKERS}
+    added = {marker: number(tokenizer, marker) for marker in dialect.markers if marker in MARKERS}
     compiled = grammars(tokenizer, tmp_path)
 
     seen = set()
@@ -244,7 +251,7 @@ def test_a_strict_call_keeps_to_its_parameters_among_any_text(dialect: Dialect, 
     tokenizer = byte_level()
     if is_added:
         tokenizer.add_tokens([AddedToken(marker, special=True) for marker in dialect.markers])
-    added = {marker: tokenizer.token_to_id(marker) for marker in dialect.markers} if is_added else {}
+    added = {marker: number(tokenizer, marker) for marker in dialect.markers} if is_added else {}
     strict = {"type": "function", "function": {"name": "sun", "parameters": PARAMETERS, "strict": True}}
     calls = read_calls([strict], "auto", parallel=True)
     assert calls is not None
