@@ -59,4 +59,6 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
 async def _told(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GatewayError | BackendError)
     status, body = describe(error)
-    return JSONResponse(body, status_code=status)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    headers = {} if retry_after_s is None else {"retry-after": str(max(1, round(retry_after_s)))}
+    return JSONResponse(body, status_code=status, headers=headers)

@@ -178,9 +178,13 @@ class Engines:
         try:
             engine = await asyncio.to_thread(self._make, served.model, len(self._served))
             await engine.open()
-        except (Unavailable, BackendError, OSError, ValueError) as error:
+        except (Unavailable, BackendError) as error:
             served.failure = str(error)
             log.warning("the model %s cannot be loaded: %s", served.model.name, error)
+            return
+        except Exception as error:  # the root of this task: a folder can hold anything
+            served.failure = f"{type(error).__name__}: {error}"
+            log.exception("the model %s cannot be loaded", served.model.name)
             return
         served.engine = engine
         self._router.add(engine)

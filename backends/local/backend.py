@@ -25,7 +25,7 @@ from backends.local.params import Generation, read_params
 from backends.local.process import EngineDied, EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.tokenizer import ChatTokenizer
-from backends.local.wire import Clear, Load, Refused, Submit, Token, Warm, Warmed
+from backends.local.wire import Load, Refused, Submit, Token, Warm, Warmed
 
 MOST_CHORES = 8  # looks ahead at a time
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
@@ -63,8 +63,8 @@ class LocalBackend:
         return self._loaded is None or await self._loaded.engine.drain(within_s)
 
     def clear_kv(self) -> None:
-        """Forget every kept prefix."""
-        self._opened.engine.send(Clear())
+        """Forget every kept prefix. Raises `BackendNotReady`."""
+        self._opened.engine.clear()
 
     async def close(self) -> None:
         """End the engine process."""

@@ -152,7 +152,7 @@ class Engine:
     def shed(self, reason: str) -> list[Event]:
         """Give up the request that holds or wants the most memory: a step has failed for want of it."""
         if self._idle is not None:
-            self._idle.clear()
+            self._said += self._idle.clear(reason)
         concerned = [*self._running, *((self._entering,) if self._entering is not None else ())] or list(self._waiting)
         self._entering = None
         if not concerned:

@@ -19,7 +19,7 @@ from backends.local.params import Sampling
 from backends.local.runner import Runner
 from backends.local.scheduler import Limits, next_chunk
 from backends.local.sequence import Sequence
-from backends.local.wire import Event, Refused, Warm, Warmed
+from backends.local.wire import Broken, Event, Refused, Warm, Warmed
 
 MOST_TASKS = 32
 STALE_S = 600.0  # four of five reuses come within ten minutes (arXiv 2506.02634)
@@ -96,12 +96,14 @@ class IdleWork:
             self.yield_slab()
             self._task = None
 
-    def clear(self) -> None:
-        """Give everything up."""
+    def clear(self, reason: str) -> list[Event]:
+        """Give everything up; returns whom to tell what."""
+        waiting = [task for task in (self._task, *self._awaited) if task is not None and task.warm.is_awaited]
         self.yield_slab()
         self._task = None
         self._others.clear()
         self._awaited.clear()
+        return [Broken(task.warm.request, reason) for task in waiting]
 
     def yield_slab(self) -> None:
         """Give the memory back at once; full blocks are kept, and the task goes on from them later."""

@@ -1,7 +1,5 @@
 """The memory of the engine process: a limit on it, and how its end is told from other errors."""
 
-import resource
-
 
 def limit_memory(num_bytes: int) -> None:
     """Let this process hold no more than so much; 0 for no limit. What is beyond fails, instead of the machine.
@@ -9,6 +7,8 @@ def limit_memory(num_bytes: int) -> None:
     The limit is on private memory: mapped weight files do not count, as the system takes them back when it must.
     """
     if num_bytes:
+        import resource  # not on every system
+
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         soft = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -158,7 +158,13 @@ class EngineProcess:
         if self._child is not None:
             self._child.send(Abort(request, index, keep_tail=True))
 
-    def send(self, message: Warm | Clear) -> None:
+    def clear(self) -> None:
+        """Forget every kept prefix. Raises `BackendNotReady`."""
+        if self._child is None or not self.is_ready:
+            raise BackendNotReady(self.detail, retry_after_s=RETRY_AFTER_S)
+        self._child.send(Clear())
+
+    def send(self, message: Warm) -> None:
         """Say something that nobody waits for; a process that is not ready does not hear it."""
         if self._child is not None and self.is_ready:
             self._child.send(message)
@@ -167,11 +173,14 @@ class EngineProcess:
         """Have a prompt computed and kept; the one event that answers it. Raises as `events` does."""
         child = await self._ready_child()
         queue = child.queues[warm.request] = asyncio.Queue()
+        event: Event | EngineDied | None = None
         try:
             child.send(warm)
             event = await queue.get()
         finally:
             del child.queues[warm.request]
+            if event is None:  # who asked has gone
+                child.send(Abort(warm.request))
         if isinstance(event, EngineDied):
             raise event
         return event

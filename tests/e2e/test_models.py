@@ -4,6 +4,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,8 +296,16 @@ def test_an_admin_key_is_asked_for_when_there_is_one(folder: Path, monkeypatch: 
             for path in ("models", "stats", "kv")
             for headers in ({}, {"authorization": "Bearer guess"}, {"authorization": "Bearer s3cret"})
         ]
+        show = [sys.executable, "-m", "gateway", "stats", "--once", "--url", url]
+        shown, refused = (
+            subprocess.run([*show, *key], capture_output=True, text=True, timeout=60)
+            for key in (["--admin-key-env", "ADMIN"], [])
+        )
 
     assert statuses == [401, 401, 200] * 3
+    assert (shown.returncode, refused.returncode) == (0, 1)
+    assert "engine   one: 0 running" in shown.stdout
+    assert "needs the admin key" in refused.stderr
 
 
 def test_a_server_for_everybody_has_no_admin_api_without_a_key(folder: Path) -> None:

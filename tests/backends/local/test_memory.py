@@ -15,7 +15,7 @@ from backends.local.matcher import Grammars
 from backends.local.memory import is_out_of_memory
 from backends.local.runner import Runner
 from backends.local.scheduler import Limits
-from backends.local.wire import Broken
+from backends.local.wire import Broken, Event, Warm
 from backends.local.worker import careful_step
 from kvtier.geometry import KVGeometry
 from tests.backends.local.engines import Outcome, ask, load, reference, tokens
@@ -77,6 +77,16 @@ def test_the_largest_request_gives_way_and_the_others_go_on_as_if_alone(
     for number, prompt in enumerate(small):
         assert outcome.tokens[number, 0] == reference(path, prompt, 20, ends=False)
     assert engine.stats().slab_tokens == 0
+
+
+def test_who_waits_for_a_prompt_to_be_warmed_is_told_that_memory_is_short(checkpoints: Checkpoints) -> None:
+    engine = scarce_engine(checkpoints("llama"), forward_tokens=130)
+    engine.warm(Warm(7, tokens(1, 300), is_awaited=True))
+    events: list[Event] = []
+    while engine.has_work:
+        events += careful_step(engine)
+
+    assert [(type(event), event.request) for event in events] == [(Broken, 7)]
 
 
 def test_another_error_is_not_taken_for_want_of_memory(checkpoints: Checkpoints) -> None:
