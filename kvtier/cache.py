@@ -171,6 +171,10 @@ class KVCache:
             self._behind.note([*known.path, *([child[0]] if child else [])], since=len(known.path))
         return bool(added)
 
+    def persist(self, salt: str | Chain, token_ids: Sequence[int]) -> None:
+        """Have what RAM holds of a prefix written to every tier without waiting for a second use."""
+        self._behind.note(self._follow(self._as_chain(salt), token_ids).path, admit=True)
+
     def observe_compute(self, start: int, num_tokens: int, seconds: float) -> None:
         """Learn what a prefill chunk of `num_tokens` behind `start` others cost, to know when a load is cheaper."""
         self._cost.observe(start, num_tokens, seconds)

@@ -185,7 +185,7 @@ class DiskTier:
         log.warning("a segment cannot be used and is a miss: %s", error)
 
     def _write(self, entry: Entry, head: bytes, payload: Rows, epoch: int) -> bool:
-        """Write beside, make room, rename; False when the tier was cleared meanwhile."""
+        """Write beside, make room, rename; False when there is no room, or the tier was cleared meanwhile."""
         temporary = self._directory / f"{entry.key.hex()}-{token_hex(8)}{TEMPORARY}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -194,7 +194,10 @@ class DiskTier:
             with self._lock:
                 if epoch != self._epoch:
                     return False
-                self._make_room(entry.num_bytes)
+                self._index.touch(entry.parent)
+                if not self._make_room(entry.num_bytes, entry.parent):
+                    self._counts["refused"] += 1
+                    return False
                 temporary.rename(self._path(entry.key))
                 replaced = self._index.add(entry)
             for old in replaced:
@@ -205,20 +208,24 @@ class DiskTier:
             temporary.unlink(missing_ok=True)
             os.close(descriptor)
 
-    def _make_room(self, num_bytes: int) -> None:
-        """Delete strangers, then the leaves used longest ago, until so many more bytes fit."""
+    def _make_room(self, num_bytes: int, parent: bytes = b"") -> bool:
+        """Delete strangers, then the leaves used longest ago, until so many more bytes fit.
+
+        False when the next to go would be `parent`, which was used last: a chain that fills the budget keeps its head.
+        """
         while self._index.num_bytes + self._stranger_bytes + num_bytes > self._budget_bytes:
             if self._strangers:
                 path, size = self._strangers.popleft()
                 self._stranger_bytes -= size
             else:
                 oldest = self._index.oldest()
-                if oldest is None:
-                    return
+                if oldest is None or oldest.key == parent:
+                    return False
                 self._index.remove(oldest.key)
                 path = self._path(oldest.key)
             path.unlink(missing_ok=True)
             self._counts["evictions"] += 1
+        return True
 
     def _build_index(self) -> None:
         """Learn from their heads which segments are here; sweep up what dead processes left."""

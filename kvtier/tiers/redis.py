@@ -175,9 +175,14 @@ class RedisTier:
         return f"{PREFIX}:{self._form.model}:{key.hex()}"
 
     def _fetch(self, window: Sequence[Found]) -> list[tuple[Found, bytes | None]]:
+        names = [self._name(found.key) for found in window]
         with self._asking():
-            values = self._client.mget([self._name(found.key) for found in window])
-        return list(zip(window, (value for value in values if not isinstance(value, str)), strict=True))
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.mget(names)
+            for name in names:
+                pipeline.expire(name, self._ttl_s)  # used now
+            values: list[bytes | None] = pipeline.execute()[0]
+        return list(zip(window, values, strict=True))
 
     def _verified(self, wanted: Wanted, found: Found, value: bytes | None) -> Restored | None:
         """The rows in a value; None when it was evicted, or is not what its name says and is deleted."""

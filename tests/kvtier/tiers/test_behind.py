@@ -41,6 +41,17 @@ def test_what_a_second_request_uses_is_written_head_first() -> None:
     assert starts(tier) == [0, 32, 64]
 
 
+def test_what_is_pinned_is_written_without_a_second_use() -> None:
+    tier = SlowTier()
+    cache = tiered_cache(64, tier)
+    publish(cache, "a", IDS[:64])
+    cache.persist("a", IDS)
+    publish(cache, "b", OTHER[:4])
+    cache.flush()
+
+    assert starts(tier) == [0, 32]
+
+
 def test_an_idle_engine_writes_the_latest_chain_first_and_each_from_its_head() -> None:
     tier = SlowTier()
     cache = tiered_cache(64, tier)

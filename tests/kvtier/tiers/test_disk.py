@@ -257,6 +257,20 @@ def test_a_folder_that_vanishes_costs_writes_and_nothing_else(tmp_path: Path) ->
     cache.close()
 
 
+def test_a_conversation_longer_than_the_budget_keeps_its_head(tmp_path: Path) -> None:
+    fill(tmp_path, list(range(40)), "old")
+    cache, tier = reopened(tmp_path, budget_bytes=3 * SEGMENT_BYTES)
+    tier.check()
+    publish(cache, "a", range(200))
+    write_all(cache)
+    cache.close()
+
+    cache, tier = reopened(tmp_path)
+    assert restore(cache, "a", range(200)) == {"disk": 96}
+    tier.check()
+    cache.close()
+
+
 def test_a_segment_larger_than_the_budget_is_refused(tmp_path: Path) -> None:
     cache, _ = reopened(tmp_path, budget_bytes=SEGMENT_BYTES - 1)
     publish(cache, "a", IDS)

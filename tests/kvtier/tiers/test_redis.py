@@ -120,6 +120,35 @@ def test_a_segment_the_server_evicted_ends_the_prefix(server: RedisServer) -> No
     cache.close()
 
 
+def test_a_server_that_evicts_as_it_likes_gives_whole_prefixes_or_none(server: RedisServer) -> None:
+    server.client.config_set("maxmemory", "2mb")
+    server.client.config_set("maxmemory-policy", "allkeys-random")
+    cache = tiered_cache(2000, tier(server))
+    for salt in range(60):
+        publish(cache, str(salt), IDS)
+    write_all(cache)
+    cache.close()
+
+    assert server.client.info("stats")["evicted_keys"] > 0
+    again = tiered_cache(64, tier(server))
+    found = [restore(again, str(salt), IDS).get("redis", 0) for salt in range(60)]
+    assert set(found) <= {0, 32, 64, 96, 100}
+    assert max(found) > 0
+    again.close()
+
+
+def test_a_use_begins_the_time_to_live_anew(server: RedisServer) -> None:
+    fill(server)
+    for name in server.client.keys("*"):
+        server.client.expire(name, 100)
+    cache = tiered_cache(64, tier(server))
+    assert restore(cache, "a", IDS[:64]) == {"redis": 64}
+
+    lives = sorted(int(str(server.client.ttl(name))) for name in server.client.keys("*"))
+    assert [life > 100 for life in lives] == [False, False, True, True]
+    cache.close()
+
+
 def test_a_full_server_refuses_and_nobody_minds(server: RedisServer) -> None:
     server.client.config_set("maxmemory", "1mb")
     server.client.config_set("maxmemory-policy", "noeviction")
