@@ -150,7 +150,8 @@ def test_where_it_cannot_be_done_who_waits_is_told(overrides: dict[str, Any], ch
 def test_in_exact_mode_a_follow_up_turn_hits_the_whole_history_and_no_bit_differs(
     family: str, dtype: str, checkpoints: Checkpoints
 ) -> None:
-    path, exact = checkpoints(family), {"dtype": dtype, "exact": True, "prefill_chunk": 64}
+    path = checkpoints(family)
+    exact: dict[str, Any] = {"dtype": dtype, "exact": True, "prefill_chunk": 64}
     first, warm_engine = tokens(1, 150), engine(path, **exact)
     answer = run(warm_engine, ask(first, max_tokens=180, ignore_eos=True)).tokens[1, 0]
     history = [*first, *answer]
@@ -167,7 +168,7 @@ def test_in_exact_mode_a_follow_up_turn_hits_the_whole_history_and_no_bit_differ
 
 
 def test_what_was_warmed_comes_back_after_a_restart(checkpoints: Checkpoints, tmp_path: Path) -> None:
-    tiers = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
+    tiers: dict[str, Any] = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
     before = engine(checkpoints("llama"), **tiers)
     run(before, warm(tokens(1, 300)))
     rest(before)

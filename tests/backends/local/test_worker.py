@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from backends.local.assembly import build_engine
 from backends.local.process import ROOT
-from backends.local.wire import Failed, FrameDecoder, Loading, Message, Ready, Stats, Token, encode
-from tests.backends.local.engines import ask, load, tokens
+from backends.local.wire import Failed, FrameDecoder, Loading, Message, Ready, Stats, Token, Warm, encode
+from tests.backends.local.engines import ask, load, run, tokens
 
 Checkpoints = Callable[[str], Path]
 
@@ -33,6 +36,14 @@ class Worker:
         assert self.process.stdout is not None
         while chunk := self.process.stdout.read(1 << 16):
             yield from self._frames.feed(chunk)
+
+    def until(self, kind: type[Message], count: int) -> Iterator[Message]:
+        """What it says up to the message of a kind that makes so many."""
+        for message in self.messages():
+            yield message
+            count -= isinstance(message, kind)
+            if not count:
+                return
 
     def hang_up(self) -> None:
         """What the kernel does when the parent is killed."""
@@ -74,3 +85,34 @@ def test_it_says_why_it_cannot_load(worker: Worker, checkpoints: Checkpoints) ->
 
     said = [message for message in worker.messages() if not isinstance(message, Loading)]
     assert said == [Failed("/no/such/checkpoint has no config.json")]
+
+
+def test_what_it_owes_to_the_disk_is_written_when_its_parent_goes(
+    worker: Worker, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    asked = ask(tokens(1, 600), max_tokens=3, ignore_eos=True)
+    start = load(checkpoints("llama"), kv_dir=str(tmp_path), kv_disk_bytes=64 << 20)
+    worker.send(start, asked)
+    assert sum(isinstance(message, Token) for message in worker.until(Token, 3)) == 3
+    worker.hang_up()
+    assert worker.process.wait(timeout=30) == 0
+
+    after = build_engine(start)
+
+    assert run(after, asked).by_tier[1, 0] == {"disk": 599}
+    after.close(0)
+
+
+def test_it_sleeps_when_it_has_nothing_to_do(worker: Worker, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    start = load(checkpoints("llama"), kv_dir=str(tmp_path), kv_disk_bytes=64 << 20)
+    worker.send(start, ask(tokens(1, 600), max_tokens=3, ignore_eos=True), Warm(2, tokens(2, 300)))
+    next(message for message in worker.messages() if isinstance(message, Stats) and message.idle_tasks == 1)
+    process = psutil.Process(worker.process.pid)
+    time.sleep(0.5)
+
+    before = process.num_ctx_switches().voluntary, sum(process.cpu_times()[:2])
+    time.sleep(0.5)
+    after = process.num_ctx_switches().voluntary, sum(process.cpu_times()[:2])
+
+    assert after[0] - before[0] < 50  # it is not woken over and over
+    assert after[1] - before[1] < 0.1
