@@ -1,8 +1,11 @@
 """Drafts: decode speed with them and without, by how much of the near answer the model says itself.
 
 The near answer is what the model does say, with a share of its tokens replaced by others, one here and one there or
-eight in a row. Two engines of the same weights take turns in this process. Random weights repeat themselves when they
-are greedy, which repeats of the output itself serve; so the worst case is sampled: nothing that is guessed comes true.
+eight in a row. Two engines of the same weights take turns in this process.
+
+Left alone, random weights say the same over and over, and the output would be its own best draft: a presence penalty
+keeps them from it. They are so undecided that in bfloat16 another number of rows gives another token: all is float32.
+The worst case is sampled: nothing that is guessed comes true.
 """
 
 import random
@@ -25,7 +28,7 @@ BATCHES = (1, 8)
 PROMPT_TOKENS = 64
 THREADS = 1
 WORDS = (10, 1000)  # token ids that every vocabulary has
-GREEDY = Sampling(temperature=0.0)
+GREEDY = Sampling(temperature=0.0, presence_penalty=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Case:
 
 CASES = (
     *(Case(kept, 1) for kept in KEPT),
-    *(Case(kept, 8) for kept in KEPT[1:-1]),
+    *(Case(kept, 8) for kept in (0.8, 0.6, 0.4)),
     Case(0.0, 1, sampled=True),
 )
 
@@ -65,7 +68,7 @@ class Run:
 def run(scale: Scale) -> list[Row]:
     """The demo model; without `quick` random weights of SmolLM2-135M's shape too."""
     rows = _compare(DEMO, scale.of(160, 48), scale.of(5, 1))
-    return rows if scale.quick else rows + _compare(SMOLLM2_135M, 96, 3)
+    return rows if scale.quick else rows + _compare(SMOLLM2_135M, 48, 2)
 
 
 def _compare(name: str, length: int, rounds: int) -> list[Row]:
@@ -146,7 +149,7 @@ def _engine(path: Path, *, drafts: bool) -> Engine:
         Load(
             checkpoint=str(path),
             fingerprint=found.fingerprint,
-            dtype=checkpoint.choose_dtype("auto", found.num_parameters, checkpoint.cpu_flags()),
+            dtype="float32",
             threads=THREADS,
             context_tokens=min(2048, found.config.context_tokens),
             eos_token_ids=[],
