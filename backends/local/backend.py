@@ -263,7 +263,9 @@ class _Loaded:
             idle_work=settings.idle_work,
             secret=settings.secret.hex(),
             memory_bytes=settings.memory_bytes,
-            kv_dir=str(settings.kv_dir) if settings.kv_dir is not None else "",
+            kv_dir=str(settings.kv_dir.absolute())
+            if settings.kv_dir is not None
+            else "",  # the process lives elsewhere
             kv_disk_bytes=settings.kv_disk_bytes,
             kv_redis=settings.kv_redis,
             kv_codec=settings.kv_codec,

@@ -216,3 +216,28 @@ def test_answers_survive_a_restart_and_a_kill(tmp_path: Path) -> None:
 
     assert [r.headers["x-twicetold-tier"] for r in (first, second, third)] == ["full", "exact", "exact"]
     assert text(first) == text(second) == text(third)
+
+
+def test_kept_prefixes_survive_a_restart_and_a_kill_in_a_folder_named_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("llama", tmp_path / "tiny", max_position_embeddings=2048)
+    question = body(PREFIX + "one", **KV)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*, is_killed: bool) -> httpx.Response:
+        with running_gateway(Path("data"), "--model", str(model), cache__semantic="false") as running:
+            running.wait("local")
+            response = running.post(question)
+            running.wait_for(lambda stats: stats["engine"]["kv"]["disk_segments"] > 0, True)
+            if is_killed:
+                running.process.kill()
+                running.process.wait()
+            return response
+
+    cold, restored, again = run(is_killed=True), run(is_killed=False), run(is_killed=False)
+
+    assert list((tmp_path / "data" / "kv").rglob("*.seg"))
+    assert cached(cold) == 0
+    assert [cached(warm) for warm in (restored, again)] == [cold.json()["usage"]["prompt_tokens"] - 1] * 2
+    assert text(cold) == text(restored) == text(again)
