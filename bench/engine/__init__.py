@@ -9,7 +9,6 @@ are compared take turns within one run.
 
 PARTS = (
     "speed",
-    "prefill",
     "throughput",
     "ttft",
     "followup",

@@ -22,7 +22,7 @@ def run(scale: Scale) -> list[Row]:
     turns, talks = scale.of(2, 1), scale.of(TALKS, 2)
     beside = _generate(path, length, turns, talks)
     rows = []
-    for kind in ("", "int8", "int4"):
+    for kind in ("", "int8", "int4") if scale.large else ("", "int4")[: scale.of(2, 1)]:
         what = f"{TALKS} conversations at once, {kind or 'bfloat16'} weights"
         try:
             made, seconds = _converse(path, length, turns, {"weights": kind} if kind else {})

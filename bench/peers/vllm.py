@@ -57,6 +57,9 @@ def vllm_server(checkpoint: Path) -> Iterator[Peer]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
+    openmp = Path(python).parents[1] / "lib" / "libiomp5.so"  # comes with the package; its documentation wants it first
+    if openmp.is_file():
+        environment["LD_PRELOAD"] = str(openmp)
     name = f"vLLM bfloat16, {'eager' if is_eager else 'compiled'}"
     with running(name, command, port, DIALECT, environment, within_s=600.0) as peer:
         yield peer
