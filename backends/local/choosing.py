@@ -19,6 +19,7 @@ from backends.local.sampler import is_plainly_greedy, looks_back, sample
 from backends.local.sequence import Sequence
 from backends.local.wire import Event, Token
 
+FORCED = -1  # the source of a guess: the grammar
 UNLIKELY = 0.02  # chance below which no draft is worth a thought
 
 
@@ -37,10 +38,7 @@ class Drafting:
     def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
         """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
         guesses = [_guess(sequence) for sequence in sequences]
-        chances = [
-            s.guesser.chances(guess, _room(s), UNLIKELY) if s.guesser is not None and guess.token_ids else []
-            for s, guess in zip(sequences, guesses, strict=True)
-        ]
+        chances = [_chances(sequence, guess) for sequence, guess in zip(sequences, guesses, strict=True)]
         taken = self._pace.allot(chances)
         return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
 
@@ -96,13 +94,24 @@ def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
 
 
 def _guess(sequence: Sequence) -> Guess:
-    """What may come next, as far as the sequence's grammar allows it."""
+    """What may come next, as far as the sequence's grammar allows it; or what it says must come."""
     if sequence.guesser is None:
         return NOTHING
     guess = sequence.guesser.guess(sequence.token_ids, sequence.num_prompt)
-    if sequence.matcher is None or not guess.token_ids:
+    if sequence.matcher is None:
         return guess
+    if forced := sequence.matcher.forced():
+        return Guess(forced, FORCED, 0)
     return replace(guess, token_ids=guess.token_ids[: sequence.matcher.num_allowed(guess.token_ids)])
+
+
+def _chances(sequence: Sequence, guess: Guess) -> list[float]:
+    """That the first draft holds, the first two, the first three..."""
+    if sequence.guesser is None or not guess.token_ids:
+        return []
+    if guess.source == FORCED:
+        return [1.0] * min(len(guess.token_ids), _room(sequence))
+    return sequence.guesser.chances(guess, _room(sequence), UNLIKELY)
 
 
 def _room(sequence: Sequence) -> int:

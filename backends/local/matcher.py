@@ -55,11 +55,15 @@ class Matcher:
 
     def num_allowed(self, token_ids: Sequence[int]) -> int:
         """How many of `token_ids` may follow, one after the other; changes nothing."""
-        return self._state.validate_tokens(list(token_ids))
+        return self._state.validate_tokens(list(token_ids)) if self._is_sound else 0
 
     def forced(self) -> list[int]:
         """The tokens that must follow, where there is no choice; empty where others would spell the same text."""
-        return self._state.compute_ff_tokens()
+        return self._state.compute_ff_tokens() if self._is_sound else []
+
+    @property
+    def _is_sound(self) -> bool:
+        return self._compiling.exception() is None
 
     @property
     def _state(self) -> LLMatcher:

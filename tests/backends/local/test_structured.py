@@ -4,7 +4,7 @@ Random weights are the perfect adversary: every token they like is garbage, and 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from backends.local.engine import Engine
 from backends.local.grammar import asked_shape
+from backends.local.pace import Pace
 from backends.local.params import Sampling
 from backends.local.tokenizer import ChatTokenizer
 from backends.local.wire import Broken, Token
@@ -82,6 +83,13 @@ def grammar(schema: Any) -> str:
     shape = asked_shape({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}})
     assert shape is not None
     return shape.grammar
+
+
+class Always(Pace):
+    """Checks every draft there is."""
+
+    def allot(self, chances: Sequence[Sequence[float]]) -> list[int]:
+        return list(map(len, chances))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +164,7 @@ def test_what_is_kept_of_a_prompt_serves_answers_with_a_grammar_too(llama: Engin
 
 
 def test_drafts_change_nothing_and_a_forbidden_one_is_never_said(checkpoints: Checkpoints) -> None:
-    plain, drafting = engine(checkpoints("llama")), engine(checkpoints("llama"), drafts=True)
+    plain, drafting = engine(checkpoints("llama")), engine(checkpoints("llama"), pace=Always(), drafts=True)
     prompt = tokens(5, 40)
     for sampling in (Sampling(temperature=0.0), Sampling(temperature=1.0, seed=3)):
         wanted = ask(prompt, sampling=sampling, max_tokens=120, grammar=grammar(PERSON))
@@ -164,6 +172,19 @@ def test_drafts_change_nothing_and_a_forbidden_one_is_never_said(checkpoints: Ch
         near = [*said[:20], *tokens(9, 5), *said[20:]]
 
         assert run(drafting, replace(wanted, drafts=near)).tokens[1, 0] == said
+
+
+def test_what_a_grammar_forces_is_drafted_and_holds(checkpoints: Checkpoints) -> None:
+    sampling = Sampling(temperature=1.0, seed=3)
+    only = {"const": {"a cache keeps what was computed": ["so that it need not be computed again", 12345]}}
+    wanted = ask(tokens(5, 40), sampling=sampling, max_tokens=120, grammar=grammar(only))
+    plain, drafting = engine(checkpoints("llama")), engine(checkpoints("llama"), pace=Always(), drafts=True)
+
+    said = run(plain, wanted), run(drafting, wanted)
+
+    assert said[0].tokens == said[1].tokens
+    assert drafting.stats().drafts_accepted > 20
+    assert drafting.stats().drafts_rejected < 5  # repeated white space, which is nothing that was forced
 
 
 def test_a_grammar_that_fails_ends_its_own_request_only(llama: Engine) -> None:
