@@ -1,7 +1,8 @@
 """Segments as files of one directory, under a byte budget.
 
-    kv/<model>/<key>.seg    the model is a digest of everything that changes bits; another model's folder is a stranger,
-                            and is the first to go when room is needed
+    kv/<model>/<key>.seg    the model is a digest of everything that changes bits
+    kv/<model>/.lock        locked by every process that serves the model; a folder that nobody serves is a stranger,
+                            counts towards the budget, and is the first to go when room is needed
 
 A file appears whole, by rename, or not at all: a process killed in the middle of a write leaves a temporary file,
 which is locked by its writer while that lives and swept away by whoever starts next. Nothing is synced: what a power
@@ -29,6 +30,7 @@ from kvtier.tiers.segment import ALIGN, BadSegment, Head, SegmentForm
 SUFFIX = ".seg"
 TEMPORARY = ".tmp"
 TRASH = ".trash"
+LOCK = ".lock"
 INDEX_PATIENCE_S = 2.0  # how long a lookup right after the start waits for the index
 READERS = 2
 
@@ -58,6 +60,7 @@ class DiskTier:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for made in (self._root, self._directory):
                 made.chmod(0o700)  # segments hold the words of conversations
+            self._in_use = _hold(self._directory)
         except OSError as error:
             raise TierError(f"cannot use {directory}: {error}") from error
         self._indexer = threading.Thread(target=self._build_index, name="kv-disk-index", daemon=True)
@@ -125,6 +128,8 @@ class DiskTier:
             try:
                 self._directory.rename(trash)
                 self._directory.mkdir(mode=0o700)
+                held, self._in_use = self._in_use, _hold(self._directory)
+                os.close(held)
             except OSError as error:
                 raise TierError(f"cannot clear {self._directory.name}: {error}") from error
         shutil.rmtree(trash, ignore_errors=True)
@@ -150,6 +155,9 @@ class DiskTier:
         """End the reader threads."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._indexer.join()
+        if self._in_use >= 0:
+            os.close(self._in_use)
+            self._in_use = -1
 
     def _path(self, key: bytes) -> Path:
         return self._directory / f"{key.hex()}{SUFFIX}"
@@ -217,6 +225,8 @@ class DiskTier:
             if self._strangers:
                 path, size = self._strangers.popleft()
                 self._stranger_bytes -= size
+                if _is_in_use(path.parent):
+                    continue
             else:
                 oldest = self._index.oldest()
                 if oldest is None or oldest.key == parent:
@@ -275,8 +285,8 @@ class DiskTier:
         for folder in self._root.iterdir():
             if folder.name.startswith(TRASH):
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder != self._directory and folder.is_dir():
-                for path in folder.iterdir():
+            elif folder != self._directory and folder.is_dir() and not _is_in_use(folder):
+                for path in folder.glob(f"*{SUFFIX}"):
                     stat = path.stat()
                     strangers.append((stat.st_mtime, path, stat.st_size))
         return sorted(strangers)
@@ -285,6 +295,27 @@ class DiskTier:
         with self._lock:
             for name, number in more.items():
                 self._counts[name] += number
+
+
+def _hold(folder: Path) -> int:
+    """Say that a folder is in use, until the descriptor is closed or the process is dead."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _entry(head: Head) -> Entry:

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +70,8 @@ def test_the_folder_is_for_its_owner_and_names_say_nothing(tmp_path: Path) -> No
     folder = tmp_path / "kv" / small_form().model
 
     assert (tmp_path / "kv").stat().st_mode & 0o777 == folder.stat().st_mode & 0o777 == 0o700
-    for path in folder.iterdir():
-        assert path.stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    for path in segment_files(tmp_path / "kv"):
         assert len(bytes.fromhex(path.stem)) == 32
 
 
@@ -166,18 +167,31 @@ def test_what_is_used_outlives_what_is_not_even_over_a_restart(tmp_path: Path) -
     cache.close()
 
 
-def test_another_models_files_count_and_are_the_first_to_go(tmp_path: Path) -> None:
-    cache = KVCache(
-        SMALL,
-        64 * SMALL.block_bytes,
-        secret=b"secret",
-        model="other",
-        tokenizer="tokenizer",
-        tiers=[disk_tier(tmp_path, form=small_form(model="other"))],
-    )
+def of_another_model(folder: Path) -> KVCache:
+    """A cache that has written three segments of another model."""
+    tier = disk_tier(folder, form=small_form(model="other"))
+    cache = KVCache(SMALL, 64 * SMALL.block_bytes, secret=b"secret", model="other", tokenizer="tokenizer", tiers=[tier])
     publish(cache, "a", IDS[:96])
     write_all(cache)
+    return cache
+
+
+def test_a_model_served_beside_keeps_its_files_and_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    beside = of_another_model(tmp_path)
+    cache, tier = reopened(tmp_path, budget_bytes=3 * SEGMENT_BYTES)
+    tier.check()
+    for salt in ("a", "b"):
+        publish(cache, salt, IDS[:96])
+        write_all(cache)
+
+    assert cache.snapshot()["disk_segments"] == 3
+    assert len(segment_files(tmp_path)) == 6
     cache.close()
+    beside.close()
+
+
+def test_another_models_files_count_and_are_the_first_to_go(tmp_path: Path) -> None:
+    of_another_model(tmp_path).close()
     assert len(segment_files(tmp_path)) == 3
 
     cache, tier = reopened(tmp_path, budget_bytes=4 * SEGMENT_BYTES)
@@ -201,7 +215,7 @@ def test_what_dead_writers_left_is_swept_up_and_living_ones_are_left_alone(tmp_p
         tier = disk_tier(tmp_path)
         tier.check()
 
-    assert [path.name for path in folder.iterdir()] == ["alive.tmp"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "alive.tmp"]
     assert not (tmp_path / ".trash-1").exists()
     tier.close()
 
@@ -248,7 +262,7 @@ def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_vanishes_costs_writes_and_nothing_else(tmp_path: Path) -> None:
     cache, tier = reopened(tmp_path)
     tier.check()
-    (tmp_path / small_form().model).rmdir()
+    shutil.rmtree(tmp_path / small_form().model)
     publish(cache, "a", IDS)
     write_all(cache)
 
@@ -314,7 +328,7 @@ def test_a_process_killed_in_the_middle_of_writes_leaves_whole_files_and_its_wor
         assert cache.snapshot()["disk_bad"] == 0
         assert cache.snapshot()["disk_segments"] >= 15
         assert count_found(cache, round_) == len(ids_of(round_))
-        assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".seg"] == []
+        assert [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"] == []
         cache.close()
 
 
