@@ -12,8 +12,11 @@ it is answering may go on for a while, then its process is ended and its memory 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from functools import partial
+from threading import Thread
+from typing import Any, Protocol, TypeVar, cast
 
 from backends.base import Backend
 from backends.errors import BackendError, BackendNotReady
@@ -22,6 +25,8 @@ from gateway.errors import ModelConflict, ModelNotFound
 from gateway.settings import EngineSettings, ModelSettings
 
 DRAIN_S = 30.0
+
+Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +181,7 @@ class Engines:
 
     async def _load(self, served: _Served) -> None:
         try:
-            engine = await asyncio.to_thread(self._make, served.model, len(self._served))
+            engine = await _apart(partial(self._make, served.model, len(self._served)))
             await engine.open()
         except (Unavailable, BackendError) as error:
             served.failure = str(error)
@@ -199,6 +204,32 @@ class Engines:
             await served.engine.close()
         del self._served[served.model.name]
         log.info("the model %s is unloaded", served.model.name)
+
+
+async def _apart(work: Callable[[], Made]) -> Made:
+    """Do `work` in a thread that nobody waits for at the end: a download must not hold up a shutdown."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Made] = loop.create_future()
+
+    def settle(made: Made | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast("Made", made))
+
+    def run() -> None:
+        made, error = None, None
+        try:
+            made = work()
+        except Exception as caught:  # the root of this thread: told to who waits
+            error = caught
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, made, error)
+
+    Thread(target=run, name="fetch-model", daemon=True).start()
+    return await done
 
 
 def _shown(settings: EngineSettings) -> dict[str, Any]:

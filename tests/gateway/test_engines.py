@@ -1,6 +1,7 @@
 """Local models come and go under one name after the other; their figures are added."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from threading import Event
@@ -117,6 +118,19 @@ async def test_a_model_that_is_still_fetched_can_be_unloaded_and_never_appears()
             await router.resolve("a")
 
     assert not any(engine.is_open for engine in workshop.made)
+
+
+async def test_a_download_does_not_hold_up_the_end() -> None:
+    workshop, router = Workshop(), Router([])
+    engines = Engines(router, workshop)
+    workshop.may_make.clear()
+    await engines.load(model("a"))
+    await until(engines, "a", "fetching")
+    await engines.close()  # and the executor of the loop has nothing to wait for
+
+    assert not workshop.made
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "fetch-model")
+    workshop.may_make.set()
 
 
 async def test_a_name_belongs_to_one_model_until_it_is_gone_or_has_failed() -> None:
