@@ -19,10 +19,10 @@ def run(scale: Scale) -> list[Row]:
     config = checkpoint.read_config(path)
     assert isinstance(config, ModelConfig)
     formula = KVGeometry(config.num_layers, config.num_kv_heads, config.head_dim, DTYPE).bytes_per_token
-    with serving(path, dtype=DTYPE, kv_mb=1024) as engine:
+    with serving(path, dtype=DTYPE, kv_mb=1024, kv_disk_mb=0) as engine:
         process = engine.process()
-        for number in range(-2, 0):  # whatever is allocated once
-            engine.ask(Request(prompts.plain(PROMPT_TOKENS, number).messages, is_cold=True))
+        for number in range(-4, 0):  # whatever is allocated once
+            engine.ask(Request(prompts.plain(PROMPT_TOKENS, number).messages, 1, salt=str(number)))
         before, blocks = int(process.memory_info().rss), _blocks(engine.stats_at_rest())
         for number in range(count):
             engine.ask(Request(prompts.plain(PROMPT_TOKENS, number).messages, 1, salt=str(number)))

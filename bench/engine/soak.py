@@ -26,7 +26,7 @@ WORDS = "cache block prefix token answer layer chain root tier store index scope
 def run(scale: Scale) -> list[Row]:
     """Growth of the gateway's and the engine's memory, and whether free, kept and used blocks are all blocks."""
     count = 10_000 if scale.large else scale.of(2000, 200)
-    with serving(checkpoint_of(DEMO), kv_mb=8, max_running=LANES) as engine:
+    with serving(checkpoint_of(DEMO), kv_mb=8, max_running=LANES, drafts=True) as engine:
         rng = random.Random(0)
         given_up = asyncio.run(_storm(engine, count // 4, rng))
         early, looks = _resident_mb(engine), [_look(engine)]
