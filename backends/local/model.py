@@ -41,11 +41,14 @@ class LlamaDecoder:
         attentions = [SpanAttention(span, self.config) for span in spans]
         sizes = [len(span.token_ids) for span in spans]
         rows = F.embedding(token_ids, self._weights.embedding)
+        wanted = _wanted_rows(spans)
         for number, layer in enumerate(self._weights.layers):
             heads = rotate(self._heads(layer, rows), cos, sin)
+            self._write(number, heads, attentions, sizes)
+            if not wanted and number == self.config.num_layers - 1:
+                break  # what is left computes logits only
             rows = rows + layer.output(self._attend(number, heads, attentions, sizes))
             rows = rows + self._mlp(layer, rows)
-        wanted = _wanted_rows(spans)
         if len(wanted) < len(rows):
             rows = rows[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
         return self._weights.head(self._norm(rows, self._weights.norm)).float().cpu()
@@ -73,13 +76,16 @@ class LlamaDecoder:
         queries, keys, values = torch.split(heads, [config.num_heads, config.num_kv_heads, config.num_kv_heads], 1)
         return torch.cat((self._norm(queries, layer.query_norm), self._norm(keys, layer.key_norm), values), 1)
 
+    def _write(self, number: int, heads: torch.Tensor, attentions: Sequence[SpanAttention], sizes: list[int]) -> None:
+        keys_values = torch.split(heads[:, self.config.num_heads :], sizes)
+        for attention, own in zip(attentions, keys_values, strict=True):
+            attention.write(number, own)
+
     def _attend(
         self, number: int, heads: torch.Tensor, attentions: Sequence[SpanAttention], sizes: list[int]
     ) -> torch.Tensor:
-        outputs = []
-        for attention, own in zip(attentions, torch.split(heads, sizes), strict=True):
-            attention.write(number, own[:, self.config.num_heads :])
-            outputs.append(attention.attend(number, own[:, : self.config.num_heads]))
+        queries = torch.split(heads[:, : self.config.num_heads], sizes)
+        outputs = [attention.attend(number, own) for attention, own in zip(attentions, queries, strict=True)]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _mlp(self, layer: LayerWeights, rows: torch.Tensor) -> torch.Tensor:

@@ -143,6 +143,16 @@ def test_wanted_logits_are_those_of_the_last_rows_and_there_may_be_none(checkpoi
     assert ours.forward([Span(LONG[:5], slabs[0], 0, 0)]).shape == (0, ours.config.vocab_size)
 
 
+def test_rows_whose_logits_nobody_wants_are_kept_like_any_other(checkpoints: Callable[[str], Path]) -> None:
+    ours = decoder(checkpoints("mistral"))
+    wanted, unwanted = ours.new_slab(300), ours.new_slab(300)
+
+    ours.forward([Span(LONG, wanted, 0, 1)])
+    ours.forward([Span(LONG, unwanted, 0, 0)])
+
+    assert torch.equal(unwanted, wanted)
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_bfloat16_is_as_near_to_float32_as_transformers_is(family: str, checkpoints: Callable[[str], Path]) -> None:
     path = checkpoints(family)
