@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from llguidance import LLMatcher, LLTokenizer
 
+from backends.local.grammar import LIMITS
+
 MOST_GRAMMARS = 64  # kept compiled
 
 
@@ -104,7 +106,7 @@ class Grammars:
             wait([next(reversed(self._compiled.values()))], timeout_s)
 
     def _compile(self, grammar: str) -> LLMatcher:
-        compiled = LLMatcher(self._vocabulary.result(), grammar, log_level=0)
+        compiled = LLMatcher(self._vocabulary.result(), grammar, log_level=0, limits=LIMITS)
         if compiled.is_error():
             raise GrammarError(f"the grammar cannot be compiled: {compiled.get_error()[:300]}")
         return compiled
