@@ -6,8 +6,8 @@ running sequence are computed. The rules:
 - Admission goes by turns (`fairness`), except that a sequence whose next block is being computed by another one waits
   for it (prefix single-flight), and one whose prefix is being fetched from a slower tier waits for that; both let
   others pass. They wait for what runs or is under way only, so they cannot wait for ever.
-- One long prompt is in the works per step, and the chunk is halved while others decode: that bounds the time between
-  their tokens. Every second chunk goes to the oldest prompt, the others to the one nearest its end: a long prompt
+- One long prompt is in the works per step. Its chunk is doubled while nobody decodes, and halved while somebody does:
+  that bounds the time between tokens. Every second chunk goes to the oldest prompt, the others to the one nearest its end: a long prompt
   cannot starve, and a short one does not queue behind it. What is left of the chunk is filled with whole short prompts.
 - In exact mode a chunk ends at absolute multiples of the chunk size and holds one prompt, so shapes do not depend on
   who else is there; what was decoded before a preemption is computed again row by row, as it was the first time.
@@ -39,6 +39,11 @@ class Limits:
     def busy_chunk_tokens(self) -> int:
         """The chunk while others decode."""
         return self.chunk_tokens if self.is_exact else max(self.block_tokens, self.chunk_tokens // 2)
+
+    @property
+    def quiet_chunk_tokens(self) -> int:
+        """The chunk while nobody does: fewer and larger forwards."""
+        return self.chunk_tokens if self.is_exact else self.chunk_tokens * 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ def _prefill(running: Many[Sequence], limits: Limits, step: int, *, is_busy: boo
     prompts = [sequence for sequence in running if sequence.num_left > 1]
     if not prompts:
         return ()
-    size = limits.busy_chunk_tokens if is_busy else limits.chunk_tokens
+    size = limits.busy_chunk_tokens if is_busy else limits.quiet_chunk_tokens
     first = prompts[0] if step % 2 == 0 else min(prompts, key=lambda each: each.num_left)
     chunk = next_chunk(first, size, is_exact=limits.is_exact)
     return (chunk,) if limits.is_exact else (chunk, *_riders(prompts, chunk, size))

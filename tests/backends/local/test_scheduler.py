@@ -38,10 +38,10 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
 
 @pytest.mark.parametrize(
     ("num_tokens", "computed", "chunk"),
-    [(300, 0, (0, 128)), (300, 128, (128, 256)), (300, 256, (256, 300)), (300, 45, (45, 128)), (100, 0, (0, 100))],
+    [(600, 0, (0, 256)), (600, 256, (256, 512)), (600, 512, (512, 600)), (600, 45, (45, 256)), (100, 0, (0, 100))],
 )
 def test_chunks_end_at_multiples_of_the_chunk_size(num_tokens: int, computed: int, chunk: tuple[int, int]) -> None:
-    todo = plan([], [sequence(num_tokens, computed=computed, capacity=400)], LIMITS, 0)
+    todo = plan([], [sequence(num_tokens, computed=computed, capacity=700)], LIMITS, 0)
 
     assert [(part.start, part.stop) for part in todo.prefill] == [chunk]
 
@@ -179,7 +179,7 @@ def _apply(todo: StepPlan, waiting: list[Sequence], running: list[Sequence]) -> 
             running.remove(each)
 
 
-def test_who_decodes_waits_for_half_a_chunk_at_most() -> None:
+def test_who_decodes_waits_for_a_quarter_of_the_largest_chunk() -> None:
     ready, prompt = sequence(10, computed=9, capacity=60), sequence(500, capacity=600)
 
     todo = plan([], [ready, prompt], LIMITS, 0)
@@ -189,18 +189,18 @@ def test_who_decodes_waits_for_half_a_chunk_at_most() -> None:
 
 def test_short_prompts_ride_along_whole() -> None:
     prompts = [
-        sequence(40, capacity=90),
+        sequence(90, capacity=140),
         sequence(500, capacity=600),
-        sequence(60, capacity=90),
-        sequence(30, capacity=90),
+        sequence(120, capacity=170),
+        sequence(80, capacity=130),
     ]
 
     todo = plan([], prompts, LIMITS, 0)
 
     assert [(part.sequence, part.stop) for part in todo.prefill] == [
-        (prompts[0], 40),
-        (prompts[3], 30),
-    ]  # 58 tokens are left: not enough for the one of 60
+        (prompts[0], 90),
+        (prompts[3], 80),
+    ]  # 86 tokens are left: not enough for the one of 120
 
 
 def test_in_exact_mode_a_prompt_is_computed_alone_and_in_whole_chunks() -> None:

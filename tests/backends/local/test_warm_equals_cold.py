@@ -290,7 +290,7 @@ def test_a_sequence_is_unharmed_by_the_abort_of_its_neighbour(checkpoints: Check
 
 
 def test_who_waited_for_an_aborted_neighbour_goes_on_from_what_it_left(checkpoints: Checkpoints) -> None:
-    path, prompt = checkpoints("llama"), tokens(5, 400)
+    path, prompt = checkpoints("llama"), tokens(5, 800)
     warm = engine(path)
     warm.submit(ask(prompt, 1))
     warm.submit(ask(prompt, 2))
@@ -301,7 +301,7 @@ def test_who_waited_for_an_aborted_neighbour_goes_on_from_what_it_left(checkpoin
 
     outcome = run(warm)
 
-    assert outcome.cached[2, 0] == 256
+    assert outcome.cached[2, 0] == 512
     assert outcome.tokens[2, 0] == reference(path, prompt)
 
 
