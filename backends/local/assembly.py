@@ -43,7 +43,9 @@ def build_engine(
     torch.set_num_threads(load.threads)
     grammars = Grammars(Path(load.checkpoint), load.eos_token_ids)
     decoder = _load_decoder(load, tell)
-    num_layers, _, num_kv_heads, _, head_dim = decoder.new_slab(0).shape
+    slab = decoder.new_slab(0)
+    num_layers, _, num_kv_heads, _, head_dim = slab.shape
+    cost_clock = time.thread_time if slab.device.type == "cpu" else time.perf_counter
     geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
     tell(Loading("opening the kept prefixes"))
     cache = build_cache(load, geometry)
@@ -64,7 +66,7 @@ def build_engine(
         idle_work=load.idle_work,
         clock=clock,
         free_bytes=free_bytes,
-        drafting=Drafting(pace or Pace()) if load.drafts and not load.exact else None,
+        drafting=Drafting(pace or Pace(), cost_clock) if load.drafts and not load.exact else None,
     )
 
 

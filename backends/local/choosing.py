@@ -8,6 +8,8 @@ the same with drafts and without: greedy output token by token, sampled output a
 certainty (Leviathan et al. 2023, arXiv 2211.17192) would have it.
 """
 
+import time
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import replace
 
@@ -26,9 +28,14 @@ UNLIKELY = 0.02  # chance below which no draft is worth a thought
 class Drafting:
     """Drafts for the sequences of one engine, and what came of them."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, clock: Callable[[], float] = time.perf_counter) -> None:
+        """`clock` counts what a forward costs. The time of this thread is the better one where it does the work itself:
+        what others do on the machine then makes no forward look dearer than the next.
+        """
         self.accepted = self.rejected = 0
         self._pace = pace
+        self._clock = clock
+        self._started_s = 0.0
         self._odds = Odds(forget=1 / 512)
 
     def guesser(self, near: Many[int]) -> Guesser:
@@ -37,15 +44,19 @@ class Drafting:
 
     def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
         """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
+        self._started_s = self._clock()
         guesses = [_guess(sequence) for sequence in sequences]
         chances = [_chances(sequence, guess) for sequence, guess in zip(sequences, guesses, strict=True)]
         taken = self._pace.allot(chances)
+        for sequence, k in zip(sequences, taken, strict=True):
+            if sequence.guesser is not None:
+                sequence.guesser.was_taken(k > 0)
         return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
 
-    def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], seconds: float | None) -> None:
-        """Learn from one decode step: what was drafted, what came of it, and how long all took; None: no telling."""
-        if seconds is not None:
-            self._pace.note(len(drafts), sum(map(len, drafts)), seconds)
+    def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], *, is_alone: bool) -> None:
+        """Learn from the step since `propose`: what was drafted and what came of it, and what it cost if that shows."""
+        if is_alone:
+            self._pace.note(len(drafts), sum(map(len, drafts)), self._clock() - self._started_s)
         for drafted, generated in zip(drafts, events, strict=True):
             tokens = [event.token_id for event in generated if isinstance(event, Token)]
             held = sum(token == draft for token, draft in zip(tokens, drafted, strict=False))
@@ -95,7 +106,7 @@ def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
 
 def _guess(sequence: Sequence) -> Guess:
     """What may come next, as far as the sequence's grammar allows it; or what it says must come."""
-    if sequence.guesser is None:
+    if sequence.guesser is None or (sequence.guesser.rests and sequence.matcher is None):
         return NOTHING
     guess = sequence.guesser.guess(sequence.token_ids, sequence.num_prompt)
     if sequence.matcher is None:

@@ -21,6 +21,7 @@ LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
 PLACES = 16  # looked at per search
 SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
 CLOSE = 8  # tokens around the place where a match of two tokens is believed
+PATIENCE = 8  # guesses in a row that were not worth checking, after which only every fourth token is guessed
 SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
 LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
 NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
@@ -76,6 +77,7 @@ class Guesser:
         self._repeats = Repeats()
         self._guesses: tuple[Guess, ...] = ()
         self._num_seen = 0
+        self._num_wasted = 0
 
     def guess(self, token_ids: list[int], num_prompt: int) -> Guess:
         """The likelier of the two sources' guesses, the near answer's when they are alike."""
@@ -89,6 +91,15 @@ class Guesser:
         repeat = self._repeats.guess(token_ids)
         self._guesses = tuple(guess for guess in (near, repeat) if guess.token_ids)
         return max(self._guesses, key=lambda guess: self._odds.chance(guess.kind(0)), default=NOTHING)
+
+    @property
+    def rests(self) -> bool:
+        """Whether to leave out this guess: the last ones were good for nothing, and cost a little too."""
+        return self._num_wasted > PATIENCE and self._num_wasted % 4 != 0
+
+    def was_taken(self, taken: bool) -> None:
+        """Hear whether any of the last guess, made or left out, is checked."""
+        self._num_wasted = 0 if taken else self._num_wasted + 1
 
     def chances(self, guess: Guess, most: int, least: float) -> list[float]:
         """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""

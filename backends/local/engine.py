@@ -305,8 +305,7 @@ class Engine:
         self._prefill_tokens += sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
         said = [self._settle(chunk, own) for chunk, own in zip(chunks, rows, strict=True)]
         if self._drafting is not None and decode:
-            seconds = None if prefill else time.perf_counter() - started  # prompts hide what drafts cost
-            self._drafting.note(drafts, said[len(prefill) :], seconds)
+            self._drafting.note(drafts, said[len(prefill) :], is_alone=not prefill)
         return [event for events in said for event in events]
 
     def _settle(self, chunk: Chunk, logits: torch.Tensor) -> list[Event]:

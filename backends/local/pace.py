@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 LADDER = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63)  # numbers of drafts in one forward
 HOPE = 0.03  # of a forward of one sequence: what a row is thought to cost before it is measured
 FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
-STALE = 256  # forwards after which a cost is only half believed
+STALE = 256  # forwards after which a cost is only half believed; one that was measured once is so from the start
 PLAIN = 128  # forwards after which one without drafts is made, to know what it costs now
-GAIN = 1.03  # less is noise
-SAMPLES = 5
+GAIN = 1.05  # less is noise
+SAMPLES = 9
+RECKON_EVERY = 4  # forwards
 
 
 @dataclass(slots=True)
@@ -34,10 +35,10 @@ class Cost:
         self.is_warm, self.number = True, number
 
     @property
-    def median(self) -> float | None:
-        """The lower one of the two in the middle; None before there is any."""
+    def quartile(self) -> float | None:
+        """The lower one: what disturbs a forward makes it slower. None before there is any."""
         ordered = sorted(self.seconds)
-        return ordered[(len(ordered) - 1) // 2] if ordered else None
+        return ordered[(len(ordered) - 1) // 4] if ordered else None
 
 
 class Pace:
@@ -46,6 +47,7 @@ class Pace:
     def __init__(self) -> None:
         self._costs: dict[int, dict[int, Cost]] = {}  # sequences -> drafts -> cost
         self._numbers: dict[int, int] = {}  # sequences -> forwards
+        self._reckoned: dict[int, tuple[int, Sequence[tuple[int, float]]]] = {}  # sequences -> when, and what
 
     def note(self, sequences: int, drafts: int, seconds: float) -> None:
         """Take in one forward, with what comes before and after it."""
@@ -59,7 +61,7 @@ class Pace:
         None at all while a forward without drafts has not been measured, or not for long.
         """
         sequences = len(chances)
-        steps = self._steps(sequences)
+        steps = self._known_steps(sequences)
         taken = [0] * sequences
         if not steps:
             return taken
@@ -73,27 +75,51 @@ class Pace:
             taken[i] += 1
         return taken
 
+    def _known_steps(self, sequences: int) -> Sequence[tuple[int, float]]:
+        """`_steps` of not long ago."""
+        number = self._numbers.get(sequences, 0)
+        known = self._reckoned.get(sequences)
+        if known is None or not known[1] or number >= known[0] + RECKON_EVERY:
+            known = self._reckoned[sequences] = (number, self._steps(sequences))
+        return known[1]
+
     def _steps(self, sequences: int) -> list[tuple[int, float]]:
         """What a forward is thought to take, for each rung of the ladder; empty when none without drafts is known."""
         costs = self._costs.get(sequences, {})
         number = self._numbers.get(sequences, 0)
         plain = costs.get(0)
-        base = plain.median if plain is not None else None
+        base = plain.quartile if plain is not None else None
         if plain is None or base is None or number - plain.number >= PLAIN:
             return []
         known = [(0, base)]
         for drafts in LADDER[1:]:
             cost = costs.get(drafts)
-            if cost is not None and (median := cost.median) is not None:
-                hope = _hope(base, drafts, sequences)
-                faith = 0.5 ** ((number - cost.number) / STALE)
-                known.append((drafts, median if median < hope else hope + (median - hope) * faith))
+            if cost is not None and (measured := cost.quartile) is not None:
+                hope, times = _hope(base, drafts, sequences), len(cost.seconds)
+                faith = min(1.0, (times + 1) / 4) * 0.5 ** ((number - cost.number) / STALE)
+                known.append((drafts, measured if measured < hope else hope + (measured - hope) * faith))
+        known = _rising(known)
         most = max(FIRST_TRY, 2 * known[-1][0] + 1)
         return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER if drafts <= most]
 
 
 def _hope(base: float, drafts: int, sequences: int) -> float:
     return base * (1 + HOPE * drafts / sequences)
+
+
+def _rising(known: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The same where more drafts never take less: what says otherwise is noise, and is averaged (isotonic regression).
+
+    Else the size that was lucky when it was measured would win.
+    """
+    pools: list[tuple[float, int]] = []  # seconds of neighbours together, and how many they are
+    for _, seconds in known:
+        pools.append((seconds, 1))
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
+            last, count = pools.pop()
+            pools[-1] = (pools[-1][0] + last, pools[-1][1] + count)
+    risen = [total / count for total, count in pools for _ in range(count)]
+    return [(drafts, seconds) for (drafts, _), seconds in zip(known, risen, strict=True)]
 
 
 def _between(known: Sequence[tuple[int, float]], drafts: int, one: float) -> float:

@@ -9,9 +9,9 @@ UNSURE = [0.2**n for n in range(1, 4)]
 
 
 def pace(row_cost: float, sequences: int = 1, rungs: tuple[int, ...] = LADDER) -> Pace:
-    """A machine where a draft costs `row_cost` of a forward without, measured thrice."""
+    """A machine where a draft costs `row_cost` of a forward without, measured a few times."""
     found = Pace()
-    for _ in range(3):
+    for _ in range(4):
         for drafts in rungs:
             found.note(sequences, drafts, 0.010 * (1 + row_cost * drafts))
     return found
@@ -62,10 +62,22 @@ def test_a_batch_that_fills_the_machine_drafts_nothing() -> None:
 
 def test_a_jump_in_cost_is_stayed_below() -> None:
     found = pace(0.0, rungs=(0, 1, 3, 7))
-    for _ in range(3):
+    for _ in range(4):
         found.note(1, 11, 0.030)
 
     assert found.allot([SURE]) == [7]
+
+
+def test_a_size_that_was_lucky_when_it_was_measured_does_not_win_for_that() -> None:
+    found = pace(0.3, rungs=(0, 3))
+    for _ in range(4):
+        found.note(1, 1, 0.009)  # less than a forward without
+
+    assert found.allot([UNSURE]) == [1]
+    for _ in range(9):
+        found.note(1, 1, 0.0135)
+    assert found.allot([UNSURE]) == [0]
+    assert found.allot([[0.04]]) == [0]
 
 
 def test_what_did_not_pay_is_tried_again_later() -> None:
