@@ -113,7 +113,7 @@ ANY = st.recursive(LEAVES, lambda each: st.lists(each) | st.dictionaries(st.samp
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_is_asked_is_understood_or_refused(params: dict[str, Any]) -> None:
     try:
         wanted = read_params(params, {}, 1000)
