@@ -19,10 +19,11 @@ from backends.local import checkpoint
 from backends.local.ahead import after_answer, to_warm
 from backends.local.answer import Answer
 from backends.local.checkpoint import Checkpoint
+from backends.local.child import EngineDied
 from backends.local.cores import num_cores, share_of_cores
 from backends.local.form import grammar_of, manner_of
 from backends.local.params import Generation, read_params
-from backends.local.process import EngineDied, EngineProcess, Patience
+from backends.local.process import EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.tokenizer import ChatTokenizer
 from backends.local.wire import Load, Refused, Submit, Token, Warm, Warmed

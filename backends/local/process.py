@@ -9,21 +9,18 @@ When it dies, a request that has no token yet is put to the next process, once; 
 import asyncio
 import contextlib
 import logging
-import signal
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from backends.errors import BackendNotReady, BackendUnavailable
+from backends.local.child import Child, EngineDied, Hung, Silence
 from backends.local.wire import (
     Abort,
     Admitted,
     Clear,
     Event,
     Failed,
-    FrameDecoder,
     Load,
     Loading,
     Message,
@@ -33,14 +30,10 @@ from backends.local.wire import (
     Submit,
     Token,
     Warm,
-    encode,
 )
 
-ROOT = Path(__file__).parents[2]  # from where `backends` is importable
-READ_BYTES = 1 << 16
 BACK_OFF_S = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 LONG_LIFE_S = 60.0  # a process that lived so long is restarted at once
-GRACE_S = 5.0  # to finish a step and what is owed to the disk
 RETRY_AFTER_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -53,33 +46,6 @@ class Patience:
     ready_wait_s: float = 30.0  # a request, for an engine that is loading
     load_s: float = 300.0  # between two signs of progress while it loads
     hang_s: float = 60.0  # for one step
-
-
-class EngineDied(Exception):
-    """The engine process ended while a request was in flight; `has_begun`: tokens of its answer were told."""
-
-    def __init__(self, reason: str, *, has_begun: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.has_begun = has_begun
-
-
-class _Hung(Exception):
-    """The process is there and says nothing."""
-
-
-@dataclass(slots=True)
-class _Child:
-    """One life of the engine process."""
-
-    process: asyncio.subprocess.Process
-    queues: "dict[int, asyncio.Queue[Event | EngineDied]]" = field(default_factory=dict)
-
-    def send(self, message: Message) -> None:
-        """Hand a message over without waiting; a dead process takes it as well as a living one."""
-        assert self.process.stdin is not None
-        if not self.process.stdin.is_closing():
-            self.process.stdin.write(encode([message]))
 
 
 class EngineProcess:
@@ -96,7 +62,7 @@ class EngineProcess:
         self._load = load
         self._patience = patience
         self._settled = asyncio.Event()  # ready, or failed to load
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._suspects = asyncio.Lock()  # held by one retried request until its first token
         self._in_flight = 0
@@ -220,7 +186,7 @@ class EngineProcess:
             if open_choices:
                 child.send(Abort(submit.request))
 
-    async def _ready_child(self) -> _Child:
+    async def _ready_child(self) -> Child:
         """The process, once it has loaded; one that has failed to is not waited for."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience.ready_wait_s):
@@ -249,35 +215,34 @@ class EngineProcess:
 
     async def _live(self) -> None:
         """One life of the process, from its start to its end."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "backends.local.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-        )
-        child = self._child = _Child(process)
+        child = self._child = await Child.start()
         self._settled.clear()
         self._take(Loading("starting"), child)
         reason = ""
         try:
             child.send(self._load)
-            await self._listen(child)
-        except _Hung as hung:
+            async with aclosing(child.said(self._silence)) as messages:
+                async for message in messages:
+                    self._take(message, child)
+        except Hung as hung:
             self.hangs += 1
             reason = str(hung)
-            process.kill()  # also ends one that is stopped
+            child.process.kill()  # also ends one that is stopped
         finally:
             was_ready, self.is_ready = self.is_ready, False
             if was_ready:
                 self._settled.clear()  # before anything is awaited: who comes now waits for the next process
-            code = await _end(process)
-            self._bury(child, reason or _cause(code), was_ready)
-            log.log(logging.INFO if code == 0 else logging.WARNING, "engine process %s %s", process.pid, _cause(code))
+            cause = await child.end()
+            reason = reason or cause
+            log.log(logging.WARNING if was_ready else logging.INFO, "engine process %s %s", child.process.pid, reason)
+            self._bury(child, reason, was_ready)
 
-    def _bury(self, child: _Child, reason: str, was_ready: bool) -> None:
-        """Tell everybody that the process is gone."""
+    def _silence(self) -> Silence:
+        patience = self._patience
+        return Silence(patience.hang_s, patience.hang_s / 4) if self.is_ready else Silence(patience.load_s, None)
+
+    def _bury(self, child: Child, reason: str, was_ready: bool) -> None:
+        """Forget the process, and tell everybody why."""
         self._child = None
         self.stats = Stats()
         self.loading = None
@@ -286,34 +251,9 @@ class EngineProcess:
         elif not self._settled.is_set():
             self._settled.set()
             self.detail = f"the engine process {reason} while it was loading and is being restarted"
-        for queue in child.queues.values():
-            queue.put_nowait(EngineDied(reason))
+        child.bury(reason)
 
-    async def _listen(self, child: _Child) -> None:
-        """Take what the process says until it ends. Raises `_Hung` when it says nothing for too long."""
-        assert child.process.stdout is not None
-        frames = FrameDecoder()
-        is_asked = False  # a Ping is under way
-        while True:
-            patience = self._patience
-            try:
-                quiet_s = patience.hang_s if is_asked else patience.hang_s / 4
-                async with asyncio.timeout(quiet_s if self.is_ready else patience.load_s):
-                    chunk = await child.process.stdout.read(READ_BYTES)
-            except TimeoutError:
-                if is_asked or not self.is_ready:
-                    silent_s = patience.hang_s if self.is_ready else patience.load_s
-                    raise _Hung(f"gave no sign of life for {silent_s:g} s and was ended") from None
-                is_asked = True
-                child.send(Ping())
-                continue
-            if not chunk:
-                return
-            is_asked = False
-            for message in frames.feed(chunk):
-                self._take(message, child)
-
-    def _take(self, message: Message, child: _Child) -> None:
+    def _take(self, message: Message, child: Child) -> None:
         match message:
             case Stats():
                 self.stats = message
@@ -332,32 +272,9 @@ class EngineProcess:
             case Load() | Submit() | Abort() | Warm() | Clear() | Ping():
                 raise RuntimeError(f"the engine process sent {type(message).__name__}")
             case event:
-                queue = child.queues.get(event.request)
-                if queue is not None:  # else it was aborted, and this event had already left
-                    queue.put_nowait(event)
+                child.tell(event)
 
 
 def _progress(loading: Loading) -> str:
     share = f" ({loading.done} of {loading.total})" if loading.total else ""
     return f"loading: {loading.stage}{share}"
-
-
-def _cause(code: int) -> str:
-    """What became of a process, in words that go after its name."""
-    if code == -signal.SIGKILL:
-        return "was killed, perhaps for want of memory,"
-    if code < 0:
-        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"ended with status {code}"
-
-
-async def _end(process: asyncio.subprocess.Process) -> int:
-    """Close the input, which ends a healthy process; kill one that does not listen."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(GRACE_S):
-            return await process.wait()
-    except TimeoutError:
-        process.kill()
-        return await process.wait()

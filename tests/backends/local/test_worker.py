@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from backends.local.assembly import build_engine
-from backends.local.process import ROOT
+from backends.local.child import ROOT
 from backends.local.wire import Failed, FrameDecoder, Loading, Message, Ready, Stats, Token, Warm, encode
 from tests.backends.local.engines import ask, load, run, tokens
 
