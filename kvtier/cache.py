@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from kvtier.eviction import make_policy
 from kvtier.geometry import KVGeometry
 from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, pack
 from kvtier.lease import Lease
@@ -54,13 +55,16 @@ class KVCache:
         tokenizer: str,
         tiers: Sequence[Tier] = (),  # warmest first; closed with the cache
         queue_bytes: int = QUEUE_BYTES,
+        policy: str = "adaptive",  # of kvtier.eviction.POLICIES
         poison_freed: bool = False,  # for tests: what is freed turns to NaN
     ) -> None:
         self.geometry = geometry
         self.stats = KVStats()
         self._secret, self._model, self._tokenizer = secret, model, tokenizer
         num_blocks = max(0, budget_bytes) // geometry.block_bytes
-        self._store = BlockStore(geometry, num_blocks, self.stats, poison_freed=poison_freed)
+        ranking = make_policy(policy, num_blocks)
+        self._store = BlockStore(geometry, num_blocks, self.stats, ranking, poison_freed=poison_freed)
+        self._num_chains = 0
         self._cost = RecomputeCost()
         self._sources = [Source(tier, self._cost, queue_bytes) for tier in tiers]
         self._behind = WriteBehind(self._store, [source.writer for source in self._sources], queue_bytes)
@@ -74,7 +78,8 @@ class KVCache:
     def chain(self, salt: str, owner: str = "") -> Chain:
         """A memory of block keys for one sequence under `salt`, to pass instead of the salt."""
         root = chain_root(self._secret, self._model, self._tokenizer, self.geometry, salt)
-        return Chain(root, self.geometry.block_tokens, owner)
+        self._num_chains += 1
+        return Chain(root, self.geometry.block_tokens, owner, self._num_chains)
 
     def keys(self, salt: str | Chain, token_ids: Sequence[int]) -> list[bytes]:
         """Keys of every full block of `token_ids`: equal keys mean equal prefixes under equal salts."""
@@ -132,6 +137,7 @@ class KVCache:
         lease = Lease(self._store, path, num_tokens, miss, num_ram_tokens=num_ram_tokens, restored=restored)
         if count:
             self._count(len(token_ids), lease, found)
+            self._store.hit(path)
             self._behind.note(path, is_hit=True)
         return lease
 
@@ -143,7 +149,9 @@ class KVCache:
         self._check_computed(token_ids, slab, num_computed)
         chain = self._as_chain(salt)
         known = self._follow(chain, token_ids[:num_computed])
-        added = self._store.extend(known.path, known.missing(), slab, may_evict=True)
+        added = self._store.extend(
+            known.path, known.missing(), slab, may_evict=True, owner=chain.owner, sequence=chain.sequence
+        )
         self.stats.published_blocks += added
         if self._sources and added:
             self._behind.note(self._follow(chain, token_ids[:num_computed]).path, since=len(known.path))
@@ -164,12 +172,25 @@ class KVCache:
             return False
         draft = Draft(block_key(chain.root, known.parent, tail), known.parent, len(known.keys), tail)
         may_evict = len(tail) * 2 >= chain.block_bytes
-        added = self._store.extend(known.path, [draft], slab, may_evict=may_evict)
+        added = self._store.extend(
+            known.path, [draft], slab, may_evict=may_evict, owner=chain.owner, sequence=chain.sequence
+        )
         self.stats.published_tails += added
         if self._sources and added:
             child = self._store.index.nearest_child(known.parent, tail)
             self._behind.note([*known.path, *([child[0]] if child else [])], since=len(known.path))
         return bool(added)
+
+    def pin(self, salt: str | Chain, token_ids: Sequence[int]) -> int:
+        """Keep what RAM holds of a prefix, in full blocks, from eviction; returns how many tokens are pinned.
+
+        At most a fifth of all blocks are pinned at a time; the head of the prefix comes first.
+        """
+        return self._store.pin(self._follow(self._as_chain(salt), token_ids).path) * self.geometry.block_tokens
+
+    def unpin(self, salt: str | Chain, token_ids: Sequence[int]) -> int:
+        """Take the pins off a prefix, whoever set them; returns how many tokens had one."""
+        return self._store.unpin(self._follow(self._as_chain(salt), token_ids).path) * self.geometry.block_tokens
 
     def persist(self, salt: str | Chain, token_ids: Sequence[int]) -> None:
         """Have what RAM holds of a prefix written to every tier without waiting for a second use."""

@@ -63,10 +63,11 @@ class Chain:
     Asking about other tokens is always correct: what differs from the memory is hashed again from there.
     """
 
-    __slots__ = ("_keys", "_packed", "block_bytes", "owner", "root")
+    __slots__ = ("_keys", "_packed", "block_bytes", "owner", "root", "sequence")
 
-    def __init__(self, root: bytes, block_tokens: int, owner: str = "") -> None:
+    def __init__(self, root: bytes, block_tokens: int, owner: str = "", sequence: int = 0) -> None:
         self.root = root
+        self.sequence = sequence  # tells what one request computed from what it found
         self.owner = owner  # who the blocks are counted for, when they share a budget
         self.block_bytes = block_tokens * ID_BYTES
         self._packed = b""  # the ids under `_keys`

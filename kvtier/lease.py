@@ -34,7 +34,7 @@ class Lease:
         num_ram_tokens: int | None = None,
         restored: Sequence[Restored] = (),
     ) -> None:
-        store.pin(path)
+        store.lease(path)
         self._store = store
         self._path = path
         self._restored = restored

@@ -6,12 +6,14 @@ Invariants, stated by `check`:
 - a chain is never broken in the middle: children are evicted before their parents.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kvtier.arena import KVArena
+from kvtier.eviction.policy import Facts, Policy
 from kvtier.geometry import KVGeometry
 from kvtier.keys import ID_BYTES
 from kvtier.pool import BlockPool, Occupancy
@@ -32,12 +34,14 @@ class Draft:
 class BlockStore:
     """The blocks of one RAM budget. Paths are block ids of one chain, first block first."""
 
-    def __init__(self, geometry: KVGeometry, num_blocks: int, stats: KVStats, *, poison_freed: bool) -> None:
+    def __init__(
+        self, geometry: KVGeometry, num_blocks: int, stats: KVStats, policy: Policy | None = None, *, poison_freed: bool
+    ) -> None:
         self.geometry = geometry
         self.index = PrefixIndex()
         self.arena = KVArena(geometry, num_blocks)
         self.evicted = EvictedKeys(capacity=4 * num_blocks)
-        self._pool = BlockPool(num_blocks)
+        self._pool = BlockPool(num_blocks, policy)
         self._stats = stats
         self._poison_freed = poison_freed
 
@@ -45,26 +49,48 @@ class BlockStore:
     def occupancy(self) -> Occupancy:
         return self._pool.occupancy
 
-    def pin(self, path: Sequence[int]) -> None:
+    def lease(self, path: Sequence[int]) -> None:
         """Keep the blocks of a path from being evicted until `release`."""
-        self._pool.pin(path)
+        self._pool.lease(path)
 
     def release(self, path: Sequence[int]) -> None:
-        """Let go of a pinned path; its blocks become the most recently used."""
-        self._poison(self._pool.unpin(path))
+        """Let go of a leased path; its blocks become the most recently used."""
+        self._poison(self._pool.release(path))
+
+    def hit(self, path: Sequence[int]) -> None:
+        """Count a path as found by one more request."""
+        self._pool.hit(path)
 
     def touch(self, path: Sequence[int]) -> None:
         """Make a path the most recently used."""
-        self.pin(path)
+        self.lease(path)
         self.release(path)
 
-    def extend(self, path: list[int], fresh: Sequence[Draft], slab: torch.Tensor, *, may_evict: bool) -> int:
+    def pin(self, path: Sequence[int]) -> int:
+        """Keep a path from being evicted until `unpin`; returns how many of its leading blocks found room for pins."""
+        return self._pool.pin(path)
+
+    def unpin(self, path: Sequence[int]) -> int:
+        """Take the pins off a path; returns how many there were."""
+        return self._pool.unpin(path)
+
+    def extend(
+        self,
+        path: list[int],
+        fresh: Sequence[Draft],
+        slab: torch.Tensor,
+        *,
+        may_evict: bool,
+        owner: str = "",
+        sequence: int = 0,
+    ) -> int:
         """Add `fresh` after `path`, head first, as many as find room; returns how many. Refreshes the whole chain."""
-        self.pin(path)
+        self.lease(path)
         added: list[int] = []
         try:
             if fresh:
-                added = self._fill(fresh, slab, may_evict=may_evict)
+                last = path[-1] if path else None
+                added = self._fill(last, fresh, slab, may_evict=may_evict, owner=owner, sequence=sequence)
         finally:
             self.release([*path, *added])
         if self.occupancy.total:
@@ -85,18 +111,29 @@ class BlockStore:
         kept = {block for block in range(self.occupancy.total) if self._pool.is_kept(block)}
         if indexed != kept:
             raise RuntimeError(f"indexed {len(indexed)} != kept {len(kept)}, differing in {sorted(indexed ^ kept)}")
-        gone: set[bytes] = set()
-        for node in map(self.index.node, self._pool.cached_blocks):
-            if node.parent in gone:
-                raise RuntimeError(f"block {node.block} at depth {node.depth} would be evicted after its parent")
-            gone.add(node.key)
+        children = Counter(node.parent for node in self.index)
+        for node in self.index:
+            if children[node.key] != self._pool.num_children(node.block):
+                raise RuntimeError(
+                    f"block {node.block} at depth {node.depth} has {children[node.key]} children, "
+                    f"and {self._pool.num_children(node.block)} in the pool"
+                )
 
-    def _fill(self, fresh: Sequence[Draft], slab: torch.Tensor, *, may_evict: bool) -> list[int]:
+    def _fill(
+        self,
+        last: int | None,
+        fresh: Sequence[Draft],
+        slab: torch.Tensor,
+        *,
+        may_evict: bool,
+        owner: str,
+        sequence: int,
+    ) -> list[int]:
         replaced = self.index.beginning_of(fresh[0].parent, fresh[0].packed)
         if replaced is not None and not self._pool.is_leased(replaced):
             self._drop(replaced)  # before allocating: its room is ours, and nothing else has to go
             replaced = None
-        blocks = self._allocate(len(fresh), may_evict=may_evict)
+        blocks = self._allocate(len(fresh), owner, may_evict=may_evict)
         if replaced is not None and blocks:
             self._drop(replaced)
         num_rows = sum(len(draft.packed) for draft in fresh[: len(blocks)]) // ID_BYTES
@@ -107,23 +144,25 @@ class BlockStore:
             raise
         for block, draft in zip(blocks, fresh, strict=False):  # whatever found no room is left out
             self.index.add(Node(block, draft.key, draft.parent, draft.depth, draft.packed))
-            self._pool.keep(block)
+            is_full = len(draft.packed) == self.geometry.block_tokens * ID_BYTES
+            self._pool.keep(block, Facts(draft.key, last, owner, sequence, is_full))
+            last = block
         return blocks
 
-    def _allocate(self, wanted: int, *, may_evict: bool) -> list[int]:
-        """Up to `wanted` blocks, leased: free ones first, then the least recently used leaves."""
+    def _allocate(self, wanted: int, owner: str, *, may_evict: bool) -> list[int]:
+        """Up to `wanted` blocks, leased: free ones first, then the leaves that the policy can spare."""
         blocks: list[int] = []
         while len(blocks) < wanted:
             block = self._pool.take_free()
             if block is None and may_evict:
-                block = self._evict()
+                block = self._evict(owner, len(blocks))
             if block is None:
                 break
             blocks.append(block)
         return blocks
 
-    def _evict(self) -> int | None:
-        block = self._pool.take_cached()
+    def _evict(self, owner: str, pending: int) -> int | None:
+        block = self._pool.take_cached(owner, pending)
         if block is not None:
             self.evicted.add(self.index.remove(block).key)
             self._stats.evicted_blocks += 1

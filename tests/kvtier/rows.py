@@ -13,10 +13,18 @@ from kvtier.lease import Lease
 SMALL = KVGeometry(num_layers=2, num_kv_heads=2, head_dim=2, dtype="float32", block_tokens=4)
 
 
-def small_cache(num_blocks: int, *, secret: bytes = b"secret", model: str = "model") -> KVCache:
+def small_cache(
+    num_blocks: int, *, secret: bytes = b"secret", model: str = "model", policy: str = "adaptive"
+) -> KVCache:
     """A cache of `num_blocks` blocks of four tokens; what it frees turns to NaN."""
     return KVCache(
-        SMALL, num_blocks * SMALL.block_bytes, secret=secret, model=model, tokenizer="tokenizer", poison_freed=True
+        SMALL,
+        num_blocks * SMALL.block_bytes,
+        secret=secret,
+        model=model,
+        tokenizer="tokenizer",
+        policy=policy,
+        poison_freed=True,
     )
 
 

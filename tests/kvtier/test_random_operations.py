@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kvtier.lease import Lease
 from tests.kvtier.rows import assert_rows, slab_of, small_cache
 
-SALTS = st.sampled_from(["a", "b"])
+SALTS = st.sampled_from(["a", "b"])  # each an owner of its own
 IDS = st.lists(st.integers(0, 1), max_size=22)  # few ids and short blocks: prefixes meet often
 RUN = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
 
@@ -22,10 +22,12 @@ class TightCache(RuleBasedStateMachine):
     """Five blocks: eviction, rejection and pinned pools all the time."""
 
     NUM_BLOCKS = 5
+    POLICY = "adaptive"
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache = small_cache(self.NUM_BLOCKS)
+        self.cache = small_cache(self.NUM_BLOCKS, policy=self.POLICY)
+        self.pins: list[tuple[str, list[int], int]] = []
         self.kept: dict[str, set[tuple[int, ...]]] = {"a": set(), "b": set()}
         self.leases: list[tuple[Lease, str, list[int]]] = []
 
@@ -34,13 +36,13 @@ class TightCache(RuleBasedStateMachine):
 
     @rule(salt=SALTS, ids=IDS)
     def match(self, salt: str, ids: list[int]) -> None:
-        lease = self.cache.match(salt, ids)
+        lease = self.cache.match(self.cache.chain(salt, salt), ids)
         assert lease.num_tokens <= self.longest_kept(salt, ids[:-1])
         self.leases.append((lease, salt, ids))
 
     @rule(salt=SALTS, ids=IDS, chunk=st.integers(1, 9))
     def publish_in_chunks(self, salt: str, ids: list[int], chunk: int) -> None:
-        chain, slab = self.cache.chain(salt), slab_of(salt, ids)
+        chain, slab = self.cache.chain(salt, salt), slab_of(salt, ids)
         for num_computed in [*range(chunk, len(ids), chunk), len(ids)]:
             self.cache.publish(chain, ids, slab, num_computed)
         self.kept[salt].add(tuple(ids[: len(ids) // 4 * 4]))
@@ -48,7 +50,7 @@ class TightCache(RuleBasedStateMachine):
     @rule(salt=SALTS, ids=IDS, uncomputed=st.integers(0, 2))
     def publish_tail(self, salt: str, ids: list[int], uncomputed: int) -> None:
         num_computed = max(0, len(ids) - uncomputed)
-        self.cache.publish_tail(salt, ids, slab_of(salt, ids[:num_computed]), num_computed)
+        self.cache.publish_tail(self.cache.chain(salt, salt), ids, slab_of(salt, ids[:num_computed]), num_computed)
         self.kept[salt].add(tuple(ids[:num_computed]))
 
     @precondition(lambda self: self.leases)
@@ -58,8 +60,28 @@ class TightCache(RuleBasedStateMachine):
         lease.release()
         lease.release()
 
+    @rule(salt=SALTS, ids=IDS)
+    def pin(self, salt: str, ids: list[int]) -> None:
+        pinned = self.cache.pin(salt, ids)
+        assert self.cache.blocks.pinned * 5 <= self.cache.blocks.total
+        self.pins.append((salt, ids, pinned))
+
+    @precondition(lambda self: self.pins)
+    @rule()
+    def unpin(self) -> None:
+        for salt, ids, _ in self.pins:
+            self.cache.unpin(salt, ids)
+        self.pins.clear()
+        assert self.cache.blocks.pinned == 0
+
+    @invariant()
+    def what_is_pinned_is_found(self) -> None:
+        for salt, ids, pinned in self.pins:
+            assert self.cache.peek(salt, ids, limit=len(ids)) >= pinned
+
     @rule()
     def clear(self) -> None:
+        self.pins.clear()
         self.cache.clear()
         self.kept = {"a": set(), "b": set()}
 
@@ -91,6 +113,21 @@ class RoomyCache(TightCache):
         assert self.cache.stats.evicted_blocks == self.cache.stats.rejected_blocks == 0
 
 
+class TightLru(TightCache):
+    POLICY = "lru"
+
+
+class TightLfu(TightCache):
+    POLICY = "lfu"
+
+
+class TightRandom(TightCache):
+    POLICY = "random"
+
+
+for machine in (TightLru, TightLfu, TightRandom):
+    machine.TestCase.settings = RUN
+TestTightLru, TestTightLfu, TestTightRandom = TightLru.TestCase, TightLfu.TestCase, TightRandom.TestCase
 TestTightCache = TightCache.TestCase
 TestTightCache.settings = RUN
 TestRoomyCache = RoomyCache.TestCase

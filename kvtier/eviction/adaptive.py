@@ -1,0 +1,203 @@
+"""The default policy: learns from the pool's own traffic which kinds of blocks come back, and when.
+
+Blocks are of a kind by what is known at their last use: how often they were found, how many requests had built their
+chain by then (the turn of a conversation), how much the last of those added, whether they are partly filled. For each
+kind a curve of return by age is learned (`hazard`), also from blocks that are gone: keys are remembered for
+`WINDOW` times the pool. That makes it recency where age tells most and frequency where hits do.
+
+Within a kind the worth of a block rises and then falls with its age, so its lowest is at one of the two ends: the
+oldest or the newest of every kind are compared, and no others.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvtier.eviction.hazard import NUM_BINS, bin_of, hazards, scaled, worths
+from kvtier.eviction.policy import Facts
+from kvtier.eviction.shelf import Shelf
+
+WINDOW = 4  # pools of ticks: how far back keys are remembered
+LEARN_EVERY = 0.5  # pools of ticks
+PRIOR_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of all
+RATIO_WEIGHT = 20.0  # hits: the same for how often a kind comes back at all
+DECAY = 0.5  # of what is older than the window, at every learning
+
+FREQUENCIES, TURNS, SIZES = 4, 5, 4
+PARTIAL = FREQUENCIES * TURNS * SIZES  # the kind of partly filled blocks
+NUM_KINDS = PARTIAL + 1
+
+
+@dataclass(slots=True)
+class Interval:
+    """From one use of a block to the next, or to nothing yet."""
+
+    key: bytes
+    start: int
+    kind: int
+    age: int | None = None  # at which it was found again
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is remembered of a key, kept or not."""
+
+    hits: int
+    turn: int
+    interval: Interval | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """A kept block."""
+
+    facts: Facts
+    seen: Seen
+    is_new: bool  # nobody had used its key before
+    used: int
+    kind: int = 0
+
+
+class Adaptive:
+    """Evicts the block that is worth least per tick."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self._window = max(WINDOW * num_blocks, 1)
+        self._period = max(int(LEARN_EVERY * num_blocks), 64)
+        self._now = 0
+        self._next_learning = 0
+        self._entries: dict[int, Entry] = {}
+        self._seen: dict[bytes, Seen] = {}
+        self._intervals: deque[Interval] = deque()
+        self._old_found = [[0.0] * NUM_BINS for _ in range(NUM_KINDS)]
+        self._old_given_up = [[0.0] * NUM_BINS for _ in range(NUM_KINDS)]
+        self._worth: list[list[float]] = []
+        self._shelves: dict[str, dict[int, Shelf]] = {}
+        self._learn()
+
+    def add(self, block: int, facts: Facts) -> None:
+        self._now += 1
+        seen = self._seen.get(facts.key)
+        is_new = seen is None
+        if seen is None:
+            seen = self._seen[facts.key] = Seen(0, self._turn_after(facts))
+        else:
+            seen.hits += 1
+            self._found_again(seen)
+        self._entries[block] = Entry(facts, seen, is_new, self._now)
+
+    def hit(self, path: Sequence[int]) -> None:
+        self._now += len(path)
+        for block in path:
+            seen = self._entries[block].seen
+            seen.hits += 1
+            self._found_again(seen)
+
+    def settle(self, path: Sequence[int]) -> None:
+        entries = [self._entries[block] for block in path if block in self._entries]
+        if not entries:
+            return
+        self._now += 1
+        last = entries[-1]
+        num_new = sum(1 for entry in entries if entry.is_new and entry.facts.sequence == last.facts.sequence)
+        context = min(last.seen.turn - 1, TURNS - 1) * SIZES + _size(num_new)
+        for entry in entries:
+            hits = min(entry.seen.hits, FREQUENCIES - 1)
+            entry.kind = hits * TURNS * SIZES + context if entry.facts.is_full else PARTIAL
+            entry.used = self._now
+            self._begin(entry)
+        if self._now >= self._next_learning:
+            self._learn()
+
+    def expose(self, block: int) -> None:
+        entry = self._entries[block]
+        shelves = self._shelves.setdefault(entry.facts.owner, {})
+        shelves.setdefault(entry.kind, Shelf()).put(block, (entry.used,))
+
+    def hide(self, block: int) -> None:
+        entry = self._entries[block]
+        shelf = self._shelves.get(entry.facts.owner, {}).get(entry.kind)
+        if shelf is not None:
+            shelf.remove(block)
+
+    def victim(self, owner: str | None) -> int | None:
+        shelves = self._shelves.values() if owner is None else [self._shelves.get(owner, {})]
+        best: tuple[float, float, int] | None = None
+        for kinds in shelves:
+            for kind, shelf in kinds.items():
+                worth = self._worth[kind]
+                for end in (shelf.lowest(), shelf.highest()):
+                    if end is not None:
+                        (used,), block = end
+                        found = (worth[bin_of(self._now - int(used))], used, block)
+                        best = found if best is None else min(best, found)
+        return None if best is None else best[2]
+
+    def drop(self, block: int) -> None:
+        owner = self._entries.pop(block).facts.owner
+        shelves = self._shelves.get(owner, {})
+        if not any(map(len, shelves.values())):
+            self._shelves.pop(owner, None)
+
+    def _turn_after(self, facts: Facts) -> int:
+        parent = self._entries.get(facts.parent) if facts.parent is not None else None
+        if parent is None:
+            return 1
+        is_same = parent.is_new and parent.facts.sequence == facts.sequence
+        return parent.seen.turn if is_same else parent.seen.turn + 1
+
+    def _found_again(self, seen: Seen) -> None:
+        if seen.interval is not None and seen.interval.age is None:
+            seen.interval.age = self._now - seen.interval.start
+
+    def _begin(self, entry: Entry) -> None:
+        """A new interval; the one that just began goes on, under the kind and from the moment known now."""
+        interval = entry.seen.interval
+        if interval is not None and interval.age is None:
+            interval.kind = entry.kind
+            return
+        entry.seen.interval = Interval(entry.facts.key, self._now, entry.kind)
+        self._intervals.append(entry.seen.interval)
+        self._seen[entry.facts.key] = entry.seen
+
+    def _learn(self) -> None:
+        """Curves of all kinds anew, from the intervals of the window and what is left of older ones."""
+        self._next_learning = self._now + self._period
+        self._forget_old()
+        found = [row.copy() for row in self._old_found]
+        given_up = [row.copy() for row in self._old_given_up]
+        for interval in self._intervals:
+            self._tell(interval, found, given_up)
+        everybody = hazards(_sums(found), _sums(given_up), [1 / (i + 2) for i in range(NUM_BINS)], 1.0)
+        default = worths(everybody)
+        self._worth = [
+            worths(hazards(here, gone, scaled(everybody, here, gone, RATIO_WEIGHT), PRIOR_WEIGHT))
+            if any(here) or any(gone)
+            else default
+            for here, gone in zip(found, given_up, strict=True)
+        ]
+
+    def _forget_old(self) -> None:
+        for row in (*self._old_found, *self._old_given_up):
+            row[:] = [count * DECAY for count in row]
+        while self._intervals and self._now - self._intervals[0].start > self._window:
+            interval = self._intervals.popleft()
+            self._tell(interval, self._old_found, self._old_given_up)
+            seen = self._seen.get(interval.key)
+            if seen is not None and seen.interval is interval:
+                seen.interval = None
+                del self._seen[interval.key]
+
+    def _tell(self, interval: Interval, found: list[list[float]], given_up: list[list[float]]) -> None:
+        if interval.age is not None:
+            found[interval.kind][bin_of(interval.age)] += 1
+        else:
+            given_up[interval.kind][bin_of(self._now - interval.start)] += 1
+
+
+def _size(num_new: int) -> int:
+    return 0 if num_new <= 1 else 1 if num_new <= 4 else 2 if num_new <= 16 else 3
+
+
+def _sums(rows: list[list[float]]) -> list[float]:
+    return [sum(column) for column in zip(*rows, strict=True)]
