@@ -21,7 +21,8 @@ LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
 PLACES = 16  # looked at per search
 SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
 CLOSE = 8  # tokens around the place where a match of two tokens is believed
-PATIENCE = 8  # guesses in a row that were not worth checking, after which only every fourth token is guessed
+PATIENCE = 4  # guesses in a row that were not worth checking, after which it is guessed less and less often
+LONGEST_REST = 16  # tokens
 SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
 LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
 NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
@@ -95,7 +96,7 @@ class Guesser:
     @property
     def rests(self) -> bool:
         """Whether to leave out this guess: the last ones were good for nothing, and cost a little too."""
-        return self._num_wasted > PATIENCE and self._num_wasted % 4 != 0
+        return self._num_wasted % min(LONGEST_REST, max(1, self._num_wasted // PATIENCE)) != 0
 
     def was_taken(self, taken: bool) -> None:
         """Hear whether any of the last guess, made or left out, is checked."""

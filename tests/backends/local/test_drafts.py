@@ -138,3 +138,16 @@ def test_old_marks_are_forgotten() -> None:
         odds.mark(NEAR, came_true)
 
     assert odds.chance(NEAR) > 0.85
+
+
+def test_guesses_that_are_never_worth_checking_are_made_less_and_less_often() -> None:
+    guesser, made = Guesser(ANSWER), list[int]()
+    for step in range(400):
+        if not guesser.rests:
+            made.append(step)
+        guesser.was_taken(False)
+
+    assert made[:8] == list(range(8))
+    assert [b - a for a, b in zip(made[-5:], made[-4:], strict=False)] == [16] * 4
+    guesser.was_taken(True)
+    assert not guesser.rests
