@@ -1,4 +1,4 @@
-"""The same model on any device, and clear words where a device cannot do what is asked."""
+"""The same model on any device and with products of any precision, and clear words where that cannot be."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,3 +47,20 @@ def test_on_cuda_a_hit_changes_no_token(family: str, is_exact: bool, checkpoints
     assert again.cached[2, 0] >= 256
     assert again.tokens[2, 0] == cold.tokens[1, 0]
     assert again.tokens[2, 0] == run(engine(path, device="cpu"), ask(prompt)).tokens[1, 0]
+
+
+def test_quantised_products_are_for_our_own_decoder(checkpoints: Checkpoints) -> None:
+    with pytest.raises(CheckpointError, match="int4 weights are for the models our own decoder computes"):
+        engine(checkpoints("gpt2"), weights="int4")
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_over_quantised_products_a_hit_changes_no_token(weights: str, checkpoints: Checkpoints) -> None:
+    path, prompt = checkpoints("llama"), tokens(1, 300)
+    warm = engine(path, weights=weights)
+    cold = run(warm, ask(prompt, max_tokens=40))
+
+    again = run(warm, ask(prompt, 2, max_tokens=40))
+
+    assert again.cached[2, 0] == 299
+    assert again.tokens[2, 0] == cold.tokens[1, 0]
