@@ -128,6 +128,8 @@ class Engine:
         self._steps += 1
         self._has_leftovers = True
         self._is_held_up = not self._running and not todo.admit
+        if todo.short_of_memory is not None:
+            self._runner.drop_spare()
         if self._is_held_up and todo.short_of_memory is not None:
             events += self._give_up_on_memory(todo.short_of_memory, now_s)
         for sequence in todo.preempt:
@@ -153,6 +155,7 @@ class Engine:
         """Give up the request that holds or wants the most memory: a step has failed for want of it."""
         if self._idle is not None:
             self._said += self._idle.clear(reason)
+        self._runner.drop_spare()
         concerned = [*self._running, *((self._entering,) if self._entering is not None else ())] or list(self._waiting)
         self._entering = None
         if not concerned:
@@ -298,7 +301,7 @@ class Engine:
         drafts = self._drafting.propose(decode) if self._drafting is not None else [()] * len(decode)
         drafted = [Chunk(s, s.num_computed, s.num_tokens, own) for s, own in zip(decode, drafts, strict=True)]
         chunks = [*prefill, *drafted]
-        rows = torch.split(self._runner.compute(chunks), [1 + len(chunk.drafts) for chunk in chunks])
+        rows = torch.split(self._runner.compute(chunks), [chunk.num_logits for chunk in chunks])
         if len(prefill) == 1 and not decode:  # what it costs to compute, against what it costs to load
             chunk = prefill[0]
             self._runner.cache.observe_compute(chunk.start, chunk.stop - chunk.start, time.perf_counter() - started)

@@ -164,11 +164,12 @@ class IdleWork:
     def _finish(self, task: _Task, sequence: Sequence) -> list[Event]:
         warm = task.warm
         self._runner.release(sequence, keep_tail=True)
+        pinned = self._runner.pin(sequence) if warm.pin else 0
         self._sequence = self._task = None
         self.num_tasks += 1
         if not warm.is_awaited:
             return []
-        return [Warmed(warm.request, sequence.num_tokens, 0, dict(sequence.by_tier))]
+        return [Warmed(warm.request, sequence.num_tokens, pinned, dict(sequence.by_tier))]
 
     def _refuse(self, warm: Warm, reason: str, *, is_hopeless: bool = False) -> list[Event]:
         self.num_dropped += 1

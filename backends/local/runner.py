@@ -12,6 +12,7 @@ import torch
 from backends.local.decoder import TOKEN_DIM, Decoder, Span
 from backends.local.scheduler import Chunk
 from backends.local.sequence import Sequence
+from backends.local.slabs import Slabs
 from kvtier.cache import KVCache
 
 
@@ -23,6 +24,7 @@ class Runner:
         self.cache = cache
         self._decoder = decoder
         self._exact_chunk = exact_chunk
+        self._memory = Slabs(decoder)
         self._slabs: dict[Sequence, torch.Tensor] = {}
 
     def prefetch(self, sequence: Sequence, *, limit: int | None = None) -> None:
@@ -37,7 +39,7 @@ class Runner:
 
     def hydrate(self, sequence: Sequence, capacity: int, *, limit: int | None = None) -> None:
         """Give a sequence its slab and copy in the longest kept prefix, of `limit` tokens or all but the last."""
-        slab = self._slabs[sequence] = self._decoder.new_slab(capacity)
+        slab = self._slabs[sequence] = self._memory.take(capacity)
         sequence.capacity = capacity
         sequence.num_computed = sequence.num_published = 0
         if sequence.chain is not None:
@@ -74,15 +76,16 @@ class Runner:
 
     def grow(self, sequence: Sequence, capacity: int) -> None:
         """Move a sequence to a larger slab."""
-        old, new = self._slabs[sequence], self._decoder.new_slab(capacity)
+        old, new = self._slabs[sequence], self._memory.take(capacity)
         computed = sequence.num_computed
         with torch.inference_mode():
             new.narrow(TOKEN_DIM, 0, computed).copy_(old.narrow(TOKEN_DIM, 0, computed))
+        self._memory.give_back(old)
         self._slabs[sequence] = new
         sequence.capacity = capacity
 
     def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
-        """Compute what chunks hold; returns the logits after each and after each of its drafts, `[logits, vocab]`.
+        """Compute what chunks hold; returns the logits wanted after each, `[logits, vocab]`.
 
         The rows of drafts lie in the slab behind the computed ones, and count for nothing until they are accepted.
         """
@@ -91,7 +94,7 @@ class Runner:
                 [*c.sequence.token_ids[c.start : c.stop], *c.drafts],
                 self._slabs[c.sequence],
                 c.start,
-                1 + len(c.drafts),
+                c.num_logits,
             )
             for c in chunks
         ]
@@ -113,8 +116,21 @@ class Runner:
         may_keep = keep_tail and self._exact_chunk is None and sequence.publishes
         if may_keep and slab is not None and sequence.chain is not None:
             self.cache.publish_tail(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+        if slab is not None:
+            self._memory.give_back(slab)
         sequence.capacity = 0
         sequence.num_computed = 0
+
+    def drop_spare(self) -> None:
+        """Give memory back that no sequence uses."""
+        self._memory.drop_spare()
+
+    def pin(self, sequence: Sequence) -> int:
+        """Keep the blocks of a prompt from eviction, and have them outlive the process; returns how many tokens."""
+        if sequence.chain is None:
+            return 0
+        self.cache.persist(sequence.chain, sequence.token_ids)
+        return self.cache.pin(sequence.chain, sequence.token_ids)
 
     def _publish(self, sequence: Sequence) -> None:
         """Keep the blocks that have become full."""

@@ -7,8 +7,9 @@ running sequence are computed. The rules:
   for it (prefix single-flight), and one whose prefix is being fetched from a slower tier waits for that; both let
   others pass. They wait for what runs or is under way only, so they cannot wait for ever.
 - One long prompt is in the works per step. Its chunk is doubled while nobody decodes, and halved while somebody does:
-  that bounds the time between tokens. Every second chunk goes to the oldest prompt, the others to the one nearest its end: a long prompt
-  cannot starve, and a short one does not queue behind it. What is left of the chunk is filled with whole short prompts.
+  that bounds the time between tokens. Every second chunk goes to the oldest prompt, the others to the one nearest its
+  end: a long prompt cannot starve, and a short one does not queue behind it. What is left of the chunk is filled with
+  whole short prompts.
 - In exact mode a chunk ends at absolute multiples of the chunk size and holds one prompt, so shapes do not depend on
   who else is there; what was decoded before a preemption is computed again row by row, as it was the first time.
 - Memory is counted in tokens of slab. When a slab cannot grow, the least of those running by priority and age gives its
@@ -62,6 +63,11 @@ class Chunk:
     start: int
     stop: int
     drafts: tuple[int, ...] = ()
+
+    @property
+    def num_logits(self) -> int:
+        """Logits wanted: after the last known token and after each draft; none where more of the prompt follows."""
+        return 1 + len(self.drafts) if self.stop == self.sequence.num_tokens else 0
 
 
 @dataclass(frozen=True, slots=True)

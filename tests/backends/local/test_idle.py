@@ -180,3 +180,7 @@ def test_what_was_warmed_comes_back_after_a_restart(checkpoints: Checkpoints, tm
     assert outcome.warmed[100].by_tier == {"disk": 300}
     assert after.stats().idle_tokens == 0
     after.close(0)
+
+
+def test_what_is_to_be_pinned_is_pinned_in_whole_blocks(llama: Engine) -> None:
+    assert run(llama, warm(tokens(1, 100), pin=True, is_awaited=True)).warmed[100].pinned == 96
