@@ -248,6 +248,7 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
         kv_disk_bytes=engine.kv_disk_mb * MIB,
         kv_redis=engine.kv_redis,
         kv_codec=engine.kv_codec,
+        kv_policy=engine.kv_policy,
     )
     is_first = model.name == served_name(settings.local_model)  # names are unique
     name = "local" if is_first else f"local:{model.name}"

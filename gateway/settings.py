@@ -46,6 +46,7 @@ class EngineSettings:
     kv_mb: int = 1024
     kv_disk_mb: int = 4096  # kept prefixes on disk, under data_dir/kv; 0: none, and a restart forgets them
     kv_redis: str = field(default="", repr=False)  # redis:// URL of a server that keeps prefixes too; empty: none
+    kv_policy: str = "adaptive"  # which prefixes go when RAM is full; "lru", "lfu", "random"
     kv_codec: str = "raw"  # of what leaves RAM; "int8": half the bytes, and not quite the same numbers
     max_running: int = 16
     max_waiting: int = 128
@@ -280,6 +281,7 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
     _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
     _one_of(f"{prefix}weights", engine.weights, ("auto", "int8", "int4"))
     _one_of(f"{prefix}device", engine.device, ("auto", "cpu", "cuda"))
+    _one_of(f"{prefix}kv_policy", engine.kv_policy, ("adaptive", "lru", "lfu", "random"))
     _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
     if engine.exact and engine.kv_codec != "raw":
         raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")

@@ -270,6 +270,7 @@ class _Loaded:
             kv_disk_bytes=settings.kv_disk_bytes,
             kv_redis=settings.kv_redis,
             kv_codec=settings.kv_codec,
+            kv_policy=settings.kv_policy,
             weights=settings.weights,
             device=settings.device,
         )

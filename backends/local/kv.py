@@ -43,6 +43,7 @@ def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
         model=identity,
         tokenizer=load.fingerprint,  # it covers the tokenizer's files
         tiers=tiers,
+        policy=load.kv_policy,
     )
 
 

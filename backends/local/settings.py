@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kvtier.eviction import POLICIES
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
@@ -38,7 +40,11 @@ class LocalSettings:
     kv_redis: str = field(default="", repr=False)  # URL of a Redis that keeps prefixes too; empty: none
     kv_codec: str = "raw"  # of what leaves RAM: 'raw', or 'int8' for half the bytes and not quite the same numbers
 
+    kv_policy: str = "adaptive"  # which prefixes go when RAM is full: 'adaptive', 'lru', 'lfu' or 'random'
+
     def __post_init__(self) -> None:
+        if self.kv_policy not in POLICIES:
+            raise ValueError(f"kv_policy {self.kv_policy!r} is none of {', '.join(POLICIES)}")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype {self.dtype!r} is none of auto, float32, bfloat16")
         if self.weights not in ("", "int8", "int4"):

@@ -41,6 +41,7 @@ class Load:
     kv_disk_bytes: int = 0
     kv_redis: str = field(default="", repr=False)  # may hold a password
     kv_codec: str = "raw"
+    kv_policy: str = "adaptive"  # which prefixes go when RAM is full
     weights: str = ""  # of the products: 'int8' or 'int4'; empty: as the checkpoint has them
     device: str = "auto"
 
