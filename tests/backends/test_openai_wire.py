@@ -155,7 +155,14 @@ def test_no_prediction_is_sent_beside_a_field_that_openai_refuses_with_one(param
 
 
 def test_fields_that_say_nothing_do_not_keep_a_prediction_back() -> None:
-    given = {"n": 1, "logprobs": False, "presence_penalty": -1, "frequency_penalty": 0, "tools": [], "temperature": 0}
+    given: dict[str, Any] = {
+        "n": 1,
+        "logprobs": False,
+        "presence_penalty": -1,
+        "frequency_penalty": 0,
+        "tools": [],
+        "temperature": 0,
+    }
 
     assert predicted(**given, modalities=["text"]) == {"type": "content", "content": "Hello."}
 
