@@ -1,4 +1,4 @@
-"""The command line: `twicetold serve | stats | doctor`."""
+"""The command line: `twicetold serve | stats | doctor | simulate`."""
 
 import argparse
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.settings import Settings, SettingsError, load_settings, read_key
+from gateway.settings import KV_POLICIES, Settings, SettingsError, load_settings, read_key
 
 _SERVE_FLAGS = ("host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "allow_no_keys", "log_level")
 
@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(verbs)
     _add_stats(verbs)
     _add_doctor(verbs)
+    _add_simulate(verbs)
     return parser
 
 
@@ -77,6 +78,26 @@ def _add_doctor(verbs: Any) -> None:
     doctor.set_defaults(run=_doctor)
 
 
+def _add_simulate(verbs: Any) -> None:
+    verb = verbs.add_parser("simulate", help="hit rates of every eviction policy on a trace of requests")
+    verb.add_argument("--trace", type=Path, required=True, metavar="FILE", help="JSON lines, gzipped or not")
+    verb.add_argument(
+        "--blocks", type=_counts, default=(1000, 3000, 10_000, 30_000, 100_000), metavar="N,N", help="sizes of the pool"
+    )
+    verb.add_argument(
+        "--policy", action="append", choices=KV_POLICIES, help="one of them; several times for several (all)"
+    )
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=_simulate)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(","))
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be whole numbers from 1")
+    return counts
+
+
 def _settings(args: argparse.Namespace) -> Settings:
     first, *more = args.model or [None]
     flags = {name: getattr(args, name) for name in _SERVE_FLAGS}
@@ -97,6 +118,12 @@ def _stats(args: argparse.Namespace) -> int:
 
     key = read_key("--admin-key-env", args.admin_key_env or "")
     return show(args.url, once=args.once, interval_s=args.interval, key=key)
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from gateway.simulate import simulate
+
+    return simulate(args.trace, args.blocks, args.policy or KV_POLICIES, as_json=args.json)
 
 
 def _doctor(args: argparse.Namespace) -> int:

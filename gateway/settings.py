@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 PREFIX = "TWICETOLD_"
+KV_POLICIES = ("adaptive", "lru", "lfu", "random")
 DEMO = "demo"  # the name of the bundled model
 
 
@@ -281,7 +282,7 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
     _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
     _one_of(f"{prefix}weights", engine.weights, ("auto", "int8", "int4"))
     _one_of(f"{prefix}device", engine.device, ("auto", "cpu", "cuda"))
-    _one_of(f"{prefix}kv_policy", engine.kv_policy, ("adaptive", "lru", "lfu", "random"))
+    _one_of(f"{prefix}kv_policy", engine.kv_policy, KV_POLICIES)
     _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
     if engine.exact and engine.kv_codec != "raw":
         raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
