@@ -28,6 +28,11 @@ class Buffers:
         except IndexError:
             return np.empty(self._segment_bytes, np.uint8)
 
+    def warm(self, num_bytes: int) -> None:
+        """Touch as much memory as so many bytes will need, within what is kept, before somebody waits for it."""
+        for _ in range(min(-(-num_bytes // self._segment_bytes), self._kept.maxlen or 0)):
+            self._kept.append(np.full(self._segment_bytes, 0, np.uint8))
+
     def give_back_after(self, user: object, memory: Rows) -> None:
         """Take memory back when `user` is gone; nothing else may look at it by then."""
         if memory.size == self._segment_bytes:

@@ -261,6 +261,7 @@ class DiskTier:
         finally:
             self._is_indexed.set()
         if found:
+            self._form.buffers.warm(sum(entry.num_bytes for _, entry in found))
             log.info("%d segments indexed in %.3f s", len(found), time.perf_counter() - began)
 
     def _read_entry(self, path: Path) -> tuple[float, Entry] | None:
