@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 from kvtier.eviction.hazard import NUM_BINS, bin_of, hazards, scaled, worths
 from kvtier.eviction.policy import Facts
-from kvtier.eviction.shelf import Shelf
+from kvtier.eviction.shelf import Rank, Shelf
 
 WINDOW = 4  # pools of ticks: how far back keys are remembered
 LEARN_EVERY = 0.5  # pools of ticks
 PRIOR_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of all
 RATIO_WEIGHT = 20.0  # hits: the same for how often a kind comes back at all
 DECAY = 0.5  # of what is older than the window, at every learning
+
+PICKS = 32  # evictions between two looks at every kind
 
 FREQUENCIES, TURNS, SIZES = 4, 5, 4
 PARTIAL = FREQUENCIES * TURNS * SIZES  # the kind of partly filled blocks
@@ -58,6 +60,17 @@ class Entry:
     kind: int = 0
 
 
+@dataclass(slots=True)
+class Choice:
+    """Where the last victim came from: good for a few more, while it is worth no more than the second was."""
+
+    shelf: Shelf
+    kind: int
+    is_oldest: bool
+    limit: float = 0.0
+    left: int = PICKS
+
+
 class Adaptive:
     """Evicts the block that is worth least per tick."""
 
@@ -73,6 +86,7 @@ class Adaptive:
         self._old_given_up = [[0.0] * NUM_BINS for _ in range(NUM_KINDS)]
         self._worth: list[list[float]] = []
         self._shelves: dict[str, dict[int, Shelf]] = {}
+        self._choices: dict[str | None, Choice] = {}
         self._learn()
 
     def add(self, block: int, facts: Facts) -> None:
@@ -121,23 +135,46 @@ class Adaptive:
             shelf.remove(block)
 
     def victim(self, owner: str | None) -> int | None:
-        shelves = self._shelves.values() if owner is None else [self._shelves.get(owner, {})]
+        choice = self._choices.get(owner)
+        if choice is not None and choice.left:
+            end = choice.shelf.lowest() if choice.is_oldest else choice.shelf.highest()
+            if end is not None and self._worth_of(choice.kind, end) <= choice.limit:
+                choice.left -= 1
+                return end[1]
+        return self._choose(owner)
+
+    def _choose(self, owner: str | None) -> int | None:
+        """Look at both ends of every kind; go on taking from the lowest while it stays below the second."""
+        groups = self._shelves.values() if owner is None else [self._shelves.get(owner, {})]
         best: tuple[float, float, int] | None = None
-        for kinds in shelves:
-            for kind, shelf in kinds.items():
-                worth = self._worth[kind]
-                for end in (shelf.lowest(), shelf.highest()):
-                    if end is not None:
-                        (used,), block = end
-                        found = (worth[bin_of(self._now - int(used))], used, block)
-                        best = found if best is None else min(best, found)
-        return None if best is None else best[2]
+        limit = float("inf")
+        for shelves in groups:
+            for kind, shelf in shelves.items():
+                for is_oldest, end in ((True, shelf.lowest()), (False, shelf.highest())):
+                    if end is None:
+                        continue
+                    found = (self._worth_of(kind, end), end[0][0], end[1])
+                    if best is None or found < best:
+                        limit = best[0] if best is not None else limit
+                        best = found
+                        self._choices[owner] = Choice(shelf, kind, is_oldest)
+                    elif best[2] != found[2]:
+                        limit = min(limit, found[0])
+        if best is None:
+            self._choices.pop(owner, None)
+            return None
+        self._choices[owner].limit = limit
+        return best[2]
+
+    def _worth_of(self, kind: int, end: tuple[Rank, int]) -> float:
+        return self._worth[kind][bin_of(self._now - int(end[0][0]))]
 
     def drop(self, block: int) -> None:
         owner = self._entries.pop(block).facts.owner
         shelves = self._shelves.get(owner, {})
         if not any(map(len, shelves.values())):
             self._shelves.pop(owner, None)
+            self._choices.clear()
 
     def _turn_after(self, facts: Facts) -> int:
         parent = self._entries.get(facts.parent) if facts.parent is not None else None
