@@ -22,7 +22,7 @@ from bench.figures import METHOD
 from bench.processes import ROOT
 from bench.rows import Row, Scale, show
 
-SUITES = ("exact", "semantic", "passthrough", "prefix", "decode", "drafts")
+SUITES = ("exact", "semantic", "passthrough", "prefix", "decode", "drafts", "eviction")
 GROUPS = {"engine": tuple(f"engine.{part}" for part in ENGINE)}  # longer ones, run when they are named
 OUT = ROOT / "bench" / "out" / "bench.json"
 
