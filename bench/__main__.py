@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # the root of a suite: the others run all the same, and the failure is told
             failures[name] = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         console.print(f"{name}: {time.perf_counter() - started:.0f} s {failures.get(name, '')}", highlight=False)
+        _save(options.out, rows, failures, scale)  # what is measured is kept, however the rest ends
     show(console, rows)
     console.print(f"{METHOD}; {_machine()['cpus']} cores, load {_machine()['load']}", highlight=False)
     if scale.quick:
         console.print("--quick: a smoke test, the figures mean little", highlight=False)
-    _save(options.out, rows, failures, scale)
     return 1 if failures else 0
 
 

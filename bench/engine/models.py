@@ -66,6 +66,9 @@ def _make(path: Path, shape: dict[str, Any]) -> None:
         if file.name not in ("config.json", "model.safetensors"):
             shutil.copy(file, path / file.name)
     fill_up(path / "tokenizer.json", shape["vocab_size"])
+    about = json.loads((path / "tokenizer_config.json").read_text("utf-8"))
+    about["model_max_length"] = CONTEXT_TOKENS
+    (path / "tokenizer_config.json").write_text(json.dumps(about, indent=2), "utf-8")
 
 
 def fill_up(file: Path, size: int) -> None:
