@@ -77,7 +77,7 @@ class Pipeline:
         route = await self._router.resolve(request.model)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
-        wish = plan(controls, self._rules)
+        wish = plan(controls, self._rules, has_deadline=request.params.get("timeout") is not None)
         kv_salt = scope.kv_salt(self._secret)
         request = replace(request, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
         return Asked(request, route, fp, wish, controls, self._rules, started)

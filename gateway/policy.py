@@ -40,8 +40,11 @@ class Plan:
     min_similarity: float
 
 
-def plan(controls: Controls, rules: Rules) -> Plan:
-    """Decide which tiers a request may read and whether its answer may be kept."""
+def plan(controls: Controls, rules: Rules, *, has_deadline: bool = False) -> Plan:
+    """Decide which tiers a request may read and whether its answer may be kept.
+
+    One with a deadline of its own shares no generation: when its time is over, that of its riders is not.
+    """
     exact = rules.exact and "exact" in controls.tiers
     semantic = rules.semantic and "semantic" in controls.tiers
     read = not controls.no_cache
@@ -52,7 +55,7 @@ def plan(controls: Controls, rules: Rules) -> Plan:
         read_semantic=semantic and read,
         remember_question=semantic and write,
         write=write,
-        share_flight=exact and read and write,
+        share_flight=exact and read and write and not has_deadline,
         use_kv=may_use_kv,
         publish_kv=may_use_kv and not controls.no_store,
         bypass=_bypass(controls, exact or semantic),

@@ -22,6 +22,8 @@ ONLY_IN = {
     "sentence_transformers": ("embeddings/local.py",),
     "transformers": ("backends/local",),
     "prometheus_client": ("gateway/metrics.py",),
+    "redis": ("kvtier/tiers/redis.py",),
+    "blake3": ("kvtier/tiers/segment.py",),
     "sqlite3": ("gateway/answers", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }

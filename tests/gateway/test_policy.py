@@ -91,6 +91,14 @@ def test_callers_narrow_what_is_used(name: str) -> None:
     assert got == expected
 
 
+def test_a_request_with_a_deadline_takes_nobody_along() -> None:
+    decided = plan(Controls(), Rules(), has_deadline=True)
+
+    assert not decided.share_flight
+    assert decided.read_exact
+    assert decided.write
+
+
 def test_callers_may_tighten_the_threshold_but_not_loosen_it() -> None:
     rules = Rules(min_similarity=0.9)
 
