@@ -1,4 +1,4 @@
-"""Eight conversations at once, of two turns each, beside `generate` taking them one after another.
+"""Eight conversations of one chat app at once, of two turns each, beside `generate` taking them one after another.
 
 `generate` begins every turn at the first token, as it does without further care; the engine keeps what it has read.
 """
@@ -21,7 +21,7 @@ def run(scale: Scale) -> list[Row]:
     path, length = checkpoint_of(SMOLLM2_135M), scale.of(32, 8)
     turns, talks = scale.of(2, 1), scale.of(TALKS, 2)
     beside = _generate(path, length, turns, talks)
-    rows = []
+    rows: list[Row] = []
     for kind in ("", "int8", "int4") if scale.large else ("", "int4")[: scale.of(2, 1)]:
         what = f"{TALKS} conversations at once, {kind or 'bfloat16'} weights"
         try:
@@ -29,20 +29,20 @@ def run(scale: Scale) -> list[Row]:
         except NotAvailable as why:
             rows.append(Row("throughput", what, None, "tok/s", note=f"not available: {why}"))
             continue
-        note = f"{turns} turns of {QUESTION_TOKENS} + {length} tokens after a system prompt of {SYSTEM_TOKENS}"
+        note = f"{turns} turns of {QUESTION_TOKENS} + {length} tokens after a shared system prompt of {SYSTEM_TOKENS}"
         rows.append(Row("throughput", what, made / seconds, "tok/s", beside, "generate, one after another", note))
     return rows
 
 
 def _converse(path: Path, length: int, turns: int, settings: dict[str, str]) -> tuple[int, float]:
-    """Tokens made and seconds taken; the system prompt of each conversation is its own."""
+    """Tokens made and seconds taken. The app's system prompt stands before every conversation; nobody knows it yet."""
     prompts = Prompts(path)
     with serving(path, None, dtype="bfloat16", max_running=TALKS, **settings) as engine:
         engine.together([Request(prompts.plain(64, f"warm up {talk}").messages, length) for talk in range(TALKS)])
-        talks: list[Messages] = [_system(prompts, talk) for talk in range(TALKS)]
+        talks: list[Messages] = [_system(prompts) for _ in range(TALKS)]
         seconds = 0.0
         for turn in range(turns):
-            talks = [_next(prompts, talk, turn) for talk in talks]
+            talks = [_next(prompts, messages, talk, turn) for talk, messages in enumerate(talks)]
             started = time.perf_counter()
             answers = engine.together([Request(talk, length) for talk in talks])
             seconds += time.perf_counter() - started
@@ -58,18 +58,18 @@ def _generate(path: Path, length: int, turns: int, talks: int) -> float:
     plain.generate_seconds(prompts.plain(64, "warm up").token_ids, 4)
     seconds = 0.0
     for talk in range(talks):
-        messages = _system(prompts, talk)
+        messages = _system(prompts)
         for turn in range(turns):
-            messages = _next(prompts, messages, turn)
+            messages = _next(prompts, messages, talk, turn)
             seconds += plain.generate_seconds(prompts.encode(messages), length)
             messages = [*messages, {"role": "assistant", "content": "model " * length}]
     return talks * turns * length / seconds
 
 
-def _system(prompts: Prompts, talk: int) -> Messages:
-    return [{"role": "system", "content": prompts.prefix(SYSTEM_TOKENS, f"talk {talk}")}]
+def _system(prompts: Prompts) -> Messages:
+    return [{"role": "system", "content": prompts.prefix(SYSTEM_TOKENS, "the app")}]
 
 
-def _next(prompts: Prompts, messages: Messages, turn: int) -> Messages:
+def _next(prompts: Prompts, messages: Messages, talk: int, turn: int) -> Messages:
     before = 0 if turn == 0 else len(prompts.encode(messages)) - SYSTEM_TOKENS
-    return prompts.extend(messages, SYSTEM_TOKENS + before + QUESTION_TOKENS, f"turn {turn}").messages
+    return prompts.extend(messages, SYSTEM_TOKENS + before + QUESTION_TOKENS, f"talk {talk} turn {turn}").messages
