@@ -3,14 +3,17 @@
 Blocks are of a kind by what is known at their last use: how often they were found, how many requests had built their
 chain by then (the turn of a conversation), how much the last of those added, whether they are partly filled. For each
 kind a curve of return by age is learned (`hazard`), also from blocks that are gone: keys are remembered for
-`WINDOW` times the pool. That makes it recency where age tells most and frequency where hits do.
+`WINDOW` times the pool, and for `MIN_WINDOW` ticks at least, since in a small pool nearly all blocks are gone before
+they would have come back. That makes it recency where age tells most and frequency where hits do.
+
+Learning is done in slices, one at each letting go, so no request waits for more than `SLICE` observations.
 
 Within a kind the worth of a block rises and then falls with its age, so its lowest is at one of the two ends: the
 oldest or the newest of every kind are compared, and no others.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kvtier.eviction.hazard import NUM_BINS, bin_of, hazards, scaled, worths
@@ -18,7 +21,9 @@ from kvtier.eviction.policy import Facts
 from kvtier.eviction.shelf import Rank, Shelf
 
 WINDOW = 4  # pools of ticks: how far back keys are remembered
-LEARN_EVERY = 0.5  # pools of ticks
+MIN_WINDOW = 32768  # ticks: about 10 MB of keys
+LEARN_EVERY = 0.125  # windows
+SLICE = 4096  # intervals told at one letting go
 PRIOR_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of all
 RATIO_WEIGHT = 20.0  # hits: the same for how often a kind comes back at all
 DECAY = 0.5  # of what is older than the window, at every learning
@@ -75,8 +80,8 @@ class Adaptive:
     """Evicts the block that is worth least per tick."""
 
     def __init__(self, num_blocks: int) -> None:
-        self._window = max(WINDOW * num_blocks, 1)
-        self._period = max(int(LEARN_EVERY * num_blocks), 64)
+        self._window = max(WINDOW * num_blocks, MIN_WINDOW)
+        self._least_period = num_blocks // 2
         self._now = 0
         self._next_learning = 0
         self._entries: dict[int, Entry] = {}
@@ -87,7 +92,8 @@ class Adaptive:
         self._worth: list[list[float]] = []
         self._shelves: dict[str, dict[int, Shelf]] = {}
         self._choices: dict[str | None, Choice] = {}
-        self._learn()
+        self._learning: Iterator[None] | None = self._learn()
+        next(self._learning, None)
 
     def add(self, block: int, facts: Facts) -> None:
         self._now += 1
@@ -120,8 +126,11 @@ class Adaptive:
             entry.kind = hits * TURNS * SIZES + context if entry.facts.is_full else PARTIAL
             entry.used = self._now
             self._begin(entry)
-        if self._now >= self._next_learning:
-            self._learn()
+        self._forget_old()
+        if self._learning is None and self._now >= self._next_learning:
+            self._learning = self._learn()
+        if self._learning is not None and next(self._learning, True):
+            self._learning = None
 
     def expose(self, block: int) -> None:
         entry = self._entries[block]
@@ -197,14 +206,18 @@ class Adaptive:
         self._intervals.append(entry.seen.interval)
         self._seen[entry.facts.key] = entry.seen
 
-    def _learn(self) -> None:
-        """Curves of all kinds anew, from the intervals of the window and what is left of older ones."""
-        self._next_learning = self._now + self._period
-        self._forget_old()
+    def _learn(self) -> Iterator[None]:
+        """Curves of all kinds anew, from the intervals of the window and what is left of older ones, slice by slice."""
+        period = min(int(LEARN_EVERY * self._window), self._now // 2 + 64)  # sooner at first
+        self._next_learning = self._now + max(period, self._least_period)
+        for row in (*self._old_found, *self._old_given_up):
+            row[:] = [count * DECAY for count in row]
         found = [row.copy() for row in self._old_found]
         given_up = [row.copy() for row in self._old_given_up]
-        for interval in self._intervals:
+        for told, interval in enumerate(tuple(self._intervals), start=1):
             self._tell(interval, found, given_up)
+            if not told % SLICE:
+                yield
         everybody = hazards(_sums(found), _sums(given_up), [1 / (i + 2) for i in range(NUM_BINS)], 1.0)
         default = worths(everybody)
         self._worth = [
@@ -215,8 +228,6 @@ class Adaptive:
         ]
 
     def _forget_old(self) -> None:
-        for row in (*self._old_found, *self._old_given_up):
-            row[:] = [count * DECAY for count in row]
         while self._intervals and self._now - self._intervals[0].start > self._window:
             interval = self._intervals.popleft()
             self._tell(interval, self._old_found, self._old_given_up)

@@ -1,7 +1,7 @@
 """The optimum against every choice there is, on traces small enough to try them all."""
 
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -92,3 +92,16 @@ def test_agents_with_scans_between_find_no_less_than_under_lru(seed: int, num_bl
 
     assert adaptive >= lru - trace.num_tokens / 100
     assert adaptive <= best_tokens(trace, num_blocks)
+
+
+def test_kinds_that_come_back_after_many_pools_are_told_apart() -> None:
+    """Short prompts come a second time when the pool was filled nine times between; long ones never do."""
+    fresh = iter(range(100_000))
+    shorts = [tuple(next(fresh) for _ in range(8)) for _ in range(60)]
+    requests = []
+    for before, now in pairwise(shorts):
+        requests += [now, *(tuple(next(fresh) for _ in range(48)) for _ in range(12)), before]
+    trace = Trace(tuple(Request(512 * len(blocks), blocks) for blocks in requests))
+
+    assert hit_tokens(trace, 64, "lru") == 0
+    assert hit_tokens(trace, 64, "adaptive") > best_tokens(trace, 64) / 2
