@@ -143,9 +143,11 @@ class Engines:
         states = [(served.model.name, await served.state()) for served in waiting]
         return {f"local:{name}": f"{state}: {detail}" if detail else state for name, (state, detail) in states}
 
-    def engine(self, name: str) -> LocalEngine:
-        """The engine of a model. Raises `ModelNotFound`, and `BackendNotReady` when it is coming or going."""
-        served = self._found(name)
+    def engine(self, name: str, field: str = "name") -> LocalEngine:
+        """The engine of the model that `field` names. Raises `ModelNotFound`, and `BackendNotReady` when it is coming
+        or going.
+        """
+        served = self._found(name, field)
         if served.engine is None or served.is_leaving:
             raise BackendNotReady(f"The model {name!r} is not there yet, or not any more.")
         return served.engine
@@ -167,16 +169,21 @@ class Engines:
         }
 
     def clear_kv(self, name: str | None = None) -> list[str]:
-        """Forget the kept prefixes of one model or all; returns whose. Raises as `engine` does."""
-        present = [each for each, served in self._served.items() if served.engine and not served.is_leaving]
-        names = present if name is None else [name]
-        for each in names:
-            self.engine(each).clear_kv()
-        return names
+        """Forget the kept prefixes of one model, or of all that have loaded; returns whose. Raises as `engine` does."""
+        if name is not None:
+            self.engine(name, "model").clear_kv()
+            return [name]
+        cleared = []
+        for each, served in self._served.items():
+            if served.engine is not None and not served.is_leaving:
+                with suppress(BackendNotReady):  # it is loading, and is not named
+                    served.engine.clear_kv()
+                    cleared.append(each)
+        return cleared
 
-    def _found(self, name: str) -> _Served:
+    def _found(self, name: str, field: str = "name") -> _Served:
         if name not in self._served:
-            raise ModelNotFound(f"There is no local model {name!r}.", "name")
+            raise ModelNotFound(f"There is no local model {name!r}.", field)
         return self._served[name]
 
     async def _load(self, served: _Served) -> None:

@@ -42,7 +42,7 @@ class CacheSettings:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """The local engine. 0 stands for "choose by the machine" or "the model's own"."""
+    """The local engine. 0 threads or tokens stand for "choose by the machine" or "the model's own"."""
 
     kv_mb: int = 1024
     kv_disk_mb: int = 4096  # kept prefixes on disk, under data_dir/kv; 0: none, and a restart forgets them

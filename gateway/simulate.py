@@ -56,6 +56,9 @@ def simulate(path: Path, sizes: Sequence[int], policies: Sequence[str], *, as_js
     except TraceError as error:
         print(f"twicetold: {error}", file=sys.stderr)
         return 2
+    if not trace.num_tokens:
+        print(f"twicetold: {path} has no requests", file=sys.stderr)
+        return 2
     started = time.perf_counter()
     lines = [Line.of(trace, size, policies) for size in sizes]
     ceiling = ceiling_tokens(trace) / (trace.num_tokens or 1)

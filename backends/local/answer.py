@@ -43,7 +43,7 @@ class Answer:
         """The deltas an event causes. Raises a `BackendError` when it says that there is no answer."""
         match event:
             case Refused(is_hopeless=True):
-                raise RequestRejected(event.reason, param="messages", code="context_length_exceeded")
+                raise hopeless(event)
             case Refused():
                 raise BackendBusy(event.reason, retry_after_s=1.0)
             case Expired():
@@ -62,6 +62,12 @@ class Answer:
                 return [Delta(index, fields, usage=self.usage if index == 0 else None)]
             case Token():
                 return self._choices[event.index].write(event)
+
+
+def hopeless(refused: Refused) -> RequestRejected:
+    """The error of a request that the engine can never take."""
+    code = "context_length_exceeded" if refused.param == "messages" else "invalid_value"
+    return RequestRejected(refused.reason, param=refused.param, code=code)
 
 
 class ChoiceWriter:

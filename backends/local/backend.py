@@ -17,7 +17,7 @@ from backends.chat import ChatRequest, Delta, Fields
 from backends.errors import BackendBusy, BackendError, BackendNotReady, BackendUnavailable, RequestRejected
 from backends.local import checkpoint
 from backends.local.ahead import after_answer, to_warm
-from backends.local.answer import Answer
+from backends.local.answer import Answer, hopeless
 from backends.local.checkpoint import Checkpoint
 from backends.local.child import EngineDied
 from backends.local.cores import num_cores, share_of_cores
@@ -142,7 +142,7 @@ class LocalBackend:
         except EngineDied as death:
             raise BackendUnavailable(f"the engine process {death.reason} meanwhile") from death
         if isinstance(event, Refused):
-            raise BackendBusy(event.reason, retry_after_s=1.0)
+            raise hopeless(event) if event.is_hopeless else BackendBusy(event.reason, retry_after_s=1.0)
         assert isinstance(event, Warmed), event
         return {"tokens": event.num_tokens, "pinned": event.pinned}
 

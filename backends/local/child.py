@@ -12,6 +12,7 @@ from backends.local.wire import Event, FrameDecoder, Message, Ping, encode
 ROOT = Path(__file__).parents[2]  # from where `backends` is importable
 READ_BYTES = 1 << 16
 GRACE_S = 5.0  # to finish a step and what is owed to the disk
+CLEAN_END = "ended with status 0"
 
 
 class EngineDied(Exception):

@@ -88,6 +88,9 @@ class Engine:
         if len(request.prompt) >= self._context_tokens:
             reason = f"the prompt has {len(request.prompt)} tokens; the engine's context is {self._context_tokens}"
             return [Refused(request.request, reason, is_hopeless=True)]
+        most = self._limits.max_running + self._limits.max_waiting
+        if request.n > most:
+            return [Refused(request.request, f"n is {request.n}; the engine takes {most} at once", True, "n")]
         pushed = self._make_way(request)
         if pushed is None:
             return [Refused(request.request)]

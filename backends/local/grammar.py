@@ -51,7 +51,8 @@ def check(shape: Shape) -> None:
     Python's lock is free meanwhile. Raises `RequestRejected` naming the field.
     """
     if complaint := _complaint(shape.grammar):
-        raise _refused(f"it cannot be enforced: {complaint[:300]}", shape.param)
+        told = " ".join(complaint.replace("<non-verbose/>", "").split())
+        raise _refused(f"it cannot be enforced: {told[:300]}", shape.param)
 
 
 @lru_cache(MOST_CHECKED)

@@ -65,8 +65,11 @@ class IdleWork:
 
     def add(self, warm: Warm, now_s: float) -> list[Event]:
         """Take a prompt; the event that answers it at once, if it is not taken."""
-        if not self._runner.cache.blocks.total or len(warm.prompt) > self._context_tokens:
-            return self._refuse(warm, "the engine keeps no prefixes, or none so long", is_hopeless=True)
+        if not self._runner.cache.blocks.total:
+            return self._refuse(warm, "the engine keeps no prefixes: engine.kv_mb is too small")
+        if (size := len(warm.prompt)) > self._context_tokens:
+            reason = f"the prompt has {size} tokens; the engine's context is {self._context_tokens}"
+            return self._refuse(warm, reason, is_hopeless=True)
         if warm.is_awaited:
             if len(self._awaited) >= MOST_TASKS:
                 return self._refuse(warm, "too many prompts wait to be warmed")

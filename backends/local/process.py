@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from backends.errors import BackendNotReady, BackendUnavailable
-from backends.local.child import Child, EngineDied, Hung, Silence
+from backends.local.child import CLEAN_END, Child, EngineDied, Hung, Silence
 from backends.local.wire import (
     Abort,
     Admitted,
@@ -234,7 +234,8 @@ class EngineProcess:
                 self._settled.clear()  # before anything is awaited: who comes now waits for the next process
             cause = await child.end()
             reason = reason or cause
-            log.log(logging.WARNING if was_ready else logging.INFO, "engine process %s %s", child.process.pid, reason)
+            is_sudden = was_ready and reason != CLEAN_END
+            log.log(logging.WARNING if is_sudden else logging.INFO, "engine process %s %s", child.process.pid, reason)
             self._bury(child, reason, was_ready)
 
     def _silence(self) -> Silence:

@@ -147,6 +147,7 @@ class Refused:
     request: int
     reason: str = "the engine's queue is full"
     is_hopeless: bool = False  # it can never fit
+    param: str = "messages"  # the field it is about, when it is hopeless
 
 
 @dataclass(frozen=True, slots=True)

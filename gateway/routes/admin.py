@@ -90,6 +90,12 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
     @routes.post("/models")
     async def load(request: Request) -> JSONResponse:
         body = await _body(LoadBody, request, admin.max_body_bytes)
+        if not (body.name or body.source).isprintable():
+            raise InvalidRequest("name must be printable.", "name")
+        if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get("warm_prompts"))):
+            raise InvalidRequest(
+                "Files are read by the configuration only; give the text itself.", "settings.warm_prompts"
+            )
         try:
             wanted = read_model(body.source, body.name, body.settings, admin.defaults, "settings.")
         except SettingsError as error:
@@ -101,6 +107,10 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
     async def unload(name: str) -> JSONResponse:
         await engines.unload(name)
         return JSONResponse({"name": name, "state": "unloading"}, status_code=202)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
 
 
 def _add_kv(routes: APIRouter, admin: Admin) -> None:
@@ -120,7 +130,7 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
         tenant = tenant_of(admin.secret, body.api_key or None)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
-        engine = engines.engine(body.model)
+        engine = engines.engine(body.model, "model")
         return dict(await engine.warm(messages, body.tools, scope.kv_salt(admin.secret), tenant, pin=body.pin))
 
 

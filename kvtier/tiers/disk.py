@@ -19,8 +19,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from stat import S_ISREG
 
 from kvtier.tiers.base import Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.codec import NotFinite
@@ -242,11 +244,7 @@ class DiskTier:
         began = time.perf_counter()
         found: list[tuple[float, Entry]] = []
         try:
-            for path in self._directory.iterdir():
-                if path.suffix == TEMPORARY:
-                    _sweep(path)
-                elif path.suffix == SUFFIX and (known := self._read_entry(path)) is not None:
-                    found.append(known)
+            found = self._read_entries()
             strangers = self._find_strangers()
             with self._lock:
                 covered = self._index.rebuild(found)
@@ -264,12 +262,28 @@ class DiskTier:
             self._form.buffers.warm(sum(entry.num_bytes for _, entry in found))
             log.info("%d segments indexed in %.3f s", len(found), time.perf_counter() - began)
 
+    def _read_entries(self) -> list[tuple[float, Entry]]:
+        """The entries of all segments; what is in their place and cannot be read is left alone."""
+        found = []
+        for path in self._directory.iterdir():
+            try:
+                if path.suffix == TEMPORARY:
+                    _sweep(path)
+                elif path.suffix == SUFFIX and (known := self._read_entry(path)) is not None:
+                    found.append(known)
+            except OSError as error:
+                self._count(errors=1)
+                log.warning("a file among the segments is left out: %s", error)
+        return found
+
     def _read_entry(self, path: Path) -> tuple[float, Entry] | None:
         """The index entry of a file by its head; a file that is none of ours is deleted."""
         try:
-            with path.open("rb", buffering=0) as file:
-                head = self._form.read_head(_read_head(file.fileno(), self._form))
-                stat = os.fstat(file.fileno())
+            with _opened(path) as descriptor:
+                stat = os.fstat(descriptor)
+                if not S_ISREG(stat.st_mode):
+                    raise OSError(f"{path.name} is no file")
+                head = self._form.read_head(_read_head(descriptor, self._form))
             if head.num_bytes != stat.st_size or path.stem != head.segment.key.hex():
                 raise BadSegment("its size or its name is not its own")
         except FileNotFoundError:
@@ -288,8 +302,10 @@ class DiskTier:
                 shutil.rmtree(folder, ignore_errors=True)
             elif folder != self._directory and folder.is_dir() and not _is_in_use(folder):
                 for path in folder.glob(f"*{SUFFIX}"):
-                    stat = path.stat()
-                    strangers.append((stat.st_mtime, path, stat.st_size))
+                    with suppress(OSError):  # another process may sweep the same folder
+                        stat = path.stat()
+                        if S_ISREG(stat.st_mode):
+                            strangers.append((stat.st_mtime, path, stat.st_size))
         return sorted(strangers)
 
     def _count(self, **more: int) -> None:
@@ -317,6 +333,16 @@ def _is_in_use(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor to read from. Never waits, not even for somebody to write into a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _entry(head: Head) -> Entry:
@@ -348,7 +374,7 @@ def _write_all(descriptor: int, parts: list[memoryview]) -> None:
 def _sweep(path: Path) -> None:
     """Delete a temporary file whose writer is dead: a live one holds its lock."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return
     try:

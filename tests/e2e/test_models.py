@@ -164,7 +164,9 @@ def test_a_name_that_is_taken_is_refused(gateway: Gateway, folder: Path) -> None
 def test_a_model_that_is_not_there_is_not_found(gateway: Gateway, verb: str, path: str) -> None:
     response = admin(gateway, verb, path)
 
-    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (404, "model_not_found")
+    assert error["param"] == ("model" if "?model=" in path else "name")
 
 
 BAD: dict[str, tuple[str, dict[str, Any], str | None]] = {
@@ -176,10 +178,17 @@ BAD: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "setting out of range": ("/models", {"source": "demo", "settings": {"kv_mb": -1}}, "settings.kv_mb"),
     "setting of another kind": ("/models", {"source": "demo", "settings": {"threads": "two"}}, "settings.threads"),
     "unknown dtype": ("/models", {"source": "demo", "settings": {"dtype": "fp4"}}, "settings.dtype"),
+    "file for a prompt": ("/models", {"source": "demo", "settings": {"warm_prompts": ["@x"]}}, "settings.warm_prompts"),
+    "control characters in a name": ("/models", {"source": "demo", "name": "a\x00b"}, "name"),
     "source among the settings": ("/models", {"source": "demo", "settings": {"source": "x"}}, "settings.source"),
     "no messages": ("/kv/warm", {"model": "one"}, "messages"),
     "empty messages": ("/kv/warm", {"model": "one", "messages": []}, "messages"),
     "unknown role": ("/kv/warm", {"model": "one", "messages": [{"role": "boss", "content": ""}]}, "messages[0].role"),
+    "too long a prompt": (
+        "/kv/warm",
+        {"model": "one", "messages": [{"role": "system", "content": "a cache " * 9000}]},
+        "messages",
+    ),
     "pin of another kind": (
         "/kv/warm",
         {"model": "one", "messages": [{"role": "system", "content": "x"}], "pin": "yes"},

@@ -28,6 +28,16 @@ def test_a_full_queue_refuses_at_once(checkpoints: Checkpoints) -> None:
     assert sorted(outcome.finished) == [(0, 0), (1, 0), (2, 0)]
 
 
+def test_more_choices_than_there_is_room_for_are_never_taken(checkpoints: Checkpoints) -> None:
+    small = engine(checkpoints("llama"), max_running=1, max_waiting=1)
+
+    (refused,) = small.submit(ask(tokens(1, 40), n=3))
+
+    assert isinstance(refused, Refused)
+    assert (refused.is_hopeless, refused.param) == (True, "n")
+    assert not small.has_work
+
+
 def test_an_abort_frees_the_slot_at_once(llama: Engine) -> None:
     llama.submit(ask(tokens(1, 300), 1, max_tokens=500))
     llama.submit(ask(tokens(2, 300), 2, max_tokens=500))

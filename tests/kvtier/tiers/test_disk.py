@@ -347,3 +347,36 @@ def test_two_processes_may_share_a_folder(tmp_path: Path) -> None:
     assert cache.snapshot()["disk_bad"] == 0
     assert [count_found(cache, seed) for seed in (0, 1)] == [len(ids_of(seed)) for seed in (0, 1)]
     cache.close()
+
+
+@pytest.mark.parametrize("name", ["x" * 64 + ".seg", "x.tmp"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nowhere", "link to a folder"])
+def test_what_is_no_file_is_left_out_and_the_rest_is_found(tmp_path: Path, name: str, kind: str) -> None:
+    fill(tmp_path)
+    (model,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    odd = model / name
+    match kind:
+        case "folder":
+            odd.mkdir()
+        case "pipe":
+            os.mkfifo(odd)
+        case _:
+            odd.symlink_to(tmp_path if kind == "link to a folder" else tmp_path / "nowhere")
+
+    cache, _ = reopened(tmp_path)
+
+    assert restore(cache, "a", [*IDS, 7]) == {"disk": len(IDS)}
+    cache.close()
+
+
+def test_odd_things_in_a_strangers_folder_disturb_nobody(tmp_path: Path) -> None:
+    fill(tmp_path)
+    stranger = tmp_path / "another-model"
+    (stranger / ("y" * 64 + ".seg")).mkdir(parents=True)
+    (stranger / ("z" * 64 + ".seg")).symlink_to(tmp_path / "nowhere")
+
+    cache, tier = reopened(tmp_path)
+
+    assert restore(cache, "a", [*IDS, 7]) == {"disk": len(IDS)}
+    assert tier.snapshot()["stranger_bytes"] == 0
+    cache.close()
