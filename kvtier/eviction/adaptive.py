@@ -21,7 +21,7 @@ from kvtier.eviction.policy import Facts
 from kvtier.eviction.shelf import Rank, Shelf
 
 WINDOW = 4  # pools of ticks: how far back keys are remembered
-MIN_WINDOW = 32768  # ticks: about 10 MB of keys
+MIN_WINDOW = 32768  # ticks: about 9 MB of keys and what is told of them
 LEARN_EVERY = 0.125  # windows
 SLICE = 4096  # intervals told at one letting go
 PRIOR_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of all
