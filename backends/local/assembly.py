@@ -58,7 +58,12 @@ def build_engine(
         is_exact=load.exact,
     )
     return Engine(
-        Runner(decoder, cache, exact_chunk=load.prefill_chunk if load.exact else None),
+        Runner(
+            decoder,
+            cache,
+            exact_chunk=load.prefill_chunk if load.exact else None,
+            warm_tokens=min(load.context_tokens, limits.slab_tokens),
+        ),
         limits,
         grammars,
         context_tokens=load.context_tokens,

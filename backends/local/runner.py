@@ -19,12 +19,18 @@ from kvtier.cache import KVCache
 class Runner:
     """Owns the slabs of the running sequences and the blocks of past ones."""
 
-    def __init__(self, decoder: Decoder, cache: KVCache, *, exact_chunk: int | None = None) -> None:
-        """`exact_chunk` is the size of prefill chunks when bits must not depend on hits, else None."""
+    def __init__(
+        self, decoder: Decoder, cache: KVCache, *, exact_chunk: int | None = None, warm_tokens: int = 0
+    ) -> None:
+        """`exact_chunk` is the size of prefill chunks when bits must not depend on hits, else None.
+
+        For a first sequence of up to `warm_tokens` the memory is made ready now.
+        """
         self.cache = cache
         self._decoder = decoder
         self._exact_chunk = exact_chunk
         self._memory = Slabs(decoder)
+        self._memory.warm(warm_tokens)
         self._slabs: dict[Sequence, torch.Tensor] = {}
 
     def prefetch(self, sequence: Sequence, *, limit: int | None = None) -> None:

@@ -12,6 +12,7 @@ import torch
 from backends.local.decoder import Decoder
 
 SPARE_BYTES = 256 << 20  # kept for the next ones
+FIRST_BYTES = 64 << 20  # written to at the start, so that the first restore does not wait for the system
 
 
 class Slabs:
@@ -42,6 +43,11 @@ class Slabs:
         if size:
             self._lent[buffer.data_ptr()] = buffer
         return buffer[:size].view(shape)
+
+    def warm(self, most_tokens: int) -> None:
+        """Have memory at hand for a first slab of up to `most_tokens`."""
+        token_bytes = self._decoder.new_slab(1).nbytes
+        self.give_back(self.take(min(most_tokens, FIRST_BYTES // token_bytes)).zero_())
 
     def give_back(self, slab: torch.Tensor) -> None:
         """Keep the memory of a slab for another one, within the bound; nobody may use the slab any more."""

@@ -92,11 +92,9 @@ def main() -> None:
 
 
 def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
-    # Read when torch is imported. Threads that wait must not spin; large tensors lie in huge pages, where the first
-    # write to 190 MB takes 37 ms instead of 150; and of the products made for every number of rows not a thousand are
-    # kept, which grow to 150 MB.
+    # Read when torch is imported: threads that wait must not spin; and of the products made for every number of rows
+    # not a thousand are kept, which grow to 150 MB.
     os.putenv("OMP_WAIT_POLICY", "PASSIVE")
-    os.putenv("THP_MEM_ALLOC_ENABLE", "1")
     os.putenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     pipe.send(Loading("importing torch"))
     from backends.local.assembly import build_engine

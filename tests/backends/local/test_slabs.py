@@ -61,3 +61,23 @@ def test_a_slab_without_room_is_no_memory() -> None:
     slabs.give_back(slabs.take(0))
 
     assert slabs.num_spare_bytes == 0
+
+
+def test_the_first_slab_finds_memory_at_hand() -> None:
+    shape = Shape()
+    slabs = Slabs(shape)
+    slabs.warm(100)
+    made = shape.num_made
+
+    slabs.take(90)
+
+    assert shape.num_made == made
+    assert slabs.num_spare_bytes == 0
+
+
+def test_nothing_is_made_ready_for_no_tokens() -> None:
+    slabs = Slabs(Shape())
+
+    slabs.warm(0)
+
+    assert slabs.num_spare_bytes == 0
