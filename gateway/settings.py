@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 PREFIX = "TWICETOLD_"
 KV_POLICIES = ("adaptive", "lru", "lfu", "random")
@@ -286,7 +287,7 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
     _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
     if engine.exact and engine.kv_codec != "raw":
         raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
-    if engine.kv_redis and not engine.kv_redis.startswith(("redis://", "rediss://", "unix://")):
+    if engine.kv_redis and not _is_redis(engine.kv_redis):
         raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
 
 
@@ -321,6 +322,14 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _is_redis(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:  # a port that is none, or half an address
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -167,8 +167,7 @@ class DiskTier:
     def _read(self, wanted: Wanted, found: Found) -> Restored | None:
         path = self._path(found.key)
         try:
-            with path.open("rb", buffering=0) as file:
-                descriptor = file.fileno()
+            with _opened(path) as descriptor:
                 head = self._form.read_head(_read_head(descriptor, self._form))
                 if head.num_bytes != os.fstat(descriptor).st_size:
                     raise BadSegment("it is cut off")
@@ -188,7 +187,8 @@ class DiskTier:
         if isinstance(error, FileNotFoundError):
             return
         if isinstance(error, BadSegment):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is forgotten at least
+                path.unlink(missing_ok=True)
             self._count(bad=1)
         else:
             self._count(errors=1)

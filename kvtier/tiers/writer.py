@@ -7,6 +7,8 @@ from collections import deque
 
 from kvtier.tiers.base import Rows, Segment, Tier, TierError
 
+CLEAR_AGAIN_S = 1.0
+
 log = logging.getLogger(__name__)
 
 
@@ -103,21 +105,33 @@ class Writer:
                     item = self._queue.popleft()
                 else:
                     return
+            if item is None:
+                if not self._clear():
+                    return
+                continue
             try:
-                if item is None:
-                    self.tier.clear()
-                else:
-                    self.tier.save(*item)
+                self.tier.save(*item)
             except TierError as error:
                 self.num_failed += 1
                 log.warning("%s: %s", self.tier.name, error)
             finally:
                 with self._changed:
-                    if item is None:
-                        self._clears = False
-                    else:
-                        self._leave(*item)
+                    self._leave(*item)
                     self._changed.notify_all()
+
+    def _clear(self) -> bool:
+        """Clear the tier, however often it takes: until then it is neither read nor written. False at the end."""
+        try:
+            self.tier.clear()
+        except TierError as error:
+            self.num_failed += 1
+            log.warning("%s is not cleared yet: %s", self.tier.name, error)
+            with self._changed:
+                return not self._changed.wait_for(lambda: self._is_closed, CLEAR_AGAIN_S)
+        with self._changed:
+            self._clears = False
+            self._changed.notify_all()
+        return True
 
     def _leave(self, segment: Segment, rows: Rows) -> None:
         self._num_bytes -= rows.size

@@ -28,6 +28,9 @@ def test_the_tiers_are_set_like_everything_else() -> None:
         ("KV_CODEC", "zip", "engine.kv_codec must be one of raw, int8"),
         ("KV_DISK_MB", "-1", "engine.kv_disk_mb must be from 0"),
         ("KV_REDIS", "http://somewhere", "engine.kv_redis must be a redis://"),
+        ("KV_REDIS", "redis://127.0.0.1:port", "engine.kv_redis must be a redis://"),
+        ("KV_REDIS", "redis://127.0.0.1:99999", "engine.kv_redis must be a redis://"),
+        ("KV_REDIS", "redis://:p@[::1", "engine.kv_redis must be a redis://"),
     ],
 )
 def test_a_tier_that_cannot_be_is_refused_by_name(name: str, value: str, complaint: str) -> None:

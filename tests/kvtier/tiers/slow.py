@@ -50,6 +50,8 @@ class SlowTier:
         return True
 
     def clear(self) -> None:
+        if self.is_broken:
+            raise TierError("broken")
         self._index.clear()
 
     def snapshot(self) -> dict[str, int]:

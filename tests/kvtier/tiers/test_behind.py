@@ -178,3 +178,31 @@ def test_a_tier_that_fails_costs_nothing_but_its_copies() -> None:
     assert cache.snapshot()["disk_failures"] == 4
     assert restore(cache, "a", IDS) == {"ram": 100}
     cache.close()
+
+
+def test_a_tier_that_cannot_be_cleared_is_not_read_until_it_is() -> None:
+    tier = SlowTier()
+    cache = tiered_cache(64, tier)
+    publish(cache, "a", IDS, tail=True)
+    write_all(cache)
+    tier.is_broken = True
+
+    cache.clear()
+
+    assert not cache.flush(0.1)
+    tier.is_broken = False  # it holds everything still, and could be read
+    assert restore(cache, "a", IDS) == {}
+    assert cache.flush(30)
+    assert tier.snapshot()["segments"] == 0
+    cache.close()
+
+
+def test_a_tier_that_is_never_cleared_holds_up_no_end() -> None:
+    tier = SlowTier()
+    cache = tiered_cache(64, tier)
+    tier.is_broken = True
+    cache.clear()
+
+    cache.close(0.1)
+
+    assert cache.snapshot()["disk_failures"] > 0

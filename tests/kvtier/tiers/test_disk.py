@@ -380,3 +380,16 @@ def test_odd_things_in_a_strangers_folder_disturb_nobody(tmp_path: Path) -> None
     assert restore(cache, "a", [*IDS, 7]) == {"disk": len(IDS)}
     assert tier.snapshot()["stranger_bytes"] == 0
     cache.close()
+
+
+def test_a_pipe_in_the_place_of_a_segment_is_a_miss_at_once(tmp_path: Path) -> None:
+    fill(tmp_path)
+    cache, tier = reopened(tmp_path)
+    assert restore(cache, "a", [*IDS[:20], 7]) == {"disk": 20}
+    for path in segment_files(tmp_path):
+        path.unlink()
+        os.mkfifo(path)
+
+    assert restore(cache, "a", [*IDS, 7]) == {}
+    assert tier.snapshot()["bad"] + tier.snapshot()["errors"] > 0
+    cache.close()
