@@ -152,7 +152,7 @@ class EngineProcess:
         return event
 
     async def _held(self, submit: Submit) -> AsyncGenerator[Event, None]:
-        """The events of one process, admissions held back until something follows them."""
+        """The events of one process, admissions held back until a token follows; without one they are nothing."""
         held: list[Event] = []
         has_begun = False
         try:
@@ -162,7 +162,7 @@ class EngineProcess:
                         held.append(event)
                         continue
                     has_begun = True
-                    for admission in held:
+                    for admission in held if isinstance(event, Token) else ():
                         yield admission
                     held.clear()
                     yield event

@@ -124,6 +124,13 @@ async def test_to_stop_at_a_stop_string_is_no_abort(shared: LocalBackend) -> Non
     assert shared.stats()["aborts"] == before
 
 
+async def test_a_request_whose_time_is_over_before_its_first_token_has_no_first_delta(shared: LocalBackend) -> None:
+    deltas = shared.stream(chat("Go on. " * 100, timeout=0.001, max_tokens=5))
+
+    with pytest.raises(BackendTimeout):
+        await anext(deltas)
+
+
 @pytest.mark.parametrize("params", [{"priority": "high"}, {"timeout": -1}])
 async def test_priorities_and_timeouts_are_checked(shared: LocalBackend, params: dict[str, Any]) -> None:
     with pytest.raises(RequestRejected):
