@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,10 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from backends.local import checkpoint
 from backends.local.assembly import build_engine
+from backends.local.backend import LocalBackend
 from backends.local.decoder import TOKEN_DIM
 from backends.local.engine import Engine
 from backends.local.pace import Pace
 from backends.local.params import Sampling
+from backends.local.settings import LocalSettings
 from backends.local.wire import Admitted, Event, Expired, Load, Refused, Submit, Token, Warm, Warmed
 
 GREEDY = Sampling(temperature=0.0)
@@ -165,3 +168,15 @@ def reference(path: Path, prompt: list[int], max_tokens: int = 12, *, ends: bool
     )
     generated: list[int] = output[0, len(prompt) :].tolist()
     return generated
+
+
+@asynccontextmanager
+async def opened(path: Path, **overrides: Any) -> AsyncIterator[LocalBackend]:
+    """A backend with an engine process of its own, for as long as it is wanted."""
+    fields: dict[str, Any] = {"secret": b"secret", "kv_budget_bytes": 32 << 20, "slab_budget_bytes": 64 << 20}
+    local = LocalBackend(path, served_name="tiny", settings=LocalSettings(**{**fields, "threads": 1, **overrides}))
+    await local.open()
+    try:
+        yield local
+    finally:
+        await local.close()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from backends.local.backend import LocalBackend
 from backends.local.config import CheckpointError
 from backends.local.settings import LocalSettings
 from backends.local.tokenizer import ChatTokenizer
-from tests.backends.local.engines import reference
+from tests.backends.local.engines import opened, reference
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Checkpoints = Callable[[str], Path]
@@ -28,16 +28,6 @@ ENDLESS: dict[str, Any] = {"max_tokens": 800, "ignore_eos": True}
 def settings(**overrides: Any) -> LocalSettings:
     fields: dict[str, Any] = {"secret": b"secret", "kv_budget_bytes": 32 << 20, "slab_budget_bytes": 64 << 20}
     return LocalSettings(**{**fields, "threads": 1, **overrides})
-
-
-@asynccontextmanager
-async def opened(path: Path, **overrides: Any) -> AsyncIterator[LocalBackend]:
-    local = LocalBackend(path, served_name="tiny", settings=settings(**overrides))
-    await local.open()
-    try:
-        yield local
-    finally:
-        await local.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,12 @@ import pytest_asyncio
 from backends.chat import ChatRequest, Completion, collect
 from backends.errors import BackendTimeout, RequestRejected
 from backends.local.backend import LocalBackend
-from backends.local.settings import LocalSettings
+from tests.backends.local.engines import opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Checkpoints = Callable[[str], Path]
 LONG = "A cache keeps what was computed so that it need not be computed again. " * 6
 SYSTEM = {"role": "system", "content": LONG}
-
-
-@asynccontextmanager
-async def opened(path: Path, **overrides: Any) -> AsyncIterator[LocalBackend]:
-    fields: dict[str, Any] = {"secret": b"secret", "kv_budget_bytes": 32 << 20, "slab_budget_bytes": 64 << 20}
-    local = LocalBackend(path, served_name="tiny", settings=LocalSettings(**{**fields, "threads": 1, **overrides}))
-    await local.open()
-    try:
-        yield local
-    finally:
-        await local.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
