@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from backends.local import checkpoint
+from backends.local.decoder import checkpoint
 from backends.local.demo import checkpoint_path
 from bench.figures import median
 from bench.http1 import Connection

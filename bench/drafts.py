@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.local import checkpoint
 from backends.local.assembly import build_engine
-from backends.local.engine import Engine
+from backends.local.decoder import checkpoint
+from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from backends.local.wire import Load, Submit, Token
 from bench.engine.models import DEMO, SMOLLM2_135M, checkpoint_of

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 import transformers
 
-from backends.local import checkpoint
-from backends.local.config import ModelConfig
-from backends.local.decoder import Span
-from backends.local.model import LlamaDecoder
-from backends.local.weights import load_weights
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.weights import load_weights
 from bench.engine.models import QWEN25_500M, SMOLLM2_135M, checkpoint_of
 from bench.rows import Row, Scale
 

@@ -164,8 +164,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding("local model", "ok", "none, everything goes upstream")
         return
     try:
-        from backends.local.checkpoint import find
-        from backends.local.config import CheckpointError
+        from backends.local.decoder.checkpoint import find
+        from backends.local.decoder.config import CheckpointError
         from backends.local.demo import checkpoint_path
     except ImportError as error:
         yield Finding(

@@ -208,8 +208,8 @@ def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines:
     """A local engine over a checkpoint that is there, downloaded if need be. Raises `Unavailable`."""
     try:
         from backends.local.backend import LocalBackend
-        from backends.local.checkpoint import find, read
-        from backends.local.config import CheckpointError
+        from backends.local.decoder.checkpoint import find, read
+        from backends.local.decoder.config import CheckpointError
         from backends.local.demo import checkpoint_path
         from backends.local.settings import LocalSettings
     except ImportError as error:

@@ -6,9 +6,9 @@ from typing import Any
 from backends.chat import Delta, Fields, Usage
 from backends.errors import BackendBusy, BackendError, BackendTimeout, RequestRejected
 from backends.local.params import Generation
-from backends.local.speech import PLAIN, Manner, Speech
-from backends.local.text import Detokeniser, StopMatcher
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.parts import PLAIN, Manner, Speech
+from backends.local.speech.text import Detokeniser, StopMatcher
+from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token, Warmed
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import torch
 
-from backends.local import checkpoint
-from backends.local.choosing import Drafting
-from backends.local.config import CheckpointError, ModelConfig
-from backends.local.decoder import Decoder
-from backends.local.device import choose_device
-from backends.local.engine import Engine
-from backends.local.headroom import free_bytes
-from backends.local.kv import build_cache
-from backends.local.matcher import Grammars
-from backends.local.model import LlamaDecoder
-from backends.local.pace import Pace
-from backends.local.runner import Runner
-from backends.local.scheduler import Limits
-from backends.local.weights import load_weights
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import Decoder
+from backends.local.decoder.config import CheckpointError, ModelConfig
+from backends.local.decoder.device import choose_device
+from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.weights import load_weights
+from backends.local.engine.choosing import Drafting
+from backends.local.engine.engine import Engine
+from backends.local.engine.headroom import free_bytes
+from backends.local.engine.kv import build_cache
+from backends.local.engine.matcher import Grammars
+from backends.local.engine.pace import Pace
+from backends.local.engine.runner import Runner
+from backends.local.engine.scheduler import Limits
 from backends.local.wire import Load, Loading
 from kvtier.geometry import KVGeometry
 
@@ -91,6 +91,6 @@ def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) 
         return LlamaDecoder(config, weights)
     if load.weights:
         raise CheckpointError(f"{load.weights} weights are for the models our own decoder computes; leave them out")
-    from backends.local.foreign import load_foreign  # its imports take seconds
+    from backends.local.decoder.foreign import load_foreign  # its imports take seconds
 
     return load_foreign(path, dtype, device)

@@ -15,17 +15,17 @@ from typing import Any
 from backends.base import Health, Model
 from backends.chat import ChatRequest, Delta, Fields
 from backends.errors import BackendBusy, BackendError, BackendNotReady, BackendUnavailable, RequestRejected
-from backends.local import checkpoint
-from backends.local.ahead import after_answer, to_warm
 from backends.local.answer import Answer, hopeless
-from backends.local.checkpoint import Checkpoint
 from backends.local.child import EngineDied
 from backends.local.cores import num_cores, share_of_cores
-from backends.local.form import grammar_of, manner_of
+from backends.local.decoder import checkpoint
+from backends.local.decoder.checkpoint import Checkpoint
 from backends.local.params import Generation, read_params
 from backends.local.process import EngineProcess, Patience
 from backends.local.settings import LocalSettings
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.ahead import after_answer, to_warm
+from backends.local.speech.form import grammar_of, manner_of
+from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.wire import Load, Refused, Submit, Token, Warm, Warmed
 
 MOST_CHORES = 8  # looks ahead at a time

@@ -6,8 +6,8 @@ from typing import Any
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
-from backends.local.grammar import Shape, asked_shape
-from backends.local.tools import Calls, read_calls
+from backends.local.speech.grammar import Shape, asked_shape
+from backends.local.speech.tools import Calls, read_calls
 
 MAX_STOPS = 16
 MAX_CHOICES = 16

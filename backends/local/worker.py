@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from backends.local.config import CheckpointError
+from backends.local.decoder.config import CheckpointError
 from backends.local.memory import is_out_of_memory, limit_memory
 from backends.local.wire import (
     Abort,
@@ -31,7 +31,7 @@ from backends.local.wire import (
 )
 
 if TYPE_CHECKING:
-    from backends.local.engine import Engine
+    from backends.local.engine.engine import Engine
 
 READ_BYTES = 1 << 20
 CLOSE_S = 2.0  # to write what is owed to slower tiers; the parent waits longer

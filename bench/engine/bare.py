@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from backends.local import checkpoint
-from backends.local.config import ModelConfig
-from backends.local.decoder import TOKEN_DIM, Span
-from backends.local.model import LlamaDecoder
-from backends.local.weights import load_weights
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import TOKEN_DIM, Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.weights import load_weights
 from bench.engine.serving import THREADS
 
 

@@ -1,7 +1,7 @@
 """What kept keys and values take: growth of the engine's resident memory per published token, beside the formula."""
 
-from backends.local import checkpoint
-from backends.local.config import ModelConfig
+from backends.local.decoder import checkpoint
+from backends.local.decoder.config import ModelConfig
 from bench.engine.models import SMOLLM2_135M, checkpoint_of
 from bench.engine.prompts import Prompts
 from bench.engine.serving import Request, serving

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.tokenizer import ChatTokenizer
 
 Messages = list[dict[str, str]]
 _WORDS = (

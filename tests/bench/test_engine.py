@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.local.demo import checkpoint_path
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.tokenizer import ChatTokenizer
 from bench.engine import PARTS
 from bench.engine.models import fill_up
 from bench.engine.prompts import Prompts, common

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backends.local import checkpoint
 from backends.local.assembly import build_engine
 from backends.local.backend import LocalBackend
-from backends.local.decoder import TOKEN_DIM
-from backends.local.engine import Engine
-from backends.local.pace import Pace
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import TOKEN_DIM
+from backends.local.engine.engine import Engine
+from backends.local.engine.pace import Pace
 from backends.local.params import Sampling
 from backends.local.settings import LocalSettings
 from backends.local.wire import Admitted, Event, Expired, Load, Refused, Submit, Token, Warm, Warmed

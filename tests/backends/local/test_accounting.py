@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backends.local.engine import Engine
+from backends.local.engine.engine import Engine
 from backends.local.wire import Abort, Warm
 from tests.backends.local.engines import Clock, Outcome, ask, assert_empty, engine, rest, run, tokens
 

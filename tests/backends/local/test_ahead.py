@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from backends.chat import Delta
-from backends.local.ahead import after_answer, shared_beginning, to_warm
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.ahead import after_answer, shared_beginning, to_warm
+from backends.local.speech.tokenizer import ChatTokenizer
 from tests.backends.local import tiny
 
 Checkpoints = Callable[[str], Path]

@@ -8,9 +8,9 @@ import pytest
 from backends.chat import Completion, Delta, collect
 from backends.local.answer import Answer
 from backends.local.params import Generation, Sampling
-from backends.local.speech import Manner
-from backends.local.tokenizer import ChatTokenizer
-from backends.local.tools import HERMES, MISTRAL
+from backends.local.speech.parts import Manner
+from backends.local.speech.tokenizer import ChatTokenizer
+from backends.local.speech.tools import HERMES, MISTRAL
 from backends.local.wire import Admitted, Token
 
 Checkpoints = Callable[[str], Path]

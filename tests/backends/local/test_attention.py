@@ -7,9 +7,9 @@ from functools import cache
 import pytest
 import torch
 
-from backends.local.attention import SpanAttention
-from backends.local.config import ModelConfig
-from backends.local.decoder import Span
+from backends.local.decoder.attention import SpanAttention
+from backends.local.decoder.base import Span
+from backends.local.decoder.config import ModelConfig
 from tests.backends.local.test_checkpoint import OLD_LLAMA
 
 CONFIG = ModelConfig.from_json({**OLD_LLAMA, "num_key_value_heads": 2})

@@ -14,9 +14,9 @@ import pytest_asyncio
 from backends.chat import ChatRequest, Completion, Delta, collect
 from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
 from backends.local.backend import LocalBackend
-from backends.local.config import CheckpointError
+from backends.local.decoder.config import CheckpointError
 from backends.local.settings import LocalSettings
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.tokenizer import ChatTokenizer
 from tests.backends.local.engines import opened, reference
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backends.local import checkpoint
-from backends.local.config import CheckpointError, ModelConfig
+from backends.local.decoder import checkpoint
+from backends.local.decoder.config import CheckpointError, ModelConfig
 
 Checkpoints = Callable[[str], Path]
 OLD_LLAMA: dict[str, Any] = {

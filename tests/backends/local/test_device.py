@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from backends.local.config import CheckpointError
-from backends.local.device import choose_device
+from backends.local.decoder.config import CheckpointError
+from backends.local.decoder.device import choose_device
 from tests.backends.local.engines import ask, engine, run, tokens
 
 Checkpoints = Callable[[str], Path]

@@ -22,8 +22,8 @@ WEIGHTS = "model.safetensors"
 HALF = 100_000  # bytes of the tiny weights
 FIND = """
 import sys
-from backends.local.checkpoint import find
-from backends.local.config import CheckpointError
+from backends.local.decoder.checkpoint import find
+from backends.local.decoder.config import CheckpointError
 try:
     print(find(sys.argv[1]))
 except CheckpointError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from backends.local.engine import Engine
-from backends.local.pace import Pace
+from backends.local.engine.engine import Engine
+from backends.local.engine.pace import Pace
 from backends.local.params import Sampling
 from backends.local.wire import Abort, Submit, Token
 from tests.backends.local import tiny

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.local.drafts import MOST, NEAR, REPEAT, Guesser, NearAnswer, Odds, Repeats
+from backends.local.engine.drafts import MOST, NEAR, REPEAT, Guesser, NearAnswer, Odds, Repeats
 
 PROMPT = [900, 901, 902]
 ANSWER = list(range(100, 200))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.engine import Engine
+from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from backends.local.wire import Abort, Expired, Refused, Token
 from tests.backends.local.engines import Clock, ask, assert_empty, engine, reference, run, tokens

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.engine import Engine
+from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from tests.backends.local import tiny
 from tests.backends.local.engines import ask, engine, run, said, tokens

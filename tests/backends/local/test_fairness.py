@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.local.fairness import AGE_S, MANY_OWNERS, Shares, in_turn, pushed_out
+from backends.local.engine.fairness import AGE_S, MANY_OWNERS, Shares, in_turn, pushed_out
+from backends.local.engine.sequence import Sequence
 from backends.local.params import Sampling
-from backends.local.sequence import Sequence
 
 
 def sequence(owner: str = "", arrival: int = 0, **fields: object) -> Sequence:

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backends.chat import ChatRequest, collect
-from backends.local import checkpoint
 from backends.local.backend import LocalBackend
-from backends.local.config import CheckpointError
-from backends.local.foreign import load_foreign
+from backends.local.decoder import checkpoint
+from backends.local.decoder.config import CheckpointError
+from backends.local.decoder.foreign import load_foreign
 from backends.local.settings import LocalSettings
 from tests.backends.local import tiny
 from tests.backends.local.engines import ask, engine, reference, run, tokens

@@ -13,12 +13,12 @@ from transformers import AutoTokenizer
 
 from backends.chat import ChatRequest, Completion, collect
 from backends.local.backend import LocalBackend
-from backends.local.form import grammar_of, manner_of
 from backends.local.params import read_params
 from backends.local.settings import LocalSettings
-from backends.local.speech import Manner
-from backends.local.tokenizer import ChatTokenizer
-from backends.local.tools import HERMES, MISTRAL
+from backends.local.speech.form import grammar_of, manner_of
+from backends.local.speech.parts import Manner
+from backends.local.speech.tokenizer import ChatTokenizer
+from backends.local.speech.tools import HERMES, MISTRAL
 from tests.backends.local.tiny import build
 
 PARAMETERS = {

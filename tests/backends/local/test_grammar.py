@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from backends.errors import RequestRejected
-from backends.local.grammar import MAX_CHARS, asked_shape, check
 from backends.local.params import read_params
-from backends.local.tools import HERMES, calls_shape
+from backends.local.speech.grammar import MAX_CHARS, asked_shape, check
+from backends.local.speech.tools import HERMES, calls_shape
 
 
 def accepts(text: str, **params: Any) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.headroom import free_bytes
+from backends.local.engine.headroom import free_bytes
 
 MIB = 1 << 20
 

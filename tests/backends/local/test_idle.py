@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from backends.local.engine import Engine
-from backends.local.idle import MOST_TASKS, STALE_S
+from backends.local.engine.engine import Engine
+from backends.local.engine.idle import MOST_TASKS, STALE_S
 from backends.local.params import Sampling
 from backends.local.wire import Abort, Warm, Warmed
 from tests.backends.local import tiny

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.local.kv import build_cache, model_identity
+from backends.local.engine.kv import build_cache, model_identity
 from backends.local.settings import LocalSettings
 from backends.local.wire import Load
 from kvtier.geometry import KVGeometry

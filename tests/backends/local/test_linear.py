@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from backends.local.linear import (
+from backends.local.decoder.linear import (
     INT4_GROUP,
     INT4_ROWS,
     INT8_ROWS,

@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from backends.local.grammar import asked_shape
-from backends.local.matcher import MOST_GRAMMARS, GrammarError, Grammars, Matcher
-from backends.local.speech import Manner, Speech
-from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, read_calls
+from backends.local.engine.matcher import MOST_GRAMMARS, GrammarError, Grammars, Matcher
+from backends.local.speech.grammar import asked_shape
+from backends.local.speech.parts import Manner, Speech
+from backends.local.speech.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, read_calls
 from tests.backends.local.tiny import TEXTS
 
 END = "<|im_end|>"

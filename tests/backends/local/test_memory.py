@@ -8,13 +8,13 @@ import torch
 
 from backends.local.assembly import _load_decoder
 from backends.local.cores import num_cores, share_of_cores
-from backends.local.decoder import Decoder, Span
-from backends.local.engine import Engine
-from backends.local.kv import build_cache
-from backends.local.matcher import Grammars
+from backends.local.decoder.base import Decoder, Span
+from backends.local.engine.engine import Engine
+from backends.local.engine.kv import build_cache
+from backends.local.engine.matcher import Grammars
+from backends.local.engine.runner import Runner
+from backends.local.engine.scheduler import Limits
 from backends.local.memory import is_out_of_memory
-from backends.local.runner import Runner
-from backends.local.scheduler import Limits
 from backends.local.wire import Broken, Event, Warm
 from backends.local.worker import careful_step
 from kvtier.geometry import KVGeometry

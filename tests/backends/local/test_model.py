@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from backends.local import checkpoint
-from backends.local.config import ModelConfig
-from backends.local.decoder import Span
-from backends.local.linear import from_int4, from_int8, to_int4, to_int8
-from backends.local.model import LlamaDecoder
-from backends.local.weights import load_weights
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.linear import from_int4, from_int8, to_int4, to_int8
+from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
 
 LONG = [(7 * i * i + 3 * i) % 300 for i in range(300)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.local.pace import LADDER, PLAIN, Pace
+from backends.local.engine.pace import LADDER, PLAIN, Pace
 
 SURE = [0.9**n for n in range(1, 32)]
 UNSURE = [0.2**n for n in range(1, 4)]

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.local.engine.sampler import choose, sample
 from backends.local.params import Sampling
-from backends.local.sampler import choose, sample
 
 PROBABILITIES = (0.4, 0.3, 0.15, 0.1, 0.05)
 LOGITS = torch.tensor(PROBABILITIES).log()

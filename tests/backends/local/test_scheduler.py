@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.local.engine.scheduler import Growth, Limits, StepPlan, plan
+from backends.local.engine.sequence import Sequence
 from backends.local.params import Sampling
-from backends.local.scheduler import Growth, Limits, StepPlan, plan
-from backends.local.sequence import Sequence
 
 LIMITS = Limits(max_running=3, max_waiting=8, chunk_tokens=128, slab_tokens=4096)
 

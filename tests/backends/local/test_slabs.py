@@ -2,7 +2,7 @@
 
 import torch
 
-from backends.local.slabs import Slabs
+from backends.local.engine.slabs import Slabs
 
 
 class Shape:

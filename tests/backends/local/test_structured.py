@@ -12,11 +12,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from backends.local.engine import Engine
-from backends.local.grammar import asked_shape
-from backends.local.pace import Pace
+from backends.local.engine.engine import Engine
+from backends.local.engine.pace import Pace
 from backends.local.params import Sampling
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.grammar import asked_shape
+from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.wire import Broken, Token
 from tests.backends.local.engines import ask, engine, run, tokens
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.local.text import Detokeniser, StopMatcher
+from backends.local.speech.text import Detokeniser, StopMatcher
 
 
 def decode(token_ids: Sequence[int]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from backends.errors import RequestRejected
-from backends.local.config import CheckpointError
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.decoder.config import CheckpointError
+from backends.local.speech.tokenizer import ChatTokenizer
 
 Checkpoints = Callable[[str], Path]
 

@@ -8,8 +8,8 @@ import pytest
 
 from backends.chat import Delta, collect
 from backends.errors import RequestRejected
-from backends.local.speech import Manner, Speech
-from backends.local.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, dialect_of, read_calls
+from backends.local.speech.parts import Manner, Speech
+from backends.local.speech.tools import HERMES, LLAMA, MISTRAL, Dialect, calls_shape, dialect_of, read_calls
 
 Called = list[tuple[str, Any]]
 SUN = '{"name": "sun", "arguments": {"at": "noon", "n": [1, {"x": "}"}]}}'

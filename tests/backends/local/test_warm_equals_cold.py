@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from backends.local.engine import Engine
+from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from backends.local.wire import Abort
 from tests.backends.local import tiny

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     RepositoryNotFoundError,
 )
 
-from backends.local.config import CheckpointError
+from backends.local.decoder.config import CheckpointError
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
 """The form of one answer: what the engine must keep to while it writes, and how what it writes is to be read."""
 
-from backends.local.grammar import check
 from backends.local.params import Generation
-from backends.local.speech import CLOSING, OPENING, Manner
-from backends.local.tokenizer import ChatTokenizer
-from backends.local.tools import HERMES, Dialect, calls_shape
+from backends.local.speech.grammar import check
+from backends.local.speech.parts import CLOSING, OPENING, Manner
+from backends.local.speech.tokenizer import ChatTokenizer
+from backends.local.speech.tools import HERMES, Dialect, calls_shape
 
 
 def grammar_of(wanted: Generation, tokenizer: ChatTokenizer) -> str:

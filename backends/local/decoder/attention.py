@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from backends.local.config import ModelConfig
-from backends.local.decoder import TOKEN_DIM, Span
-from backends.local.device import has_slow_flash_attention
+from backends.local.decoder.base import TOKEN_DIM, Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.device import has_slow_flash_attention
 
 BLOCK_ROWS = 128
 SAMPLE_KEYS = 128

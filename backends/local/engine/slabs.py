@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import torch
 
-from backends.local.decoder import Decoder
+from backends.local.decoder.base import Decoder
 
 SPARE_BYTES = 256 << 20  # kept for the next ones
 FIRST_BYTES = 64 << 20  # written to at the start, so that the first restore does not wait for the system

@@ -15,10 +15,10 @@ from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 from random import Random
 
+from backends.local.engine.runner import Runner
+from backends.local.engine.scheduler import Limits, next_chunk
+from backends.local.engine.sequence import Sequence
 from backends.local.params import Sampling
-from backends.local.runner import Runner
-from backends.local.scheduler import Limits, next_chunk
-from backends.local.sequence import Sequence
 from backends.local.wire import Broken, Event, Refused, Warm, Warmed
 
 MOST_TASKS = 32

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.chat import Fields
-from backends.local.text import beginning_at_end
-from backends.local.tools import SPACE, CallParser, Dialect
+from backends.local.speech.text import beginning_at_end
+from backends.local.speech.tools import SPACE, CallParser, Dialect
 
 OPENING, CLOSING = "<think>", "</think>"
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
-from backends.local.sequence import Sequence
+from backends.local.engine.sequence import Sequence
 
 FIRST_ROOM = 256  # tokens a slab has room for beyond the known ones
 

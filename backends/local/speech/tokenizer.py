@@ -12,9 +12,9 @@ from transformers import AutoTokenizer
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
-from backends.local.config import CheckpointError
-from backends.local.speech import CLOSING, OPENING
-from backends.local.tools import dialect_of
+from backends.local.decoder.config import CheckpointError
+from backends.local.speech.parts import CLOSING, OPENING
+from backends.local.speech.tools import dialect_of
 
 BYTE_LEVEL = "ByteLevel"
 

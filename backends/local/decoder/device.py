@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 
-from backends.local.config import CheckpointError
+from backends.local.decoder.config import CheckpointError
 
 DEVICES = ("auto", "cpu", "cuda")
 

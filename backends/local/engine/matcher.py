@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from llguidance import LLMatcher, LLTokenizer
 
-from backends.local.grammar import LIMITS
+from backends.local.speech.grammar import LIMITS
 
 MOST_GRAMMARS = 64  # kept compiled
 

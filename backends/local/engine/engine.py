@@ -17,14 +17,14 @@ from random import Random
 
 import torch
 
-from backends.local.choosing import Drafting, settle
-from backends.local.fairness import OUTPUT_WEIGHT, Shares, in_turn, pushed_out
-from backends.local.headroom import free_bytes
-from backends.local.idle import IdleWork
-from backends.local.matcher import GrammarError, Grammars, Matcher
-from backends.local.runner import Runner
-from backends.local.scheduler import Chunk, Growth, Limits, plan
-from backends.local.sequence import Sequence
+from backends.local.engine.choosing import Drafting, settle
+from backends.local.engine.fairness import OUTPUT_WEIGHT, Shares, in_turn, pushed_out
+from backends.local.engine.headroom import free_bytes
+from backends.local.engine.idle import IdleWork
+from backends.local.engine.matcher import GrammarError, Grammars, Matcher
+from backends.local.engine.runner import Runner
+from backends.local.engine.scheduler import Chunk, Growth, Limits, plan
+from backends.local.engine.sequence import Sequence
 from backends.local.wire import Abort, Admitted, Broken, Event, Expired, Refused, Stats, Submit, Warm
 
 HELD_UP_S = 0.002  # between two looks at what the waiting wait for, when nothing else is to do

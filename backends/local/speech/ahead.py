@@ -10,7 +10,7 @@ from typing import Any
 
 from backends.chat import Delta, Fields, collect
 from backends.errors import RequestRejected
-from backends.local.tokenizer import ChatTokenizer
+from backends.local.speech.tokenizer import ChatTokenizer
 
 NEXT = ("a", "1")  # no token begins with both
 CALLERS = ("user", "tool")  # who speaks before the assistant does

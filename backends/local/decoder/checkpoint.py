@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from backends.local.config import CheckpointError, ForeignConfig, ModelConfig, objection_to, token_ids
+from backends.local.decoder.config import CheckpointError, ForeignConfig, ModelConfig, objection_to, token_ids
 
 HASHED_WHOLE_BYTES = 64 << 20  # larger weight files are hashed by header and samples
 SAMPLES, SAMPLE_BYTES = 256, 4096
@@ -39,7 +39,7 @@ def find(name: str | Path) -> Path:
         return path.resolve()
     if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"{name} is neither a directory nor ORG/NAME of a Hugging Face checkpoint")
-    from backends.local.hub import download  # a directory needs no hub and no client of it
+    from backends.local.decoder.hub import download  # a directory needs no hub and no client of it
 
     return download(name)
 
@@ -66,7 +66,7 @@ def read_config(path: Path) -> ModelConfig | ForeignConfig:
         raise CheckpointError(f"{path} has no config.json")
     if objection_to(config) is None:
         return ModelConfig.from_json(config)
-    from backends.local.foreign_config import read_foreign  # its imports take seconds
+    from backends.local.decoder.foreign_config import read_foreign  # its imports take seconds
 
     return read_foreign(path, config)
 

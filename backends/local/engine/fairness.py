@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Many
 from heapq import heapify, heappop, heappush
 
-from backends.local.sequence import Sequence
+from backends.local.engine.sequence import Sequence
 
 OUTPUT_WEIGHT = 2  # a token generated against one prompt token computed, as in the paper
 AGE_S = 10.0

@@ -9,10 +9,10 @@ from collections.abc import Sequence as Many
 
 import torch
 
-from backends.local.decoder import TOKEN_DIM, Decoder, Span
-from backends.local.scheduler import Chunk
-from backends.local.sequence import Sequence
-from backends.local.slabs import Slabs
+from backends.local.decoder.base import TOKEN_DIM, Decoder, Span
+from backends.local.engine.scheduler import Chunk
+from backends.local.engine.sequence import Sequence
+from backends.local.engine.slabs import Slabs
 from kvtier.cache import KVCache
 
 

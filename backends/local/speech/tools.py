@@ -18,7 +18,7 @@ from typing import Any
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
-from backends.local.grammar import OBJECT, Shape, check, embedded, of_schema
+from backends.local.speech.grammar import OBJECT, Shape, check, embedded, of_schema
 
 MOST_CALLS = 16  # that are required at once
 NO_PARAMETERS: Fields = {"type": "object", "properties": {}, "additionalProperties": False}

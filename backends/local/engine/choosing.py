@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import torch
 
-from backends.local.drafts import NOTHING, Guess, Guesser, Odds
-from backends.local.pace import Pace
-from backends.local.sampler import is_plainly_greedy, looks_back, sample
-from backends.local.sequence import Sequence
+from backends.local.engine.drafts import NOTHING, Guess, Guesser, Odds
+from backends.local.engine.pace import Pace
+from backends.local.engine.sampler import is_plainly_greedy, looks_back, sample
+from backends.local.engine.sequence import Sequence
 from backends.local.wire import Event, Token
 
 FORCED = -1  # the source of a guess: the grammar

@@ -11,8 +11,8 @@ from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 from random import Random
 
-from backends.local.drafts import Guesser
-from backends.local.matcher import Matcher
+from backends.local.engine.drafts import Guesser
+from backends.local.engine.matcher import Matcher
 from backends.local.params import Sampling
 from kvtier.keys import Chain
 from kvtier.tiers.prefetch import Prefetch

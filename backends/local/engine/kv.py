@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from backends.local.device import choose_device
+from backends.local.decoder.device import choose_device
 from backends.local.wire import Load
 from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
-from backends.local.config import CheckpointError
-from backends.local.decoder import Decoder, Span
+from backends.local.decoder.base import Decoder, Span
+from backends.local.decoder.config import CheckpointError
 
 CHECK_PIECES = (9, 1, 13, 1, 2, 1, 3, 1, 4, 1)  # tokens: chunks and single rows in turn, each behind the others
 MAX_DEVIATION = {torch.float32: 1e-3, torch.bfloat16: 0.15}  # of logits, relative; a lost prefix is off by about 1

@@ -16,7 +16,7 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from backends.local.config import QUANTISED, CheckpointError, ForeignConfig, token_ids
+from backends.local.decoder.config import QUANTISED, CheckpointError, ForeignConfig, token_ids
 
 CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "seq_length")
 UNBOUNDED_CONTEXT_TOKENS = 2048  # of models that name no longest sequence

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from backends.local.attention import SpanAttention
-from backends.local.config import ModelConfig
-from backends.local.decoder import Span
-from backends.local.rope import frequencies, rotate, turns
-from backends.local.weights import DecoderWeights, LayerWeights
+from backends.local.decoder.attention import SpanAttention
+from backends.local.decoder.base import Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.rope import frequencies, rotate, turns
+from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
 
 class LlamaDecoder:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from backends.local.config import CheckpointError, ModelConfig
-from backends.local.linear import Linear, linear
+from backends.local.decoder.config import CheckpointError, ModelConfig
+from backends.local.decoder.linear import Linear, linear
 
 
 @dataclass(frozen=True, slots=True)
