@@ -186,12 +186,14 @@ class Stats:
     slab_tokens: int = 0
     slab_tokens_total: int = 0
     prefill_tokens: int = 0  # prompt tokens computed
+    prefill_s: float = 0.0  # for them: what is kept copied in, and the rows' share of their forwards
     decode_tokens: int = 0  # tokens generated
     preemptions: int = 0
     aborts: int = 0
     expired: int = 0
     idle_tasks: int = 0  # prompts computed while nothing else was to do
     idle_tokens: int = 0
+    idle_s: float = 0.0
     idle_dropped: int = 0  # tasks that were outdated, or too many
     drafts_accepted: int = 0  # tokens
     drafts_rejected: int = 0

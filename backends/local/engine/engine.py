@@ -67,6 +67,7 @@ class Engine:
         self._said: list[Event] = []  # by the step under way
         self._entering: Sequence | None = None  # who is being admitted
         self._prefill_tokens = self._decode_tokens = self._preemptions = self._aborts = self._expired = 0
+        self._prefill_s = self._idle_s = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -150,7 +151,9 @@ class Engine:
         self._has_leftovers = self._runner.cache.idle()
         self._is_held_up = False
         if self._idle is not None:
+            started = time.perf_counter()
             self._said += self._idle.step(now_s)
+            self._idle_s += time.perf_counter() - started
             self._is_held_up = self._idle.is_held_up
         return self._said
 
@@ -181,12 +184,14 @@ class Engine:
             slab_tokens=sum(each.capacity for each in self._running) + (self._idle.slab_tokens if self._idle else 0),
             slab_tokens_total=self._limits.slab_tokens,
             prefill_tokens=self._prefill_tokens,
+            prefill_s=self._prefill_s,
             decode_tokens=self._decode_tokens,
             preemptions=self._preemptions,
             aborts=self._aborts,
             expired=self._expired,
             idle_tasks=self._idle.num_tasks if self._idle is not None else 0,
             idle_tokens=self._idle.num_tokens if self._idle is not None else 0,
+            idle_s=self._idle_s,
             idle_dropped=self._idle.num_dropped if self._idle is not None else 0,
             drafts_accepted=self._drafting.accepted if self._drafting is not None else 0,
             drafts_rejected=self._drafting.rejected if self._drafting is not None else 0,
@@ -281,7 +286,9 @@ class Engine:
     def _admit(self, sequence: Sequence, capacity: int) -> list[Event]:
         is_first = not sequence.was_admitted
         self._entering = sequence
+        started = time.perf_counter()
         self._runner.hydrate(sequence, capacity)  # may find no memory: then it is still waiting
+        self._prefill_s += time.perf_counter() - started
         self._entering = None
         self._waiting.remove(sequence)
         self._running.append(sequence)
@@ -305,10 +312,13 @@ class Engine:
         drafted = [Chunk(s, s.num_computed, s.num_tokens, own) for s, own in zip(decode, drafts, strict=True)]
         chunks = [*prefill, *drafted]
         rows = torch.split(self._runner.compute(chunks), [chunk.num_logits for chunk in chunks])
+        took_s = time.perf_counter() - started
         if len(prefill) == 1 and not decode:  # what it costs to compute, against what it costs to load
             chunk = prefill[0]
-            self._runner.cache.observe_compute(chunk.start, chunk.stop - chunk.start, time.perf_counter() - started)
-        self._prefill_tokens += sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
+            self._runner.cache.observe_compute(chunk.start, chunk.stop - chunk.start, took_s)
+        num_prompt = sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
+        self._prefill_tokens += num_prompt
+        self._prefill_s += took_s * num_prompt / sum(c.stop - c.start + len(c.drafts) for c in chunks)
         said = [self._settle(chunk, own) for chunk, own in zip(chunks, rows, strict=True)]
         if self._drafting is not None and decode:
             self._drafting.note(drafts, said[len(prefill) :], is_alone=not prefill)

@@ -223,3 +223,15 @@ def test_what_a_stop_string_cuts_off_leaves_its_tail_for_the_next_turn(llama: En
 
     assert llama.stats().aborts == 0
     assert run(llama, ask([*prompt, *told, 5], 2)).cached[2, 0] == 40 + len(told) - 1
+
+
+def test_seconds_for_prompts_do_not_grow_while_an_answer_is_decoded(llama: Engine) -> None:
+    llama.submit(ask(tokens(1, 300), max_tokens=20, ignore_eos=True))
+    while not llama.stats().decode_tokens:
+        llama.step()
+    after_prompt = llama.stats()
+
+    run(llama)
+
+    assert llama.stats().prefill_s == after_prompt.prefill_s > 0
+    assert llama.stats().decode_tokens == 20
