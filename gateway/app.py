@@ -11,6 +11,7 @@ from starlette.routing import Route
 from backends.errors import BackendError
 from gateway import __version__
 from gateway.auth import AdminRule
+from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.chat import ChatEndpoint
@@ -19,8 +20,8 @@ from gateway.routes.models import models_route
 from gateway.services import Services
 
 
-def create_app(services: Services, opened: Callable[[], AbstractAsyncContextManager[None]]) -> FastAPI:
-    """The application; `opened` holds the services open while it runs."""
+def create_app(services: Services, opened: Callable[[], AbstractAsyncContextManager[None]], curfew: Curfew) -> FastAPI:
+    """The application; `opened` holds the services open while it runs, what takes long ends at the curfew."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -34,6 +35,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         ledger=services.ledger,
         secret=services.secret,
         max_body_bytes=max_body_bytes,
+        curfew=curfew,
         zero_usage=services.settings.cache.usage_on_hit == "zero",
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
@@ -41,7 +43,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
-    admin = Admin(rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes)
+    admin = Admin(rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes, curfew)
     app.include_router(admin_routes(admin))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)

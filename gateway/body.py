@@ -1,17 +1,43 @@
-"""Reading a request body, and noticing that its sender has gone. Plain ASGI."""
+"""Reading a request body, and noticing that its sender has gone or that the server stops. Plain ASGI."""
 
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import Message, Receive
 
-from gateway.errors import BodyTooLarge
+from gateway.errors import BodyTooLarge, Stopping
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The caller left before the body was complete."""
+    """The caller left before the answer was complete."""
+
+
+class Curfew:
+    """The time at which what still runs has to end. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._out: set[asyncio.Future[Any]] = set()
+
+    def come(self) -> None:
+        """End everything that is out, and whatever begins from now on."""
+        self.has_come = True
+        for work in self._out:
+            work.cancel()
+
+    async def watch(self, work: "asyncio.Future[T]", *others: "asyncio.Future[Any]") -> None:
+        """Wait until `work` or one of the others is done, or work was cancelled by the curfew."""
+        self._out.add(work)
+        try:
+            if self.has_come:
+                work.cancel()
+            await asyncio.wait((work, *others), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._out.discard(work)
 
 
 async def read_body(receive: Receive, declared: str | None, limit_bytes: int) -> bytes:
@@ -36,16 +62,22 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is over the limit of {limit_bytes} bytes.")
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; cancel it, and wait until it has let go of everything, when the caller leaves."""
+async def while_connected(receive: Receive, curfew: Curfew, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; cancel it, and wait until it has let go of everything, when nobody waits for it any more.
+
+    Raises `ClientGone` when the caller has left, `Stopping` at the curfew.
+    """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(receive))
+    gone = asyncio.ensure_future(_disconnected(receive))
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
+        await curfew.watch(task, gone)
+        if not task.done():
+            raise ClientGone
+        if task.cancelled() and curfew.has_come:
+            raise Stopping("The server is being stopped; ask again when it is back.")
+        return task.result()
     finally:
-        for owned in (watch, task):
+        for owned in (gone, task):
             if not owned.done():
                 owned.cancel()
                 with suppress(asyncio.CancelledError):

@@ -34,6 +34,12 @@ class NotCached(GatewayError):
     status, kind, code = 504, "invalid_request_error", "not_cached"
 
 
+class Stopping(GatewayError):
+    """The server was told to stop, and what it still does is at its end."""
+
+    status, kind, code = 503, "server_error", "stopping"
+
+
 class ModelNotFound(GatewayError):
     """No local model has this name."""
 

@@ -1,16 +1,19 @@
 """`twicetold serve`: one process, one event loop, one socket."""
 
+import asyncio
+import math
 import socket
 import sys
 
 import uvicorn
 
 from gateway.app import create_app
+from gateway.body import Curfew
 from gateway.engines import Unavailable
 from gateway.services import build
 from gateway.settings import Settings
 
-SHUTDOWN_S = 10
+LAST_WORDS_S = 2  # from the curfew to the cutting of connections
 BACKLOG = 2048
 
 
@@ -27,17 +30,34 @@ def serve(settings: Settings) -> int:
         print(f"twicetold: {error}", file=sys.stderr)
         listener.close()
         return 1
+    curfew = Curfew()
     config = uvicorn.Config(
-        create_app(services, services.opened),
+        create_app(services, services.opened, curfew),
         log_config=None,
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=SHUTDOWN_S,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s) + LAST_WORDS_S,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, curfew, settings.drain_s)
     print(f"Twicetold serves on {_address(listener)}", flush=True)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Tells whoever still waits some time after the signal that the server stops, before the connection is cut."""
+
+    def __init__(self, config: uvicorn.Config, curfew: Curfew, drain_s: float) -> None:
+        super().__init__(config)
+        self._curfew = curfew
+        self._drain_s = drain_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._drain_s, self._curfew.come)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -105,6 +105,7 @@ class Settings:
     admin_key: str = field(default="", repr=False)  # read from the variable admin_key_env names
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
+    drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
     log_level: str = "info"
     cache: CacheSettings = field(default_factory=CacheSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -310,6 +311,7 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
         "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),
         "port": (settings.port, 0, 65535),
         "max_body_mb": (settings.max_body_mb, 0.001, 1024),
+        "drain_s": (settings.drain_s, 0, 86400),
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),

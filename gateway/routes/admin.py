@@ -10,11 +10,11 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from gateway.auth import AdminRule
-from gateway.body import read_body
+from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest, NotJson
 from gateway.scope import Scope, tenant_of
@@ -23,6 +23,8 @@ from gateway.wire import MAX_SALT_CHARS, Message, first_complaint
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Body = TypeVar("Body", bound=BaseModel)
+
+GONE_STATUS = 499  # as nginx has it: nobody reads this
 
 
 class LoadBody(BaseModel):
@@ -57,6 +59,7 @@ class Admin:
     stats: Callable[[], Awaitable[dict[str, Any]]]
     secret: bytes
     max_body_bytes: int
+    curfew: Curfew
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -125,13 +128,17 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
         return {"cleared": engines.clear_kv(model)}
 
     @routes.post("/kv/warm")
-    async def warm(request: Request) -> dict[str, Any]:
+    async def warm(request: Request) -> Response:
         body = await _body(WarmBody, request, admin.max_body_bytes)
         tenant = tenant_of(admin.secret, body.api_key or None)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
         engine = engines.engine(body.model, "model")
-        return dict(await engine.warm(messages, body.tools, scope.kv_salt(admin.secret), tenant, pin=body.pin))
+        work = engine.warm(messages, body.tools, scope.kv_salt(admin.secret), tenant, pin=body.pin)
+        try:
+            return JSONResponse(dict(await while_connected(request.receive, admin.curfew, work)))
+        except ClientGone:
+            return Response(status_code=GONE_STATUS)
 
 
 async def _body(kind: type[Body], request: Request, limit_bytes: int) -> Body:

@@ -1,8 +1,9 @@
 """POST /v1/chat/completions, as plain ASGI: body in, pipeline, one object or a stream of events out."""
 
+import asyncio
 import logging
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import orjson
@@ -12,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import ChatRequest, Delta, Fields, Usage, collect
 from backends.errors import BackendError
 from gateway.auth import credential_of
-from gateway.body import ClientGone, read_body, while_connected
+from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.controls import read_controls
-from gateway.errors import GatewayError, describe, error_body
+from gateway.errors import GatewayError, Stopping, describe, error_body
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
@@ -25,6 +26,7 @@ from gateway.wire import Envelope, error_event, parse_chat
 log = logging.getLogger(__name__)
 
 ROUTE = "chat"
+LAST_WORD_S = 1.0  # to tell a caller that the server stops
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class ChatEndpoint:
     ledger: Ledger
     secret: bytes
     max_body_bytes: int
+    curfew: Curfew
     zero_usage: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,9 +45,14 @@ class ChatEndpoint:
         headers = Headers(scope=scope)
         try:
             raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
-            await while_connected(receive, self._answer(raw, headers, exchange))
+            await while_connected(receive, self.curfew, self._answer(raw, headers, exchange))
         except ClientGone:
             return
+        except Stopping as error:
+            self.ledger.failed(error.code or "error", ROUTE)
+            with suppress(TimeoutError):  # who does not read holds nobody up
+                async with asyncio.timeout(LAST_WORD_S):
+                    await exchange.fail(*describe(error))
         except (GatewayError, BackendError) as error:
             self.ledger.failed(error.code or "error", ROUTE)
             status, body = describe(error)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -90,6 +91,26 @@ def test_a_stream_in_the_middle_of_its_answer_is_told_why_it_ends(gateway: Gatew
         with pytest.raises(openai.APIError, match=r"was killed, perhaps for want of memory, in the middle"):
             list(stream)
     gateway.wait("local")
+
+
+def test_what_outlives_the_patience_of_a_stop_is_told_so(model: Path) -> None:
+    settings = {"cache__semantic": "false", "drain_s": "0.3"}
+    body: Any = {"model": "tiny", "messages": [{"role": "user", "content": "Go on for ever."}], "max_tokens": 30_000}
+    with running_gateway(model.parent / "stopped", "--model", str(model), **settings) as running:
+        running.wait("local")
+        with running.openai() as client, ThreadPoolExecutor(1) as pool:
+            whole = pool.submit(running.post, {**body, **ENDLESS})
+            stream = client.chat.completions.create(**body, stream=True, extra_body=ENDLESS)
+            next(iter(stream))
+            running.process.send_signal(signal.SIGTERM)
+            with pytest.raises(openai.APIError, match="The server is being stopped"):
+                list(stream)
+        status = running.process.wait(timeout=30)
+
+    assert whole.result().status_code == 503
+    assert whole.result().json()["error"]["code"] == "stopping"
+    assert status == -signal.SIGTERM
+    assert "Traceback" not in (model.parent / "stopped.log").read_text("utf-8")
 
 
 def test_who_asks_while_the_model_loads_is_told_how_far_it_is(model: Path) -> None:
