@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.engine import PARTS as ENGINE
+from bench.engine.goals import markdown, verdicts
 from bench.figures import METHOD
 from bench.processes import ROOT
 from bench.rows import Row, Scale, show
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _save(options.out, rows, failures, scale)  # what is measured is kept, however the rest ends
     show(console, rows)
     console.print(f"{METHOD}; {_machine()['cpus']} cores, load {_machine()['load']}", highlight=False)
+    if reached := verdicts(rows):
+        print(f"\n{markdown(reached)}\n")  # as it is: to be copied
     if scale.quick:
         console.print("--quick: a smoke test, the figures mean little", highlight=False)
     return 1 if failures else 0
@@ -71,6 +74,7 @@ def _save(path: Path, rows: Sequence[Row], failures: dict[str, str], scale: Scal
         "method": METHOD,
         "quick": scale.quick,
         "rows": [row.as_json() for row in rows],
+        "goals": [verdict.as_json() for verdict in verdicts(rows)],
         "failures": failures,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from bench.rows import Row, Scale
 
 FILES = ("mtbench101", "kdconv_zh", "mtbench_vicuna_prompts")
 LONG = "kdconv_zh"
+EVERY = 40  # of the talks of a file, so that the sum of a sample has each file's share of all
 ANSWER_TOKENS = 32
 PAUSE_S = 0.05
 CONTEXT_TOKENS, LEAST_ROOM = 4096, 64  # of the demo model; what must be left for the answer and its end
@@ -48,17 +49,19 @@ class Turn:
 
 
 def run(scale: Scale) -> list[Row]:
-    """A sample of every file, all of them with `--large`; of the longest a few also on random weights."""
+    """Every so manieth talk of each file, all of them with `--large`; of the longest one also on random weights."""
     try:
         files = {name: conversations_of(read_rows(find(name, "conversations"))) for name in FILES}
     except DataError as error:
         return [Row("replay", "conversations", None, "%", note=f"not available: {error}")]
-    rows: list[Row] = []
+    rows, everything = list[Row](), list[Turn]()
     with serving(checkpoint_of(DEMO), kv_mb=256) as engine:
         for name, talks in files.items():
-            most = len(talks) if scale.large else scale.of(12, 2)
-            turns = list(_replay(engine, Prompts(checkpoint_of(DEMO)), talks[:most]))
-            rows += _rows(f"{name}, {most} of {len(talks)} talks, demo", turns)
+            some = talks if scale.large else talks[:: scale.of(EVERY, 8 * EVERY)]
+            turns = list(_replay(engine, Prompts(checkpoint_of(DEMO)), some))
+            rows += _rows(f"{name}, {len(some)} of {len(talks)} talks, demo", turns)
+            everything += turns
+    rows += _rows("all files, demo", everything)
     if not scale.quick:
         most = 10 if scale.large else 1
         with serving(checkpoint_of(SMOLLM2_135M), dtype="bfloat16") as engine:
