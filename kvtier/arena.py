@@ -34,9 +34,14 @@ class KVArena:
 
     # Slabs are often inference tensors, which may only be written in inference mode.
     @torch.inference_mode()
-    def load(self, blocks: Sequence[int], slab: torch.Tensor, num_rows: int) -> None:
-        """Copy the first `num_rows` rows of the blocks into rows [0, num_rows) of `slab`."""
-        for ours, theirs in self._pairs(blocks, slab, 0, num_rows):
+    def load(self, blocks: Sequence[int], slab: torch.Tensor, num_rows: int, *, start: int = 0) -> None:
+        """Copy the first `num_rows` rows of the blocks into rows [0, num_rows) of `slab`.
+
+        Blocks that end before row `start` are left out.
+        """
+        left_out = start // self.geometry.block_tokens
+        at = left_out * self.geometry.block_tokens
+        for ours, theirs in self._pairs(blocks[left_out:], slab, at, max(0, num_rows - at)):
             theirs.copy_(ours)
 
     @torch.inference_mode()

@@ -52,9 +52,14 @@ def pack(token_ids: Sequence[int]) -> bytes:
 
 def count_common_ids(one: bytes, other: bytes) -> int:
     """How many leading ids two packed sequences share."""
-    if one[: len(other)] == other[: len(one)]:
-        return min(len(one), len(other)) // ID_BYTES
-    return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b) // ID_BYTES
+    low, high = 0, min(len(one), len(other)) // ID_BYTES
+    if one[: high * ID_BYTES] == other[: high * ID_BYTES]:
+        return high
+    while high - low > 1:  # the first that differs is one of [low, high)
+        middle = (low + high) // 2
+        piece = slice(low * ID_BYTES, middle * ID_BYTES)
+        low, high = (middle, high) if one[piece] == other[piece] else (low, middle)
+    return low
 
 
 class Chain:

@@ -55,13 +55,16 @@ class Lease:
             tokens[restored.tier] = tokens.get(restored.tier, 0) + stop - start
         return tokens
 
-    def load_into(self, slab: torch.Tensor) -> None:
-        """Copy rows [0, num_tokens) of all layers into `slab`. Raises ValueError when the slab has another shape."""
+    def load_into(self, slab: torch.Tensor, *, start: int = 0) -> None:
+        """Copy rows [0, num_tokens) of all layers into `slab`, where the first `start` lie already.
+
+        Raises ValueError when the slab has another shape.
+        """
         if not self._is_held:
             raise RuntimeError(f"a lease of {self.num_tokens} tokens is read after its release")
         self._store.arena.check_slab(slab, self.num_tokens)
-        self._store.arena.load(self._path, slab, self.num_ram_tokens)
-        self._load_restored(slab)
+        self._store.arena.load(self._path, slab, self.num_ram_tokens, start=start)
+        self._load_restored(slab, start)
 
     def release(self) -> None:
         """Let go of the blocks; a second call does nothing."""
@@ -88,10 +91,13 @@ class Lease:
         return pieces
 
     @torch.inference_mode()
-    def _load_restored(self, slab: torch.Tensor) -> None:
+    def _load_restored(self, slab: torch.Tensor, lying: int) -> None:
         geometry = self._store.geometry
         layers, two, heads, _, dim = geometry.block_shape
-        for restored, start, stop in self._pieces():
+        for restored, first, stop in self._pieces():
+            start = max(first, lying)
+            if start >= stop:
+                continue
             rows = torch.from_numpy(restored.rows).view(DTYPES[geometry.dtype])
             rows = rows.view(layers, two, heads, restored.num_tokens, dim)
             slab.narrow(TOKEN_DIM, start, stop - start).copy_(

@@ -19,6 +19,7 @@ class KVStats:
     asked_tokens: int = 0  # tokens of the prompts looked up
     hit_tokens: int = 0  # wherever they came from
     ram_hit_tokens: int = 0
+    in_place_tokens: int = 0  # hit tokens whose rows lay in the slab already, and were not copied
     hit_blocks: int = 0  # full blocks found
     partial_tokens: int = 0  # hit tokens that came out of part of a block
     cut_short: int = 0  # hits that would have been longer but for eviction

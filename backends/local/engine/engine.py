@@ -174,7 +174,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget every kept prefix."""
-        self._runner.cache.clear()
+        self._runner.clear()
 
     def stats(self) -> Stats:
         """A snapshot."""

@@ -12,8 +12,9 @@ import torch
 from backends.local.decoder.base import TOKEN_DIM, Decoder, Span
 from backends.local.engine.scheduler import Chunk
 from backends.local.engine.sequence import Sequence
-from backends.local.engine.slabs import Slabs
+from backends.local.engine.slabs import Rows, Slabs
 from kvtier.cache import KVCache
+from kvtier.keys import pack
 
 
 class Runner:
@@ -44,12 +45,13 @@ class Runner:
             )
 
     def hydrate(self, sequence: Sequence, capacity: int, *, limit: int | None = None) -> None:
-        """Give a sequence its slab and copy in the longest kept prefix, of `limit` tokens or all but the last."""
-        slab = self._slabs[sequence] = self._memory.take(capacity)
-        sequence.capacity = capacity
+        """Give a sequence a slab with the longest kept prefix, of `limit` tokens or all but the last."""
         sequence.num_computed = sequence.num_published = 0
         if sequence.chain is not None:
-            self._load(sequence, slab, self._limit(sequence) if limit is None else limit)
+            self._load(sequence, capacity, self._limit(sequence) if limit is None else limit)
+        else:
+            self._slabs[sequence], _ = self._memory.take(capacity)
+        sequence.capacity = capacity
         if sequence.num_cached is None:
             sequence.num_cached = sequence.num_computed
 
@@ -58,8 +60,11 @@ class Runner:
         known = sequence.num_tokens - 1
         return known if self._exact_chunk is None else min(known, sequence.num_prompt)
 
-    def _load(self, sequence: Sequence, slab: torch.Tensor, limit: int) -> None:
-        """Copy in what is kept; what came from slower tiers is kept in RAM from now on."""
+    def _load(self, sequence: Sequence, capacity: int, limit: int) -> None:
+        """Take a slab and copy in what is kept and does not lie there already.
+
+        A hit is what the cache says, wherever its rows lie. What came from slower tiers is kept in RAM from now on.
+        """
         assert sequence.chain is not None
         is_first = sequence.num_cached is None
         with self.cache.match(
@@ -70,7 +75,12 @@ class Runner:
             count=is_first,
             prefetched=sequence.prefetched,
         ) as lease:
-            lease.load_into(slab)
+            wanted = Rows(sequence.chain.root, pack(sequence.token_ids[: lease.num_tokens]))
+            slab, common = self._memory.take(capacity, wanted)
+            self._slabs[sequence] = slab
+            in_place = common - common % (self._exact_chunk or 1)  # rows of one chunk keep company
+            lease.load_into(slab, start=in_place)
+            self.cache.stats.in_place_tokens += in_place
             sequence.num_computed = lease.num_tokens
             is_restored = lease.num_ram_tokens < lease.num_tokens
             if is_first:
@@ -81,13 +91,15 @@ class Runner:
         sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
 
     def grow(self, sequence: Sequence, capacity: int) -> None:
-        """Move a sequence to a larger slab."""
-        old, new = self._slabs[sequence], self._memory.take(capacity)
-        computed = sequence.num_computed
-        with torch.inference_mode():
-            new.narrow(TOKEN_DIM, 0, computed).copy_(old.narrow(TOKEN_DIM, 0, computed))
-        self._memory.give_back(old)
-        self._slabs[sequence] = new
+        """Let a sequence have more of its slab, or move it to a larger one."""
+        old = self._slabs[sequence]
+        if old.shape[TOKEN_DIM] < capacity:
+            new, _ = self._memory.take(capacity)
+            computed = sequence.num_computed
+            with torch.inference_mode():
+                new.narrow(TOKEN_DIM, 0, computed).copy_(old.narrow(TOKEN_DIM, 0, computed))
+            self._memory.give_back(old)
+            self._slabs[sequence] = new
         sequence.capacity = capacity
 
     def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
@@ -114,7 +126,7 @@ class Runner:
         return logits
 
     def release(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
-        """Take the slab back; `keep_tail` also keeps the last, partly filled block for the next turn."""
+        """Take the slab back with what it holds; `keep_tail` also keeps the last, partly filled block."""
         if sequence.prefetched is not None:
             sequence.prefetched.cancel()
             sequence.prefetched = None
@@ -123,13 +135,18 @@ class Runner:
         if may_keep and slab is not None and sequence.chain is not None:
             self.cache.publish_tail(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
         if slab is not None:
-            self._memory.give_back(slab)
+            self._memory.give_back(slab, self._left_in(sequence))
         sequence.capacity = 0
         sequence.num_computed = 0
 
     def drop_spare(self) -> None:
         """Give memory back that no sequence uses."""
         self._memory.drop_spare()
+
+    def clear(self) -> None:
+        """Forget every kept prefix."""
+        self.cache.clear()
+        self._memory.forget()
 
     def pin(self, sequence: Sequence) -> int:
         """Keep the blocks of a prompt from eviction, and have them outlive the process; returns how many tokens."""
@@ -140,10 +157,20 @@ class Runner:
 
     def _publish(self, sequence: Sequence) -> None:
         """Keep the blocks that have become full."""
-        num_rows = sequence.num_computed
-        if self._exact_chunk is not None:
-            num_rows = min(num_rows, sequence.num_prompt) // self._exact_chunk * self._exact_chunk
+        num_rows = self._num_reusable(sequence)
         num_full = num_rows // self.cache.geometry.block_tokens
         if num_full > sequence.num_published and sequence.chain is not None and sequence.publishes:
             self.cache.publish(sequence.chain, sequence.token_ids, self._slabs[sequence], num_rows)
             sequence.num_published = num_full
+
+    def _num_reusable(self, sequence: Sequence) -> int:
+        """Up to where others may use what was computed. In exact mode, whole chunks of the prompt."""
+        if self._exact_chunk is None:
+            return sequence.num_computed
+        return min(sequence.num_computed, sequence.num_prompt) // self._exact_chunk * self._exact_chunk
+
+    def _left_in(self, sequence: Sequence) -> Rows | None:
+        """What a sequence leaves in its slab for others."""
+        if sequence.chain is None or not sequence.publishes:
+            return None
+        return Rows(sequence.chain.root, pack(sequence.token_ids[: self._num_reusable(sequence)]))

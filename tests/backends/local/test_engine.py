@@ -235,3 +235,61 @@ def test_seconds_for_prompts_do_not_grow_while_an_answer_is_decoded(llama: Engin
 
     assert llama.stats().prefill_s == after_prompt.prefill_s > 0
     assert llama.stats().decode_tokens == 20
+
+
+def test_a_cleared_engine_hands_no_slab_over_either(checkpoints: Checkpoints) -> None:
+    warm = engine(checkpoints("llama"))
+    run(warm, ask(tokens(1, 100)))
+
+    warm.clear()
+    outcome = run(warm, ask(tokens(1, 100), 2))
+
+    assert outcome.cached[2, 0] == 0
+    assert warm.stats().kv["in_place_tokens"] == 0
+
+
+def test_a_slab_is_handed_to_one_choice_and_the_others_copy(checkpoints: Checkpoints) -> None:
+    path, prompt = checkpoints("llama"), tokens(1, 100)
+    warm = engine(path)
+    run(warm, ask(prompt))
+
+    outcome = run(warm, ask(prompt, 2, n=3))
+
+    assert [outcome.cached[2, index] for index in range(3)] == [99] * 3
+    assert warm.stats().kv["in_place_tokens"] == 99
+    assert all(outcome.tokens[2, index] == reference(path, prompt) for index in range(3))
+
+
+def test_tenants_never_go_on_in_each_others_slabs(checkpoints: Checkpoints) -> None:
+    warm = engine(checkpoints("llama"))
+    run(warm, ask(tokens(1, 100), salt="one"))
+
+    outcome = run(warm, ask(tokens(1, 100), 2, salt="two"))
+
+    assert outcome.cached[2, 0] == 0
+    assert warm.stats().kv["in_place_tokens"] == 0
+
+
+def test_what_must_not_be_kept_is_not_handed_over(checkpoints: Checkpoints) -> None:
+    warm = engine(checkpoints("llama"))
+    run(warm, ask(tokens(1, 100)[:40]))
+    run(warm, ask(tokens(1, 100), 2, publish_kv=False))
+
+    outcome = run(warm, ask(tokens(1, 100), 3))
+
+    assert outcome.cached[3, 0] == 40
+    assert warm.stats().kv["in_place_tokens"] <= 40
+
+
+def test_a_cancelled_request_leaves_its_slab_to_the_next_try(checkpoints: Checkpoints) -> None:
+    path, prompt = checkpoints("llama"), tokens(1, 400)
+    warm = engine(path, prefill_chunk=64)
+    warm.submit(ask(prompt))
+    for _ in range(3):
+        warm.step()
+    warm.abort(Abort(1))
+
+    outcome = run(warm, ask(prompt, 2))
+
+    assert warm.stats().kv["in_place_tokens"] == outcome.cached[2, 0] >= 128
+    assert outcome.tokens[2, 0] == reference(path, prompt)

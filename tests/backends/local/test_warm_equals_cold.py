@@ -91,20 +91,64 @@ def assert_same(setting: Setting, warm: Outcome, cold: Outcome) -> None:
         assert torch.equal(warm.rows.view(torch.int32), cold.rows.view(torch.int32))
 
 
-def test_a_full_hit(setting: Setting) -> None:
+@pytest.fixture(params=["blocks", "slab"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where the rows of a hit are: in blocks, or also in the slab that the first request has left."""
+    return str(request.param)
+
+
+def in_place(warm: Engine) -> int:
+    """Rows of hits that were not copied."""
+    return warm.stats().kv["in_place_tokens"]
+
+
+def test_a_full_hit(setting: Setting, place: str) -> None:
     warm = setting.engine()
     run(warm, ask(PROMPT))
+    if place == "blocks":
+        warm._runner.drop_spare()
 
     check(setting, warm, PROMPT, {"ram": setting.reach(299)})
 
+    assert in_place(warm) == (setting.reach(299) if place == "slab" else 0)
+
 
 @pytest.mark.parametrize("shared", [255, 256, 257])
-def test_a_prompt_that_parts_at_a_border_of_blocks(shared: int, setting: Setting) -> None:
+def test_a_prompt_that_parts_at_a_border_of_blocks(shared: int, setting: Setting, place: str) -> None:
     setting = Setting(setting.path, setting.is_exact, chunk=128)
     warm = setting.engine()
     run(warm, ask(PROMPT))
+    if place == "blocks":
+        warm._runner.drop_spare()
 
     check(setting, warm, [*PROMPT[:shared], 301, *tokens(2, 70)], {"ram": setting.reach(shared)})
+
+    assert in_place(warm) == (setting.reach(shared) if place == "slab" else 0)
+
+
+@few_families
+def test_a_conversation_goes_on_in_its_slab_turn_by_turn(family: str, mode: str, checkpoints: Checkpoints) -> None:
+    setting = Setting(checkpoints(family), mode == "exact", chunk=64)
+    warm, history = setting.engine(), PROMPT[:100]
+    for turn in range(4):
+        outcome = run(warm, ask(history, sampling=SPEAKING, ignore_eos=True))
+        history = [*history, *outcome.tokens[1, 0], *tokens(turn, 30)]
+    assert in_place(warm) >= (64 + 128 + 128 if setting.is_exact else 100 + 140 + 180)
+
+    check(setting, warm, history, {"ram": 192 if setting.is_exact else len(history) - 31})
+
+
+@few_families
+def test_an_edited_history_goes_on_in_its_slab_too(family: str, mode: str, checkpoints: Checkpoints) -> None:
+    setting = Setting(checkpoints(family), mode == "exact", chunk=64)
+    warm = setting.engine()
+    run(warm, ask(PROMPT))
+    edited = [*PROMPT[:200], 301, *PROMPT[200:]]
+
+    check(setting, warm, edited, {"ram": setting.reach(200)})
+    assert in_place(warm) == setting.reach(200)
+    check(setting, warm, PROMPT, {"ram": setting.reach(299)})  # what was written over is there in blocks
+    assert in_place(warm) == 2 * setting.reach(200)
 
 
 def test_a_prefix_evicted_from_ram_and_restored_from_disk(setting: Setting, tmp_path: Path) -> None:
