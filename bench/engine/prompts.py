@@ -34,6 +34,10 @@ class Prompts:
     def encode(self, messages: Messages) -> list[int]:
         return self._tokenizer.encode_chat(messages)
 
+    def count(self, text: str) -> int:
+        """How many tokens a text has, at least one."""
+        return max(1, len(self._tokenizer.encode(text)))
+
     def prefix(self, num_tokens: int, seed: object) -> str:
         """A system prompt; a chat with it begins with `num_tokens` tokens that do not depend on the question."""
         return self._fit(seed, lambda text: self._shared(text) - num_tokens)
