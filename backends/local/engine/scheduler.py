@@ -169,12 +169,15 @@ def _prefill(running: Many[Sequence], limits: Limits, step: int, *, is_busy: boo
 
 
 def next_chunk(sequence: Sequence, size: int, *, is_exact: bool) -> Chunk:
-    """The next rows of a sequence, up to a multiple of `size`."""
+    """The next `size` rows of a sequence, or up to a quarter more where they are the last.
+
+    In exact mode up to a multiple of `size`.
+    """
     start = sequence.num_computed
+    if not is_exact:  # a forward of few rows takes nearly as long as one of many
+        return Chunk(sequence, start, start + (sequence.num_left if sequence.num_left <= size + size // 4 else size))
     stop = min(sequence.num_tokens, (start // size + 1) * size)
-    if is_exact:
-        stop = min(stop, sequence.num_prompt) if start < sequence.num_prompt else start + 1
-    return Chunk(sequence, start, stop)
+    return Chunk(sequence, start, min(stop, sequence.num_prompt) if start < sequence.num_prompt else start + 1)
 
 
 def _riders(prompts: Iterable[Sequence], chunk: Chunk, size: int) -> Iterable[Chunk]:

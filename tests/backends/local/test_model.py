@@ -64,6 +64,20 @@ def test_variants_compute_what_transformers_computes(overrides: dict[str, Any], 
     torch.testing.assert_close(logits[0], reference(path, LONG), atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
+def test_logits_that_nobody_wants_change_nothing_of_the_others(family: str, checkpoints: Callable[[str], Path]) -> None:
+    ours = decoder(checkpoints(family))
+    lengths, wanted = (200, 60, 1, 90), (3, 0, 1, 1)
+    slabs = [[ours.new_slab(length) for length in lengths] for _ in range(2)]
+    every = ours.forward([Span(LONG[:n], slab, 0, n) for n, slab in zip(lengths, slabs[0], strict=True)])
+
+    some = ours.forward([Span(LONG[:n], slab, 0, k) for n, k, slab in zip(lengths, wanted, slabs[1], strict=True)])
+
+    ends = zip(torch.split(every, lengths), wanted, strict=True)
+    torch.testing.assert_close(some, torch.cat([rows[len(rows) - k :] for rows, k in ends]), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(one, other) for one, other in zip(*slabs, strict=True))
+
+
 def test_chunks_and_single_rows_of_several_sequences_end_where_one_pass_does(
     checkpoints: Callable[[str], Path],
 ) -> None:

@@ -38,10 +38,26 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
 
 @pytest.mark.parametrize(
     ("num_tokens", "computed", "chunk"),
-    [(600, 0, (0, 256)), (600, 256, (256, 512)), (600, 512, (512, 600)), (600, 45, (45, 256)), (100, 0, (0, 100))],
+    [(600, 0, (0, 256)), (600, 256, (256, 512)), (600, 280, (280, 600)), (600, 279, (279, 535)), (100, 0, (0, 100))],
 )
-def test_chunks_end_at_multiples_of_the_chunk_size(num_tokens: int, computed: int, chunk: tuple[int, int]) -> None:
+def test_a_chunk_is_a_quarter_longer_rather_than_leave_a_short_rest(
+    num_tokens: int, computed: int, chunk: tuple[int, int]
+) -> None:
     todo = plan([], [sequence(num_tokens, computed=computed, capacity=700)], LIMITS, 0)
+
+    assert [(part.start, part.stop) for part in todo.prefill] == [chunk]
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "computed", "chunk"),
+    [(600, 0, (0, 128)), (600, 512, (512, 600)), (600, 45, (45, 128)), (100, 0, (0, 100))],
+)
+def test_in_exact_mode_chunks_end_at_multiples_of_the_chunk_size(
+    num_tokens: int, computed: int, chunk: tuple[int, int]
+) -> None:
+    exact = replace(LIMITS, is_exact=True)
+
+    todo = plan([], [sequence(num_tokens, computed=computed, capacity=700)], exact, 0)
 
     assert [(part.start, part.stop) for part in todo.prefill] == [chunk]
 
