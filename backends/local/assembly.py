@@ -11,6 +11,7 @@ from backends.local.decoder.base import Decoder
 from backends.local.decoder.config import CheckpointError, ModelConfig
 from backends.local.decoder.device import choose_device
 from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.rows import few_rows, has_rows
 from backends.local.decoder.weights import load_weights
 from backends.local.engine.choosing import Drafting
 from backends.local.engine.engine import Engine
@@ -87,8 +88,9 @@ def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) 
             tell(Loading("reading layers", number, num_layers))
 
         files = checkpoint.weight_files(path)
-        weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device)
-        return LlamaDecoder(config, weights)
+        few = has_rows(dtype, load.weights, device)
+        weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device, has_rows=few)
+        return LlamaDecoder(config, weights, few_rows(config, weights) if few else None)
     if load.weights:
         raise CheckpointError(f"{load.weights} weights are for the models our own decoder computes; leave them out")
     from backends.local.decoder.foreign import load_foreign  # its imports take seconds

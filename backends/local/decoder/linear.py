@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch.nn import functional as F
 
+from backends.local.decoder.packing import Packed, pack_int4, pack_int8, pack_plain
+
 INT8_ROWS, INT4_ROWS = 2, 4  # up to so many rows the weight-only kernels are the faster ones
 INT4_GROUP = 32  # weights that share a scale and an offset
 INT4_OUTPUTS = 16  # the kernel takes multiples of it
@@ -27,6 +29,11 @@ class Linear(Protocol):
         """`[rows, in]` to `[rows, out]`."""
         ...
 
+    @property
+    def packed(self) -> Packed | None:
+        """The weight as our own kernels read it for a few rows; None when they cannot."""
+        ...
+
 
 class PlainLinear:
     """A product with a weight as it is.
@@ -35,18 +42,19 @@ class PlainLinear:
     and MKL's float32 is slow on AMD (256 to 1408, one thread: 30 vs 83 us at 4 rows, 414 vs 966 us at 128).
     """
 
-    __slots__ = ("_bias", "_packed", "_weight")
+    __slots__ = ("_bias", "_laid_out", "_weight", "packed")
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         is_packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
+        self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
         self._weight = None if is_packed else weight
+        self.packed = None if self._laid_out is None else pack_plain(weight, self._laid_out, bias)
         self._bias = bias
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         if self._weight is not None:
             return F.linear(rows, self._weight, self._bias)
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._laid_out, self._bias, "none", [], "")
         return product
 
 
@@ -54,6 +62,7 @@ class Int8Linear:
     """A weight in 8 bits and a scale for each output."""
 
     __slots__ = ("_bias", "_codes", "_many", "_scales")
+    packed = None
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         self._codes, self._scales = to_int8(weight)
@@ -70,6 +79,7 @@ class Int4Linear:
     """A weight in 4 bits, with a scale and an offset for each group of inputs."""
 
     __slots__ = ("_bias", "_groups", "_many", "_packed")
+    packed = None
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         quantised = to_int4(weight)
@@ -85,13 +95,35 @@ class Int4Linear:
         return _biased(product, self._bias)
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None = None, weights: str = "") -> Linear:
-    """A product in the precision asked for, by the kernels there are.
+class QuantisedLinear:
+    """A weight in 8 or 4 bits that our own kernels take for a few rows; here is what all others meet."""
+
+    __slots__ = ("_many", "packed")
+
+    def __init__(self, packed: Packed, many: PlainLinear) -> None:
+        self.packed = packed
+        self._many = many
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        return self._many(rows)
+
+
+def linear(
+    weight: torch.Tensor, bias: torch.Tensor | None = None, weights: str = "", *, has_rows: bool = False
+) -> Linear:
+    """A product in the precision asked for, by the kernels there are; `has_rows`: our own are among them.
 
     What does not come in whole groups of 4 bits is kept in 8.
     """
     num_outputs, num_inputs = weight.shape
     fits = num_outputs % INT4_OUTPUTS == 0 and num_inputs % INT4_GROUP == 0
+    if has_rows and weights == "int4" and fits:
+        int4 = to_int4(weight)
+        packed = pack_int4(int4.codes, int4.scales, int4.offsets, bias)
+        return QuantisedLinear(packed, PlainLinear(from_int4(int4), bias))
+    if has_rows and weights:
+        int8 = to_int8(weight)
+        return QuantisedLinear(pack_int8(*int8, bias), PlainLinear(from_int8(*int8), bias))
     if weights == "int4" and fits:
         return Int4Linear(weight, bias) if has_int4_kernel() else PlainLinear(from_int4(to_int4(weight)), bias)
     if weights:

@@ -13,14 +13,19 @@ from backends.local.decoder.attention import SpanAttention
 from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.rope import frequencies, rotate, turns
+from backends.local.decoder.rows import FewRows, wanted_rows
 from backends.local.decoder.weights import DecoderWeights, LayerWeights
+
+FEW_ROWS = 8  # up to so many, our own kernels are faster than torch's
 
 
 class LlamaDecoder:
     """A `Decoder` of our own for Llama-like models."""
 
-    def __init__(self, config: ModelConfig, weights: DecoderWeights) -> None:
+    def __init__(self, config: ModelConfig, weights: DecoderWeights, few: FewRows | None = None) -> None:
+        """`few` computes forwards of a few rows; without it torch does, as it does all others."""
         self.config = config
+        self._few = few
         self._weights = weights
         self._dtype, self._device = weights.embedding.dtype, weights.embedding.device
         per_token, self._rope_factor = frequencies(config.rope, config.head_dim, config.context_tokens)
@@ -36,21 +41,27 @@ class LlamaDecoder:
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
         """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
+        if self._few is not None and sum(len(span.token_ids) for span in spans) <= FEW_ROWS:
+            return self._few.forward(spans)
         token_ids = torch.tensor([token for span in spans for token in span.token_ids], device=self._device)
         cos, sin = self._turns(spans)
         attentions = [SpanAttention(span, self.config) for span in spans]
         sizes = [len(span.token_ids) for span in spans]
         rows = F.embedding(token_ids, self._weights.embedding)
-        wanted = _wanted_rows(spans)
+        wanted = wanted_rows(spans)
         for number, layer in enumerate(self._weights.layers):
             heads = rotate(self._heads(layer, rows), cos, sin)
             self._write(number, heads, attentions, sizes)
-            if not wanted and number == self.config.num_layers - 1:
-                break  # what is left computes logits only
+            if number == self.config.num_layers - 1 and len(wanted) < len(rows):  # what is left computes logits only
+                kept = torch.tensor(wanted, dtype=torch.int64, device=self._device)
+                heads, rows = heads[kept], rows[kept]
+                spans = [_last_rows(span) for span in spans if span.num_logits]
+                attentions = [SpanAttention(span, self.config) for span in spans]
+                sizes = [span.num_logits for span in spans]
+            if not len(rows):
+                break
             rows = rows + layer.output(self._attend(number, heads, attentions, sizes))
             rows = rows + self._mlp(layer, rows)
-        if len(wanted) < len(rows):
-            rows = rows[torch.tensor(wanted, dtype=torch.int64, device=self._device)]
         return self._weights.head(self._norm(rows, self._weights.norm)).float().cpu()
 
     def _turns(self, spans: Sequence[Span]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,11 +111,7 @@ class LlamaDecoder:
         return (wide * scale).to(rows.dtype).mul_(weight)
 
 
-def _wanted_rows(spans: Sequence[Span]) -> list[int]:
-    """Which of all rows have their logits wanted."""
-    wanted: list[int] = []
-    stop = 0
-    for span in spans:
-        stop += len(span.token_ids)
-        wanted += range(stop - span.num_logits, stop)
-    return wanted
+def _last_rows(span: Span) -> Span:
+    """The rows of a span whose logits are wanted."""
+    count = span.num_logits
+    return Span(span.token_ids[-count:], span.slab, span.stop - count, count)

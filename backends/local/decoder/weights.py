@@ -45,21 +45,23 @@ def load_weights(
     *,
     weights: str = "",
     device: torch.device | str = "cpu",
+    has_rows: bool = False,
 ) -> DecoderWeights:
-    """Read a decoder, and tell how many of its layers are read; `weights` is the precision of its products.
+    """Read a decoder, and tell how many of its layers are read.
 
-    The embedding is looked up, not multiplied, and stays as it is. The head is the most sensitive product of all and
-    keeps at least 8 bits. Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
+    `weights` is the precision of its products; `has_rows`: our own kernels compute a few rows of them. The embedding is
+    looked up, not multiplied, and stays as it is. The head is the most sensitive product of all and keeps at least 8
+    bits. Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
     """
     with _tensors(files) as tensors:
-        source = _Source(tensors, dtype, torch.device(device), weights)
+        source = _Source(tensors, dtype, torch.device(device), weights, has_rows)
         embedding = source.tensor("model.embed_tokens.weight")
         head = embedding if config.is_head_tied else source.tensor("lm_head.weight")
         return DecoderWeights(
             embedding=embedding,
             layers=tuple(_layer(source, f"model.layers.{i}.") for i in _counted(config.num_layers, tell)),
             norm=source.tensor("model.norm.weight"),
-            head=linear(head, source.optional("lm_head.bias"), "int8" if weights else ""),
+            head=linear(head, source.optional("lm_head.bias"), "int8" if weights else "", has_rows=has_rows),
         )
 
 
@@ -91,6 +93,7 @@ class _Source:
     dtype: torch.dtype
     device: torch.device
     weights: str
+    has_rows: bool
 
     def tensor(self, name: str) -> torch.Tensor:
         if name not in self.files:
@@ -105,7 +108,7 @@ class _Source:
         """One product for the layers `names`, their outputs side by side."""
         weight = torch.cat([self.tensor(f"{name}.weight") for name in names])
         biases = [bias for name in names if (bias := self.optional(f"{name}.bias")) is not None]
-        return linear(weight, torch.cat(biases) if biases else None, self.weights)
+        return linear(weight, torch.cat(biases) if biases else None, self.weights, has_rows=self.has_rows)
 
 
 @contextmanager
