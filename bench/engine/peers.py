@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine.models import QWEN25_500M, SMOLLM2_135M, checkpoint_of
+from bench.engine.peak import peak_gflops, prompt_gflops
 from bench.engine.prompts import Prompt, Prompts
 from bench.engine.serving import Engine, NotAvailable, Request, serving
 from bench.figures import median
@@ -19,6 +20,7 @@ from bench.peers.vllm import vllm_server
 from bench.rows import Row, Scale
 
 PREFIX_TOKENS, NEW_TOKENS = 2048, 64
+WISH = 4  # times llama.cpp's prefill
 CONTEXT = 64
 BLOCK_SLACK = 128  # each keeps whole blocks of its own size
 Start = Callable[[str, Path], AbstractContextManager[Peer]]
@@ -38,6 +40,16 @@ def _vllm(_name: str, path: Path) -> Iterator[Peer]:
         yield peer
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How much is asked of a shape."""
+
+    rounds: int
+    steps: int
+    prefixes: int
+
+
+WORK = {SMOLLM2_135M: Work(2, 32, 2), QWEN25_500M: Work(2, 16, 1)}
 PAIRS = {
     "llama.cpp BF16": Pair("", lambda name, path: llama_server(name, path, "BF16")),
     "llama.cpp Q8_0": Pair("int8", lambda name, path: llama_server(name, path, "Q8_0")),
@@ -47,11 +59,9 @@ PAIRS = {
 
 
 def run(scale: Scale) -> list[Row]:
-    """Every peer that is there at 135 M parameters; llama.cpp's Q4_0 at 500 M too."""
-    rows = [row for name, pair in PAIRS.items() for row in _beside(SMOLLM2_135M, name, pair, scale)]
-    if not scale.quick:
-        rows += _beside(QWEN25_500M, "llama.cpp Q4_0", PAIRS["llama.cpp Q4_0"], scale)
-    return rows
+    """Every peer that is there, at both shapes."""
+    models = list(WORK)[: scale.of(len(WORK), 1)]
+    return [row for model in models for name, pair in PAIRS.items() for row in _beside(model, name, pair, scale)]
 
 
 def _beside(model: str, name: str, pair: Pair, scale: Scale) -> list[Row]:
@@ -60,8 +70,8 @@ def _beside(model: str, name: str, pair: Pair, scale: Scale) -> list[Row]:
     try:
         with pair.start(model, path) as peer, _engine(path, pair.weights) as engine:
             return [
-                *_decode(engine, peer, path, f"{model}, {kind}", scale),
-                *_firsts(engine, peer, path, model, kind, scale),
+                *_decode(engine, peer, path, f"{model}, {kind}", WORK[model], scale),
+                *_firsts(engine, peer, path, model, kind, WORK[model], scale),
             ]
     except NotAvailable as why:
         return [Row("peers", f"{model}, {kind}", None, "tok/s", None, name, f"not available: {why}")]
@@ -78,9 +88,9 @@ def _engine(path: Path, weights: str) -> Iterator[Engine]:
         yield engine
 
 
-def _decode(engine: Engine, peer: Peer, path: Path, what: str, scale: Scale) -> list[Row]:
+def _decode(engine: Engine, peer: Peer, path: Path, what: str, work: Work, scale: Scale) -> list[Row]:
     prompts, rows = Prompts(path), []
-    steps, rounds = scale.of(48, 12), scale.of(3, 1)
+    steps, rounds = scale.of(work.steps, 12), scale.of(work.rounds, 1)
     for batch in (1, 8):
         ours, theirs = list[float](), list[float]()
         for number in range(-1, rounds):
@@ -117,10 +127,10 @@ def _theirs(peer: Peer, chats: Sequence[Prompt], batch: int, steps: int) -> floa
     return -peer.together(short)[1] + peer.together(long)[1]
 
 
-def _firsts(engine: Engine, peer: Peer, path: Path, model: str, kind: str, scale: Scale) -> list[Row]:
+def _firsts(engine: Engine, peer: Peer, path: Path, model: str, kind: str, work: Work, scale: Scale) -> list[Row]:
     prompts, prefix_tokens = Prompts(path), scale.of(PREFIX_TOKENS, 512)
     found: dict[str, list[float]] = {"cold": [], "warm": [], "their cold": [], "their warm": []}
-    for number in range(scale.of(2, 1)):
+    for number in range(scale.of(work.prefixes, 1)):
         system = prompts.prefix(prefix_tokens, f"peers {number}")
         chats = [prompts.ask(system, prefix_tokens + NEW_TOKENS, f"{number} {each}") for each in range(4)]
         for index, chat in enumerate(chats):
@@ -135,7 +145,7 @@ def _firsts(engine: Engine, peer: Peer, path: Path, model: str, kind: str, scale
     ms = {name: median(values) for name, values in found.items()}
     what = f"{model}, {kind}, {prefix_tokens} + {NEW_TOKENS}"
     tokens = (prefix_tokens + NEW_TOKENS) * 1000
-    return [
+    rows = [
         Row(
             "peers",
             f"prefill, {what}",
@@ -147,4 +157,17 @@ def _firsts(engine: Engine, peer: Peer, path: Path, model: str, kind: str, scale
         ),
         Row("peers", f"first token, cold, {what}", ms["cold"], "ms", ms["their cold"], peer.name),
         Row("peers", f"first token, warm, {what}", ms["warm"], "ms", ms["their warm"], peer.name),
+    ]
+    if peer.name == "llama.cpp BF16":
+        work_s = prompt_gflops(path, prefix_tokens + NEW_TOKENS) * 1000
+        rows += _at_peak(what, work_s / ms["cold"], WISH * work_s / ms["their cold"])
+    return rows
+
+
+def _at_peak(what: str, ours: float, wished: float) -> list[Row]:
+    """How near to the machine's limit our prefill is, and where the wish for a multiple of the peer's lies."""
+    peak, beside = peak_gflops(), "a large product in bfloat16, the processor's peak"
+    return [
+        Row("peers", f"arithmetic of our prefill, {what}", ours, "GFLOP/s", peak, beside),
+        Row("peers", f"arithmetic of {WISH} times llama.cpp's prefill, {what}", wished, "GFLOP/s", peak, beside),
     ]

@@ -54,5 +54,13 @@ def test_the_table_says_what_was_missed() -> None:
     ]
 
 
+def test_a_goal_beyond_the_machine_says_so() -> None:
+    goal = Goal("too fast", "at least", 6, cut("ttft: warm"), takes=ratio("ttft: cold"))
+
+    (line,) = markdown(verdicts(ROWS, [goal])).splitlines()[2:]
+
+    assert line.endswith("| **missed**: it takes 4.000 times this processor's peak |")
+
+
 def test_every_goal_has_a_name_of_its_own() -> None:
     assert len({goal.what for goal in GOALS}) == len(GOALS)
