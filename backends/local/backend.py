@@ -54,7 +54,7 @@ class LocalBackend:
 
         Raises `CheckpointError`.
         """
-        self._loaded = await asyncio.to_thread(_load, self._source, self._settings)
+        self._loaded = await asyncio.to_thread(_load, self._source, self._settings, self._served_name)
         self._loaded.engine.open()
         if self._settings.warm_prompts:
             self._begin_chore(self._warm_at_start())
@@ -227,16 +227,16 @@ class LocalBackend:
         )
 
 
-def _load(source: Path | str | Checkpoint, settings: LocalSettings) -> "_Loaded":
+def _load(source: Path | str | Checkpoint, settings: LocalSettings, served_name: str) -> "_Loaded":
     """Blocks while it downloads and hashes. Raises `CheckpointError`."""
     found = source if isinstance(source, Checkpoint) else checkpoint.read(checkpoint.find(source))
-    return _Loaded(found, settings)
+    return _Loaded(found, settings, served_name)
 
 
 class _Loaded:
     """A checkpoint read from disk, its tokenizer, and the process that serves it."""
 
-    def __init__(self, found: Checkpoint, settings: LocalSettings) -> None:
+    def __init__(self, found: Checkpoint, settings: LocalSettings, served_name: str) -> None:
         path = found.path
         abilities = checkpoint.abilities(settings.device)
         dtype = checkpoint.choose_dtype(settings.dtype, found.num_parameters, abilities)
@@ -273,6 +273,7 @@ class _Loaded:
             kv_policy=settings.kv_policy,
             weights=settings.weights,
             device=settings.device,
+            model=served_name,
         )
         self.engine = EngineProcess(load, Patience(settings.ready_wait_s, settings.load_s, settings.hang_s))
 

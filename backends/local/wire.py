@@ -44,6 +44,7 @@ class Load:
     kv_policy: str = "adaptive"  # which prefixes go when RAM is full
     weights: str = ""  # of the products: 'int8' or 'int4'; empty: as the checkpoint has them
     device: str = "auto"
+    model: str = ""  # what clients call it, for the log
 
 
 @dataclass(frozen=True, slots=True)

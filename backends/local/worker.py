@@ -10,11 +10,12 @@ import os
 import select
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.decoder.config import CheckpointError
-from backends.local.memory import is_out_of_memory, limit_memory
+from backends.local.memory import give_back_free_memory, is_out_of_memory, limit_memory
 from backends.local.wire import (
     Abort,
     Clear,
@@ -26,6 +27,7 @@ from backends.local.wire import (
     Message,
     Ready,
     Submit,
+    Token,
     Warm,
     encode,
 )
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 CLOSE_S = 2.0  # to write what is owed to slower tiers; the parent waits longer
+STATS_EVERY_S = 0.1  # while tokens come; whatever else happens is told with new figures
+TIDY_AFTER_S = 1.0  # of rest, once after every burst
+TIDY_EVERY_S = 60.0  # without any
 
 log = logging.getLogger("backends.local.worker")
 
@@ -81,14 +86,22 @@ class Pipe:
 def main() -> None:
     """Serve one parent until it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes our input
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
+    _log_as("engine")
     pipe = Pipe.of_standard_streams()
     try:
         load, *received = pipe.receive()
         assert isinstance(load, Load), f"the first message is {load}"
+        _log_as(load.model or load.checkpoint)
         _serve(load, received, pipe)
     except ParentGone:
         return
+
+
+def _log_as(model: str) -> None:
+    """Write log lines as the gateway does, with the name of the model."""
+    said = model.replace("%", "%%")
+    line = f"%(asctime)s %(levelname)s %(name)s: {said}: %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=line, force=True)
 
 
 def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
@@ -115,6 +128,7 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
 
 def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
     """Take what arrives, make a step, say what happened, for ever. Raises `ParentGone`."""
+    told_at, rests = time.monotonic(), _Rests(pipe)
     while True:
         happened: list[Message] = []
         for message in received:
@@ -130,9 +144,45 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
         has_worked = engine.pause_s is not None
         if has_worked:
             happened += careful_step(engine)
-        if happened or received or (has_worked and engine.pause_s is None):
+        is_at_rest = has_worked and engine.pause_s is None
+        if received or is_at_rest or any(map(_is_news, happened)) or time.monotonic() - told_at > STATS_EVERY_S:
             pipe.send(*happened, engine.stats())
-        received = pipe.receive(engine.pause_s)
+            told_at = time.monotonic()
+        elif happened:
+            pipe.send(*happened)
+        received = rests.receive(engine.pause_s)
+
+
+def _is_news(event: Message) -> bool:
+    """Whether more than one more token has come of a request."""
+    return not isinstance(event, Token) or event.finish_reason is not None
+
+
+class _Rests:
+    """Waits for messages, and uses the wait to give free memory back; where there is none, it takes the time."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._is_tidy = False
+        self._tidied_at = time.monotonic()
+
+    def receive(self, pause_s: float | None) -> list[Message]:
+        """The messages that have arrived; when none has, wait as long as `pause_s` says. Raises `ParentGone`."""
+        if pause_s is not None:
+            self._is_tidy = False
+            if time.monotonic() - self._tidied_at > TIDY_EVERY_S:
+                self._tidy()
+            return self._pipe.receive(pause_s)
+        if not self._is_tidy:
+            if received := self._pipe.receive(TIDY_AFTER_S):
+                return received
+            self._tidy()
+            self._is_tidy = True
+        return self._pipe.receive()
+
+    def _tidy(self) -> None:
+        give_back_free_memory()
+        self._tidied_at = time.monotonic()
 
 
 def careful_step(engine: "Engine") -> list[Event]:

@@ -1,8 +1,10 @@
 """When memory is short inside a step, one request gives way and the others do not notice."""
 
+import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from backends.local.engine.kv import build_cache
 from backends.local.engine.matcher import Grammars
 from backends.local.engine.runner import Runner
 from backends.local.engine.scheduler import Limits
-from backends.local.memory import is_out_of_memory
+from backends.local.memory import give_back_free_memory, is_out_of_memory
 from backends.local.wire import Broken, Event, Warm
 from backends.local.worker import careful_step
 from kvtier.geometry import KVGeometry
@@ -126,3 +128,22 @@ def test_no_quota_or_a_strange_one_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "cpu.max").write_text(text)
 
     assert num_cores(tmp_path) == num_cores(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this allocator keeps no holes")
+def test_memory_between_what_is_held_goes_back_to_the_system() -> None:
+    libc, piece = ctypes.CDLL(None), 64 << 10  # too small for a mapping of its own
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    pieces = [ctypes.c_void_p(libc.malloc(piece)) for _ in range(2000)]
+    for each in pieces:
+        ctypes.memset(each, 1, piece)
+    for number, each in enumerate(pieces):
+        if number % 20:
+            libc.free(each)
+    before = psutil.Process().memory_info().rss
+
+    give_back_free_memory()
+
+    assert before - psutil.Process().memory_info().rss > 1000 * piece
+    for each in pieces[::20]:
+        libc.free(each)

@@ -1,5 +1,6 @@
 """The engine process lives as long as somebody listens."""
 
+import re
 import subprocess
 import sys
 import time
@@ -78,6 +79,26 @@ def test_it_says_that_it_is_ready_and_what_it_has(worker: Worker, checkpoints: C
 
     assert isinstance(stats, Stats)
     assert stats.kv["blocks_total"] == stats.kv["blocks_free"] > 0
+
+
+def test_figures_come_with_the_end_of_an_answer_and_not_with_every_token(
+    worker: Worker, checkpoints: Checkpoints
+) -> None:
+    worker.send(load(checkpoints("llama")), ask(tokens(1, 50), max_tokens=400, ignore_eos=True))
+    said = list(worker.until(Token, 400))
+    last = next(worker.messages())
+
+    assert sum(isinstance(message, Stats) for message in said) < 200
+    assert isinstance(last, Stats)
+    assert (last.running, last.decode_tokens) == (0, 400)
+
+
+def test_its_log_lines_have_a_time_a_level_and_the_name_of_the_model(worker: Worker, checkpoints: Checkpoints) -> None:
+    worker.send(load(checkpoints("llama"), checkpoint="/no/such/checkpoint", model="100%"))
+    assert worker.process.stderr is not None
+    line = worker.process.stderr.readline().decode()
+
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR backends\.local\.worker: 100%: cannot load", line)
 
 
 def test_it_says_why_it_cannot_load(worker: Worker, checkpoints: Checkpoints) -> None:
