@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends.errors import BackendError
 from gateway import __version__
@@ -45,10 +47,27 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     rule = AdminRule(settings.admin_key, settings.is_local)
     admin = Admin(rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes, curfew)
     app.include_router(admin_routes(admin))
+    app.add_middleware(_WholePaths)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(BackendError, _told)
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class _WholePaths:
+    """A path that ends in a line break is nowhere: the router's patterns end before it, and it would be another's."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            response = JSONResponse(
+                error_body("Not Found", "invalid_request_error", None, "not_found"), status_code=404
+            )
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:

@@ -169,6 +169,13 @@ def test_a_model_that_is_not_there_is_not_found(gateway: Gateway, verb: str, pat
     assert error["param"] == ("model" if "?model=" in path else "name")
 
 
+@pytest.mark.parametrize("path", ["/models/one%0A", "/stats%0A"])
+def test_a_name_with_a_line_break_behind_it_is_not_that_name(gateway: Gateway, path: str) -> None:
+    response = admin(gateway, "GET", path)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
 BAD: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "no source": ("/models", {}, "source"),
     "empty source": ("/models", {"source": ""}, "source"),
