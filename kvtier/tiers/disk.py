@@ -58,15 +58,22 @@ class DiskTier:
         self._counts = {"writes": 0, "write_bytes": 0, "refused": 0, "errors": 0, "bad": 0, "evictions": 0}
         self._is_indexed = threading.Event()
         self._readers = ThreadPoolExecutor(READERS, "kv-disk-read")
+        self._in_use = -1
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for made in (self._root, self._directory):
-                made.chmod(0o700)  # segments hold the words of conversations
-            self._in_use = _hold(self._directory)
+            self._take()
         except OSError as error:
-            raise TierError(f"cannot use {directory}: {error}") from error
+            if not self._directory.is_dir():
+                raise TierError(f"cannot use {directory}: {error}") from error
+            log.warning("kept prefixes are read and none is written: %s", error)
         self._indexer = threading.Thread(target=self._build_index, name="kv-disk-index", daemon=True)
         self._indexer.start()
+
+    def _take(self) -> None:
+        """Make the folder ours to write in."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (self._root, self._directory):
+            made.chmod(0o700)  # segments hold the words of conversations
+        self._in_use = _hold(self._directory)
 
     def find(self, wanted: Wanted) -> Sequence[Found]:
         """The run of segments from `wanted.start` on."""
@@ -112,6 +119,8 @@ class DiskTier:
             return False
         entry = Entry(segment.key, segment.parent, segment.packed, segment.start, len(head) + payload.size)
         try:
+            if self._in_use < 0:
+                self._take()  # it may be writable by now
             is_kept = self._write(entry, head, payload, epoch)
         except OSError as error:
             self._count(errors=1)
@@ -131,7 +140,8 @@ class DiskTier:
                 self._directory.rename(trash)
                 self._directory.mkdir(mode=0o700)
                 held, self._in_use = self._in_use, _hold(self._directory)
-                os.close(held)
+                if held >= 0:
+                    os.close(held)
             except OSError as error:
                 raise TierError(f"cannot clear {self._directory.name}: {error}") from error
         shutil.rmtree(trash, ignore_errors=True)
@@ -174,7 +184,8 @@ class DiskTier:
                 restored = self._form.restore(
                     head, wanted, found, self.name, lambda piece, at: _read_at(descriptor, piece, at)
                 )
-            os.utime(path)
+            with suppress(OSError):  # a folder that may only be read has no last use
+                os.utime(path)
         except (OSError, BadSegment) as error:
             self._lose(found.key, path, error)
             return None

@@ -26,6 +26,7 @@ class Writer:
         self._changed = threading.Condition()
         self.num_dropped = 0
         self.num_failed = 0
+        self._failed_at_a_stretch = 0
         self._thread = threading.Thread(target=self._run, name=f"kv-{tier.name}-write", daemon=True)
         self._thread.start()
 
@@ -110,10 +111,10 @@ class Writer:
                     return
                 continue
             try:
-                self.tier.save(*item)
+                if self.tier.save(*item):
+                    self._works()
             except TierError as error:
-                self.num_failed += 1
-                log.warning("%s: %s", self.tier.name, error)
+                self._fails(str(error))
             finally:
                 with self._changed:
                     self._leave(*item)
@@ -124,14 +125,26 @@ class Writer:
         try:
             self.tier.clear()
         except TierError as error:
-            self.num_failed += 1
-            log.warning("%s is not cleared yet: %s", self.tier.name, error)
+            self._fails(f"not cleared yet: {error}")
             with self._changed:
                 return not self._changed.wait_for(lambda: self._is_closed, CLEAR_AGAIN_S)
+        self._works()
         with self._changed:
             self._clears = False
             self._changed.notify_all()
         return True
+
+    def _fails(self, why: str) -> None:
+        """Count it; said once, for a tier that is away fails many times."""
+        self.num_failed += 1
+        if not self._failed_at_a_stretch:
+            log.warning("%s: %s; going on without it", self.tier.name, why)
+        self._failed_at_a_stretch += 1
+
+    def _works(self) -> None:
+        if self._failed_at_a_stretch:
+            log.warning("%s: works again after %d failures", self.tier.name, self._failed_at_a_stretch)
+            self._failed_at_a_stretch = 0
 
     def _leave(self, segment: Segment, rows: Rows) -> None:
         self._num_bytes -= rows.size

@@ -1,6 +1,7 @@
 """When what RAM holds is written, and in which order."""
 
 import numpy as np
+import pytest
 
 from kvtier.cache import KVCache
 from tests.kvtier.rows import SMALL, publish, slab_of
@@ -177,6 +178,25 @@ def test_a_tier_that_fails_costs_nothing_but_its_copies() -> None:
 
     assert cache.snapshot()["disk_failures"] == 4
     assert restore(cache, "a", IDS) == {"ram": 100}
+    cache.close()
+
+
+def test_a_tier_that_is_away_is_said_once_when_it_goes_and_once_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tier = SlowTier()
+    tier.is_broken = True
+    cache = tiered_cache(64, tier)
+    publish(cache, "a", IDS)
+    write_all(cache)
+    tier.is_broken = False
+    publish(cache, "b", OTHER)
+    write_all(cache)
+
+    assert [record.message for record in caplog.records] == [
+        "disk: broken; going on without it",
+        "disk: works again after 4 failures",
+    ]
     cache.close()
 
 

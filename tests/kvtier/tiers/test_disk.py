@@ -259,6 +259,32 @@ def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
         disk_tier(tmp_path / "kv")
 
 
+def test_a_folder_that_cannot_be_written_in_is_read_and_writes_are_counted_faults(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()  # a file system that is read-only refuses to open it as this does, root or not
+    cache, tier = reopened(tmp_path)
+    assert restore(cache, "a", IDS) == {"disk": len(IDS)}
+
+    publish(cache, "b", list(range(300, 403)), tail=True)
+    write_all(cache)
+    assert tier.snapshot()["errors"] > 0
+    assert tier.snapshot()["writes"] == 0
+    assert [record.message.split(":")[0] for record in caplog.records if record.levelname == "WARNING"] == [
+        "kept prefixes are read and none is written",
+        "disk",
+    ]
+
+    (folder / ".lock").rmdir()
+    publish(cache, "c", list(range(500, 603)), tail=True)
+    write_all(cache)
+    assert tier.snapshot()["writes"] > 0
+    cache.close()
+
+
 def test_a_folder_that_vanishes_costs_writes_and_nothing_else(tmp_path: Path) -> None:
     cache, tier = reopened(tmp_path)
     tier.check()
