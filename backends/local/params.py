@@ -1,5 +1,6 @@
 """From OpenAI's request fields to what the engine needs: checked, defaults filled in, unknown fields ignored."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ MAX_STOPS = 16
 MAX_CHOICES = 16
 MAX_TOP_LOGPROBS = 20
 MAX_TIMEOUT_S = 86_400
+MAX_SAID_CHARS = 80  # of a wrong value
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Generation:
 def read_params(params: Fields, defaults: Mapping[str, Any], vocab_size: int) -> Generation:
     """Read the body fields of a request. Raises `RequestRejected` naming the field that is wrong."""
     given = {**defaults, **{key: value for key, value in params.items() if value is not None}}
+    if _integer(given, "min_tokens", 0, low=0):
+        raise RequestRejected("min_tokens is not supported: an answer ends where the model ends it", param="min_tokens")
     tools, shape = _tools(given), asked_shape(given)
     parallel = _boolean(given, "parallel_tool_calls", default=True)
     calls = read_calls(tools, given.get("tool_choice", "auto"), parallel=parallel)
@@ -151,8 +155,18 @@ def _tools(given: Fields) -> tuple[Fields, ...]:
     tools = given.get("tools", ())
     if not isinstance(tools, list | tuple) or not all(isinstance(tool, Mapping) for tool in tools):
         raise _wrong("tools", tools, "a list of objects")
+    for place, tool in enumerate(tools):
+        function = tool.get("function")
+        if tool.get("type", "function") != "function":
+            raise _wrong(f"tools[{place}].type", tool["type"], "function")
+        if not isinstance(function, Mapping):
+            raise _wrong(f"tools[{place}].function", function, "an object with a name")
+        if not isinstance(name := function.get("name"), str) or not name:
+            raise _wrong(f"tools[{place}].function.name", name, "a text that is not empty")
     return () if given.get("tool_choice") == "none" else tuple(tools)
 
 
 def _wrong(name: str, value: object, wanted: str) -> RequestRejected:
-    return RequestRejected(f"{name} is {str(value)[:80]!r}, it must be {wanted}", param=name, code="invalid_value")
+    said = json.dumps(value, ensure_ascii=False, default=str)  # as the caller wrote it
+    said = said if len(said) <= MAX_SAID_CHARS else f"{said[:MAX_SAID_CHARS]}..."
+    return RequestRejected(f"{name} is {said}, it must be {wanted}", param=name, code="invalid_value")

@@ -33,8 +33,8 @@ def test_the_checkpoints_defaults_fill_in_and_the_caller_wins() -> None:
         ({"stop": ["x", "y"]}, {"stop": ("x", "y")}),
         ({"n": 3, "user": "u", "unheard_of": {"a": 1}}, {"n": 3}),
         ({"response_format": {"type": "text"}, "tool_choice": "auto"}, {}),
-        ({"tools": [{"type": "function"}]}, {"tools": ({"type": "function"},)}),
-        ({"tools": [{"type": "function"}], "tool_choice": "none"}, {}),
+        ({"tools": [TOOL], "tool_choice": "none"}, {}),
+        ({"min_tokens": 0}, {}),
         ({"seed": -5}, {"sampling": Sampling(seed=-5)}),
         ({"logprobs": True}, {"sampling": Sampling(top_logprobs=0)}),
         ({"logprobs": True, "top_logprobs": 3}, {"sampling": Sampling(top_logprobs=3)}),
@@ -83,6 +83,12 @@ def test_fields_are_understood(params: dict[str, Any], expected: dict[str, Any])
         ({"logit_bias": {"1000": 1}}, "logit_bias"),
         ({"logit_bias": {"7": 101}}, "logit_bias"),
         ({"tools": "all"}, "tools"),
+        ({"tools": [TOOL, {}]}, "tools[1].function"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"min_tokens": 5}, "min_tokens"),
+        ({"min_tokens": "5"}, "min_tokens"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
@@ -94,7 +100,6 @@ def test_fields_are_understood(params: dict[str, Any], expected: dict[str, Any])
         ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
-        ({"tool_choice": "required", "tools": [{"type": "function"}]}, "tools[0].function.name"),
         ({"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]}, "tool_choice"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
     ],
@@ -104,6 +109,21 @@ def test_a_wrong_value_is_refused_by_name(params: dict[str, Any], param: str) ->
         read(params)
 
     assert (refused.value.param, refused.value.status) == (param, 400)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"temperature": 9}, "temperature is 9, it must be a number in [0, 2]"),
+        ({"temperature": "9"}, 'temperature is "9", it must be a number in [0, 2]'),
+        ({"logprobs": None, "top_k": True}, "top_k is true, it must be an integer from -1"),
+    ],
+)
+def test_a_wrong_value_is_shown_as_it_was_written(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestRejected) as refused:
+        read(params)
+
+    assert refused.value.message == message
 
 
 def test_priority_and_timeout_are_read() -> None:
