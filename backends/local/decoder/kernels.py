@@ -105,6 +105,19 @@ class _Emit:
         step, index = (each if isinstance(each, ir.Value) else self.int(each) for each in (step, index))
         return self.b.add(address, self.b.mul(step, index))
 
+    def add(self, number, known):
+        return self.b.add(number, self.int(known))
+
+    def across(self, registers):
+        """The sum of each of 16 registers, in one."""
+        for distance in (8, 4, 2, 1):
+            ours = [lane if not lane & distance else lane + 16 for lane in range(16)]
+            theirs = [lane ^ distance for lane in ours]
+            masks = [ir.Constant(_I, lanes) for lanes in (ours, theirs)]
+            pairs = zip(registers[:distance], registers[distance:], strict=True)
+            registers = [self.b.fadd(*(self.b.shuffle_vector(x, y, mask) for mask in masks)) for x, y in pairs]
+        return registers[0]
+
     def widen(self, halves):
         """16 numbers of bfloat16 as float32."""
         return self.b.bitcast(self.b.shl(self.b.zext(halves, _I), self.const(16, _I)), _F)
@@ -119,7 +132,7 @@ def _wide_tile(add):
             sums = {(part, row): e.variable() for part in parts for row in range(rows)}
             with cgutils.for_range(e.b, count) as loop:
                 own, here = e.times(weights, 4 * BYTES, loop.index), e.times(inputs, 4 * rows, loop.index)
-                e.prefetch(own, parts)
+                e.prefetch(own, range(4) if 0 in parts else [])
                 found = {part: e.load(_I, own, BYTES * part) for part in parts}
                 for row in range(rows):
                     value = e.spread(_I, here, 4 * row)
@@ -209,6 +222,67 @@ def _multiply(typing, kind, rows, tiles, tile_bytes, weights, inputs, statistics
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 11), generate
+
+
+def _add(like):
+    """How a register of stored numbers is multiplied by another, and added."""
+    return _add_float32 if like == types.float32 else _add_bfloat16
+
+
+@intrinsic
+def _dots(typing, query, keys, count, key_bytes, scores, like):
+    """A query, stored as the keys are, times each key; keys have whole registers. Scores are filled up to 16."""
+
+    def generate(context, builder, signature, values):
+        query, keys, count, key_bytes, scores, _ = values
+        e = _Emit(builder)
+        blocks = builder.lshr(builder.add(count, e.int(15)), e.int(4))
+        last = builder.sub(count, e.int(1))
+        with cgutils.for_range(builder, blocks) as block:
+            sums, places = [e.variable() for _ in range(16)], []
+            for number in range(16):
+                at = e.add(builder.mul(block.index, e.int(16)), number)
+                at = builder.select(builder.icmp_signed("<", at, last), at, last)
+                places.append(builder.add(keys, builder.mul(at, key_bytes)))
+            with cgutils.for_range(builder, builder.lshr(key_bytes, e.int(6))) as loop:
+                own = e.load(_I, e.times(query, BYTES, loop.index))
+                for place, total in zip(places, sums, strict=True):
+                    key = e.load(_I, e.times(place, BYTES, loop.index))
+                    e.write(_add(like)(e, key, own, e.read(total)), total)
+            e.store(e.across([e.read(total) for total in sums]), e.times(scores, BYTES, block.index))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5, like), generate
+
+
+@intrinsic
+def _blend(typing, heads, weights, stride, values, count, value_bytes, into, into_stride, like):
+    """The sum of weighed values for 1 to 4 heads; values have whole 64 dimensions."""
+    size, kind = (4, _F) if like == types.float32 else (2, _H)
+
+    def generate(context, builder, signature, arguments):
+        heads, weights, stride, values, count, value_bytes, into, into_stride, _ = arguments
+        e = _Emit(builder)
+        for own_heads in range(1, 5):
+            with (
+                builder.if_then(builder.icmp_signed("==", heads, e.int(own_heads))),
+                cgutils.for_range(builder, builder.sdiv(value_bytes, e.int(64 * size))) as part,
+            ):
+                sums = {(head, j): e.variable() for head in range(own_heads) for j in range(4)}
+                with cgutils.for_range(builder, count) as loop:
+                    own = builder.add(e.times(values, 64 * size, part.index), builder.mul(value_bytes, loop.index))
+                    found = [e.load(kind, own, 16 * size * j) for j in range(4)]
+                    found = found if kind is _F else [e.widen(halves) for halves in found]
+                    for head in range(own_heads):
+                        weight = e.spread(_F, e.times(e.times(weights, stride, head), 4, loop.index))
+                        for j, value in enumerate(found):
+                            e.write(e.fma(weight, value, e.read(sums[head, j])), sums[head, j])
+                for (head, j), total in sums.items():
+                    place = e.times(e.times(into, into_stride, head), 4 * BYTES, part.index)
+                    e.store(e.read(total), place, BYTES * j)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8, like), generate
 
 
 @intrinsic
@@ -384,44 +458,76 @@ def _tokens(slab, head, first, stop, capacity, dim, like):
 
 
 @njit(fastmath=_ANY_ORDER)
-def _weigh(query, keys, scores):
-    """exp of how near each key is to a query, the largest 1; returns their sum."""
-    largest = np.float32(-np.inf)
+def _score(query, keys, own, scores):
+    """How near each key is to a query; `own` is room for the query, stored as the keys are."""
+    dim = len(query)
+    for d in range(dim):
+        own[d] = _stored(query[d], own[0])
+    if dim * keys.itemsize % BYTES == 0:
+        _dots(own.ctypes.data, keys.ctypes.data, len(keys), dim * keys.itemsize, scores.ctypes.data, own[0])
+        return
     for t in range(len(keys)):
         score = np.float32(0.0)
-        for d in range(len(query)):
-            score += query[d] * _wide(keys[t, d])
+        for d in range(dim):
+            score += _wide(own[d]) * _wide(keys[t, d])
         scores[t] = score
-        largest = max(largest, score)
-    total = np.float32(0.0)
-    for t in range(len(keys)):
-        weight = _exp(scores[t] - largest)
-        scores[t] = weight
-        total += weight
-    return total
 
 
 @njit(fastmath=_ANY_ORDER)
-def _gather(scores, total, values, into):
-    for d in range(len(into)):
-        into[d] = np.float32(0.0)
-    for t in range(len(values)):
-        weight = scores[t] / total
-        for d in range(len(into)):
-            into[d] += weight * _wide(values[t, d])
+def _soften(scores):
+    """Weights that are 1 in sum."""
+    largest = np.float32(-np.inf)
+    for t in range(len(scores)):
+        largest = max(largest, scores[t])
+    total = np.float32(0.0)
+    for t in range(len(scores)):
+        weight = _exp(scores[t] - largest)
+        scores[t] = weight
+        total += weight
+    scale = np.float32(1.0) / total
+    for t in range(len(scores)):
+        scores[t] *= scale
+
+
+@njit(fastmath=_ANY_ORDER)
+def _gather(scores, values, into):
+    heads, dim = into.shape
+    if dim % 64 == 0:
+        for head in range(0, heads, 4):
+            _blend(
+                min(4, heads - head),
+                scores[head:].ctypes.data,
+                scores.strides[0],
+                values.ctypes.data,
+                len(values),
+                dim * values.itemsize,
+                into[head:].ctypes.data,
+                into.strides[0],
+                values[0, 0],
+            )
+        return
+    for head in range(heads):
+        own = into[head]
+        own[:] = np.float32(0.0)
+        for t in range(len(values)):
+            for d in range(dim):
+                own[d] += scores[head, t] * _wide(values[t, d])
 
 
 @njit
-def _attend(heads, spot, slab, window, kv_heads, like, scores, into):
+def _attend(heads, spot, slab, window, kv_heads, own, scores, into):
     """Attention of one row over what it sees of its slab, its own key and value included."""
     seen, capacity, dim = spot[SEEN], spot[CAPACITY], heads.shape[1]
     first = max(0, seen - window) if window else 0
     group = len(into) // kv_heads
-    for head in range(len(into)):
-        keys = _tokens(slab, head // group, first, seen, capacity, dim, like)
-        values = _tokens(slab, kv_heads + head // group, first, seen, capacity, dim, like)
-        total = _weigh(heads[head], keys, scores)
-        _gather(scores, total, values, into[head])
+    for head in range(kv_heads):
+        start = head * group
+        keys = _tokens(slab, head, first, seen, capacity, dim, own)
+        values = _tokens(slab, kv_heads + head, first, seen, capacity, dim, own)
+        for number in range(group):
+            _score(heads[start + number], keys, own, scores[number])
+            _soften(scores[number, : seen - first])
+        _gather(scores, values, into[start : start + group])
 
 
 @njit(fastmath=_ANY_ORDER)
@@ -473,8 +579,9 @@ def step(shape, eps, embedding, layers, last, tokens, spots, rope, wanted, logit
     scratch = _scratch(max(hidden, queries, mlp))
     found = np.empty((MOST_ROWS, (max(hidden, every, 2 * mlp) // WIDE + 1) * WIDE), np.float32)
     stream, inputs = np.empty((rows, hidden), np.float32), np.empty((rows, max(hidden, queries, mlp)), np.float32)
-    scores, cos, sin = (
-        np.empty(room, np.float32),
+    scores, own, cos, sin = (
+        np.empty((num_heads // kv_heads, room + 16), np.float32),
+        np.empty(dim, embedding.dtype),
         np.empty((rows, half), np.float32),
         np.empty((rows, half), np.float32),
     )
@@ -500,7 +607,7 @@ def step(shape, eps, embedding, layers, last, tokens, spots, rope, wanted, logit
         for row in range(rows):
             spot, heads = spots[row], found[row, :every].reshape(num_heads + 2 * kv_heads, dim)
             into = inputs[row, :queries].reshape(num_heads, dim)
-            _attend(heads, spot, spot[SLAB] + before * spot[CAPACITY], line[WINDOW], kv_heads, like, scores, into)
+            _attend(heads, spot, spot[SLAB] + before * spot[CAPACITY], line[WINDOW], kv_heads, own, scores, into)
         _product(line[OUTPUT : OUTPUT + PRODUCT], inputs, scratch, found)
         for row in range(rows):
             for i in range(hidden):
