@@ -1,6 +1,7 @@
 """The memory of the engine process: a limit on it, how its end is told from other errors, and giving back."""
 
 import ctypes
+from pathlib import Path
 
 
 def limit_memory(num_bytes: int) -> None:
@@ -14,6 +15,15 @@ def limit_memory(num_bytes: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         soft = num_bytes if hard == resource.RLIM_INFINITY else min(num_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def held_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """What this process holds of what `limit_memory` limits; 0 where the system does not say."""
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
 
 
 def give_back_free_memory() -> None:

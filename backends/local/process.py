@@ -251,7 +251,8 @@ class EngineProcess:
             self.detail = f"the engine process {reason} and is being restarted"
         elif not self._settled.is_set():
             self._settled.set()
-            self.detail = f"the engine process {reason} while it was loading and is being restarted"
+            limit = f"; engine.memory_mb is {self._load.memory_bytes >> 20}" if self._load.memory_bytes else ""
+            self.detail = f"the engine process {reason} while it was loading and is being restarted{limit}"
         child.bury(reason)
 
     def _take(self, message: Message, child: Child) -> None:

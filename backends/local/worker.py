@@ -12,10 +12,11 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.decoder.config import CheckpointError
-from backends.local.memory import give_back_free_memory, is_out_of_memory, limit_memory
+from backends.local.memory import give_back_free_memory, held_bytes, is_out_of_memory, limit_memory
 from backends.local.wire import (
     Abort,
     Clear,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from backends.local.engine.engine import Engine
 
 READ_BYTES = 1 << 20
+MIB = 1 << 20
 CLOSE_S = 2.0  # to write what is owed to slower tiers; the parent waits longer
 STATS_EVERY_S = 0.1  # while tokens come; whatever else happens is told with new figures
 TIDY_AFTER_S = 1.0  # of rest, once after every burst
@@ -112,12 +114,15 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
     pipe.send(Loading("importing torch"))
     from backends.local.assembly import build_engine
 
+    held = held_bytes()
     try:
         limit_memory(load.memory_bytes)
         engine = build_engine(load, pipe.send)
     except (CheckpointError, MemoryError, RuntimeError) as exc:  # torch raises RuntimeError when memory is short
-        log.error("cannot load %s: %s", load.checkpoint, exc)
-        pipe.send(Failed(str(exc)))
+        is_too_little = load.memory_bytes and not isinstance(exc, CheckpointError)
+        reason = f"{too_little(load, held)} ({exc})" if is_too_little else str(exc)
+        log.error("cannot load %s: %s", load.checkpoint, reason)
+        pipe.send(Failed(reason))
         return
     pipe.send(Ready(), engine.stats())
     try:
@@ -156,6 +161,18 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
 def _is_news(event: Message) -> bool:
     """Whether more than one more token has come of a request."""
     return not isinstance(event, Token) or event.finish_reason is not None
+
+
+def too_little(load: Load, held: int) -> str:
+    """What the limit would have to be, when loading has failed under it."""
+    weights = sum(file.stat().st_size for file in Path(load.checkpoint).glob("*.safetensors"))
+    parts = (held, weights, load.kv_budget_bytes, load.slab_budget_bytes)
+    code, weights_mb, kv, slabs = (-(-size // MIB) for size in parts)
+    return (
+        f"engine.memory_mb is {load.memory_bytes // MIB} and should be about {code + weights_mb + kv + slabs}: "
+        f"{code} for the program, {weights_mb} for the weights, {kv} for kept prefixes (engine.kv_mb), "
+        f"{slabs} for running requests"
+    )
 
 
 class _Rests:

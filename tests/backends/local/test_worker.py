@@ -108,6 +108,14 @@ def test_it_says_why_it_cannot_load(worker: Worker, checkpoints: Checkpoints) ->
     assert said == [Failed("/no/such/checkpoint has no config.json")]
 
 
+def test_too_small_a_limit_of_memory_is_named_with_what_it_should_be(worker: Worker, checkpoints: Checkpoints) -> None:
+    worker.send(load(checkpoints("llama"), memory_bytes=10 << 20))
+
+    failed = [message for message in worker.messages() if isinstance(message, Failed)]
+
+    assert re.match(r"engine\.memory_mb is 10 and should be about \d{3,}: \d+ for the program, ", failed[0].reason)
+
+
 def test_what_it_owes_to_the_disk_is_written_when_its_parent_goes(
     worker: Worker, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
