@@ -9,6 +9,7 @@ certainty (Leviathan et al. 2023, arXiv 2211.17192) would have it.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import replace
@@ -17,12 +18,13 @@ import torch
 
 from backends.local.engine.drafts import NOTHING, Guess, Guesser, Odds
 from backends.local.engine.pace import Pace
-from backends.local.engine.sampler import is_plainly_greedy, looks_back, sample
+from backends.local.engine.sampler import is_penalised_greedy, is_plainly_greedy, looks_back, sample
 from backends.local.engine.sequence import Sequence
 from backends.local.wire import Event, Token
 
 FORCED = -1  # the source of a guess: the grammar
 UNLIKELY = 0.02  # chance below which no draft is worth a thought
+TIMED_EVERY = 4  # of the forwards without drafts: taking the time costs some too
 
 
 class Drafting:
@@ -35,7 +37,8 @@ class Drafting:
         self.accepted = self.rejected = 0
         self._pace = pace
         self._clock = clock
-        self._started_s = 0.0
+        self._started_s: float | None = None  # None: what is under way is not timed
+        self._num_plain = 0
         self._odds = Odds(forget=1 / 512)
 
     def guesser(self, near: Many[int]) -> Guesser:
@@ -44,8 +47,10 @@ class Drafting:
 
     def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
         """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
-        self._started_s = self._clock()
         guesses = [_guess(sequence) for sequence in sequences]
+        if not any(guess.token_ids for guess in guesses):
+            return self._nothing(sequences)
+        self._started_s = self._clock()
         chances = [_chances(sequence, guess) for sequence, guess in zip(sequences, guesses, strict=True)]
         taken = self._pace.allot(chances)
         for sequence, k in zip(sequences, taken, strict=True):
@@ -53,10 +58,21 @@ class Drafting:
                 sequence.guesser.was_taken(k > 0)
         return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
 
+    def _nothing(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
+        """No drafts, as quickly as can be: where no guess comes true, every token pays for this."""
+        self._num_plain += 1
+        self._started_s = None if self._num_plain % TIMED_EVERY else self._clock()
+        for sequence in sequences:
+            if sequence.guesser is not None:
+                sequence.guesser.was_taken(False)
+        return [()] * len(sequences)
+
     def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], *, is_alone: bool) -> None:
         """Learn from the step since `propose`: what was drafted and what came of it, and what it cost if that shows."""
-        if is_alone:
+        if is_alone and self._started_s is not None:
             self._pace.note(len(drafts), sum(map(len, drafts)), self._clock() - self._started_s)
+        if not any(drafts):
+            return
         for drafted, generated in zip(drafts, events, strict=True):
             tokens = [event.token_id for event in generated if isinstance(event, Token)]
             held = sum(token == draft for token, draft in zip(tokens, drafted, strict=False))
@@ -73,6 +89,8 @@ def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> list[
     matcher = sequence.matcher
     if matcher is None and is_plainly_greedy(sequence.sampling):
         return _settle_greedily(sequence, drafts, logits.argmax(-1).tolist())
+    if matcher is None and is_penalised_greedy(sequence.sampling):
+        return _settle_greedily(sequence, drafts, _penalised(sequence, drafts, logits).argmax(-1).tolist())
     events: list[Token] = []
     for row, draft in zip(logits, (*drafts, None), strict=True):
         prompt, output = _history(sequence)
@@ -95,6 +113,27 @@ def _settle_greedily(sequence: Sequence, drafts: Many[int], likeliest: Many[int]
         if reason is not None or token_id != draft:
             break
     return events
+
+
+def _penalised(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> torch.Tensor:
+    """What `sampler.adjust` makes of each row, all drafts before it taken for said: else the row does not count.
+
+    Only what was said is touched: whole rows of counts take longer than a step of a small model.
+    """
+    sampling = sequence.sampling
+    counts = Counter(sequence.token_ids[sequence.num_prompt :])
+    adjusted = logits.clone()
+
+    def take(rows: slice, columns: torch.Tensor | int, times: torch.Tensor) -> None:
+        found = logits[rows, columns] - sampling.presence_penalty
+        adjusted[rows, columns] = found - sampling.frequency_penalty * times if sampling.frequency_penalty else found
+
+    if counts:
+        take(slice(None), torch.tensor(list(counts)), torch.tensor(list(counts.values())))
+    for row, draft in enumerate(drafts, 1):
+        counts[draft] += 1
+        take(slice(row, None), draft, torch.tensor(counts[draft]))
+    return adjusted
 
 
 def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:

@@ -22,7 +22,8 @@ PLACES = 16  # looked at per search
 SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
 CLOSE = 8  # tokens around the place where a match of two tokens is believed
 PATIENCE = 4  # guesses in a row that were not worth checking, after which it is guessed less and less often
-LONGEST_REST = 16  # tokens
+LONGEST_REST = 32  # tokens
+FIRST_REACH = 3  # drafts; twice as many and one more than held lately are risked next
 SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
 LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
 NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
@@ -34,7 +35,7 @@ class Odds:
     """How often guesses of each kind came true; older ones count less and less."""
 
     prior: "Odds | None" = None  # what counts as `weight` guesses beforehand; None: HOPES
-    weight: float = 4.0
+    weight: float = 3.0
     forget: float = 1 / 48
     _hits: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
     _tries: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
@@ -78,12 +79,14 @@ class Guesser:
         self._repeats = Repeats()
         self._guesses: tuple[Guess, ...] = ()
         self._num_seen = 0
-        self._num_wasted = 0
+        self._num_wasted = self._rests_until = 0
+        self._reach = FIRST_REACH
 
     def guess(self, token_ids: list[int], num_prompt: int) -> Guess:
         """The likelier of the two sources' guesses, the near answer's when they are alike."""
-        for guess in self._guesses:
-            self._mark(guess, token_ids[self._num_seen :])
+        if self._guesses:
+            held = max(self._mark(guess, token_ids[self._num_seen :]) for guess in self._guesses)
+            self._reach = max(FIRST_REACH, 2 * held + 1, self._reach // 2)
         if self._near is not None:
             for stop in range(max(self._num_seen, num_prompt), len(token_ids)):
                 self._near.follow(token_ids, stop)
@@ -96,29 +99,38 @@ class Guesser:
     @property
     def rests(self) -> bool:
         """Whether to leave out this guess: the last ones were good for nothing, and cost a little too."""
-        return self._num_wasted % min(LONGEST_REST, max(1, self._num_wasted // PATIENCE)) != 0
+        return self._num_wasted < self._rests_until
 
     def was_taken(self, taken: bool) -> None:
         """Hear whether any of the last guess, made or left out, is checked."""
-        self._num_wasted = 0 if taken else self._num_wasted + 1
+        if taken:
+            self._num_wasted = self._rests_until = 0
+            return
+        self._num_wasted += 1
+        if self._num_wasted > max(PATIENCE, self._rests_until):  # a rest is half of what was in vain
+            self._rests_until = self._num_wasted + min(LONGEST_REST, self._num_wasted // 2)
 
     def chances(self, guess: Guess, most: int, least: float) -> list[float]:
         """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""
         levels = [self._odds.chance(guess.source + level) for level in range(REPEAT)]
         found: list[float] = []
         chance = 1.0
-        for index in range(min(most, len(guess.token_ids))):
+        for index in range(min(most, self._reach, len(guess.token_ids))):
             chance *= levels[guess.kind(index) - guess.source]
             if chance < least:
                 break
             found.append(chance)
         return found
 
-    def _mark(self, guess: Guess, came: Ids[int]) -> None:
+    def _mark(self, guess: Guess, came: Ids[int]) -> int:
+        """Take in what became of a guess; returns how much of it came true."""
+        held = 0
         for index, (guessed, token) in enumerate(zip(guess.token_ids, came, strict=False)):
             self._odds.mark(guess.kind(index), guessed == token)
             if guessed != token:
-                return
+                break
+            held += 1
+        return held
 
 
 class NearAnswer:

@@ -16,7 +16,7 @@ HOPE = 0.03  # of a forward of one sequence: what a row is thought to cost befor
 FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
 STALE = 256  # forwards after which a cost is only half believed; one that was measured once is so from the start
 PLAIN = 128  # forwards after which one without drafts is made, to know what it costs now
-GAIN = 1.05  # less is noise
+GAIN = 1.08  # less is noise, and what drafting costs beside the forward
 SAMPLES = 9
 RECKON_EVERY = 4  # forwards
 

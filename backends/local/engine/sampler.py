@@ -55,6 +55,12 @@ def is_plainly_greedy(sampling: Sampling) -> bool:
     return sampling.temperature < GREEDY_BELOW and not is_adjusted and sampling.top_logprobs is None
 
 
+def is_penalised_greedy(sampling: Sampling) -> bool:
+    """Whether it is the likeliest token after what a token's presence or frequency takes from it, and no more."""
+    is_adjusted = sampling.repetition_penalty != 1.0 or sampling.logit_bias
+    return sampling.temperature < GREEDY_BELOW and not is_adjusted and sampling.top_logprobs is None
+
+
 def adjust(
     logits: torch.Tensor, sampling: Sampling, prompt_ids: Sequence[int], output_ids: Sequence[int]
 ) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,24 @@ def test_every_way_of_choosing_gives_the_same_with_drafts_and_without(
         if isinstance(ours, Token) and isinstance(theirs, Token) and theirs.logprob is not None:
             assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-3)
             assert [value for _, value in ours.top] == pytest.approx([value for _, value in theirs.top], abs=1e-3)
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(1.5, 0.0), (0.7, 0.3)])
+def test_asking_for_log_probabilities_changes_no_penalised_token(
+    presence: float, frequency: float, checkpoints: Checkpoints
+) -> None:
+    path, prompt = checkpoints("llama"), tokens(2, 70)
+    together = Sampling(temperature=0.0, presence_penalty=presence, frequency_penalty=frequency)
+    one_by_one = replace(together, top_logprobs=1)
+    plain = run(engine(path), ask(prompt, max_tokens=60, sampling=one_by_one, ignore_eos=True))
+    answer = plain.tokens[1, 0]
+
+    outcome = run(
+        drafting(path),
+        ask(prompt, max_tokens=60, sampling=together, ignore_eos=True, drafts=edited(answer, 0.1)),
+    )
+
+    assert outcome.tokens[1, 0] == answer
 
 
 def test_what_repeats_itself_needs_no_near_answer(checkpoints: Checkpoints) -> None:
