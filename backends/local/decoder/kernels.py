@@ -385,9 +385,10 @@ def _prepare(kind, row, place, rows, codes, statistics):
         for group in range((count + GROUP - 1) // GROUP):
             start = group * GROUP
             stop = min(start + GROUP, count)
-            largest = np.float32(0.0)
+            largest, nothing = np.float32(0.0), np.float32(0.0)
             for i in range(start, stop):
                 largest = max(largest, abs(row[i]))
+                nothing += np.float32(0.0) * row[i]  # unless that is not a finite number: a sum shall not be one either
             inverse = np.float32(127.0) / largest if largest > np.float32(1e-30) else np.float32(0.0)
             total = np.int32(0)
             for i in range(GROUP):
@@ -395,7 +396,7 @@ def _prepare(kind, row, place, rows, codes, statistics):
                 signed[((start + i) // 4 * rows + place) * 4 + i % 4] = np.int8(code)
                 total += code
             at = (group * rows + place) * STATISTICS
-            scale = largest / np.float32(127.0)
+            scale = largest / np.float32(127.0) + nothing
             statistics[at] = scale
             sums[at + 1] = -8 * total
             statistics[at + 2] = scale * np.float32(total)

@@ -88,6 +88,16 @@ def test_equal_weights_stay_what_they_are(kind: str, value: float) -> None:
     torch.testing.assert_close(product(torch.ones(9, 64)), torch.full((9, 16), 64 * value))
 
 
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_many_rows_meet_the_weight_that_our_own_kernels_read_for_a_few(weights: str) -> None:
+    weight, bias, inputs = some(96, 160).bfloat16(), some(96, seed=1).bfloat16(), some(64, 160, seed=2).bfloat16()
+    stored = from_int4(to_int4(weight)) if weights == "int4" else from_int8(*to_int8(weight))
+
+    found = linear(weight, bias, weights, has_rows=True)(inputs)
+
+    assert off(found, F.linear(inputs.float(), stored.float(), bias.float())) < TOLERANCE[torch.bfloat16]
+
+
 @pytest.mark.parametrize(
     ("shape", "weights", "kind"),
     [

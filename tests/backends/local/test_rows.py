@@ -1,0 +1,242 @@
+"""A few rows by our own kernels are what torch computes, to the bit the same in any company."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from backends.local.decoder import checkpoint
+from backends.local.decoder.base import Span
+from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.linear import Int4, Linear, from_int4, from_int8, linear, to_int4, to_int8
+from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.packing import GROUP
+from backends.local.decoder.rows import MOST_ROWS, few_rows, has_rows, kernels
+from backends.local.decoder.weights import load_weights
+from tests.backends.local import tiny
+
+Checkpoints = Callable[[str], Path]
+LONG = [(7 * i * i + 3 * i) % 300 for i in range(300)]
+KINDS = [(torch.float32, ""), (torch.bfloat16, ""), (torch.bfloat16, "int8"), (torch.bfloat16, "int4")]
+kinds = pytest.mark.parametrize(("dtype", "weights"), KINDS)
+
+pytestmark = pytest.mark.skipif(not has_rows(torch.bfloat16, "int8"), reason="no kernels for this processor")
+
+
+def some(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def off(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far, relative to how large."""
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+def product(weight: Linear, rows: torch.Tensor) -> torch.Tensor:
+    """A few rows times a weight."""
+    compiled = kernels(torch.float32)
+    assert compiled is not None
+    assert weight.packed is not None
+    outputs = np.empty((MOST_ROWS, weight.packed.outputs // 64 * 64 + 64), np.float32)
+    compiled.product(np.array(weight.packed.line(), np.int64), rows.numpy(), outputs)
+    return torch.from_numpy(outputs[: len(rows), : weight.packed.outputs].copy())
+
+
+def stored(weight: torch.Tensor, weights: str) -> torch.Tensor:
+    """The weight that the codes stand for, not rounded to bfloat16."""
+    fits = weight.shape[0] % 16 == 0 and weight.shape[1] % GROUP == 0
+    if weights == "int4" and fits:
+        codes = to_int4(weight)
+        return from_int4(Int4(codes.codes, codes.scales.float(), codes.offsets.float()))
+    if weights:
+        codes8, scales = to_int8(weight)
+        return from_int8(codes8, scales.float())
+    return weight
+
+
+def seen(rows: torch.Tensor, dtype: torch.dtype, weights: str) -> torch.Tensor:
+    """The activations that a kernel computes with: in 8 bits, a scale for each group, beside quantised weights."""
+    if not weights:
+        return rows.to(dtype).double()
+    groups = F.pad(rows, (0, -rows.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
+    largest = groups.abs().amax(-1, keepdim=True)
+    codes = torch.round(groups * (127 / largest))
+    return (codes.double() * (largest / 127).double()).flatten(1)[:, : rows.shape[1]]
+
+
+@kinds
+@pytest.mark.parametrize("shape", [(64, 64), (96, 160), (17, 32), (33, 100), (130, 31), (176, 1056), (16, 2)])
+@pytest.mark.parametrize("rows", range(1, MOST_ROWS + 1))
+def test_a_product_is_that_of_the_weight_its_codes_stand_for(
+    dtype: torch.dtype, weights: str, shape: tuple[int, int], rows: int
+) -> None:
+    weight, bias, inputs = some(*shape, dtype=dtype), some(shape[0], dtype=dtype, seed=1), some(rows, shape[1], seed=2)
+
+    found = product(linear(weight, bias, weights, has_rows=True), inputs)
+
+    expected = seen(inputs, dtype, weights) @ stored(weight, weights).double().T + bias.double()
+    assert off(found, expected) < 1e-5
+
+
+@kinds
+def test_activations_in_8_bits_cost_less_than_bfloat16_weights_do(dtype: torch.dtype, weights: str) -> None:
+    weight, inputs = some(256, 1024, dtype=dtype), some(4, 1024, seed=2)
+
+    found = product(linear(weight, None, weights, has_rows=True), inputs)
+
+    assert off(found, inputs.double() @ stored(weight, weights).double().T) < 0.007
+
+
+@kinds
+def test_a_row_of_a_product_is_the_same_in_any_company(dtype: torch.dtype, weights: str) -> None:
+    weight, inputs = linear(some(176, 352, dtype=dtype), None, weights, has_rows=True), some(MOST_ROWS, 352, seed=2)
+    alone = torch.cat([product(weight, row.unsqueeze(0)) for row in inputs])
+
+    for rows in range(2, MOST_ROWS + 1):
+        for start in range(MOST_ROWS + 1 - rows):
+            assert torch.equal(product(weight, inputs[start : start + rows]), alone[start : start + rows])
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("value", [0.0, 1e-38, 1e30, float("nan"), float("inf")])
+def test_activations_of_any_size_are_kept_and_what_is_no_number_is_none(value: float, weights: str) -> None:
+    inputs = torch.full((2, 64), value)
+    inputs[1] = 1.0
+
+    found = product(linear(torch.ones(16, 64).bfloat16() / 64, None, weights, has_rows=True), inputs)
+
+    expected = torch.full((16,), value if value < float("inf") else float("nan"))
+    torch.testing.assert_close(found[1], torch.ones(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[0], expected, equal_nan=True, atol=1e-30, rtol=0.02)
+
+
+def decoders(path: Path, dtype: torch.dtype = torch.float32, weights: str = "") -> tuple[LlamaDecoder, LlamaDecoder]:
+    """One that computes a few rows by our own kernels, and one that leaves them to torch."""
+    config = checkpoint.read_config(path)
+    assert isinstance(config, ModelConfig)
+    loaded = load_weights(checkpoint.weight_files(path), config, dtype, weights=weights, has_rows=True)
+    few = few_rows(config, loaded)
+    assert few is not None
+    return LlamaDecoder(config, loaded, few), LlamaDecoder(config, loaded)
+
+
+def reference(path: Path, token_ids: list[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    with torch.inference_mode():
+        logits: torch.Tensor = model(torch.tensor([token_ids])).logits[0, -1]
+    return logits.float()
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9])
+def test_a_few_rows_end_where_transformers_does(family: str, rows: int, checkpoints: Checkpoints) -> None:
+    ours, _ = decoders(checkpoints(family))
+    slab = ours.new_slab(310)
+    ours.forward([Span(LONG[:-rows], slab, 0)])
+
+    logits = ours.forward([Span(LONG[-rows:], slab, 300 - rows)])
+
+    torch.testing.assert_close(logits[0], reference(checkpoints(family), LONG), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [
+        ("llama", {"rope_parameters": tiny.YARN_ROPE}),
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+        ("llama", {"tie_word_embeddings": True, "vocab_size": 515}),
+        ("llama", {"num_key_value_heads": 4}),
+        ("llama", {"num_key_value_heads": 1}),
+        ("llama", {"head_dim": 64, "num_attention_heads": 7, "num_key_value_heads": 1, "hidden_size": 70}),
+        ("llama", {"head_dim": 48, "hidden_size": 36, "intermediate_size": 50}),
+        ("mistral", {"sliding_window": 1}),
+        ("mistral", {"sliding_window": 40, "head_dim": 128}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
+    ],
+)
+def test_variants_are_what_torch_computes(family: str, overrides: dict[str, Any], tmp_path: Path) -> None:
+    ours, torchs = decoders(tiny.build(family, tmp_path, **overrides))
+    slabs = [ours.new_slab(300) for _ in range(2)]
+    steps = [
+        (start, min(start + rows, 300)) for start, rows in [(0, 1), (1, 5), (6, 92), (98, 8), (106, 190), (296, 4)]
+    ]
+
+    for start, stop in steps:
+        spans = [Span(LONG[start:stop], slab, start, min(3, stop - start)) for slab in slabs]
+        torch.testing.assert_close(ours.forward(spans[:1]), torchs.forward(spans[1:]), atol=2e-4, rtol=1e-4)
+
+    torch.testing.assert_close(slabs[0], slabs[1], atol=2e-4, rtol=1e-4)
+
+
+@kinds
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_row_is_the_same_to_the_bit_in_any_company(
+    family: str, dtype: torch.dtype, weights: str, checkpoints: Checkpoints
+) -> None:
+    ours, _ = decoders(checkpoints(family), dtype, weights)
+    lengths = [5, 64, 65, 131, 200, 250, 17, 290]
+    slabs = [ours.new_slab(300) for _ in lengths]
+    for slab, length in zip(slabs, lengths, strict=True):
+        ours.forward([Span(LONG[:length], slab, 0)])
+    spans = [Span([LONG[length]], slab, length) for slab, length in zip(slabs, lengths, strict=True)]
+    alone = torch.cat([ours.forward([span]) for span in spans])
+    rows = [slab.clone() for slab in slabs]
+
+    for count in range(2, len(spans) + 1):
+        for start in range(len(spans) + 1 - count):
+            assert torch.equal(ours.forward(spans[start : start + count]), alone[start : start + count])
+    assert all(
+        torch.equal(slab[..., : n + 1, :], kept[..., : n + 1, :])
+        for slab, kept, n in zip(slabs, rows, lengths, strict=True)
+    )
+
+
+def test_rows_of_one_sequence_are_those_computed_one_after_another(checkpoints: Checkpoints) -> None:
+    ours, _ = decoders(checkpoints("qwen3"), torch.bfloat16)
+    slabs = [ours.new_slab(120) for _ in range(2)]
+    for slab in slabs:
+        ours.forward([Span(LONG[:100], slab, 0)])
+
+    together = ours.forward([Span(LONG[100:114], slabs[0], 100, 14), Span(LONG[:1], ours.new_slab(1), 0, 0)][:1])
+    few = ours.forward([Span(LONG[114:120], slabs[0], 114, 6)])
+    ours.forward([Span(LONG[100:114], slabs[1], 100, 14)])
+    alone = torch.cat([ours.forward([Span([LONG[i]], slabs[1], i)]) for i in range(114, 120)])
+
+    assert together.shape == (14, ours.config.vocab_size)
+    assert torch.equal(few, alone)
+    assert torch.equal(slabs[0], slabs[1])
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_bfloat16_is_as_near_to_float32_as_transformers_is(family: str, checkpoints: Checkpoints) -> None:
+    path = checkpoints(family)
+    exact = reference(path, LONG)
+    ours, _ = decoders(path, torch.bfloat16)
+    slab = ours.new_slab(300)
+    logits = [ours.forward([Span(LONG[i : i + 6], slab, i)]) for i in range(0, 300, 6)]
+
+    assert (logits[-1][0] - exact).norm() < 1.5 * (reference(path, LONG, torch.bfloat16) - exact).norm()
+
+
+def test_wanted_logits_are_those_of_the_last_rows_and_there_may_be_none(checkpoints: Checkpoints) -> None:
+    ours, torchs = decoders(checkpoints("llama"))
+    slabs = [ours.new_slab(5) for _ in range(6)]
+    wanted = [(3, 3), (2, 0), (3, 2)]
+
+    spans = [[Span(LONG[:n], slabs[3 * side + i], 0, w) for i, (n, w) in enumerate(wanted)] for side in range(2)]
+
+    torch.testing.assert_close(ours.forward(spans[0]), torchs.forward(spans[1]), atol=2e-4, rtol=1e-4)
+    assert ours.forward([Span(LONG[:5], slabs[0], 0, 0)]).shape == (0, ours.config.vocab_size)
+    torchs.forward([Span(LONG[:5], slabs[3], 0, 0)])
+    torch.testing.assert_close(slabs[0], slabs[3], atol=2e-4, rtol=1e-4)
+
+
+def test_quantised_weights_of_a_float32_model_keep_their_float32_activations() -> None:
+    assert has_rows(torch.float32)
+    assert not has_rows(torch.float32, "int8")
+    assert not has_rows(torch.bfloat16, device="cuda")
