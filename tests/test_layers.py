@@ -18,7 +18,7 @@ MAY_IMPORT = {
 
 ONLY_IN = {
     "torch": ("kvtier", "backends/local", "embeddings/local.py"),
-    "numba": ("backends/local/decoder/kernels.py",),
+    "numba": ("backends/local/decoder/columns.py", "backends/local/decoder/kernels.py"),
     "llvmlite": ("backends/local/decoder/kernels.py",),
     "faiss": ("embeddings/index.py",),
     "sentence_transformers": ("embeddings/local.py",),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from backends.local.decoder.device import choose_device
+from backends.local.decoder.softmax import has_columns
 from backends.local.wire import Load
 from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry
@@ -60,7 +61,7 @@ def model_identity(load: Load) -> str:
         "exact" if load.exact else "fast",
     ]
     if load.exact:
-        parts += [f"threads={load.threads}", f"torch={torch.__version__}"]
+        parts += [f"threads={load.threads}", f"torch={torch.__version__}", f"columns={has_columns()}"]
         is_cuda = device.type == "cuda"
         parts.append(torch.cuda.get_device_name(device) if is_cuda else torch.backends.cpu.get_cpu_capability())
     return " ".join(parts)

@@ -1,6 +1,7 @@
 """Attention in blocks, by products and by torch's fused kernel, is attention."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -36,6 +37,16 @@ def plain(queries: torch.Tensor, rows: torch.Tensor, start: int, window: int | N
     return found.transpose(0, 1).flatten(1)
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """With one thread scores lie in columns, with more in rows."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("window", [None, 1, 40, 300])
 @pytest.mark.parametrize(("start", "rows"), [(0, 1), (0, 2), (0, 128), (0, 300), (299, 1), (299, 5), (256, 300)])
 @pytest.mark.parametrize(
