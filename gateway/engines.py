@@ -22,9 +22,14 @@ from backends.base import Backend
 from backends.errors import BackendError, BackendNotReady
 from backends.router import Router
 from gateway.errors import ModelConflict, ModelNotFound
+from gateway.samples import COLD_TIERS
 from gateway.settings import EngineSettings, ModelSettings
 
 DRAIN_S = 30.0
+# What is measured and not counted: of several engines the worst is told.
+WORST: Mapping[str, Callable[[float, float], float]] = {
+    f"{tier}_{name}": worst for tier in COLD_TIERS for name, worst in (("latency_us", max), ("bytes_per_s", min))
+}
 
 Made = TypeVar("Made")
 
@@ -250,7 +255,7 @@ def by_tier(kv: Mapping[str, Any]) -> dict[str, Any]:
     counters: dict[str, Any] = {}
     for name, value in kv.items():
         tier, _, rest = name.partition("_")
-        if tier in ("disk", "redis"):
+        if tier in COLD_TIERS:
             tiers.setdefault(tier, {})[rest] = value
         elif tier in ("blocks", "ram"):
             tiers["ram"][name if tier == "blocks" else rest] = value
@@ -271,9 +276,9 @@ def added(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def _both(name: str, left: Any, right: Any) -> Any:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return added([left, right])
-    if isinstance(left, bool) or name.endswith("_per_s"):
-        return min(left, right)
-    if name.endswith("_us"):
-        return max(left, right)
+    if isinstance(left, bool):
+        return left and right
+    if name in WORST:
+        return WORST[name](left, right)
     is_count = isinstance(left, int | float) and isinstance(right, int | float)
     return left + right if is_count else left

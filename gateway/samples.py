@@ -7,6 +7,17 @@ from gateway.metrics import Sample
 
 _MISS = "miss_"
 COLD_TIERS = ("disk", "redis")
+_ENGINE_TOTALS = (
+    ("restarts", "Engine processes started anew"),
+    ("hangs", "Engine processes ended because they gave no sign of life"),
+    ("retries", "Requests put to a second engine process"),
+    ("preemptions", "Requests that gave their memory up for a while"),
+    ("aborts", "Requests given up by who asked"),
+    ("expired", "Requests whose time was over"),
+    ("idle_tasks", "Prompts computed while nothing else was to do"),
+    ("idle_tokens", "Prompt tokens computed while nothing else was to do"),
+    ("idle_dropped", "Prompts to compute that were outdated, or too many"),
+)
 _EVENTS = ("hits", "loads", "writes", "drops", "refused", "failures", "late", "bad", "errors", "evictions", "breakeven")
 
 
@@ -16,6 +27,8 @@ def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
     for state in ("free", "cached", "leased"):
         labels = (("tier", "ram"), ("state", state))
         yield Sample("twicetold_kv_blocks", "KV blocks by state", kv.get(f"blocks_{state}", 0), labels)
+    pinned = kv.get("blocks_pinned", 0)  # apart: they are among the cached and the leased
+    yield Sample("twicetold_kv_pinned_blocks", "KV blocks kept from eviction", pinned)
     yield _tokens("hit", "ram", kv.get("ram_hit_tokens", 0))
     for tier in COLD_TIERS:
         if f"{tier}_hits" in kv:
@@ -35,12 +48,14 @@ def draft_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
 
 
 def engine_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
-    """What befell the engine processes."""
-    for name, help_ in (
-        ("restarts", "Engine processes started anew"),
-        ("hangs", "Engine processes ended because they gave no sign of life"),
-        ("retries", "Requests put to a second engine process"),
-    ):
+    """What befell the engine processes and their requests."""
+    for state in ("running", "waiting"):
+        labels = (("state", state),)
+        yield Sample("twicetold_engine_requests", "Requests an engine has", stats.get(state, 0), labels)
+    for work, name in (("prompts", "prefill_s"), ("idle", "idle_s")):
+        labels, seconds = (("work", work),), stats.get(name, 0)
+        yield Sample("twicetold_engine_seconds", "Time engines took for prompts", seconds, labels, is_total=True)
+    for name, help_ in _ENGINE_TOTALS:
         yield Sample(f"twicetold_engine_{name}", help_, stats.get(name, 0), is_total=True)
 
 

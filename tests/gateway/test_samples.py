@@ -1,4 +1,7 @@
-from gateway.samples import kv_samples
+from dataclasses import fields
+
+from backends.local.wire import Stats
+from gateway.samples import engine_samples, kv_samples
 from kvtier.cache import KVCache
 from kvtier.geometry import KVGeometry
 
@@ -34,6 +37,22 @@ def test_hits_are_told_apart_by_tier() -> None:
     assert found["twicetold_kv_blocks", (("tier", "disk"), ("state", "cached"))] == 16
     assert found["twicetold_kv_tier_events", (("tier", "disk"), ("event", "breakeven"))] == 3
     assert found["twicetold_kv_tier_latency_seconds", (("tier", "disk"),)] == 50e-6
+
+
+def test_pinned_blocks_are_told_apart_from_the_states_that_add_up() -> None:
+    found = values({**RAM_ONLY, "blocks_pinned": 3})
+
+    assert found["twicetold_kv_pinned_blocks", ()] == 3
+    assert {labels[1][1] for name, labels in found if name == "twicetold_kv_blocks"} == {"free", "cached", "leased"}
+
+
+def test_every_counter_of_an_engine_is_a_metric() -> None:
+    gauges = {"running", "waiting", "slab_tokens", "slab_tokens_total", "kv"}
+    elsewhere = {"prefill_tokens", "prefill_s", "idle_s", "decode_tokens", "drafts_accepted", "drafts_rejected"}
+    counters = {item.name for item in fields(Stats)} - gauges - elsewhere
+    told = {sample.name for sample in engine_samples({}) if sample.is_total}
+
+    assert {f"twicetold_engine_{name}" for name in counters} <= told
 
 
 def test_a_load_that_would_not_have_paid_is_a_reason_to_miss() -> None:
