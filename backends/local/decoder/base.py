@@ -34,6 +34,11 @@ class Span:
 class Decoder(Protocol):
     """The forward pass of one model. It holds weights and no state of any sequence."""
 
+    @property
+    def alike_rows(self) -> int:
+        """In a forward of up to so many rows, each has the bits that it has alone; 0: rows may change each other's."""
+        ...
+
     def new_slab(self, capacity: int) -> torch.Tensor:
         """Room for `capacity` tokens of one sequence, not filled."""
         ...

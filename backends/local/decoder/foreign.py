@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 class ForeignDecoder:
     """A `Decoder` around a transformers model. One span per forward."""
 
+    alike_rows = 0
+
     def __init__(self, model: Any, token: torch.Tensor) -> None:
         """`token` is a slab of one token, as the model fills it: `[L, 2, H_kv, 1, D]`."""
         self._model = model

@@ -32,6 +32,11 @@ class LlamaDecoder:
         self._per_token = per_token.to(self._device)
         self._eps = torch.tensor(config.norm_eps, device=self._device)
 
+    @property
+    def alike_rows(self) -> int:
+        """Our own kernels compute each row as if it were alone; torch's products do not."""
+        return FEW_ROWS if self._few is not None else 0
+
     def new_slab(self, capacity: int) -> torch.Tensor:
         """Room for `capacity` tokens of one sequence, not filled."""
         config = self.config

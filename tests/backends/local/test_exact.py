@@ -1,10 +1,13 @@
 """In exact mode a hit changes no bit of an answer, in any precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
+from backends.local.decoder.base import Decoder, Span
+from backends.local.decoder.rows import has_rows
 from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from tests.backends.local import tiny
@@ -34,6 +37,36 @@ def test_a_hit_changes_no_bit(family: str, dtype: str, checkpoints: Checkpoints)
     for i, prompt in enumerate(prompts):
         cold = run(exact_engine(path, dtype), ask(prompt, i, max_tokens=30, sampling=SPEAKING, ignore_eos=True))
         assert said(outcome, i) == said(cold, i)
+
+
+class Counted:
+    """A decoder that remembers how many spans each forward had."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.alike_rows = decoder.alike_rows
+        self.spans: list[int] = []
+
+    def new_slab(self, capacity: int) -> torch.Tensor:
+        return self._decoder.new_slab(capacity)
+
+    def forward(self, spans: Sequence[Span]) -> torch.Tensor:
+        self.spans.append(len(spans))
+        return self._decoder.forward(spans)
+
+
+@pytest.mark.skipif(not has_rows(torch.bfloat16), reason="no kernels for this processor")
+def test_sequences_decode_together_where_that_changes_no_bit(checkpoints: Checkpoints) -> None:
+    path = checkpoints("qwen3")
+    together = exact_engine(path, "bfloat16")
+    counted = together._runner._decoder = Counted(together._runner._decoder)
+    submits = [ask(tokens(i, 20), i, max_tokens=30, sampling=SPEAKING, ignore_eos=True) for i in range(8)]
+
+    outcome = run(together, *submits)
+
+    assert counted.spans.count(8) > 20
+    for i, submit in enumerate(submits):
+        assert said(outcome, i) == said(run(exact_engine(path, "bfloat16"), submit), i)
 
 
 def test_what_was_decoded_is_computed_anew_as_a_prompt(checkpoints: Checkpoints) -> None:

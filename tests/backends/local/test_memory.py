@@ -33,6 +33,7 @@ class Scarce:
         self._decoder = decoder
         self._slab_tokens = slab_tokens
         self._forward_tokens = forward_tokens
+        self.alike_rows = decoder.alike_rows
 
     def new_slab(self, capacity: int) -> torch.Tensor:
         if capacity > self._slab_tokens:

@@ -63,10 +63,10 @@ def seen(rows: torch.Tensor, dtype: torch.dtype, weights: str) -> torch.Tensor:
     """The activations that a kernel computes with: in 8 bits, a scale for each group, beside quantised weights."""
     if not weights:
         return rows.to(dtype).double()
-    groups = F.pad(rows, (0, -rows.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
+    groups = F.pad(rows, (0, -rows.shape[1] % GROUP)).view(len(rows), -1, GROUP)
     largest = groups.abs().amax(-1, keepdim=True)
-    codes = torch.round(groups * (127 / largest))
-    return (codes.double() * (largest / 127).double()).flatten(1)[:, : rows.shape[1]]
+    numbers: torch.Tensor = torch.round(groups * (127 / largest)).double() * (largest / 127).double()
+    return numbers.flatten(1)[:, : rows.shape[1]]
 
 
 @kinds

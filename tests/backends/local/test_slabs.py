@@ -12,6 +12,8 @@ PER_TOKEN = 3 * 2 * 2 * 16 * 4
 class Shape:
     """As much of a decoder as slabs need."""
 
+    alike_rows = 0
+
     def __init__(self) -> None:
         self.num_made = 0
 
