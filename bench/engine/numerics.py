@@ -128,7 +128,10 @@ def _price(scale: Scale) -> list[Row]:
     found: dict[bool, list[float]] = {}
     for exact in (False, True):
         with serving(path, dtype="bfloat16", exact=exact, max_running=8) as engine:
-            found[exact] = [*_firsts(engine, prompts, scale.of(3, 1)), _step_ms(engine, prompts, scale.of(16, 8))]
+            found[exact] = [
+                *_firsts(engine, prompts, 3 if scale.large else 1),
+                _step_ms(engine, prompts, scale.of(16, 8)),
+            ]
     names = (
         f"first token, {PREFIX_TOKENS} + {NEW_TOKENS}, cold",
         f"first token, {PREFIX_TOKENS} + {NEW_TOKENS}, from RAM",

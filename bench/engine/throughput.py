@@ -24,7 +24,7 @@ from bench.rows import Row, Scale
 
 CALLERS = 8
 FILES = ("mtbench101", "kdconv_zh")
-TALKS_OF_EACH = 6
+TALKS_OF_EACH = 4
 EVERY = 6  # turns for `generate`
 SLACK_TOKENS = 32  # a block that is not full
 
