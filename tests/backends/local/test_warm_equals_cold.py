@@ -39,9 +39,12 @@ class Setting:
     path: Path
     is_exact: bool
     chunk: int = 256
+    weights: str = ""
+    dtype: str = "float32"
 
     def engine(self, **overrides: Any) -> Engine:
-        return engine(self.path, exact=self.is_exact, prefill_chunk=self.chunk, **overrides)
+        numerics = {"exact": self.is_exact, "prefill_chunk": self.chunk, "weights": self.weights, "dtype": self.dtype}
+        return engine(self.path, **{**numerics, **overrides})
 
     def reach(self, num_tokens: int) -> int:
         """How much of so many known tokens a hit gives."""
@@ -111,6 +114,45 @@ def test_a_full_hit(setting: Setting, place: str) -> None:
     check(setting, warm, PROMPT, {"ram": setting.reach(299)})
 
     assert in_place(warm) == (setting.reach(299) if place == "slab" else 0)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_quantised_weights_find_what_they_left_in_ram_and_on_disk(
+    weights: str, mode: str, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    setting = Setting(checkpoints("llama"), mode == "exact", weights=weights)
+    with_disk = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
+    first = setting.engine(**with_disk)
+    run(first, ask(PROMPT))
+    check(setting, first, PROMPT, {"ram": setting.reach(299)})
+    rest(first)
+    first.close(30)
+
+    check(setting, setting.engine(**with_disk), PROMPT, {"disk": setting.reach(299)})
+
+
+def test_bfloat16_finds_what_it_left_to_the_last_bit_in_exact_mode(checkpoints: Checkpoints) -> None:
+    setting = Setting(checkpoints("llama"), is_exact=True, dtype="bfloat16")
+    warm = setting.engine()
+    run(warm, ask(PROMPT))
+
+    check(setting, warm, PROMPT, {"ram": 256})
+
+
+def test_bfloat16_finds_what_it_left_up_to_its_rounding_in_fast_mode(checkpoints: Checkpoints) -> None:
+    setting = Setting(checkpoints("llama"), is_exact=False, dtype="bfloat16")
+    prompt, warm = [*PROMPT[:200], *tokens(2, 70)], setting.engine()
+    run(warm, ask(PROMPT))
+    submit = ask(prompt, 9, sampling=SPEAKING, ignore_eos=True)
+
+    outcome = run(warm, submit, watched=(9, 0))
+
+    assert outcome.by_tier[9, 0] == {"ram": 200}
+    mine, others = outcome.rows, cold(setting, tuple(prompt), 1).rows
+    assert mine is not None
+    assert others is not None
+    mine, others = (rows[..., : len(prompt), :].float() for rows in (mine, others))
+    assert (mine - others).norm() < 0.02 * others.norm()  # one wrong row in 270 is 0.08
 
 
 @pytest.mark.parametrize("shared", [255, 256, 257])
