@@ -15,7 +15,7 @@ def run(scale: Scale) -> list[Row]:
     """Microseconds per block found or kept, beside `lru` in the same turn."""
     trace = _trace(scale.of(1500, 200))
     uses = sum(len(request.blocks) for request in trace.requests)
-    policies = ("lru", "adaptive", "lfu", "random")
+    policies = ("lru", "adaptive", "cost-aware", "lfu", "random")
     seconds: dict[str, list[float]] = {policy: [] for policy in policies}
     for _ in range(scale.of(5, 1)):
         for policy in policies:
@@ -41,5 +41,5 @@ def _trace(num_requests: int) -> Trace:
         size = draw.randint(4, 24)
         talk += range(next_name, next_name + size)
         next_name += size
-        requests.append(Request(len(talk) * TOKENS, tuple(talk)))
+        requests.append(Request(len(talk) * TOKENS, tuple(talk), num_answered=draw.randint(1, 600)))
     return Trace(tuple(requests), TOKENS)

@@ -87,6 +87,13 @@ def _add_simulate(verbs: Any) -> None:
     verb.add_argument(
         "--policy", action="append", choices=KV_POLICIES, help="one of them; several times for several (all)"
     )
+    verb.add_argument(
+        "--knee",
+        type=_positive,
+        default=3900.0,
+        metavar="TOKENS",
+        help="prefix at which attention doubles the cost of a token (3900, as for 135M parameters)",
+    )
     verb.add_argument("--json", action="store_true", help="print JSON")
     verb.set_defaults(run=_simulate)
 
@@ -96,6 +103,13 @@ def _counts(text: str) -> tuple[int, ...]:
     if min(counts) < 1:
         raise argparse.ArgumentTypeError(f"{text} must be whole numbers from 1")
     return counts
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must be a number above 0")
+    return number
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -123,7 +137,7 @@ def _stats(args: argparse.Namespace) -> int:
 def _simulate(args: argparse.Namespace) -> int:
     from gateway.simulate import simulate
 
-    return simulate(args.trace, args.blocks, args.policy or KV_POLICIES, as_json=args.json)
+    return simulate(args.trace, args.blocks, args.policy or KV_POLICIES, as_json=args.json, knee_tokens=args.knee)
 
 
 def _doctor(args: argparse.Namespace) -> int:

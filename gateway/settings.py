@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 PREFIX = "TWICETOLD_"
-KV_POLICIES = ("adaptive", "lru", "lfu", "random")
+KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
 DEMO = "demo"  # the name of the bundled model
 
 
@@ -48,7 +48,7 @@ class EngineSettings:
     kv_mb: int = 1024
     kv_disk_mb: int = 4096  # kept prefixes on disk, under data_dir/kv; 0: none, and a restart forgets them
     kv_redis: str = field(default="", repr=False)  # redis:// URL of a server that keeps prefixes too; empty: none
-    kv_policy: str = "adaptive"  # which prefixes go when RAM is full; "lru", "lfu", "random"
+    kv_policy: str = "adaptive"  # which prefixes go when RAM is full; "cost-aware", "lru", "lfu", "random"
     kv_codec: str = "raw"  # of what leaves RAM; "int8": half the bytes, and not quite the same numbers
     max_running: int = 16
     max_waiting: int = 128

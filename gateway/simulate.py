@@ -2,7 +2,9 @@
 
 A trace is JSON lines, gzipped or not, one request a line in order of arrival: `input_tokens`, and `block_hashes`, the
 ids of the prefix blocks of the prompt (512 tokens each, the last one may be partly filled; equal ids are equal
-prefixes). Other fields are left alone.
+prefixes). `output_tokens` may tell the length of the answer. Other fields are left alone.
+
+Beside the tokens found stands what finding them saves of computing the prompts: late tokens cost more than early ones.
 """
 
 import gzip
@@ -17,7 +19,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, hit_tokens
+from kvtier.eviction import KNEE_TOKENS
+from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, found_by, saved_compute
 
 BLOCK_TOKENS = 512
 
@@ -32,24 +35,32 @@ class Line:
 
     blocks: int
     hit_rate: dict[str, float]  # by policy
+    saved_compute: dict[str, float]  # by policy: share of the cost of all prompts
     best: float
     closed: dict[str, float | None]  # share of the way from `lru` to the best; None where there is none
 
     @classmethod
-    def of(cls, trace: Trace, blocks: int, policies: Sequence[str]) -> "Line":
+    def of(cls, trace: Trace, blocks: int, policies: Sequence[str], knee_tokens: float = KNEE_TOKENS) -> "Line":
         total = trace.num_tokens or 1
-        tokens = {policy: hit_tokens(trace, blocks, policy) for policy in dict.fromkeys(("lru", *policies))}
+        found = {
+            policy: found_by(trace, blocks, policy, knee_tokens=knee_tokens)
+            for policy in dict.fromkeys(("lru", *policies))
+        }
+        tokens = {policy: sum(each) for policy, each in found.items()}
         best = best_tokens(trace, blocks)
         gap = best - tokens["lru"]
         return cls(
             blocks,
             {policy: tokens[policy] / total for policy in policies},
+            {policy: saved_compute(trace, found[policy], knee_tokens) for policy in policies},
             best / total,
             {policy: (tokens[policy] - tokens["lru"]) / gap if gap else None for policy in policies},
         )
 
 
-def simulate(path: Path, sizes: Sequence[int], policies: Sequence[str], *, as_json: bool) -> int:
+def simulate(
+    path: Path, sizes: Sequence[int], policies: Sequence[str], *, as_json: bool, knee_tokens: float = KNEE_TOKENS
+) -> int:
     """Print the table, or JSON; returns the exit status."""
     try:
         trace = read_trace(path)
@@ -60,7 +71,7 @@ def simulate(path: Path, sizes: Sequence[int], policies: Sequence[str], *, as_js
         print(f"twicetold: {path} has no requests", file=sys.stderr)
         return 2
     started = time.perf_counter()
-    lines = [Line.of(trace, size, policies) for size in sizes]
+    lines = [Line.of(trace, size, policies, knee_tokens) for size in sizes]
     ceiling = ceiling_tokens(trace) / (trace.num_tokens or 1)
     if as_json:
         body = {
@@ -68,6 +79,7 @@ def simulate(path: Path, sizes: Sequence[int], policies: Sequence[str], *, as_js
             "input_tokens": trace.num_tokens,
             "block_tokens": trace.block_tokens,
             "ceiling": ceiling,
+            "knee_tokens": knee_tokens,
             "sizes": [asdict(line) for line in lines],
         }
         print(json.dumps(body, indent=2))
@@ -120,33 +132,39 @@ def _request(fields: dict[str, Any], where: str) -> Request:
         )
     if len(set(blocks)) != len(blocks):
         raise TraceError(f"{where}: block_hashes names a block twice")
-    return Request(tokens, tuple(blocks))
+    answered = fields.get("output_tokens")
+    if answered is not None and (not isinstance(answered, int) or isinstance(answered, bool) or answered < 0):
+        raise TraceError(f"{where}: output_tokens must be a whole number from 0, got {answered!r}")
+    return Request(tokens, tuple(blocks), num_answered=answered)
 
 
 def _show(trace: Trace, lines: Sequence[Line], policies: Sequence[str], ceiling: float, seconds: float) -> None:
-    table = Table(show_edge=False)
-    for heading in (
-        "blocks",
-        *policies,
-        "best possible",
-        *(f"{policy} closes" for policy in policies if policy != "lru"),
-    ):
-        table.add_column(heading, justify="right")
+    others = [policy for policy in policies if policy != "lru"]
+    found = _table("tokens found", *policies, "best possible", *(f"{policy} closes" for policy in others))
+    saved = _table("compute saved", *policies)
     for line in lines:
-        closed = (line.closed[policy] for policy in policies if policy != "lru")
-        table.add_row(
+        closed = (line.closed[policy] for policy in others)
+        found.add_row(
             f"{line.blocks:,}",
             *(_percent(line.hit_rate[policy]) for policy in policies),
             _percent(line.best),
             *("" if share is None else f"{share:.0%}" for share in closed),
         )
+        saved.add_row(f"{line.blocks:,}", *(_percent(line.saved_compute[policy]) for policy in policies))
     console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table)
+    console.print(found, saved, sep="\n\n")
     console.print(
         f"{len(trace.requests):,} requests, {trace.num_tokens:,} input tokens, blocks of {trace.block_tokens}; "
         f"without eviction {_percent(ceiling)} of the tokens are found; {seconds:.0f} s",
         highlight=False,
     )
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for heading in ("blocks", *headings):
+        table.add_column(heading, justify="right")
+    return table
 
 
 def _percent(share: float) -> str:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from kvtier.eviction import make_policy
+from kvtier.eviction import KNEE_TOKENS, make_policy
 from kvtier.geometry import KVGeometry
 from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, pack
 from kvtier.lease import Lease
@@ -56,13 +56,14 @@ class KVCache:
         tiers: Sequence[Tier] = (),  # warmest first; closed with the cache
         queue_bytes: int = QUEUE_BYTES,
         policy: str = "adaptive",  # of kvtier.eviction.POLICIES
+        knee_tokens: float = KNEE_TOKENS,  # for "cost-aware"
         poison_freed: bool = False,  # for tests: what is freed turns to NaN
     ) -> None:
         self.geometry = geometry
         self.stats = KVStats()
         self._secret, self._model, self._tokenizer = secret, model, tokenizer
         num_blocks = max(0, budget_bytes) // geometry.block_bytes
-        ranking = make_policy(policy, num_blocks)
+        ranking = make_policy(policy, num_blocks, knee_tokens=knee_tokens)
         self._store = BlockStore(geometry, num_blocks, self.stats, ranking, poison_freed=poison_freed)
         self._num_chains = 0
         self._cost = RecomputeCost()
@@ -141,16 +142,31 @@ class KVCache:
             self._behind.note(path, is_hit=True)
         return lease
 
-    def publish(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> int:
+    def publish(
+        self,
+        salt: str | Chain,
+        token_ids: Sequence[int],
+        slab: torch.Tensor,
+        num_computed: int,
+        *,
+        num_answered: int | None = None,
+    ) -> int:
         """Keep every full block of `token_ids[:num_computed]` not kept yet; returns how many were added.
 
-        The head of the chain comes first. Raises ValueError when the slab does not hold `num_computed` such rows.
+        The head of the chain comes first. A request that ends tells how many tokens it was answered with, which says
+        something of whether it will be gone on with. Raises ValueError when the slab does not hold such rows.
         """
         self._check_computed(token_ids, slab, num_computed)
         chain = self._as_chain(salt)
         known = self._follow(chain, token_ids[:num_computed])
         added = self._store.extend(
-            known.path, known.missing(), slab, may_evict=True, owner=chain.owner, sequence=chain.sequence
+            known.path,
+            known.missing(),
+            slab,
+            may_evict=True,
+            owner=chain.owner,
+            sequence=chain.sequence,
+            num_answered=num_answered,
         )
         self.stats.published_blocks += added
         if self._sources and added:
@@ -158,14 +174,22 @@ class KVCache:
         self._behind.pump()
         return added
 
-    def publish_tail(self, salt: str | Chain, token_ids: Sequence[int], slab: torch.Tensor, num_computed: int) -> bool:
+    def publish_tail(
+        self,
+        salt: str | Chain,
+        token_ids: Sequence[int],
+        slab: torch.Tensor,
+        num_computed: int,
+        *,
+        num_answered: int | None = None,
+    ) -> bool:
         """Publish, and keep the last, partly filled block too; returns whether that one was added.
 
         For the end of a sequence: the next turn then resumes at the very token. Less than half a block takes a free
         block but evicts nothing: it would cost others more than it saves.
         """
         chain = self._as_chain(salt)
-        self.publish(chain, token_ids, slab, num_computed)
+        self.publish(chain, token_ids, slab, num_computed, num_answered=num_answered)
         known = self._follow(chain, token_ids[:num_computed])
         tail = known.next_ids()
         if not tail or known.next_key is not None or self._is_covered(known, tail):
@@ -173,7 +197,13 @@ class KVCache:
         draft = Draft(block_key(chain.root, known.parent, tail), known.parent, len(known.keys), tail)
         may_evict = len(tail) * 2 >= chain.block_bytes
         added = self._store.extend(
-            known.path, [draft], slab, may_evict=may_evict, owner=chain.owner, sequence=chain.sequence
+            known.path,
+            [draft],
+            slab,
+            may_evict=may_evict,
+            owner=chain.owner,
+            sequence=chain.sequence,
+            num_answered=num_answered,
         )
         self.stats.published_tails += added
         if self._sources and added:

@@ -116,10 +116,13 @@ class BlockPool:
                 self._num_cached -= 1
                 self._lease(block)
 
-    def release(self, path: Sequence[int]) -> list[int]:
-        """Let go of the blocks of a chain, last to first; returns those that became free."""
+    def release(self, path: Sequence[int], num_answered: int | None = None) -> list[int]:
+        """Let go of the blocks of a chain, last to first; returns those that became free.
+
+        A request that ends tells how many tokens it was answered with.
+        """
         freed = []
-        self._policy.settle([block for block in path if self.is_kept(block)])
+        self._policy.settle([block for block in path if self.is_kept(block)], num_answered)
         for block in reversed(path):
             if self._refs[block] < 1:
                 raise RuntimeError(f"block {block} is let go of more often than it was leased")

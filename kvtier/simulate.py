@@ -5,10 +5,11 @@ request finds its longest kept prefix, then keeps all its blocks as far as there
 block with the tokens it is filled with. Policies run inside the very `BlockPool` the engine uses.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from kvtier.eviction import make_policy
+from kvtier.eviction import KNEE_TOKENS, make_policy
 from kvtier.eviction.policy import Facts
 from kvtier.pool import BlockPool
 
@@ -20,6 +21,7 @@ class Request:
     num_tokens: int
     blocks: tuple[int, ...]
     owner: str = ""
+    num_answered: int | None = None  # tokens of the answer, where the trace tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,39 @@ class Trace:
         return min(request.num_tokens, num_blocks * self.block_tokens)
 
 
-def hit_tokens(trace: Trace, num_blocks: int, policy: str, *, seed: int = 0) -> int:
+def hit_tokens(trace: Trace, num_blocks: int, policy: str, *, seed: int = 0, knee_tokens: float = KNEE_TOKENS) -> int:
     """Tokens found by a pool of `num_blocks` under a policy."""
-    pool = BlockPool(num_blocks, make_policy(policy, num_blocks, seed=seed))
+    return sum(found_by(trace, num_blocks, policy, seed=seed, knee_tokens=knee_tokens))
+
+
+def saved_compute(trace: Trace, found: Sequence[int], knee_tokens: float = KNEE_TOKENS) -> float:
+    """Share of the cost of all prompts that is spared by finding so many tokens of each.
+
+    A token costs as much as its products with the weights, and as much again for every `knee_tokens` it looks back on.
+    """
+
+    def cost(num_tokens: int) -> float:
+        return num_tokens + num_tokens**2 / (2 * knee_tokens)
+
+    whole = sum(cost(request.num_tokens) for request in trace.requests)
+    return sum(map(cost, found)) / whole if whole else 0.0
+
+
+def found_by(
+    trace: Trace, num_blocks: int, policy: str, *, seed: int = 0, knee_tokens: float = KNEE_TOKENS
+) -> list[int]:
+    """Tokens that each request finds in a pool of `num_blocks` under a policy."""
+    pool = BlockPool(num_blocks, make_policy(policy, num_blocks, seed=seed, knee_tokens=knee_tokens))
     kept: dict[int, int] = {}  # id in the trace -> block of the pool
     ids: dict[int, int] = {}
-    found_tokens = 0
+    found = []
     for sequence, request in enumerate(trace.requests):
         path: list[int] = []
         for name in request.blocks:
             if name not in kept:
                 break
             path.append(kept[name])
-        found_tokens += trace.tokens_in(request, len(path))
+        found.append(trace.tokens_in(request, len(path)))
         pool.hit(path)
         pool.lease(path)
         for place in range(len(path), len(request.blocks)):
@@ -63,11 +85,12 @@ def hit_tokens(trace: Trace, num_blocks: int, policy: str, *, seed: int = 0) -> 
             name = request.blocks[place]
             is_full = (place + 1) * trace.block_tokens <= request.num_tokens
             key = name.to_bytes(16, "little", signed=True)
-            pool.keep(block, Facts(key, path[-1] if path else None, request.owner, sequence, is_full))
+            depth = place * trace.block_tokens
+            pool.keep(block, Facts(key, path[-1] if path else None, request.owner, sequence, is_full, depth))
             kept[name], ids[block] = block, name
             path.append(block)
-        pool.release(path)
-    return found_tokens
+        pool.release(path, request.num_answered)
+    return found
 
 
 def ceiling_tokens(trace: Trace) -> int:

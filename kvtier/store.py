@@ -53,9 +53,9 @@ class BlockStore:
         """Keep the blocks of a path from being evicted until `release`."""
         self._pool.lease(path)
 
-    def release(self, path: Sequence[int]) -> None:
+    def release(self, path: Sequence[int], num_answered: int | None = None) -> None:
         """Let go of a leased path; its blocks become the most recently used."""
-        self._poison(self._pool.release(path))
+        self._poison(self._pool.release(path, num_answered))
 
     def hit(self, path: Sequence[int]) -> None:
         """Count a path as found by one more request."""
@@ -83,6 +83,7 @@ class BlockStore:
         may_evict: bool,
         owner: str = "",
         sequence: int = 0,
+        num_answered: int | None = None,
     ) -> int:
         """Add `fresh` after `path`, head first, as many as find room; returns how many. Refreshes the whole chain."""
         self.lease(path)
@@ -92,7 +93,7 @@ class BlockStore:
                 last = path[-1] if path else None
                 added = self._fill(last, fresh, slab, may_evict=may_evict, owner=owner, sequence=sequence)
         finally:
-            self.release([*path, *added])
+            self.release([*path, *added], num_answered)
         if self.occupancy.total:
             self._stats.rejected_blocks += len(fresh) - len(added)
         return len(added)
@@ -145,7 +146,8 @@ class BlockStore:
         for block, draft in zip(blocks, fresh, strict=False):  # whatever found no room is left out
             self.index.add(Node(block, draft.key, draft.parent, draft.depth, draft.packed))
             is_full = len(draft.packed) == self.geometry.block_tokens * ID_BYTES
-            self._pool.keep(block, Facts(draft.key, last, owner, sequence, is_full))
+            depth = draft.depth * self.geometry.block_tokens
+            self._pool.keep(block, Facts(draft.key, last, owner, sequence, is_full, depth))
             last = block
         return blocks
 

@@ -40,7 +40,7 @@ class LocalSettings:
     kv_redis: str = field(default="", repr=False)  # URL of a Redis that keeps prefixes too; empty: none
     kv_codec: str = "raw"  # of what leaves RAM: 'raw', or 'int8' for half the bytes and not quite the same numbers
 
-    kv_policy: str = "adaptive"  # which prefixes go when RAM is full: 'adaptive', 'lru', 'lfu' or 'random'
+    kv_policy: str = "adaptive"  # which prefixes go when RAM is full; of POLICIES
 
     def __post_init__(self) -> None:
         if self.kv_policy not in POLICIES:

@@ -4,14 +4,17 @@ from kvtier.eviction.adaptive import Adaptive
 from kvtier.eviction.policy import Policy
 from kvtier.eviction.simple import Lfu, Lru, RandomOrder
 
-POLICIES = ("adaptive", "lru", "lfu", "random")
+POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
+KNEE_TOKENS = 3900.0  # of SmolLM2-135M: so many tokens before, and attention over them costs what the weights do
 
 
-def make_policy(name: str, num_blocks: int, *, seed: int = 0) -> Policy:
+def make_policy(name: str, num_blocks: int, *, seed: int = 0, knee_tokens: float = KNEE_TOKENS) -> Policy:
     """A policy for a pool of `num_blocks`. Raises ValueError for a name that is none of `POLICIES`."""
     match name:
         case "adaptive":
             return Adaptive(num_blocks)
+        case "cost-aware":
+            return Adaptive(num_blocks, knee_tokens)
         case "lru":
             return Lru()
         case "lfu":

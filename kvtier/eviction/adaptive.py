@@ -1,22 +1,28 @@
 """The default policy: learns from the pool's own traffic which kinds of blocks come back, and when.
 
-Blocks are of a kind by what is known at their last use: how often they were found, how many requests had built their
-chain by then (the turn of a conversation), how much the last of those added, whether they are partly filled. For each
-kind a curve of return by age is learned (`hazard`), also from blocks that are gone: keys are remembered for
-`WINDOW` times the pool, and for `MIN_WINDOW` ticks at least, since in a small pool nearly all blocks are gone before
-they would have come back. That makes it recency where age tells most and frequency where hits do.
+Blocks are of a kind by what is known at their last use: how often they were found, how much the last request added,
+how many requests had built their chain by then (the turn of a conversation), how long the answer was, whether they are
+partly filled. For each kind a curve of return by age is learned (`hazard`), drawn towards that of the wider kind which
+leaves out the last of these, so that kinds seldom seen are no worse than none. It is learned from blocks that are gone,
+too: keys are remembered for `WINDOW` times the pool, and for `MIN_WINDOW` ticks at least, since in a small pool nearly
+all blocks are gone before they would have come back. That makes it recency where age tells most and frequency where
+hits do.
 
 Learning is done in slices, one at each letting go, so no request waits for more than `SLICE` observations.
 
 Within a kind the worth of a block rises and then falls with its age, so its lowest is at one of the two ends: the
 oldest or the newest of every kind are compared, and no others.
+
+With `knee_tokens` a block is also worth what computing it again costs: attention over the tokens before it costs as
+much as everything else behind that many of them.
 """
 
-from collections import deque
+from bisect import bisect_right
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kvtier.eviction.hazard import NUM_BINS, bin_of, hazards, scaled, worths
+from kvtier.eviction.hazard import Curve, Tally, bin_of, drawn_towards, first_curve, worths
 from kvtier.eviction.policy import Facts
 from kvtier.eviction.shelf import Rank, Shelf
 
@@ -24,15 +30,20 @@ WINDOW = 4  # pools of ticks: how far back keys are remembered
 MIN_WINDOW = 32768  # ticks: about 9 MB of keys and what is told of them
 LEARN_EVERY = 0.125  # windows
 SLICE = 4096  # intervals told at one letting go
-PRIOR_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of all
-RATIO_WEIGHT = 20.0  # hits: the same for how often a kind comes back at all
-DECAY = 0.5  # of what is older than the window, at every learning
+CURVES = 8  # curves learned at one letting go
+DECAY = 0.9  # of what is older than the window, at every learning
 
 PICKS = 32  # evictions between two looks at every kind
 
-FREQUENCIES, TURNS, SIZES = 4, 5, 4
-PARTIAL = FREQUENCIES * TURNS * SIZES  # the kind of partly filled blocks
+SIZE_ENDS = (2, 5, 17)  # blocks added
+ANSWER_ENDS = (16, 64, 256, 512)  # tokens
+FREQUENCIES, SIZES, TURNS = 4, len(SIZE_ENDS) + 1, 5
+ANSWERS = len(ANSWER_ENDS) + 2  # the first: not known
+PARTIAL = FREQUENCIES * SIZES * TURNS * ANSWERS  # the kind of partly filled blocks
 NUM_KINDS = PARTIAL + 1
+WIDER = (TURNS * ANSWERS, ANSWERS, 1)  # kinds in one of each wider kind, widest first
+CURVE_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of the wider one
+RATIO_WEIGHTS = (20.0, 100.0, 100.0)  # hits: the same for how often it comes back at all; for each of `WIDER`
 
 
 @dataclass(slots=True)
@@ -62,7 +73,9 @@ class Entry:
     seen: Seen
     is_new: bool  # nobody had used its key before
     used: int
+    answer: int = 0
     kind: int = 0
+    shelf: int = 0
 
 
 @dataclass(slots=True)
@@ -70,7 +83,7 @@ class Choice:
     """Where the last victim came from: good for a few more, while it is worth no more than the second was."""
 
     shelf: Shelf
-    kind: int
+    number: int
     is_oldest: bool
     limit: float = 0.0
     left: int = PICKS
@@ -79,7 +92,8 @@ class Choice:
 class Adaptive:
     """Evicts the block that is worth least per tick."""
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, knee_tokens: float | None = None) -> None:
+        self._knee = knee_tokens
         self._window = max(WINDOW * num_blocks, MIN_WINDOW)
         self._least_period = num_blocks // 2
         self._now = 0
@@ -87,13 +101,12 @@ class Adaptive:
         self._entries: dict[int, Entry] = {}
         self._seen: dict[bytes, Seen] = {}
         self._intervals: deque[Interval] = deque()
-        self._old_found = [[0.0] * NUM_BINS for _ in range(NUM_KINDS)]
-        self._old_given_up = [[0.0] * NUM_BINS for _ in range(NUM_KINDS)]
-        self._worth: list[list[float]] = []
+        self._old: dict[int, Tally] = defaultdict(Tally)
+        self._worth: dict[int, Curve] = {}
+        self._default = worths(first_curve())
         self._shelves: dict[str, dict[int, Shelf]] = {}
         self._choices: dict[str | None, Choice] = {}
         self._learning: Iterator[None] | None = self._learn()
-        next(self._learning, None)
 
     def add(self, block: int, facts: Facts) -> None:
         self._now += 1
@@ -113,17 +126,22 @@ class Adaptive:
             seen.hits += 1
             self._found_again(seen)
 
-    def settle(self, path: Sequence[int]) -> None:
+    def settle(self, path: Sequence[int], num_answered: int | None = None) -> None:
         entries = [self._entries[block] for block in path if block in self._entries]
         if not entries:
             return
         self._now += 1
         last = entries[-1]
         num_new = sum(1 for entry in entries if entry.is_new and entry.facts.sequence == last.facts.sequence)
-        context = min(last.seen.turn - 1, TURNS - 1) * SIZES + _size(num_new)
+        size, turn = bisect_right(SIZE_ENDS, num_new), min(last.seen.turn - 1, TURNS - 1)
+        answer = 0 if num_answered is None else 1 + bisect_right(ANSWER_ENDS, num_answered)
         for entry in entries:
+            if num_answered is not None or not entry.answer:
+                entry.answer = answer
+            answer = entry.answer  # what goes on behind an answer has that answer, until it gets one of its own
             hits = min(entry.seen.hits, FREQUENCIES - 1)
-            entry.kind = hits * TURNS * SIZES + context if entry.facts.is_full else PARTIAL
+            kind = ((hits * SIZES + size) * TURNS + turn) * ANSWERS + answer
+            entry.kind = kind if entry.facts.is_full else PARTIAL
             entry.used = self._now
             self._begin(entry)
         self._forget_old()
@@ -134,12 +152,13 @@ class Adaptive:
 
     def expose(self, block: int) -> None:
         entry = self._entries[block]
+        entry.shelf = entry.kind + NUM_KINDS * self._level(entry.facts.depth)
         shelves = self._shelves.setdefault(entry.facts.owner, {})
-        shelves.setdefault(entry.kind, Shelf()).put(block, (entry.used,))
+        shelves.setdefault(entry.shelf, Shelf()).put(block, (entry.used,))
 
     def hide(self, block: int) -> None:
         entry = self._entries[block]
-        shelf = self._shelves.get(entry.facts.owner, {}).get(entry.kind)
+        shelf = self._shelves.get(entry.facts.owner, {}).get(entry.shelf)
         if shelf is not None:
             shelf.remove(block)
 
@@ -147,7 +166,7 @@ class Adaptive:
         choice = self._choices.get(owner)
         if choice is not None and choice.left:
             end = choice.shelf.lowest() if choice.is_oldest else choice.shelf.highest()
-            if end is not None and self._worth_of(choice.kind, end) <= choice.limit:
+            if end is not None and self._worth_of(choice.number, end) <= choice.limit:
                 choice.left -= 1
                 return end[1]
         return self._choose(owner)
@@ -158,15 +177,15 @@ class Adaptive:
         best: tuple[float, float, int] | None = None
         limit = float("inf")
         for shelves in groups:
-            for kind, shelf in shelves.items():
+            for number, shelf in shelves.items():
                 for is_oldest, end in ((True, shelf.lowest()), (False, shelf.highest())):
                     if end is None:
                         continue
-                    found = (self._worth_of(kind, end), end[0][0], end[1])
+                    found = (self._worth_of(number, end), end[0][0], end[1])
                     if best is None or found < best:
                         limit = best[0] if best is not None else limit
                         best = found
-                        self._choices[owner] = Choice(shelf, kind, is_oldest)
+                        self._choices[owner] = Choice(shelf, number, is_oldest)
                     elif best[2] != found[2]:
                         limit = min(limit, found[0])
         if best is None:
@@ -175,8 +194,13 @@ class Adaptive:
         self._choices[owner].limit = limit
         return best[2]
 
-    def _worth_of(self, kind: int, end: tuple[Rank, int]) -> float:
-        return self._worth[kind][bin_of(self._now - int(end[0][0]))]
+    def _worth_of(self, shelf: int, end: tuple[Rank, int]) -> float:
+        level, kind = divmod(shelf, NUM_KINDS)
+        return self._worth.get(kind, self._default)[bin_of(self._now - int(end[0][0]))] * (1 << level)
+
+    def _level(self, depth: int) -> int:
+        """How often the cost of a block has doubled, `depth` tokens into its chain."""
+        return int(1 + depth / self._knee).bit_length() - 1 if self._knee is not None else 0
 
     def drop(self, block: int) -> None:
         owner = self._entries.pop(block).facts.owner
@@ -210,42 +234,45 @@ class Adaptive:
         """Curves of all kinds anew, from the intervals of the window and what is left of older ones, slice by slice."""
         period = min(int(LEARN_EVERY * self._window), self._now // 2 + 64)  # sooner at first
         self._next_learning = self._now + max(period, self._least_period)
-        for row in (*self._old_found, *self._old_given_up):
-            row[:] = [count * DECAY for count in row]
-        found = [row.copy() for row in self._old_found]
-        given_up = [row.copy() for row in self._old_given_up]
+        for tally in self._old.values():
+            tally.fade(DECAY)
+        tallies = defaultdict(Tally, {kind: tally.copy() for kind, tally in self._old.items()})
         for told, interval in enumerate(tuple(self._intervals), start=1):
-            self._tell(interval, found, given_up)
+            self._tell(interval, tallies)
             if not told % SLICE:
                 yield
-        everybody = hazards(_sums(found), _sums(given_up), [1 / (i + 2) for i in range(NUM_BINS)], 1.0)
-        default = worths(everybody)
-        self._worth = [
-            worths(hazards(here, gone, scaled(everybody, here, gone, RATIO_WEIGHT), PRIOR_WEIGHT))
-            if any(here) or any(gone)
-            else default
-            for here, gone in zip(found, given_up, strict=True)
-        ]
+        everybody = drawn_towards(first_curve(), Tally.of(tallies.values()), 1.0)
+        curves, above = dict.fromkeys({kind // WIDER[0] for kind in tallies}, everybody), WIDER[0]
+        worth: dict[int, Curve] = {}
+        for width, ratio_weight in zip(WIDER, RATIO_WEIGHTS, strict=True):
+            groups: dict[int, list[Tally]] = defaultdict(list)
+            for kind, tally in tallies.items():
+                groups[kind // width].append(tally)
+            wider, curves = curves, {}
+            for group, parts in groups.items():
+                curves[group] = drawn_towards(
+                    wider[group * width // above], Tally.of(parts), CURVE_WEIGHT, ratio_weight
+                )
+                if width == 1:
+                    worth[group] = worths(curves[group])
+                    if not len(worth) % CURVES:
+                        yield
+            above = width
+            yield
+        self._worth, self._default = worth, worths(everybody)
 
     def _forget_old(self) -> None:
         while self._intervals and self._now - self._intervals[0].start > self._window:
             interval = self._intervals.popleft()
-            self._tell(interval, self._old_found, self._old_given_up)
+            self._tell(interval, self._old)
             seen = self._seen.get(interval.key)
             if seen is not None and seen.interval is interval:
                 seen.interval = None
                 del self._seen[interval.key]
 
-    def _tell(self, interval: Interval, found: list[list[float]], given_up: list[list[float]]) -> None:
+    def _tell(self, interval: Interval, tallies: dict[int, Tally]) -> None:
+        tally = tallies[interval.kind]
         if interval.age is not None:
-            found[interval.kind][bin_of(interval.age)] += 1
+            tally.found[bin_of(interval.age)] += 1
         else:
-            given_up[interval.kind][bin_of(self._now - interval.start)] += 1
-
-
-def _size(num_new: int) -> int:
-    return 0 if num_new <= 1 else 1 if num_new <= 4 else 2 if num_new <= 16 else 3
-
-
-def _sums(rows: list[list[float]]) -> list[float]:
-    return [sum(column) for column in zip(*rows, strict=True)]
+            tally.given_up[bin_of(self._now - interval.start)] += 1

@@ -10,42 +10,74 @@ worth is right for blocks that come back independently of each other, whatever t
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 EDGES = tuple(int(16 * 2 ** (i / 2)) for i in range(34))  # upper ends of the bins, in ticks; the last bin is open
 NUM_BINS = len(EDGES) + 1
+
+Curve = list[float]  # a number for each bin
 
 
 def bin_of(age: int) -> int:
     return bisect_right(EDGES, age)
 
 
-def hazards(found: Sequence[float], given_up: Sequence[float], prior: Sequence[float], weight: float) -> list[float]:
-    """Chance to be found within each bin by those who entered it, drawn towards `prior` by `weight` observations."""
-    at_risk = sum(found) + sum(given_up)
-    curve = []
-    for i in range(NUM_BINS):
-        exposed = at_risk - given_up[i] / 2
-        curve.append((found[i] + weight * prior[i]) / (exposed + weight) if exposed + weight > 0 else 0.0)
-        at_risk -= found[i] + given_up[i]
-    return curve
+@dataclass(slots=True)
+class Tally:
+    """Intervals by their length: those that ended by a use, and the others."""
+
+    found: Curve = field(default_factory=lambda: [0.0] * NUM_BINS)
+    given_up: Curve = field(default_factory=lambda: [0.0] * NUM_BINS)
+
+    @classmethod
+    def of(cls, parts: Iterable["Tally"]) -> "Tally":
+        """The sum of several, of one at least."""
+        found, given_up = zip(*((part.found, part.given_up) for part in parts), strict=True)
+        return cls([*map(sum, zip(*found, strict=True))], [*map(sum, zip(*given_up, strict=True))])
+
+    def copy(self) -> "Tally":
+        return Tally(self.found.copy(), self.given_up.copy())
+
+    def fade(self, part: float) -> None:
+        """Let everything count for less."""
+        self.found = [count * part for count in self.found]
+        self.given_up = [count * part for count in self.given_up]
+
+    def exposed(self) -> Curve:
+        """How many entered each bin; those who left it otherwise were there for half of it."""
+        at_risk, exposed = sum(self.found) + sum(self.given_up), []
+        for found, given_up in zip(self.found, self.given_up, strict=True):
+            exposed.append(at_risk - given_up / 2)
+            at_risk -= found + given_up
+        return exposed
 
 
-def scaled(everybody: Sequence[float], found: Sequence[float], given_up: Sequence[float], weight: float) -> list[float]:
-    """The curve of all, raised or lowered as far as those of one kind came back more often or less than it says.
+def first_curve() -> Curve:
+    """What is believed before anything was seen: the older a block, the less likely it comes back."""
+    return [1 / (i + 2) for i in range(NUM_BINS)]
 
-    So a kind is told apart at ages that none of it has reached yet, too.
+
+def drawn_towards(wider: Curve, tally: Tally, weight: float, ratio_weight: float | None = None) -> Curve:
+    """Chance to be found within each bin by those who entered it, drawn towards the curve of a wider kind.
+
+    That curve is first raised or lowered as far as these came back more often or less than it says, so that a kind is
+    told apart at ages that none of it has reached yet, too (below `ratio_weight` hits little, without it not at all).
+    Below `weight` blocks the wider curve counts for more than what these did.
     """
-    at_risk = sum(found) + sum(given_up)
-    expected = 0.0
-    for i in range(NUM_BINS):
-        expected += (at_risk - given_up[i] / 2) * everybody[i]
-        at_risk -= found[i] + given_up[i]
-    ratio = (sum(found) + weight) / (expected + weight)
-    return [min(chance * ratio, 0.99) for chance in everybody]
+    exposed = tally.exposed()
+    prior = wider
+    if ratio_weight is not None:
+        expected = sum(many * chance for many, chance in zip(exposed, wider, strict=True))
+        ratio = (sum(tally.found) + ratio_weight) / (expected + ratio_weight)
+        prior = [min(chance * ratio, 0.99) for chance in wider]
+    return [
+        (found + weight * chance) / (many + weight)
+        for found, many, chance in zip(tally.found, exposed, prior, strict=True)
+    ]
 
 
-def worths(curve: Sequence[float]) -> list[float]:
+def worths(curve: Curve) -> Curve:
     """Best hits per tick from each bin on."""
     lows, highs = (0, *EDGES), (*EDGES, 2 * EDGES[-1])
     worth = []

@@ -22,6 +22,7 @@ class Facts:
     owner: str = ""
     sequence: int = 0
     is_full: bool = True
+    depth: int = 0  # tokens before it
 
 
 class Policy(Protocol):
@@ -33,8 +34,9 @@ class Policy(Protocol):
     def hit(self, path: Sequence[int]) -> None:
         """A request found the blocks of a chain, first block first."""
 
-    def settle(self, path: Sequence[int]) -> None:
-        """Somebody lets go of a chain: its blocks were used just now."""
+    def settle(self, path: Sequence[int], num_answered: int | None = None) -> None:
+        """Somebody lets go of a chain: its blocks were used just now. `num_answered` is told when a request ends: how
+        many tokens it was answered with."""
 
     def expose(self, block: int) -> None:
         """The block may be evicted from now on."""

@@ -24,7 +24,7 @@ class _Ranked:
     def hit(self, path: Sequence[int]) -> None:
         self._now += len(path)
 
-    def settle(self, path: Sequence[int]) -> None:
+    def settle(self, path: Sequence[int], num_answered: int | None = None) -> None:  # noqa: ARG002
         self._now += 1
         for block in path:
             if block in self._used:

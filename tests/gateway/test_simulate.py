@@ -24,7 +24,7 @@ def test_every_policy_and_the_optimum_are_printed(
 
     body = json.loads(capsys.readouterr().out)
     one, three = body["sizes"]
-    assert set(one["hit_rate"]) == {"adaptive", "lru", "lfu", "random"}
+    assert set(one["hit_rate"]) == {"adaptive", "cost-aware", "lru", "lfu", "random"}
     assert three["hit_rate"]["adaptive"] == three["best"] == body["ceiling"] == pytest.approx(2 / 3)
     assert one["blocks"] == 1
 

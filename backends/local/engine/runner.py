@@ -2,7 +2,8 @@
 
 The last bits of a product depend on how many rows it has. That seldom changes a greedy token in float32, and now and
 then does in bfloat16. In exact mode every row is computed in the same company, hit or no hit, alone or under load:
-only whole chunks of prompts are kept, hits end at chunks, and each sequence decodes by itself.
+only whole chunks of prompts are kept, hits end at chunks, and sequences decode together only where the decoder says
+that this changes no bit.
 """
 
 from collections.abc import Sequence as Many
@@ -16,6 +17,8 @@ from backends.local.engine.slabs import Rows, Slabs
 from kvtier.cache import KVCache
 from kvtier.keys import pack
 
+WARM_ROWS = (64, 1)  # a short chunk of a prompt, a decode step
+
 
 class Runner:
     """Owns the slabs of the running sequences and the blocks of past ones."""
@@ -25,14 +28,23 @@ class Runner:
     ) -> None:
         """`exact_chunk` is the size of prefill chunks when bits must not depend on hits, else None.
 
-        For a first sequence of up to `warm_tokens` the memory is made ready now.
+        For a first sequence of up to `warm_tokens` everything is made ready now.
         """
         self.cache = cache
         self._decoder = decoder
         self._exact_chunk = exact_chunk
         self._memory = Slabs(decoder)
-        self._memory.warm(warm_tokens)
         self._slabs: dict[Sequence, torch.Tensor] = {}
+        self._warm(warm_tokens)
+
+    def _warm(self, num_tokens: int) -> None:
+        """Touch memory and weights, and have products compiled: the first forward takes up to seven times as long."""
+        self._memory.warm(num_tokens)
+        slab, _ = self._memory.take(num_tokens and 1)
+        for rows in WARM_ROWS:
+            if rows <= slab.shape[TOKEN_DIM]:
+                self._decoder.forward([Span([0] * rows, slab, 0)])
+        self._memory.give_back(slab)
 
     def prefetch(self, sequence: Sequence, *, limit: int | None = None) -> None:
         """Begin to load from slower tiers what RAM does not hold of a sequence's prefix."""
@@ -63,7 +75,7 @@ class Runner:
     def _load(self, sequence: Sequence, capacity: int, limit: int) -> None:
         """Take a slab and copy in what is kept and does not lie there already.
 
-        A hit is what the cache says, wherever its rows lie. What came from slower tiers is kept in RAM from now on.
+        A hit is what the cache says, wherever its rows lie. What slower tiers gave is published with the rest.
         """
         assert sequence.chain is not None
         is_first = sequence.num_cached is None
@@ -82,13 +94,10 @@ class Runner:
             lease.load_into(slab, start=in_place)
             self.cache.stats.in_place_tokens += in_place
             sequence.num_computed = lease.num_tokens
-            is_restored = lease.num_ram_tokens < lease.num_tokens
+            sequence.num_published = lease.num_ram_tokens // self.cache.geometry.block_tokens
             if is_first:
                 sequence.by_tier = lease.by_tier
         sequence.prefetched = None  # its rows take memory
-        if is_restored and sequence.publishes:
-            self.cache.publish(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
-        sequence.num_published = sequence.num_computed // self.cache.geometry.block_tokens
 
     def grow(self, sequence: Sequence, capacity: int) -> None:
         """Let a sequence have more of its slab, or move it to a larger one."""
@@ -119,21 +128,41 @@ class Runner:
         if self._exact_chunk is None:
             logits = self._decoder.forward(spans)
         else:
-            logits = torch.cat([self._decoder.forward([span]) for span in spans])
+            logits = torch.cat([self._decoder.forward(group) for group in self._alike(spans)])
         for chunk in chunks:
             chunk.sequence.num_computed = chunk.stop
-            self._publish(chunk.sequence)
         return logits
+
+    def publish(self) -> None:
+        """Keep the blocks that have become full: between two steps, when what the last one said is on its way."""
+        for sequence in self._slabs:
+            self._publish(sequence)
+
+    def _alike(self, spans: Many[Span]) -> list[list[Span]]:
+        """The spans in groups whose forward gives each the bits that it has alone."""
+        groups: list[list[Span]] = []
+        num_rows = 0
+        for span in spans:
+            num_rows += len(span.token_ids)
+            if not groups or num_rows > self._decoder.alike_rows:
+                groups.append([])
+                num_rows = len(span.token_ids)
+            groups[-1].append(span)
+        return groups
 
     def release(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
         """Take the slab back with what it holds; `keep_tail` also keeps the last, partly filled block."""
         if sequence.prefetched is not None:
             sequence.prefetched.cancel()
             sequence.prefetched = None
+        if sequence in self._slabs:
+            self._publish(sequence)
         slab = self._slabs.pop(sequence, None)
-        may_keep = keep_tail and self._exact_chunk is None and sequence.publishes
-        if may_keep and slab is not None and sequence.chain is not None:
-            self.cache.publish_tail(sequence.chain, sequence.token_ids, slab, sequence.num_computed)
+        if keep_tail and slab is not None and sequence.chain is not None and sequence.publishes:
+            publish = self.cache.publish_tail if self._exact_chunk is None else self.cache.publish
+            num_answered = sequence.num_tokens - sequence.num_prompt or None  # None: it was only warmed
+            num_rows = self._num_reusable(sequence)
+            publish(sequence.chain, sequence.token_ids, slab, num_rows, num_answered=num_answered)
         if slab is not None:
             self._memory.give_back(slab, self._left_in(sequence))
         sequence.capacity = 0
@@ -156,7 +185,6 @@ class Runner:
         return self.cache.pin(sequence.chain, sequence.token_ids)
 
     def _publish(self, sequence: Sequence) -> None:
-        """Keep the blocks that have become full."""
         num_rows = self._num_reusable(sequence)
         num_full = num_rows // self.cache.geometry.block_tokens
         if num_full > sequence.num_published and sequence.chain is not None and sequence.publishes:
