@@ -19,6 +19,7 @@ from bench.http1 import Connection
 from bench.rows import Row, Scale
 
 LANES = 8
+REST_S = 2.0  # an engine tidies up after one
 GIVEN_UP = 0.1  # of all requests
 WORDS = "cache block prefix token answer layer chain root tier store index scope request model prompt engine memory key"
 
@@ -54,6 +55,9 @@ def run(scale: Scale) -> list[Row]:
 
 
 def _resident_mb(engine: Engine) -> tuple[float, float]:
+    """At rest, when an engine has given back what it does not need."""
+    engine.stats_at_rest()
+    time.sleep(REST_S)
     gateway, worker = psutil.Process(engine.server.pid), engine.process()
     return gateway.memory_info().rss / 2**20, worker.memory_info().rss / 2**20
 
