@@ -122,6 +122,7 @@ class Engine:
     def step(self) -> list[Event]:
         """Do what the plan says; returns what happened."""
         events = self._said = []
+        self._runner.publish()
         now_s = self._clock()
         events += self._expire(now_s)
         if not self._waiting and not self._running:

@@ -293,3 +293,22 @@ def test_a_cancelled_request_leaves_its_slab_to_the_next_try(checkpoints: Checkp
 
     assert warm.stats().kv["in_place_tokens"] == outcome.cached[2, 0] >= 128
     assert outcome.tokens[2, 0] == reference(path, prompt)
+
+
+def test_the_first_token_does_not_wait_for_blocks_to_be_kept(llama: Engine) -> None:
+    llama.submit(ask(tokens(1, 100), ignore_eos=True))
+    while not any(isinstance(event, Token) for event in llama.step()):
+        pass
+
+    assert llama.stats().kv["published_blocks"] == 0
+    llama.step()
+    assert llama.stats().kv["published_blocks"] == 3
+
+
+def test_what_a_cancelled_request_has_computed_is_kept(llama: Engine) -> None:
+    llama.submit(ask(tokens(1, 100), ignore_eos=True))
+    for _ in range(2):
+        llama.step()
+    llama.abort(Abort(1))
+
+    assert llama.stats().kv["published_blocks"] == 3
