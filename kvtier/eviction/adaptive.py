@@ -20,20 +20,21 @@ much as everything else behind that many of them.
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
 
 from kvtier.eviction.hazard import Curve, Tally, bin_of, drawn_towards, first_curve, worths
 from kvtier.eviction.policy import Facts
-from kvtier.eviction.shelf import Rank, Shelf
+from kvtier.eviction.shelf import Shelf
 
 WINDOW = 4  # pools of ticks: how far back keys are remembered
 MIN_WINDOW = 32768  # ticks: about 9 MB of keys and what is told of them
 LEARN_EVERY = 0.125  # windows
 SLICE = 4096  # intervals told at one letting go
-CURVES = 8  # curves learned at one letting go
+CURVES = 32  # curves learned at one letting go
 DECAY = 0.9  # of what is older than the window, at every learning
 
-PICKS = 32  # evictions between two looks at every kind
+PICKS = 16  # evictions between two looks at every kind
 
 SIZE_ENDS = (2, 5, 17)  # blocks added
 ANSWER_ENDS = (16, 64, 256, 512)  # tokens
@@ -42,6 +43,7 @@ ANSWERS = len(ANSWER_ENDS) + 2  # the first: not known
 PARTIAL = FREQUENCIES * SIZES * TURNS * ANSWERS  # the kind of partly filled blocks
 NUM_KINDS = PARTIAL + 1
 WIDER = (TURNS * ANSWERS, ANSWERS, 1)  # kinds in one of each wider kind, widest first
+FEW = 50  # blocks: a kind of which fewer were seen is taken for the wider one
 CURVE_WEIGHT = 100.0  # blocks: below so many observations a kind follows the curve of the wider one
 RATIO_WEIGHTS = (20.0, 100.0, 100.0)  # hits: the same for how often it comes back at all; for each of `WIDER`
 
@@ -78,15 +80,24 @@ class Entry:
     shelf: int = 0
 
 
-@dataclass(slots=True)
-class Choice:
-    """Where the last victim came from: good for a few more, while it is worth no more than the second was."""
+@dataclass(frozen=True, slots=True, order=True)
+class Candidate:
+    """One end of a shelf, when it was last looked at."""
 
-    shelf: Shelf
-    number: int
+    worth: float
+    used: float
+    block: int
     is_oldest: bool
-    limit: float = 0.0
-    left: int = PICKS
+    number: int = field(compare=False)
+    shelf: Shelf = field(compare=False)
+
+
+@dataclass(slots=True)
+class Queue:
+    """Candidates for the next few evictions, a heap."""
+
+    candidates: list[Candidate]
+    left: int
 
 
 class Adaptive:
@@ -105,7 +116,7 @@ class Adaptive:
         self._worth: dict[int, Curve] = {}
         self._default = worths(first_curve())
         self._shelves: dict[str, dict[int, Shelf]] = {}
-        self._choices: dict[str | None, Choice] = {}
+        self._queues: dict[str | None, Queue] = {}
         self._learning: Iterator[None] | None = self._learn()
 
     def add(self, block: int, facts: Facts) -> None:
@@ -154,7 +165,13 @@ class Adaptive:
         entry = self._entries[block]
         entry.shelf = entry.kind + NUM_KINDS * self._level(entry.facts.depth)
         shelves = self._shelves.setdefault(entry.facts.owner, {})
-        shelves.setdefault(entry.shelf, Shelf()).put(block, (entry.used,))
+        shelf = shelves.setdefault(entry.shelf, Shelf())
+        shelf.put(block, (entry.used,))
+        worth = self._worth_of(entry.shelf, entry.used)
+        for owner in (None, entry.facts.owner):
+            queue = self._queues.get(owner)
+            if queue is not None and queue.candidates and worth < queue.candidates[0].worth:
+                heappush(queue.candidates, Candidate(worth, entry.used, block, True, entry.shelf, shelf))
 
     def hide(self, block: int) -> None:
         entry = self._entries[block]
@@ -163,40 +180,45 @@ class Adaptive:
             shelf.remove(block)
 
     def victim(self, owner: str | None) -> int | None:
-        choice = self._choices.get(owner)
-        if choice is not None and choice.left:
-            end = choice.shelf.lowest() if choice.is_oldest else choice.shelf.highest()
-            if end is not None and self._worth_of(choice.number, end) <= choice.limit:
-                choice.left -= 1
-                return end[1]
-        return self._choose(owner)
+        queue = self._queues.get(owner)
+        if queue is None or not queue.left or not queue.candidates:
+            queue = self._queues[owner] = self._look(owner)
+        queue.left -= 1
+        while queue.candidates:
+            first = queue.candidates[0]
+            now = self._candidate(first.number, first.shelf, is_oldest=first.is_oldest)
+            if now is None:
+                heappop(queue.candidates)
+            elif now.worth > first.worth:  # others may be worth less by now
+                heapreplace(queue.candidates, now)
+            else:
+                return now.block
+        return self.victim(owner) if queue.left < PICKS - 1 else None
 
-    def _choose(self, owner: str | None) -> int | None:
-        """Look at both ends of every kind; go on taking from the lowest while it stays below the second."""
+    def _look(self, owner: str | None) -> Queue:
+        """Both ends of every kind."""
         groups = self._shelves.values() if owner is None else [self._shelves.get(owner, {})]
-        best: tuple[float, float, int] | None = None
-        limit = float("inf")
-        for shelves in groups:
-            for number, shelf in shelves.items():
-                for is_oldest, end in ((True, shelf.lowest()), (False, shelf.highest())):
-                    if end is None:
-                        continue
-                    found = (self._worth_of(number, end), end[0][0], end[1])
-                    if best is None or found < best:
-                        limit = best[0] if best is not None else limit
-                        best = found
-                        self._choices[owner] = Choice(shelf, number, is_oldest)
-                    elif best[2] != found[2]:
-                        limit = min(limit, found[0])
-        if best is None:
-            self._choices.pop(owner, None)
-            return None
-        self._choices[owner].limit = limit
-        return best[2]
+        ends = (
+            self._candidate(number, shelf, is_oldest=is_oldest)
+            for shelves in groups
+            for number, shelf in shelves.items()
+            if shelf
+            for is_oldest in (True, False)
+        )
+        candidates = [end for end in ends if end is not None]
+        heapify(candidates)
+        return Queue(candidates, PICKS)
 
-    def _worth_of(self, shelf: int, end: tuple[Rank, int]) -> float:
+    def _candidate(self, number: int, shelf: Shelf, *, is_oldest: bool) -> Candidate | None:
+        end = shelf.lowest() if is_oldest else shelf.highest()
+        if end is None:
+            return None
+        (used,), block = end
+        return Candidate(self._worth_of(number, used), used, block, is_oldest, number, shelf)
+
+    def _worth_of(self, shelf: int, used: float) -> float:
         level, kind = divmod(shelf, NUM_KINDS)
-        return self._worth.get(kind, self._default)[bin_of(self._now - int(end[0][0]))] * (1 << level)
+        return self._worth.get(kind, self._default)[bin_of(self._now - int(used))] * (1 << level)
 
     def _level(self, depth: int) -> int:
         """How often the cost of a block has doubled, `depth` tokens into its chain."""
@@ -207,7 +229,7 @@ class Adaptive:
         shelves = self._shelves.get(owner, {})
         if not any(map(len, shelves.values())):
             self._shelves.pop(owner, None)
-            self._choices.clear()
+            self._queues.clear()
 
     def _turn_after(self, facts: Facts) -> int:
         parent = self._entries.get(facts.parent) if facts.parent is not None else None
@@ -243,23 +265,26 @@ class Adaptive:
                 yield
         everybody = drawn_towards(first_curve(), Tally.of(tallies.values()), 1.0)
         curves, above = dict.fromkeys({kind // WIDER[0] for kind in tallies}, everybody), WIDER[0]
-        worth: dict[int, Curve] = {}
+        default = worths(everybody)
+        worth = dict.fromkeys(curves, default)
         for width, ratio_weight in zip(WIDER, RATIO_WEIGHTS, strict=True):
             groups: dict[int, list[Tally]] = defaultdict(list)
             for kind, tally in tallies.items():
                 groups[kind // width].append(tally)
-            wider, curves = curves, {}
+            wider, wider_worth, curves, worth = curves, worth, {}, {}
             for group, parts in groups.items():
-                curves[group] = drawn_towards(
-                    wider[group * width // above], Tally.of(parts), CURVE_WEIGHT, ratio_weight
-                )
-                if width == 1:
-                    worth[group] = worths(curves[group])
-                    if not len(worth) % CURVES:
-                        yield
+                above_it, tally = group * width // above, Tally.of(parts)
+                if len(tally) < FEW:
+                    curves[group], worth[group] = wider[above_it], wider_worth[above_it]
+                    continue
+                curves[group] = drawn_towards(wider[above_it], tally, CURVE_WEIGHT, ratio_weight)
+                worth[group] = worths(curves[group])
+                if not len(worth) % CURVES:
+                    yield
             above = width
             yield
-        self._worth, self._default = worth, worths(everybody)
+        self._worth, self._default = worth, default
+        self._queues.clear()
 
     def _forget_old(self) -> None:
         while self._intervals and self._now - self._intervals[0].start > self._window:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 EDGES = tuple(int(16 * 2 ** (i / 2)) for i in range(34))  # upper ends of the bins, in ticks; the last bin is open
 NUM_BINS = len(EDGES) + 1
+WIDTHS = tuple(high - low for low, high in zip((0, *EDGES), (*EDGES, 2 * EDGES[-1]), strict=True))
 
 Curve = list[float]  # a number for each bin
 
@@ -35,6 +36,9 @@ class Tally:
         """The sum of several, of one at least."""
         found, given_up = zip(*((part.found, part.given_up) for part in parts), strict=True)
         return cls([*map(sum, zip(*found, strict=True))], [*map(sum, zip(*given_up, strict=True))])
+
+    def __len__(self) -> int:
+        return int(sum(self.found) + sum(self.given_up))
 
     def copy(self) -> "Tally":
         return Tally(self.found.copy(), self.given_up.copy())
@@ -78,17 +82,33 @@ def drawn_towards(wider: Curve, tally: Tally, weight: float, ratio_weight: float
 
 
 def worths(curve: Curve) -> Curve:
-    """Best hits per tick from each bin on."""
-    lows, highs = (0, *EDGES), (*EDGES, 2 * EDGES[-1])
+    """Best hits per tick from the middle of each bin on.
+
+    With hits drawn over ticks that is the steepest line from there to any later end of a bin, and only the ends on
+    the upper hull of the drawing can be its other point.
+    """
+    alive, hits, ticks = 1.0, 0.0, 0.0
+    middles, ends = [], []
+    for chance, width in zip(curve, WIDTHS, strict=True):
+        more_hits, more_ticks = alive * chance, alive * (1 - chance / 2) * width
+        middles.append((ticks + more_ticks / 2, hits + more_hits / 2))
+        ticks, hits, alive = ticks + more_ticks, hits + more_hits, max(alive - more_hits, 1e-9)
+        ends.append((ticks, hits))
+    hull: list[tuple[float, float]] = []  # the nearest last
     worth = []
-    for start in range(NUM_BINS):
-        alive, hits, ticks, best = 1.0, 0.0, 0.0, 0.0
-        for i in range(start, NUM_BINS):
-            part = 0.5 if i == start else 1.0  # a block is on average in the middle of its bin
-            chance = curve[i] * part
-            ticks += alive * (1 - curve[i] / 2) * (highs[i] - lows[i]) * part
-            hits += alive * chance
-            alive *= 1 - chance
-            best = max(best, hits / ticks)
+    for middle, end in zip(reversed(middles), reversed(ends), strict=True):
+        while len(hull) > 1 and _slope(end, hull[-1]) <= _slope(hull[-1], hull[-2]):
+            hull.pop()
+        hull.append(end)
+        best = _slope(middle, end)
+        for further in reversed(hull[:-1]):
+            steeper = _slope(middle, further)
+            if steeper < best:
+                break
+            best = steeper
         worth.append(best)
-    return worth
+    return worth[::-1]
+
+
+def _slope(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return (other[1] - one[1]) / (other[0] - one[0])

@@ -1,17 +1,22 @@
 """The optimum against every choice there is, on traces small enough to try them all."""
 
+from collections import deque
 from functools import cache
 from itertools import combinations, pairwise
+from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.simulate import read_trace
 from kvtier.eviction import POLICIES
-from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, hit_tokens
+from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, found_by, hit_tokens, saved_compute
 from tests.kvtier.agents import agent_trace
 
 PROMPTS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=7), min_size=1, max_size=7)
+CONVERSATIONS = Path(__file__).parents[3] / "shared/data/traces/mooncake_conversation.jsonl.gz"
 RUN = settings(deadline=None, max_examples=60)
 
 
@@ -105,3 +110,53 @@ def test_kinds_that_come_back_after_many_pools_are_told_apart() -> None:
 
     assert hit_tokens(trace, 64, "lru") == 0
     assert hit_tokens(trace, 64, "adaptive") > best_tokens(trace, 64) / 2
+
+
+def test_prompts_whose_answers_tell_that_nobody_goes_on_give_their_room_to_others() -> None:
+    """Every prompt comes once or twice, and only the length of its answer tells which."""
+
+    def hits(*, is_told: bool) -> int:
+        draw, fresh, requests = Random(1), iter(range(100_000)), []
+        waiting: deque[Request] = deque()
+        for _ in range(1200):
+            is_last = draw.random() < 0.7
+            blocks = tuple(next(fresh) for _ in range(8))
+            answered = (4 if is_last else 300) if is_told else None
+            requests.append(Request(512 * len(blocks), blocks, num_answered=answered))
+            if not is_last:
+                waiting.append(requests[-1])
+            if len(waiting) > 12:
+                requests.append(waiting.popleft())
+        return hit_tokens(Trace(tuple(requests)), 200, "adaptive")
+
+    assert hits(is_told=True) > 1.3 * hits(is_told=False)
+
+
+def test_a_cost_aware_pool_keeps_the_end_of_long_prompts_and_computes_less() -> None:
+    """Long and short prompts come back alike, and there is room for some: late blocks cost more to compute again."""
+    draw, fresh, requests = Random(1), iter(range(100_000)), []
+    talks = [tuple(next(fresh) for _ in range(size)) for size in (64, 4) for _ in range(64 // size * 4)]
+    requests = [Request(512 * len(talk), talk) for _ in range(60) for talk in draw.sample(talks, len(talks))]
+    trace = Trace(tuple(requests))
+    by_rate, by_cost = (found_by(trace, 200, policy) for policy in ("adaptive", "cost-aware"))
+
+    assert saved_compute(trace, by_cost) > saved_compute(trace, by_rate)
+    assert max(by_cost[-60:]) > max(by_rate[-60:])
+
+
+def test_the_cost_of_a_token_doubles_at_the_knee() -> None:
+    trace = Trace((Request(4000, tuple(range(8))),))
+
+    assert saved_compute(trace, [4000], 1000) == 1
+    assert saved_compute(trace, [2000], 1000) == pytest.approx((2000 + 2000) / (4000 + 8000))
+    assert saved_compute(trace, [2000], 1e12) == pytest.approx(0.5)
+
+
+@pytest.mark.skipif(not CONVERSATIONS.exists(), reason="the conversation trace is not here")
+@pytest.mark.parametrize("num_blocks", [1000, 10_000])
+def test_people_find_no_less_than_under_lru(num_blocks: int) -> None:
+    trace = read_trace(CONVERSATIONS)
+    trace = Trace(trace.requests[:2000], trace.block_tokens)
+    lru, adaptive = (hit_tokens(trace, num_blocks, policy) for policy in ("lru", "adaptive"))
+
+    assert adaptive >= lru - trace.num_tokens / 100
