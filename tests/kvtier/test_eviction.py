@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from kvtier.cache import KVCache
@@ -248,6 +250,24 @@ def test_long_prompts_seen_once_do_not_flush_a_conversation_that_came_back() -> 
 
     assert hit(cache, "a", talk) == 32
     assert cache.stats.hit_tokens > before
+
+
+def test_the_length_of_an_answer_reaches_the_policy() -> None:
+    def found(*, is_told: bool) -> int:
+        cache, draw = small_cache(64), Random(1)
+        waiting: list[list[int]] = []
+        for number in range(600):
+            is_last = draw.random() < 0.7
+            talk = [number] * 18
+            answered = (4 if is_last else 300) if is_told else None
+            cache.publish_tail("a", talk, slab_of("a", talk), 18, num_answered=answered)
+            waiting += [] if is_last else [talk]
+            if len(waiting) > 8:
+                with cache.match("a", [*waiting.pop(0), 1]):
+                    pass
+        return cache.stats.hit_tokens
+
+    assert found(is_told=True) > 1.2 * found(is_told=False)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
