@@ -486,3 +486,31 @@ def test_random_traffic_with_aborts_and_too_little_memory_stays_right(seed: int,
         assert ids == reference(path, prompts[request], 100, ends=False)[: len(ids)]
     stats = small.stats()
     assert (stats.running, stats.waiting, stats.slab_tokens, stats.kv["blocks_leased"]) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_goes_on_in_whose_slab_says_what_a_cold_engine_says(
+    seed: int, mode: str, checkpoints: Checkpoints
+) -> None:
+    rng, path = random.Random(seed), checkpoints("llama")
+    setting = Setting(path, mode == "exact", chunk=64)
+    warm, alone = setting.engine(kv_budget_bytes=60 * BLOCK * BYTES_PER_TOKEN), setting.engine()
+    histories = {"one": PROMPT[:90], "two": PROMPT[:90]}
+    for turn in range(24):
+        salt = rng.choice(list(histories))
+        history = histories[salt][: rng.choice([500, 500, 500, 70])]  # now and then an edited one
+        history = [*history, *tokens(100 + turn, rng.randint(1, 50))][:600]
+        n = rng.choice([1, 1, 2])
+        submit = ask(history, 9, ignore_eos=True, n=n, salt=salt, owner=salt, sampling=SPEAKING)
+        outcome, cold = run(warm, submit), run(alone, ask(history, 9, ignore_eos=True, sampling=SPEAKING, use_kv=False))
+        assert all(outcome.tokens[9, i] == cold.tokens[9, 0] for i in range(n))
+        histories[salt] = [*history, *outcome.tokens[9, 0]]
+        match rng.randrange(8):
+            case 0:
+                warm.clear()
+            case 1:
+                warm._runner.drop_spare()
+        warm._runner.cache.check()
+
+    assert in_place(warm) > 0
+    assert warm.stats().kv["hit_tokens"] >= in_place(warm)
