@@ -16,6 +16,7 @@ from backends.local.decoder import checkpoint
 from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.rows import few_rows, has_rows
 from backends.local.decoder.weights import load_weights
 from bench.engine.models import QWEN25_500M, SMOLLM2_135M, checkpoint_of
 from bench.rows import Row, Scale
@@ -87,7 +88,9 @@ class Ours:
         config = checkpoint.read_config(path)
         assert isinstance(config, ModelConfig)
         files = checkpoint.weight_files(path)
-        self._decoder = LlamaDecoder(config, load_weights(files, config, torch.bfloat16, weights=weights))
+        has_few = has_rows(torch.bfloat16, weights)
+        loaded = load_weights(files, config, torch.bfloat16, weights=weights, has_rows=has_few)
+        self._decoder = LlamaDecoder(config, loaded, few_rows(config, loaded) if has_few else None)
 
     def step(self, batch: int, context: int) -> Work:
         slabs = [self._decoder.new_slab(context + 1).normal_() for _ in range(batch)]

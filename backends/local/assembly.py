@@ -88,7 +88,7 @@ def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) 
             tell(Loading("reading layers", number, num_layers))
 
         files = checkpoint.weight_files(path)
-        few = has_rows(dtype, load.weights, device)
+        few = load.threads == 1 and has_rows(dtype, load.weights, device)  # torch shares products out among more
         weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device, has_rows=few)
         return LlamaDecoder(config, weights, few_rows(config, weights) if few else None)
     if load.weights:

@@ -203,13 +203,14 @@ if HAS_INT8:
 
 
 @intrinsic
-def _multiply(typing, kind, rows, tiles, tile_bytes, weights, inputs, statistics, count, scales, outputs, stride):
-    """Every tile of a weight, for rows that were laid side by side."""
+def _multiply(typing, kind, rows, tiles, tile_bytes, weights, inputs, statistics, count, scales, outputs, stride, like):
+    """Every tile of a weight, for rows laid side by side; of a kind that there is in models stored `like` it."""
+    kinds = (FLOAT32,) if like == types.float32 else (BFLOAT16, INT8, INT4)
 
     def generate(context, builder, signature, values):
-        kind, rows, tiles, tile_bytes, weights, inputs, statistics, count, scales, outputs, stride = values
+        kind, rows, tiles, tile_bytes, weights, inputs, statistics, count, scales, outputs, stride, _ = values
         emit = _Emit(builder)
-        for own_kind, fill in _TILES.items():
+        for own_kind, fill in [(each, _TILES[each]) for each in kinds if each in _TILES]:
             width = emit.int(4 * (NARROW if own_kind in (INT8, INT4) else WIDE))
             for own_rows in (1, 2, 4, 8):
                 is_kind = builder.icmp_signed("==", kind, emit.int(own_kind))
@@ -221,7 +222,7 @@ def _multiply(typing, kind, rows, tiles, tile_bytes, weights, inputs, statistics
                     fill(emit, own_rows, own_weights, inputs, statistics, count, own_scales, own_outputs, stride)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 11), generate
+    return types.void(*[types.int64] * 11, like), generate
 
 
 def _add(like):
@@ -404,7 +405,7 @@ def _prepare(kind, row, place, rows, codes, statistics):
 
 
 @njit
-def _product(line, inputs, scratch, outputs):
+def _product(line, inputs, scratch, outputs, like):
     """Up to eight rows times a weight, and its bias. `outputs` has room for whole tiles of 1, 2, 4 or 8 rows."""
     codes, statistics = scratch
     kind, rows = line[KIND], len(inputs)
@@ -430,6 +431,7 @@ def _product(line, inputs, scratch, outputs):
         line[SCALES],
         outputs.ctypes.data,
         outputs.strides[0],
+        like,
     )
     if line[BIAS]:
         bias = _floats(line[BIAS], line[OUTPUTS])
@@ -446,9 +448,9 @@ def _scratch(inputs):
 
 
 @_kept
-def product(line, inputs, outputs):
-    """Up to eight float32 rows times a weight; `outputs` has room for eight rows of whole tiles."""
-    _product(line, inputs, _scratch(line[INPUTS]), outputs)
+def product(line, inputs, outputs, like):
+    """Up to eight float32 rows times a weight of a model stored `like` it; `outputs` has room for eight."""
+    _product(line, inputs, _scratch(line[INPUTS]), outputs, like)
 
 
 @njit(inline="always")
@@ -597,7 +599,7 @@ def step(shape, eps, embedding, layers, last, tokens, spots, rope, wanted, logit
         before = layer * 2 * kv_heads * dim * like.itemsize
         for row in range(rows):
             _norm(stream[row], _floats(line[ATTENTION_NORM], hidden), eps, inputs[row, :hidden])
-        _product(line[QKV : QKV + PRODUCT], inputs, scratch, found)
+        _product(line[QKV : QKV + PRODUCT], inputs, scratch, found, like[0])
         norms = (line[QUERY_NORM], line[KEY_NORM])
         for row in range(rows):
             spot, heads = spots[row], found[row, :every].reshape(num_heads + 2 * kv_heads, dim)
@@ -609,22 +611,22 @@ def step(shape, eps, embedding, layers, last, tokens, spots, rope, wanted, logit
             spot, heads = spots[row], found[row, :every].reshape(num_heads + 2 * kv_heads, dim)
             into = inputs[row, :queries].reshape(num_heads, dim)
             _attend(heads, spot, spot[SLAB] + before * spot[CAPACITY], line[WINDOW], kv_heads, own, scores, into)
-        _product(line[OUTPUT : OUTPUT + PRODUCT], inputs, scratch, found)
+        _product(line[OUTPUT : OUTPUT + PRODUCT], inputs, scratch, found, like[0])
         for row in range(rows):
             for i in range(hidden):
                 stream[row, i] += found[row, i]
             _norm(stream[row], _floats(line[MLP_NORM], hidden), eps, inputs[row, :hidden])
-        _product(line[GATE_UP : GATE_UP + PRODUCT], inputs, scratch, found)
+        _product(line[GATE_UP : GATE_UP + PRODUCT], inputs, scratch, found, like[0])
         for row in range(rows):
             _gate(found[row], inputs[row, :mlp])
-        _product(line[DOWN : DOWN + PRODUCT], inputs, scratch, found)
+        _product(line[DOWN : DOWN + PRODUCT], inputs, scratch, found, like[0])
         for row in range(rows):
             for i in range(hidden):
                 stream[row, i] += found[row, i]
     norm, head = last[0], last[1:]
     for place in range(len(wanted)):
         _norm(stream[wanted[place]], _floats(norm, hidden), eps, inputs[place, :hidden])
-    _product(head, inputs[: len(wanted)], scratch, logits)
+    _product(head, inputs[: len(wanted)], scratch, logits, like[0])
 
 
 def compile_for(stored):

@@ -42,11 +42,10 @@ def kernels(dtype: torch.dtype) -> ModuleType | None:
 def has_rows(dtype: torch.dtype, weights: str = "", device: torch.device | str = "cpu") -> bool:
     """Whether a few rows can be computed here by our own kernels.
 
-    With more threads torch shares products out among them. Quantised weights take activations in 8 bits, which is for a
-    model that does not count on more than bfloat16.
+    Quantised weights take activations in 8 bits, which is for a model that does not count on more than bfloat16.
     """
-    is_here = torch.device(device).type == "cpu" and torch.get_num_threads() == 1
-    if not is_here or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if torch.device(device).type != "cpu" or not has_onednn:
         return False
     found = kernels(dtype)
     return found is not None and (not weights or (dtype == torch.bfloat16 and found.HAS_INT8))

@@ -15,7 +15,7 @@ from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.linear import Int4, Linear, from_int4, from_int8, linear, to_int4, to_int8
 from backends.local.decoder.model import LlamaDecoder
-from backends.local.decoder.packing import GROUP
+from backends.local.decoder.packing import FLOAT32, GROUP
 from backends.local.decoder.rows import MOST_ROWS, few_rows, has_rows, kernels
 from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
@@ -40,10 +40,11 @@ def off(found: torch.Tensor, expected: torch.Tensor) -> float:
 def product(weight: Linear, rows: torch.Tensor) -> torch.Tensor:
     """A few rows times a weight."""
     compiled = kernels(torch.float32)
+    like = np.float32(0) if weight.packed is not None and weight.packed.kind == FLOAT32 else np.uint16(0)
     assert compiled is not None
     assert weight.packed is not None
     outputs = np.empty((MOST_ROWS, weight.packed.outputs // 64 * 64 + 64), np.float32)
-    compiled.product(np.array(weight.packed.line(), np.int64), rows.numpy(), outputs)
+    compiled.product(np.array(weight.packed.line(), np.int64), rows.numpy(), outputs, like)
     return torch.from_numpy(outputs[: len(rows), : weight.packed.outputs].copy())
 
 
