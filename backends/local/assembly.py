@@ -22,6 +22,7 @@ from backends.local.engine.pace import Pace
 from backends.local.engine.runner import Runner
 from backends.local.engine.scheduler import Limits
 from backends.local.wire import Load, Loading
+from kvtier.eviction import KNEE_TOKENS
 from kvtier.geometry import KVGeometry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -49,7 +50,8 @@ def build_engine(
     cost_clock = time.thread_time if slab.device.type == "cpu" else time.perf_counter
     geometry = KVGeometry(num_layers, num_kv_heads, head_dim, load.dtype)
     tell(Loading("opening the kept prefixes"))
-    cache = build_cache(load, geometry)
+    knee_tokens = decoder.config.knee_tokens if isinstance(decoder, LlamaDecoder) else KNEE_TOKENS
+    cache = build_cache(load, geometry, knee_tokens)
     limits = Limits(
         max_running=load.max_running,
         max_waiting=load.max_waiting,

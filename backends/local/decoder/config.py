@@ -32,6 +32,13 @@ class ModelConfig:
     rope: Mapping[str, Any]
     eos_token_ids: tuple[int, ...]
 
+    @property
+    def knee_tokens(self) -> float:
+        """How many tokens a token looks back on when attention costs it as much as its products with the weights."""
+        queries, keys_values = self.num_heads * self.head_dim, 2 * self.num_kv_heads * self.head_dim
+        per_layer = self.hidden_size * (2 * queries + keys_values + 3 * self.intermediate_size)
+        return per_layer / (2 * queries)
+
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> "ModelConfig":
         """Read config.json. Raises `CheckpointError` for a model this engine would compute wrongly."""

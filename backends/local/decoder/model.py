@@ -2,6 +2,9 @@
 
 One forward takes the rows of several spans, one after the other. Products see all rows at once; attention is computed
 per span, over the slab of its sequence: in one call for spans of one row it takes as long (bfloat16, 8 rows over 512).
+
+torch compiles a product anew for every number of rows it meets (2 to 11 ms a layer's four), and keeps it for good. So
+products see one of a few numbers: rows of nothing are put behind the real ones, and their results are left.
 """
 
 from collections.abc import Sequence
@@ -17,6 +20,14 @@ from backends.local.decoder.rows import FewRows, wanted_rows
 from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
 FEW_ROWS = 8  # up to so many, our own kernels are faster than torch's
+
+
+def padded(num_rows: int) -> int:
+    """How many rows products see for so many: multiples of 4, from 64 on of 8; up to 8 as they are."""
+    if num_rows <= FEW_ROWS:
+        return num_rows
+    step = 4 if num_rows <= 64 else 8
+    return -(-num_rows // step) * step
 
 
 class LlamaDecoder:
@@ -48,17 +59,20 @@ class LlamaDecoder:
         """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
         if self._few is not None and sum(len(span.token_ids) for span in spans) <= FEW_ROWS:
             return self._few.forward(spans)
-        token_ids = torch.tensor([token for span in spans for token in span.token_ids], device=self._device)
-        cos, sin = self._turns(spans)
-        attentions = [SpanAttention(span, self.config) for span in spans]
         sizes = [len(span.token_ids) for span in spans]
-        rows = F.embedding(token_ids, self._weights.embedding)
+        idle = padded(sum(sizes)) - sum(sizes)
+        token_ids = [token for span in spans for token in span.token_ids] + [0] * idle
+        cos, sin = self._turns(spans, idle)
+        attentions = [SpanAttention(span, self.config) for span in spans]
+        rows = F.embedding(torch.tensor(token_ids, device=self._device), self._weights.embedding)
         wanted = wanted_rows(spans)
         for number, layer in enumerate(self._weights.layers):
             heads = rotate(self._heads(layer, rows), cos, sin)
             self._write(number, heads, attentions, sizes)
             if number == self.config.num_layers - 1 and len(wanted) < len(rows):  # what is left computes logits only
-                kept = torch.tensor(wanted, dtype=torch.int64, device=self._device)
+                kept = torch.tensor(
+                    wanted + wanted[:1] * (padded(len(wanted)) - len(wanted)), device=self._device
+                ).long()
                 heads, rows = heads[kept], rows[kept]
                 spans = [_last_rows(span) for span in spans if span.num_logits]
                 attentions = [SpanAttention(span, self.config) for span in spans]
@@ -67,11 +81,13 @@ class LlamaDecoder:
                 break
             rows = rows + layer.output(self._attend(number, heads, attentions, sizes))
             rows = rows + self._mlp(layer, rows)
-        return self._weights.head(self._norm(rows, self._weights.norm)).float().cpu()
+        logits = self._weights.head(self._norm(rows, self._weights.norm))
+        return logits[: len(wanted)].float().cpu()
 
-    def _turns(self, spans: Sequence[Span]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _turns(self, spans: Sequence[Span], idle: int) -> tuple[torch.Tensor, torch.Tensor]:
         config = self.config
-        positions = torch.cat([torch.arange(span.start, span.stop, device=self._device) for span in spans])
+        ranges = [torch.arange(span.start, span.stop, device=self._device) for span in spans]
+        positions = torch.cat([*ranges, torch.zeros(idle, dtype=torch.int64, device=self._device)])
         cos, sin = turns(
             positions,
             self._per_token,
@@ -93,15 +109,18 @@ class LlamaDecoder:
         return torch.cat((self._norm(queries, layer.query_norm), self._norm(keys, layer.key_norm), values), 1)
 
     def _write(self, number: int, heads: torch.Tensor, attentions: Sequence[SpanAttention], sizes: list[int]) -> None:
-        keys_values = torch.split(heads[:, self.config.num_heads :], sizes)
+        keys_values = torch.split(heads[: sum(sizes), self.config.num_heads :], sizes)
         for attention, own in zip(attentions, keys_values, strict=True):
             attention.write(number, own)
 
     def _attend(
         self, number: int, heads: torch.Tensor, attentions: Sequence[SpanAttention], sizes: list[int]
     ) -> torch.Tensor:
-        queries = torch.split(heads[:, : self.config.num_heads], sizes)
+        num_heads, num_rows = self.config.num_heads, sum(sizes)
+        queries = torch.split(heads[:num_rows, :num_heads], sizes)
         outputs = [attention.attend(number, own) for attention, own in zip(attentions, queries, strict=True)]
+        if len(heads) > num_rows:
+            outputs.append(heads.new_zeros((len(heads) - num_rows, num_heads * self.config.head_dim)))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _mlp(self, layer: LayerWeights, rows: torch.Tensor) -> torch.Tensor:

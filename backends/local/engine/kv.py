@@ -9,6 +9,7 @@ from backends.local.decoder.device import choose_device
 from backends.local.decoder.softmax import has_columns
 from backends.local.wire import Load
 from kvtier.cache import KVCache
+from kvtier.eviction import KNEE_TOKENS
 from kvtier.geometry import KVGeometry
 from kvtier.tiers.base import Tier, TierError
 from kvtier.tiers.codec import CODECS
@@ -18,8 +19,11 @@ from kvtier.tiers.segment import SegmentForm
 log = logging.getLogger(__name__)
 
 
-def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
-    """The cache a `Load` asks for. Raises RuntimeError when a package of a tier is not installed."""
+def build_cache(load: Load, geometry: KVGeometry, knee_tokens: float = KNEE_TOKENS) -> KVCache:
+    """The cache a `Load` asks for, of a model whose tokens cost twice as much `knee_tokens` into a prompt.
+
+    Raises RuntimeError when a package of a tier is not installed.
+    """
     identity = model_identity(load)
     tiers: list[Tier] = []
     if load.kv_budget_bytes >= geometry.block_bytes:
@@ -45,6 +49,7 @@ def build_cache(load: Load, geometry: KVGeometry) -> KVCache:
         tokenizer=load.fingerprint,  # it covers the tokenizer's files
         tiers=tiers,
         policy=load.kv_policy,
+        knee_tokens=knee_tokens,
     )
 
 

@@ -13,7 +13,7 @@ from backends.local.decoder import checkpoint
 from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.linear import from_int4, from_int8, to_int4, to_int8
-from backends.local.decoder.model import LlamaDecoder
+from backends.local.decoder.model import LlamaDecoder, padded
 from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
 
@@ -167,6 +167,29 @@ def test_rows_whose_logits_nobody_wants_are_kept_like_any_other(checkpoints: Cal
     assert torch.equal(unwanted, wanted)
 
 
+def test_products_see_few_numbers_of_rows() -> None:
+    sizes = [padded(count) for count in range(400)]
+
+    assert sizes[:14] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 12, 12, 12, 16]
+    assert all(count <= size < count + 8 for count, size in enumerate(sizes))
+    assert len(set(sizes)) < 70
+
+
+@pytest.mark.parametrize("count", [9, 12, 61, 66])
+def test_rows_behind_the_real_ones_are_left(count: int, checkpoints: Callable[[str], Path]) -> None:
+    ours = decoder(checkpoints("qwen3"))
+    slab, other = ours.new_slab(70), ours.new_slab(70)
+    ours.forward([Span(LONG[:30], slab, 0), Span(LONG[: count - 4], other, 0, count - 4)])
+    before = slab.clone()
+
+    logits = ours.forward([Span(LONG[: count - 3], other, 0, count - 3), Span(LONG[30:33], slab, 30, 2)])
+
+    assert logits.shape == (count - 1, ours.config.vocab_size)
+    assert torch.equal(slab[:, :, :, :30], before[:, :, :, :30])
+    assert torch.equal(slab[:, :, :, 33:], before[:, :, :, 33:])
+    torch.testing.assert_close(logits[-1], reference(checkpoints("qwen3"), LONG[:33]), atol=2e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_bfloat16_is_as_near_to_float32_as_transformers_is(family: str, checkpoints: Callable[[str], Path]) -> None:
     path = checkpoints(family)
@@ -179,3 +202,10 @@ def test_bfloat16_is_as_near_to_float32_as_transformers_is(family: str, checkpoi
     our_off = (ours.forward([Span(LONG, ours.new_slab(300), 0)])[0] - exact).norm()
 
     assert our_off < 1.5 * their_off
+
+
+def test_attention_costs_what_the_weights_do_as_far_into_a_prompt_as_the_shape_says() -> None:
+    shape = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
+    others = {"model_type": "llama", "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192}
+
+    assert ModelConfig.from_json(shape | others).knee_tokens == 3072
