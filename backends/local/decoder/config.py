@@ -6,6 +6,12 @@ from typing import Any
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "max_position_embeddings",
+)  # fmt: skip
+OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
+MOST = 1 << 31
 QUANTISED = "quantised checkpoints are not supported; choose one with plain safetensors weights"
 
 
@@ -47,6 +53,7 @@ class ModelConfig:
             raise CheckpointError(objection)
         try:
             heads = config["num_attention_heads"]
+            _refuse_bad_numbers(config)
             default_head_dim = 128 if config["model_type"] == "qwen3" else config["hidden_size"] // heads
             return cls(
                 family=config["model_type"],
@@ -100,6 +107,23 @@ def objection_to(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _refuse_bad_numbers(config: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` for a size that is none: memory is taken and gone through by them."""
+    for name in (*SIZES, *(name for name in OPTIONAL_SIZES if config.get(name))):
+        _refuse_bad_size(name, config[name])
+    heads, kv_heads = config["num_attention_heads"], config.get("num_key_value_heads")
+    if heads % (kv_heads or heads):
+        raise CheckpointError(f"config.json has {heads} attention heads, no multiple of its {kv_heads} key value heads")
+    kinds = config.get("layer_types")
+    if kinds and len(kinds) != config["num_hidden_layers"]:
+        raise CheckpointError(f"config.json has {config['num_hidden_layers']} layers and {len(kinds)} 'layer_types'")
+
+
+def _refuse_bad_size(name: str, size: object) -> None:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 < size < MOST:
+        raise CheckpointError(f"{name!r} of config.json is {size!r}, which is no size")
+
+
 def _windows(config: Mapping[str, Any]) -> tuple[int | None, ...]:
     """The sliding window of each layer, where transformers sees one. What a configuration leaves out is 4096."""
     family: str = config["model_type"]
@@ -107,6 +131,7 @@ def _windows(config: Mapping[str, Any]) -> tuple[int | None, ...]:
     window: int | None = config.get("sliding_window", 4096)
     if family == "llama" or window is None or not config.get("use_sliding_window", family == "mistral"):
         return (None,) * num_layers
+    _refuse_bad_size("sliding_window", window)
     if family == "mistral":
         return (window,) * num_layers
     first = config.get("max_window_layers", 28)

@@ -51,17 +51,20 @@ def load_weights(
 
     `weights` is the precision of its products; `has_rows`: our own kernels compute a few rows of them. The embedding is
     looked up, not multiplied, and stays as it is. The head is the most sensitive product of all and keeps at least 8
-    bits. Raises `CheckpointError` when a tensor is missing or a file is not what its header says.
+    bits. Raises `CheckpointError` when a tensor is missing or of another shape than `config` gives it, or a file is not
+    what its header says: our kernels read and write memory by these shapes.
     """
     with _tensors(files) as tensors:
         source = _Source(tensors, dtype, torch.device(device), weights, has_rows)
-        embedding = source.tensor("model.embed_tokens.weight")
-        head = embedding if config.is_head_tied else source.tensor("lm_head.weight")
+        vocabulary = (config.vocab_size, config.hidden_size)
+        embedding = source.tensor("model.embed_tokens.weight", *vocabulary)
+        head = embedding if config.is_head_tied else source.tensor("lm_head.weight", *vocabulary)
+        head_bias = source.optional("lm_head.bias", config.vocab_size)
         return DecoderWeights(
             embedding=embedding,
-            layers=tuple(_layer(source, f"model.layers.{i}.") for i in _counted(config.num_layers, tell)),
-            norm=source.tensor("model.norm.weight"),
-            head=linear(head, source.optional("lm_head.bias"), "int8" if weights else "", has_rows=has_rows),
+            layers=tuple(_layer(source, config, f"model.layers.{i}.") for i in _counted(config.num_layers, tell)),
+            norm=source.tensor("model.norm.weight", config.hidden_size),
+            head=linear(head, head_bias, "int8" if weights else "", has_rows=has_rows),
         )
 
 
@@ -71,23 +74,26 @@ def _counted(num_layers: int, tell: Callable[[int], None]) -> Iterator[int]:
         yield number
 
 
-def _layer(source: "_Source", prefix: str) -> LayerWeights:
+def _layer(source: "_Source", config: ModelConfig, prefix: str) -> LayerWeights:
     attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+    hidden, wide = config.hidden_size, config.intermediate_size
+    queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    qkv = {f"{attention}q_proj": queries, f"{attention}k_proj": keys, f"{attention}v_proj": keys}
     return LayerWeights(
-        attention_norm=source.tensor(f"{prefix}input_layernorm.weight"),
-        qkv=source.linear(*(f"{attention}{name}_proj" for name in "qkv")),
-        query_norm=source.optional(f"{attention}q_norm.weight"),
-        key_norm=source.optional(f"{attention}k_norm.weight"),
-        output=source.linear(f"{attention}o_proj"),
-        mlp_norm=source.tensor(f"{prefix}post_attention_layernorm.weight"),
-        gate_up=source.linear(f"{mlp}gate_proj", f"{mlp}up_proj"),
-        down=source.linear(f"{mlp}down_proj"),
+        attention_norm=source.tensor(f"{prefix}input_layernorm.weight", hidden),
+        qkv=source.linear(qkv, hidden),
+        query_norm=source.optional(f"{attention}q_norm.weight", config.head_dim),
+        key_norm=source.optional(f"{attention}k_norm.weight", config.head_dim),
+        output=source.linear({f"{attention}o_proj": hidden}, queries),
+        mlp_norm=source.tensor(f"{prefix}post_attention_layernorm.weight", hidden),
+        gate_up=source.linear({f"{mlp}gate_proj": wide, f"{mlp}up_proj": wide}, hidden),
+        down=source.linear({f"{mlp}down_proj": hidden}, wide),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Tensors by name, cast to the dtype of the engine."""
+    """Tensors by name, in the shape asked for, cast to the dtype of the engine."""
 
     files: Mapping[str, Any]  # name of a tensor -> the open file that holds it
     dtype: torch.dtype
@@ -95,19 +101,22 @@ class _Source:
     weights: str
     has_rows: bool
 
-    def tensor(self, name: str) -> torch.Tensor:
+    def tensor(self, name: str, *shape: int) -> torch.Tensor:
         if name not in self.files:
             raise CheckpointError(f"the weights have no {name!r}")
         tensor: torch.Tensor = self.files[name].get_tensor(name)
+        if tensor.shape != shape:
+            raise CheckpointError(f"{name!r} is {list(tensor.shape)}, and by config.json should be {list(shape)}")
         return tensor.to(self.device, self.dtype).contiguous()
 
-    def optional(self, name: str) -> torch.Tensor | None:
-        return self.tensor(name) if name in self.files else None
+    def optional(self, name: str, *shape: int) -> torch.Tensor | None:
+        return self.tensor(name, *shape) if name in self.files else None
 
-    def linear(self, *names: str) -> Linear:
-        """One product for the layers `names`, their outputs side by side."""
-        weight = torch.cat([self.tensor(f"{name}.weight") for name in names])
-        biases = [bias for name in names if (bias := self.optional(f"{name}.bias")) is not None]
+    def linear(self, outputs: Mapping[str, int], inputs: int) -> Linear:
+        """One product for layers by name, their outputs side by side. All of them have a bias, or none."""
+        weight = torch.cat([self.tensor(f"{name}.weight", count, inputs) for name, count in outputs.items()])
+        has_bias = any(f"{name}.bias" in self.files for name in outputs)
+        biases = [self.tensor(f"{name}.bias", count) for name, count in outputs.items() if has_bias]
         return linear(weight, torch.cat(biases) if biases else None, self.weights, has_rows=self.has_rows)
 
 

@@ -135,6 +135,13 @@ def test_each_layer_has_the_window_transformers_gives_it(
         ({"hidden_act": "gelu"}, "gelu"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "longrope"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial rotary"),
+        ({"vocab_size": -1}, "'vocab_size' of config.json is -1, which is no size"),
+        ({"intermediate_size": 0}, "'intermediate_size' of config.json is 0"),
+        ({"hidden_size": "64"}, "'hidden_size' of config.json is '64'"),
+        ({"head_dim": 2.5}, "'head_dim' of config.json is 2.5"),
+        ({"num_key_value_heads": 3}, "4 attention heads, no multiple of its 3"),
+        ({**WINDOWED_QWEN, "sliding_window": -5, "max_window_layers": 0}, "'sliding_window' of config.json is -5"),
+        ({**WINDOWED_QWEN, "layer_types": ["full_attention"]}, "2 layers and 1 'layer_types'"),
     ],
 )
 def test_a_model_that_would_be_computed_wrongly_is_refused(changes: dict[str, Any], words: str) -> None:

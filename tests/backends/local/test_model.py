@@ -1,5 +1,7 @@
 """The decoder computes what transformers computes."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from backends.local.decoder import checkpoint
 from backends.local.decoder.base import Span
-from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.config import CheckpointError, ModelConfig
 from backends.local.decoder.linear import from_int4, from_int8, to_int4, to_int8
 from backends.local.decoder.model import LlamaDecoder, padded
 from backends.local.decoder.weights import load_weights
@@ -209,3 +212,54 @@ def test_attention_costs_what_the_weights_do_as_far_into_a_prompt_as_the_shape_s
     others = {"model_type": "llama", "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192}
 
     assert ModelConfig.from_json(shape | others).knee_tokens == 3072
+
+
+EVERY_TENSOR = {"attention_bias": True, "mlp_bias": True}
+LAYER = "model.layers.1."
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(-1, 0), (1, 0), (0, -1), (0, 1)])
+def test_a_tensor_of_another_shape_than_the_configuration_says_is_named(
+    rows: int, columns: int, tmp_path: Path
+) -> None:
+    paths = {
+        "llama": tiny.build("llama", tmp_path / "llama", **EVERY_TENSOR),
+        "qwen3": tiny.build("qwen3", tmp_path / "qwen3"),
+    }
+    for path in paths.values():
+        config, file = checkpoint.read_config(path), path / "model.safetensors"
+        assert isinstance(config, ModelConfig)
+        whole = load_file(file)
+        names = [name for name in whole if not name.startswith(("model.layers.0.", "model.layers.2."))]
+        for name in names:
+            shape = list(whole[name].shape)
+            wrong = [shape[0] + rows, shape[1] + columns] if len(shape) == 2 else [shape[0] + (rows or columns)]
+            save_file({**whole, name: torch.zeros(wrong)}, file)
+            told = re.escape(f"'{name}' is {wrong}, and by config.json should be {shape}")
+            with pytest.raises(CheckpointError, match=told):
+                load_weights([file], config, torch.float32)
+        save_file(whole, file)
+        load_weights([file], config, torch.float32)
+
+
+@pytest.mark.parametrize("change", [{"vocab_size": 400}, {"intermediate_size": 64}, {"head_dim": 8}])
+def test_a_configuration_that_is_not_of_its_weights_is_refused(
+    change: dict[str, Any], checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(checkpoints("llama"), tmp_path / "copy"))
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | change))
+
+    with pytest.raises(CheckpointError, match=r"by config\.json should be"):
+        decoder(path)
+
+
+@pytest.mark.parametrize("left_out", ["self_attn.k_proj.bias", "mlp.up_proj.bias"])
+def test_a_product_for_several_has_all_of_their_biases_or_none(left_out: str, tmp_path: Path) -> None:
+    path = tiny.build("llama", tmp_path, **EVERY_TENSOR)
+    whole = load_file(path / "model.safetensors")
+    del whole[LAYER + left_out]
+    save_file(whole, path / "model.safetensors")
+
+    with pytest.raises(CheckpointError, match=f"the weights have no '{LAYER}{left_out}'"):
+        decoder(path)
