@@ -18,8 +18,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from backends.local.decoder.packing import BFLOAT16, FLOAT32, GROUP, INT4, INT4_BYTES, INT8, INT8_BYTES, NARROW, WIDE
-
+# Numbers end up in compiled code, and what numba has kept of that is dropped when this file changes, and no other: so
+# those of `packing` are written again, and `rows` compares them.
+FLOAT32, BFLOAT16, INT8, INT4 = range(4)
+WIDE, NARROW, GROUP, INT8_BYTES, INT4_BYTES = 64, 16, 32, 512, 320
+LAYOUT = (FLOAT32, BFLOAT16, INT8, INT4, WIDE, NARROW, GROUP, INT8_BYTES, INT4_BYTES)
 MOST_ROWS = 8
 STATISTICS = 4  # of a group of activations: scale, -8 sum, scale * sum, -128 sum
 (KIND, WEIGHT, DEPTH, OUTPUTS, INPUTS, BIAS, SCALES), PRODUCT = range(7), 7  # columns of a product's line

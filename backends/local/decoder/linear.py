@@ -44,11 +44,11 @@ class PlainLinear:
 
     __slots__ = ("_bias", "_laid_out", "_weight", "packed")
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, has_rows: bool = False) -> None:
         is_packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
         self._weight = None if is_packed else weight
-        self.packed = None if self._laid_out is None else pack_plain(weight, self._laid_out, bias)
+        self.packed = pack_plain(weight, self._laid_out, bias) if has_rows and self._laid_out is not None else None
         self._bias = bias
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
@@ -128,7 +128,7 @@ def linear(
         return Int4Linear(weight, bias) if has_int4_kernel() else PlainLinear(from_int4(to_int4(weight)), bias)
     if weights:
         return Int8Linear(weight, bias) if has_int8_kernel() else PlainLinear(from_int8(*to_int8(weight)), bias)
-    return PlainLinear(weight, bias)
+    return PlainLinear(weight, bias, has_rows=has_rows)
 
 
 def to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

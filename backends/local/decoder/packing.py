@@ -11,6 +11,7 @@ Outputs and inputs are filled up to whole tiles with zeros.
 
 import ctypes
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 WIDE, NARROW = 64, 16  # outputs of a tile: of plain weights, of quantised ones
 GROUP = 32  # inputs
 INT8_BYTES, INT4_BYTES = 512, 320  # of a group of a tile
+LAYOUT = (FLOAT32, BFLOAT16, INT8, INT4, WIDE, NARROW, GROUP, INT8_BYTES, INT4_BYTES)  # `kernels` has the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,22 @@ def pack_plain(weight: torch.Tensor, laid_out: torch.Tensor, bias: torch.Tensor 
     if weight.dtype not in (torch.bfloat16, torch.float32) or rest or depth * each < inputs:
         return None
     address: int = torch.ops.mkldnn.data_ptr(laid_out)
-    first = weight[:WIDE]
-    padded = F.pad(first, (0, depth * each - inputs, 0, WIDE - len(first)))
-    expected = padded.view(WIDE, depth, each).transpose(0, 1).contiguous().view(-1)
-    if not torch.equal(_borrowed(address, expected), expected):
-        return None
+    for number in _telling(weight, tiles):
+        tile = weight[number * WIDE : (number + 1) * WIDE]
+        padded = F.pad(tile, (0, depth * each - inputs, 0, WIDE - len(tile)))
+        expected = padded.view(WIDE, depth, each).transpose(0, 1).contiguous().view(-1)
+        if not torch.equal(_borrowed(address + number * expected.nbytes, expected), expected):
+            return None
     return Packed(kind, address, depth, outputs, inputs, _wide(bias), None, laid_out)
+
+
+def _telling(weight: torch.Tensor, tiles: int) -> set[int]:
+    """The first and the last tile that is not all zeros, which look the same however they lie."""
+
+    def first(numbers: range) -> list[int]:
+        return list(islice((each for each in numbers if weight[each * WIDE : (each + 1) * WIDE].any()), 1))
+
+    return {*first(range(tiles)), *first(range(tiles)[::-1])}
 
 
 def _borrowed(address: int, like: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from backends.local.decoder.base import Span
+from backends.local.decoder.base import TOKEN_DIM, Span
 from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.packing import LAYOUT
 from backends.local.decoder.rope import frequencies
 from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
@@ -32,6 +33,8 @@ def kernels(dtype: torch.dtype) -> ModuleType | None:
     try:
         from backends.local.decoder import kernels
 
+        if (kernels.MOST_ROWS, *kernels.LAYOUT) != (MOST_ROWS, *LAYOUT):
+            raise RuntimeError("the kernels read another layout of weights than there is")
         kernels.compile_for(_STORED[dtype])  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever it is, there is another road
         log.warning("a few rows are computed as many are, which takes longer: %s", error)
@@ -94,10 +97,18 @@ class FewRows:
         return self._held[-1].data_ptr()
 
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
-        """As a decoder's forward, of spans of a few rows in all."""
-        tokens = np.array([token for span in spans for token in span.token_ids], np.int64)
+        """As a decoder's forward, of spans of a few rows in all.
+
+        The kernels trust what they are told: raises IndexError for a token that is none, and for rows without room.
+        """
+        token_ids = [token for span in spans for token in span.token_ids]
+        if not 0 <= min(token_ids) <= max(token_ids) < self._config.vocab_size:
+            raise IndexError(f"tokens {token_ids} are not all of the model's {self._config.vocab_size}")
+        for span in spans:
+            _refuse_outside(span)
+        tokens = np.array(token_ids, np.int64)
         seen = [
-            (stop, span.slab.data_ptr(), span.slab.shape[3])
+            (stop, span.slab.data_ptr(), span.slab.shape[TOKEN_DIM])
             for span in spans
             for stop in range(span.start + 1, span.stop + 1)
         ]
@@ -136,6 +147,14 @@ class FewRows:
             room.numpy(),
         )
         return room[: len(wanted), : config.vocab_size]
+
+
+def _refuse_outside(span: Span) -> None:
+    rows, capacity = len(span.token_ids), span.slab.shape[TOKEN_DIM]
+    if not (span.start >= 0 and span.stop <= capacity and 0 <= span.num_logits <= rows):
+        raise IndexError(
+            f"rows [{span.start}, {span.stop}) of a slab of {capacity}, logits of the last {span.num_logits}"
+        )
 
 
 def _numpy(weight: torch.Tensor) -> Any:
