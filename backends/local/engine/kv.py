@@ -1,13 +1,17 @@
 """The KV cache of an engine: which model its blocks belong to, to the bit, and where they go when RAM is not enough."""
 
 import logging
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 import torch
 
 from backends.local.decoder.device import choose_device
+from backends.local.decoder.rows import MOST_ROWS, has_rows
 from backends.local.decoder.softmax import has_columns
 from backends.local.wire import Load
+from kvtier.arena import DTYPES
 from kvtier.cache import KVCache
 from kvtier.eviction import KNEE_TOKENS
 from kvtier.geometry import KVGeometry
@@ -68,8 +72,16 @@ def model_identity(load: Load) -> str:
     if load.exact:
         parts += [f"threads={load.threads}", f"torch={torch.__version__}", f"columns={has_columns()}"]
         is_cuda = device.type == "cuda"
-        parts.append(torch.cuda.get_device_name(device) if is_cuda else torch.backends.cpu.get_cpu_capability())
+        parts.append(torch.cuda.get_device_name(device) if is_cuda else processor(torch.cpu.get_capabilities()))
+        if load.prefill_chunk <= MOST_ROWS:  # by our own kernels, where there are any
+            parts.append(f"rows={has_rows(DTYPES[load.dtype], load.weights, device)}")
     return " ".join(parts)
+
+
+def processor(capabilities: Mapping[str, object]) -> str:
+    """Which processors give the same bits: torch and oneDNN choose their ways by what it can do and by its caches."""
+    told = " ".join(f"{name}={value}" for name, value in sorted(capabilities.items()))
+    return f"{torch.backends.cpu.get_cpu_capability()}-{blake2b(told.encode(), digest_size=8).hexdigest()}"
 
 
 def _redis(url: str, form: SegmentForm) -> Tier:

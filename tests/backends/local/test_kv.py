@@ -2,8 +2,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from backends.local.engine.kv import build_cache, model_identity
+from backends.local.engine.kv import build_cache, model_identity, processor
 from backends.local.settings import LocalSettings
 from backends.local.wire import Load
 from kvtier.geometry import KVGeometry
@@ -37,6 +38,15 @@ CHANGES: list[dict[str, object]] = [
 @pytest.mark.parametrize("change", [*CHANGES, {"threads": 2}])
 def test_what_changes_bits_changes_the_identity(change: dict[str, object]) -> None:
     assert model_identity(replace(LOAD, **change)) != model_identity(LOAD)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"amx_tile": True}, {"avx512_bf16": False}, {"l2_cache_size": 1 << 21}])
+def test_exact_numbers_are_of_one_kind_of_processor(change: dict[str, object]) -> None:
+    here = {"avx512_bf16": True, "amx_tile": False, "l2_cache_size": 1 << 20}
+
+    assert processor(here | change) != processor(here)
+    assert processor(torch.cpu.get_capabilities()) in model_identity(LOAD).split()
+    assert processor(torch.cpu.get_capabilities()) not in model_identity(replace(LOAD, exact=False))
 
 
 def test_without_exact_numbers_the_number_of_threads_is_no_matter() -> None:
