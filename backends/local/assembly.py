@@ -26,6 +26,9 @@ from kvtier.eviction import KNEE_TOKENS
 from kvtier.geometry import KVGeometry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FEW_THREADS = (
+    4  # up to so many, our own kernels on one of them are taken for faster than torch on all (docs/decisions.md)
+)
 
 
 def build_engine(
@@ -70,6 +73,7 @@ def build_engine(
         limits,
         grammars,
         context_tokens=load.context_tokens,
+        vocab_size=checkpoint.read_config(Path(load.checkpoint)).vocab_size,
         eos_token_ids=frozenset(load.eos_token_ids),
         idle_work=load.idle_work,
         clock=clock,
@@ -90,7 +94,7 @@ def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) 
             tell(Loading("reading layers", number, num_layers))
 
         files = checkpoint.weight_files(path)
-        few = load.threads == 1 and has_rows(dtype, load.weights, device)  # torch shares products out among more
+        few = load.threads <= FEW_THREADS and has_rows(dtype, load.weights, device)
         weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device, has_rows=few)
         return LlamaDecoder(config, weights, few_rows(config, weights) if few else None)
     if load.weights:

@@ -42,6 +42,7 @@ class Engine:
         grammars: Grammars,
         *,
         context_tokens: int,
+        vocab_size: int,
         eos_token_ids: frozenset[int],
         drafting: Drafting | None = None,
         idle_work: bool = True,
@@ -52,6 +53,7 @@ class Engine:
         self._grammars = grammars
         self._limits = limits
         self._context_tokens = context_tokens
+        self._vocab_size = vocab_size
         self._eos_token_ids = eos_token_ids
         self._drafting = drafting
         self._clock = clock
@@ -89,6 +91,8 @@ class Engine:
         if len(request.prompt) >= self._context_tokens:
             reason = f"the prompt has {len(request.prompt)} tokens; the engine's context is {self._context_tokens}"
             return [Refused(request.request, reason, is_hopeless=True)]
+        if unknown := self._unknown([*request.prompt, *request.drafts]):
+            return [Refused(request.request, unknown, is_hopeless=True)]
         most = self._limits.max_running + self._limits.max_waiting
         if request.n > most:
             return [Refused(request.request, f"n is {request.n}; the engine takes {most} at once", True, "n")]
@@ -108,6 +112,8 @@ class Engine:
         """Compute a prompt when nothing else is to do; the event that answers it at once, if it is not taken."""
         if self._idle is None:
             return [Refused(warm.request, "the engine does no idle work")] if warm.is_awaited else []
+        if unknown := self._unknown(warm.prompt):
+            return [Refused(warm.request, unknown, is_hopeless=True)] if warm.is_awaited else []
         return self._idle.add(warm, self._clock())
 
     def abort(self, abort: Abort) -> None:
@@ -230,8 +236,14 @@ class Engine:
             arrival=self._arrivals,
             arrived_s=self._clock(),
             timeout_s=request.timeout_s,
-            matcher=Matcher(self._grammars.start(request.grammar)) if request.grammar else None,
+            matcher=Matcher(self._grammars.start(request.grammar), self._vocab_size) if request.grammar else None,
         )
+
+    def _unknown(self, token_ids: Many[int]) -> str:
+        """What is wrong with tokens that are not all of the model: it would read memory that is not its own."""
+        strangers = (each for each in (min(token_ids, default=0), max(token_ids, default=0)))
+        stranger = next((each for each in strangers if not 0 <= each < self._vocab_size), None)
+        return "" if stranger is None else f"token {stranger} is none of the model's {self._vocab_size}"
 
     @property
     def _everyone(self) -> list[Sequence]:

@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ class GrammarError(Exception):
 class Matcher:
     """Where one sequence stands in its grammar."""
 
-    def __init__(self, compiling: "Future[LLMatcher]") -> None:
+    def __init__(self, compiling: "Future[LLMatcher]", vocab_size: int | None = None) -> None:
+        """`vocab_size` is the model's: a tokenizer may know tokens that the model was never given."""
         self._compiling = compiling
+        self._vocab_size = vocab_size
         self._begun: LLMatcher | None = None
 
     @property
@@ -60,8 +63,13 @@ class Matcher:
         return self._state.validate_tokens(list(token_ids)) if self._is_sound else 0
 
     def forced(self) -> list[int]:
-        """The tokens that must follow, where there is no choice; empty where others would spell the same text."""
-        return self._state.compute_ff_tokens() if self._is_sound else []
+        """The tokens that must follow, where there is no choice; empty where others would spell the same text.
+
+        They end before one that the model does not have.
+        """
+        token_ids: list[int] = self._state.compute_ff_tokens() if self._is_sound else []
+        size = self._vocab_size
+        return list(takewhile(lambda token_id: size is None or token_id < size, token_ids))
 
     @property
     def _is_sound(self) -> bool:

@@ -7,7 +7,8 @@ import pytest
 
 from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
-from backends.local.wire import Abort, Expired, Refused, Token
+from backends.local.wire import Abort, Expired, Refused, Token, Warm
+from tests.backends.local import tiny
 from tests.backends.local.engines import Clock, ask, assert_empty, engine, reference, run, tokens
 
 Checkpoints = Callable[[str], Path]
@@ -35,6 +36,22 @@ def test_more_choices_than_there_is_room_for_are_never_taken(checkpoints: Checkp
 
     assert isinstance(refused, Refused)
     assert (refused.is_hopeless, refused.param) == (True, "n")
+    assert not small.has_work
+
+
+@pytest.mark.parametrize("stranger", [-1, 300, 2**70])
+def test_tokens_that_the_model_does_not_have_are_never_taken(stranger: int, tmp_path: Path) -> None:
+    small = engine(tiny.build("llama", tmp_path, vocab_size=300))
+
+    said = [
+        *small.submit(ask([5, stranger], 1)),
+        *small.submit(ask([5, 6], 2, drafts=[7, stranger])),
+        *small.warm(Warm(3, [5, stranger], is_awaited=True)),
+        *small.warm(Warm(4, [5, stranger])),
+    ]
+
+    reason = f"token {stranger} is none of the model's 300"
+    assert said == [Refused(request, reason, is_hopeless=True) for request in (1, 2, 3)]
     assert not small.has_work
 
 

@@ -191,6 +191,16 @@ def test_what_must_follow_is_known_and_what_may_not_is_counted_out(tmp_path: Pat
     assert matcher.num_allowed([number(tokenizer, "!")]) == 0
 
 
+def test_what_must_follow_ends_before_a_token_the_model_does_not_have(tmp_path: Path) -> None:
+    compiled = grammars(byte_level(), tmp_path).start(json_grammar({"enum": ["A cache keeps"]}))
+    every = Matcher(compiled).forced()
+    place = every.index(max(every))
+
+    assert place > 0
+    assert Matcher(compiled, max(every)).forced() == every[:place]
+    assert Matcher(compiled, max(every) + 1).forced() == every
+
+
 def test_two_sequences_with_one_grammar_stand_in_different_places(tmp_path: Path) -> None:
     tokenizer = byte_level()
     compiled = grammars(tokenizer, tmp_path)

@@ -56,6 +56,7 @@ def scarce_engine(path: Path, **limits: int) -> Engine:
         Limits(max_running=8, max_waiting=32, chunk_tokens=128, slab_tokens=10**6),
         Grammars(path, message.eos_token_ids),
         context_tokens=message.context_tokens,
+        vocab_size=300,
         eos_token_ids=frozenset(),
     )
 

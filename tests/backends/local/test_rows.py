@@ -1,6 +1,10 @@
 """A few rows by our own kernels are what torch computes, to the bit the same in any company."""
 
-from collections.abc import Callable
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +14,19 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
+import backends
+from backends.local.assembly import FEW_THREADS
 from backends.local.decoder import checkpoint
 from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.linear import Int4, Linear, from_int4, from_int8, linear, to_int4, to_int8
 from backends.local.decoder.model import LlamaDecoder
-from backends.local.decoder.packing import FLOAT32, GROUP
+from backends.local.decoder.packing import FLOAT32, GROUP, pack_plain
 from backends.local.decoder.rows import MOST_ROWS, few_rows, has_rows, kernels
 from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
+from tests.backends.local.engines import ask, engine, run, tokens
+from tests.backends.local.engines import reference as generated
 
 Checkpoints = Callable[[str], Path]
 LONG = [(7 * i * i + 3 * i) % 300 for i in range(300)]
@@ -237,7 +245,102 @@ def test_wanted_logits_are_those_of_the_last_rows_and_there_may_be_none(checkpoi
     torch.testing.assert_close(slabs[0], slabs[3], atol=2e-4, rtol=1e-4)
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """An engine sets how many there are."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("num_threads", [1, 2, FEW_THREADS])
+def test_an_engine_of_several_threads_decodes_by_the_kernels_too(num_threads: int, checkpoints: Checkpoints) -> None:
+    path = checkpoints("llama")
+    several = engine(path, threads=num_threads, exact=True)
+    prompts = [tokens(seed, 40 + seed) for seed in range(3)]
+
+    outcome = run(several, *[ask(prompt, number) for number, prompt in enumerate(prompts)])
+
+    assert several._runner._decoder.alike_rows == MOST_ROWS
+    for number, prompt in enumerate(prompts):
+        assert outcome.tokens[number, 0] == generated(path, prompt)
+
+
+@pytest.mark.usefixtures("threads")
+def test_with_many_threads_torch_computes_a_few_rows(checkpoints: Checkpoints) -> None:
+    many = engine(checkpoints("llama"), threads=FEW_THREADS + 1)
+
+    assert many._runner._decoder.alike_rows == 0
+
+
 def test_quantised_weights_of_a_float32_model_keep_their_float32_activations() -> None:
     assert has_rows(torch.float32)
     assert not has_rows(torch.float32, "int8")
     assert not has_rows(torch.bfloat16, device="cuda")
+
+
+@pytest.mark.parametrize("token", [-1, 300, 2**40])
+@pytest.mark.parametrize("rows", [1, 8, 9])
+def test_a_token_the_model_does_not_have_is_refused_and_nothing_is_read(token: int, rows: int, tmp_path: Path) -> None:
+    ours, _ = decoders(tiny.build("llama", tmp_path, vocab_size=300))
+
+    with pytest.raises(IndexError):
+        ours.forward([Span([5] * (rows - 1) + [token], ours.new_slab(rows), 0)])
+
+    assert ours.forward([Span([299] * rows, ours.new_slab(rows), 0)]).shape == (1, 300)
+
+
+@pytest.mark.parametrize(("start", "rows", "wanted"), [(63, 2, 1), (64, 1, 1), (-1, 1, 1), (1000, 8, 0), (0, 2, 3)])
+def test_rows_outside_a_slab_are_refused_and_nothing_is_written(
+    start: int, rows: int, wanted: int, checkpoints: Checkpoints
+) -> None:
+    ours, _ = decoders(checkpoints("llama"))
+    slab = ours.new_slab(64).zero_()
+
+    with pytest.raises(IndexError, match=rf"rows \[{start}, {start + rows}\) of a slab of 64"):
+        ours.forward([Span([5] * rows, slab, start, wanted)])
+
+    assert not slab.any()
+
+
+def test_compiled_code_has_no_number_of_another_file() -> None:
+    source = Path(backends.__path__[0], "local", "decoder", "kernels.py").read_text()
+    imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+
+    assert not [node.module for node in imported if node.level or str(node.module).startswith(("backends", "kvtier"))]
+
+
+def test_kernels_that_read_another_layout_are_not_used(tmp_path: Path) -> None:
+    root = Path(backends.__path__[0])
+    shutil.copytree(root, tmp_path / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    packing = tmp_path / "backends" / "local" / "decoder" / "packing.py"
+    changed = packing.read_text().replace("INT8_BYTES, INT4_BYTES = 512, 320", "INT8_BYTES, INT4_BYTES = 512, 384")
+    packing.write_text(changed)
+    code = "import torch; from backends.local.decoder.rows import has_rows; print(has_rows(torch.float32))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100
+    )
+
+    assert done.stdout == "False\n"
+    assert "another layout" in done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("zeros", [0, 64, 128])
+def test_a_weight_laid_out_in_an_unknown_way_is_told_from_zeros(dtype: torch.dtype, zeros: int) -> None:
+    weight, other = some(192, 96, dtype=dtype), some(192, 96, dtype=dtype, seed=1)
+    weight[:zeros] = other[:zeros] = 0
+    laid_out, unknown = (torch.ops.mkldnn._reorder_linear_weight(each, None) for each in (weight, other))
+
+    assert pack_plain(weight, laid_out, None) is not None
+    assert pack_plain(weight, unknown, None) is None
+
+
+@kinds
+def test_weights_are_laid_out_for_kernels_only_where_they_read_them(dtype: torch.dtype, weights: str) -> None:
+    weight = some(64, 64, dtype=dtype)
+
+    assert linear(weight, None, weights).packed is None
+    assert linear(weight, None, weights, has_rows=True).packed is not None
