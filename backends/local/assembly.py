@@ -26,9 +26,7 @@ from kvtier.eviction import KNEE_TOKENS
 from kvtier.geometry import KVGeometry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FEW_THREADS = (
-    4  # up to so many, our own kernels on one of them are taken for faster than torch on all (docs/decisions.md)
-)
+FEW_THREADS = 3  # up to so many, our own kernels on one of them are faster than torch on all (docs/decisions.md)
 
 
 def build_engine(

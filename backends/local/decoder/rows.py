@@ -2,7 +2,10 @@
 
 A step of decoding is as fast as memory when each weight is read once and nothing else costs much. The kernels are
 compiled at the first start on a machine and kept. Without numba, on a processor they have no instructions for, or
-where oneDNN lays weights out as they do not know it, a few rows take torch's road as chunks do.
+where oneDNN lays weights out as they do not know it, a few rows take torch's road as chunks do. They run on one thread
+however many there are.
+
+The kernels trust addresses and sizes. So `weights` checks every shape, and a forward its tokens and its room.
 """
 
 import logging

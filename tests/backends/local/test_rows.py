@@ -254,7 +254,7 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("num_threads", [1, 2, FEW_THREADS])
+@pytest.mark.parametrize("num_threads", [1, FEW_THREADS])
 def test_an_engine_of_several_threads_decodes_by_the_kernels_too(num_threads: int, checkpoints: Checkpoints) -> None:
     path = checkpoints("llama")
     several = engine(path, threads=num_threads, exact=True)
