@@ -1,6 +1,7 @@
 """The answer to one request: from the engine's events to deltas, and what was used."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from backends.chat import Delta, Fields, Usage
@@ -62,6 +63,24 @@ class Answer:
                 return [Delta(index, fields, usage=self.usage if index == 0 else None)]
             case Token():
                 return self._choices[event.index].write(event)
+
+
+def joined(deltas: Sequence[Delta]) -> list[Delta]:
+    """The same with pieces of text that follow each other in one: what is behind catches up in fewer steps."""
+    together: list[Delta] = []
+    for delta in deltas:
+        last = together[-1] if together else None
+        if last is not None and last.index == delta.index and _is_plain(last) and _is_plain(delta):
+            together[-1] = Delta(delta.index, {"content": last.text + delta.text})
+        else:
+            together.append(delta)
+    return together
+
+
+def _is_plain(delta: Delta) -> bool:
+    """Whether a delta is a piece of text and nothing else."""
+    is_text = len(delta.fields) == 1 and isinstance(delta.fields.get("content"), str)
+    return is_text and delta == Delta(delta.index, delta.fields)
 
 
 def hopeless(refused: Refused) -> RequestRejected:

@@ -15,7 +15,7 @@ from typing import Any
 from backends.base import Health, Model
 from backends.chat import ChatRequest, Delta, Fields
 from backends.errors import BackendBusy, BackendError, BackendNotReady, BackendUnavailable, RequestRejected
-from backends.local.answer import Answer, hopeless
+from backends.local.answer import Answer, hopeless, joined
 from backends.local.child import EngineDied
 from backends.local.cores import num_cores, share_of_cores
 from backends.local.decoder import checkpoint
@@ -114,18 +114,26 @@ class LocalBackend:
         submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)
         answer = Answer(len(prompt), wanted, loaded.tokenizer, manner_of(wanted, loaded.tokenizer, prompt))
         said: list[Delta] = []
+        new: list[Delta] = []
         try:
             async with aclosing(loaded.engine.events(submit)) as events:
                 async for event in events:
-                    for delta in answer.take(event):
-                        said.append(delta)
-                        yield delta
+                    new += answer.take(event)
+                    if not loaded.engine.has_more(submit.request) or answer.is_finished:
+                        for delta in joined(new):
+                            said.append(delta)
+                            yield delta
+                        new.clear()
                     if isinstance(event, Token) and not event.finish_reason and answer.is_stopped(event.index):
                         loaded.engine.abort(submit.request, event.index)
                     if answer.is_finished:
                         break
-        except EngineDied as death:
-            raise _died(death) from death
+        except (EngineDied, BackendError) as error:
+            for delta in joined(new):  # what came before it
+                yield delta
+            if isinstance(error, EngineDied):
+                raise _died(error) from error
+            raise
         if self._may_look_ahead(submit):
             self._begin_chore(self._look_ahead(request, wanted, submit, said))
         yield Delta(usage=answer.usage)

@@ -119,6 +119,11 @@ class EngineProcess:
         finally:
             self._in_flight -= 1
 
+    def has_more(self, request: int) -> bool:
+        """Whether the next event of a request is here already."""
+        queue = self._child.queues.get(request) if self._child is not None else None
+        return queue is not None and not queue.empty()
+
     def abort(self, request: int, index: int) -> None:
         """End one choice at a stop string."""
         if self._child is not None:

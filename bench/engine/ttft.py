@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.bare import Bare
-from bench.engine.models import SMOLLM2_135M, checkpoint_of
+from bench.engine.models import TALKING, checkpoint_of
 from bench.engine.plain import Transformers
 from bench.engine.prompts import Prompts
 from bench.engine.serving import Answer, Engine, NotAvailable, Request, serving
@@ -33,7 +33,7 @@ QUIET_S = 1.0  # without a write: everything is written
 
 def run(scale: Scale) -> list[Row]:
     """All tiers at 2,048 tokens, RAM at 8,192 too."""
-    path = checkpoint_of(SMOLLM2_135M)
+    path = checkpoint_of(TALKING)
     plain, bare = Transformers(path, "bfloat16"), Bare(path, "bfloat16")
     prefix_tokens = scale.of(2048, 512)
     rows = _warm(path, plain, bare, prefix_tokens, scale.of(3, 1), with_cold=True)
@@ -73,6 +73,7 @@ def _warm(
             if plain and with_cold:
                 plain_cold.append(plain.first_seconds(first.token_ids) * 1000)
             for chat in others:
+                engine.stats_at_rest()
                 found = engine.ask(Request(chat.messages, salt=salt))
                 warm.append(_found(found, prefix_tokens - SEGMENT_TOKENS, prefix_tokens).first_ms)
                 if plain:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.chat import Completion, Delta, collect
-from backends.local.answer import Answer
+from backends.local.answer import Answer, joined
 from backends.local.params import Generation, Sampling
 from backends.local.speech.parts import Manner
 from backends.local.speech.tokenizer import ChatTokenizer
@@ -122,3 +122,16 @@ def test_a_call_that_is_cut_by_the_limit_is_no_tool_call(tokenizer: ChatTokenize
     choice = collect(deltas).choices[0]
     assert choice.finish_reason == "length"
     assert choice.message == {"role": "assistant", "content": '<tool_call>{"name": "f", "argu'}
+
+
+def test_pieces_of_text_that_follow_each_other_are_told_as_one() -> None:
+    role = Delta(0, {"role": "assistant", "content": ""})
+    thought = Delta(0, {"reasoning_content": "so"})
+    spelled = Delta(0, {"content": "!"}, logprobs={"content": []})
+    end = Delta(0, finish_reason="stop")
+    pieces = [Delta(0, {"content": text}) for text in ("a", "b", "c")]
+    other = Delta(1, {"content": "x"})
+
+    told = joined([role, thought, *pieces, other, pieces[0], spelled, pieces[1], end])
+
+    assert told == [role, thought, Delta(0, {"content": "abc"}), other, pieces[0], spelled, pieces[1], end]
