@@ -144,6 +144,7 @@ class LocalBackend:
         """Compute a prefix when nothing else is to do, and keep it; how many of its tokens are kept and pinned."""
         loaded = self._opened
         prompt = await asyncio.to_thread(to_warm, loaded.tokenizer, tuple(messages), tools or ())
+        self._refuse_unknown(prompt)
         warm = Warm(next(self._requests), prompt, salt, owner, pin, is_awaited=True)
         try:
             event = await loaded.engine.warm(warm)
@@ -201,6 +202,12 @@ class LocalBackend:
         if written > most:
             raise _too_long(f"{written} characters", self._opened.context_tokens)
 
+    def _refuse_unknown(self, prompt: Sequence[int]) -> None:
+        """Raises `RequestRejected`: some tokenizers know tokens the model was never given."""
+        last, vocab_size = max(prompt, default=0), self._opened.checkpoint.config.vocab_size
+        if last >= vocab_size:
+            raise RequestRejected(f"token {last} is none of the model's {vocab_size}", param="messages")
+
     def _drafts(self, text: str) -> list[int]:
         """What the answer may repeat as tokens, as far as an answer can go; none that the model does not know."""
         loaded = self._opened
@@ -215,9 +222,7 @@ class LocalBackend:
         context = self._opened.context_tokens
         if len(prompt) >= context:
             raise _too_long(f"{len(prompt)} tokens", context)
-        vocab_size = self._opened.checkpoint.config.vocab_size
-        if max(prompt) >= vocab_size:  # some tokenizers know tokens the model was never given
-            raise RequestRejected(f"token {max(prompt)} is none of the model's {vocab_size}", param="messages")
+        self._refuse_unknown(prompt)
         room = context - len(prompt)
         return Submit(
             request=next(self._requests),

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from backends.local.backend import LocalBackend
 from backends.local.decoder.config import CheckpointError
 from backends.local.settings import LocalSettings
 from backends.local.speech.tokenizer import ChatTokenizer
+from tests.backends.local import tiny
 from tests.backends.local.engines import opened, reference
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -271,6 +273,25 @@ async def test_the_model_names_its_revision_context_and_defaults(checkpoints: Ch
 
     assert (model.name, model.context_tokens, model.defaults) == ("mine", 256, {"temperature": 0.0})
     assert model.revision.endswith("-float32")
+
+
+async def test_tokens_that_the_model_was_never_given_are_refused_on_every_road(tmp_path: Path) -> None:
+    """A tokenizer with 405 tokens, and a model with 320."""
+    text = "A cache keeps what was computed"
+    async with opened(tiny.build("llama", tmp_path, vocab_size=320), warm_prompts=(text,)) as local:
+        kept = await local.warm(({"role": "user", "content": "¶"},), (), "", "")
+        process = local.pid
+        with pytest.raises(RequestRejected, match=r"token \d+ is none of the model's 320"):
+            await local.warm(({"role": "user", "content": text},), (), "", "")
+        with pytest.raises(RequestRejected, match=r"token \d+ is none of the model's 320"):
+            await deltas(local, ask(text))
+        drafted = await complete(local, replace(ask("¶", ignore_eos=True), near_answer=text))
+        with pytest.raises(BackendError, match="no token of the model can follow"):
+            await complete(local, ask("¶", guided_choice=[text], max_tokens=100))
+
+        assert (local.pid, local.stats()["restarts"]) == (process, 0)
+    assert kept["tokens"] > 0
+    assert drafted.usage.completion_tokens == 16
 
 
 def _kill(backend: LocalBackend) -> None:
