@@ -137,14 +137,16 @@ class DiskTier:
             self._epoch += 1
             self._index.clear()
             try:
-                self._directory.rename(trash)
-                self._directory.mkdir(mode=0o700)
-                held, self._in_use = self._in_use, _hold(self._directory)
+                with suppress(FileNotFoundError):  # it vanished, or an earlier try ended behind this line
+                    self._directory.rename(trash)
+                held, self._in_use = self._in_use, -1  # the next write takes the folder, if this does not
                 if held >= 0:
                     os.close(held)
+                self._take()
             except OSError as error:
                 raise TierError(f"cannot clear {self._directory.name}: {error}") from error
-        shutil.rmtree(trash, ignore_errors=True)
+        for trash in self._root.glob(f"{TRASH}-*"):  # that of earlier tries too
+            shutil.rmtree(trash, ignore_errors=True)
 
     def snapshot(self) -> dict[str, int]:
         """Counters, and what is resident now."""

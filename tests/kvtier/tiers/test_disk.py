@@ -240,6 +240,47 @@ def test_clearing_is_for_good(tmp_path: Path) -> None:
     cache.close()
 
 
+def test_a_folder_that_vanished_is_cleared_and_written_again(tmp_path: Path) -> None:
+    fill(tmp_path)
+    cache, tier = reopened(tmp_path)
+    tier.check()
+    shutil.rmtree(tmp_path / small_form().model)
+
+    cache.clear()
+
+    assert cache.flush(5)
+    publish(cache, "a", IDS[:32])
+    write_all(cache)
+    cache.close()
+    cache, _ = reopened(tmp_path)
+    assert restore(cache, "a", IDS) == {"disk": 32}
+    cache.close()
+
+
+def test_a_clear_that_failed_half_way_is_finished_by_the_next_try(tmp_path: Path) -> None:
+    root, aside = tmp_path / "kv", tmp_path / "aside"
+    fill(root)
+    cache, tier = reopened(root)
+    tier.check()
+    (root / small_form().model).rename(root / ".trash-0")  # as far as the first try came
+    root.rename(aside)
+    root.write_text("no folder can be made here")
+    with pytest.raises(TierError, match="cannot clear"):
+        tier.clear()
+
+    root.unlink()
+    aside.rename(root)
+    tier.clear()
+
+    assert [path.name for path in root.iterdir()] == [small_form().model]
+    publish(cache, "a", IDS[:32])
+    write_all(cache)
+    cache.close()
+    cache, _ = reopened(root)
+    assert restore(cache, "a", IDS) == {"disk": 32}
+    cache.close()
+
+
 def test_a_file_that_another_process_deleted_is_a_miss(tmp_path: Path) -> None:
     fill(tmp_path)
     cache, tier = reopened(tmp_path)
