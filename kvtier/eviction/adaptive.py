@@ -243,7 +243,11 @@ class Adaptive:
             seen.interval.age = self._now - seen.interval.start
 
     def _begin(self, entry: Entry) -> None:
-        """A new interval; the one that just began goes on, under the kind and from the moment known now."""
+        """A new interval; one that nobody has found again goes on under the kind known now, from its own start.
+
+        So ages are learned from the first time a request let go, and ranked from the last: apart by what that request
+        took. Intervals are in the order of their starts, to be forgotten in it, so a start is not moved.
+        """
         interval = entry.seen.interval
         if interval is not None and interval.age is None:
             interval.kind = entry.kind
