@@ -264,7 +264,10 @@ def test_several_choices(setting: Setting) -> None:
     warm = setting.engine()
     run(warm, ask(PROMPT))
 
-    check(setting, warm, PROMPT, {"ram": setting.reach(299)}, n=3)
+    outcome = check(setting, warm, PROMPT, {"ram": setting.reach(299)}, n=3)
+
+    assert outcome.by_tier == {(9, index): {"ram": setting.reach(299)} for index in range(3)}
+    assert outcome.cached == {(9, index): setting.reach(299) for index in range(3)}
 
 
 def test_tenants_with_the_same_text_share_nothing(setting: Setting) -> None:
