@@ -25,6 +25,7 @@ class KVStats:
     cut_short: int = 0  # hits that would have been longer but for eviction
     published_blocks: int = 0
     published_tails: int = 0
+    failed_publishes: int = 0  # memory was too short to keep what was computed
     evicted_blocks: int = 0
     rejected_blocks: int = 0  # not kept: every block was leased, or not worth an eviction
     misses: dict[MissReason, int] = field(default_factory=_no_misses)

@@ -81,17 +81,20 @@ class Drafting:
 
 
 @torch.inference_mode()
-def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> list[Token]:
+def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: list[Event]) -> None:
     """Append the tokens that `logits` `[1 + drafts, vocab]` lead to; at least one, the last one no draft.
 
-    A draft that the sequence's grammar forbids is never chosen, and so ends the run. Raises `GrammarError`.
+    Each goes to the sequence and to what is `said` at once: whatever fails behind it, the two agree. A draft that the
+    sequence's grammar forbids is never chosen, and so ends the run. Raises `GrammarError`.
     """
     matcher = sequence.matcher
     if matcher is None and is_plainly_greedy(sequence.sampling):
-        return _settle_greedily(sequence, drafts, logits.argmax(-1).tolist())
+        _settle_greedily(sequence, drafts, logits.argmax(-1).tolist(), said)
+        return
     if matcher is None and is_penalised_greedy(sequence.sampling):
-        return _settle_greedily(sequence, drafts, _penalised(sequence, drafts, logits).argmax(-1).tolist())
-    events: list[Token] = []
+        likeliest = _penalised(sequence, drafts, logits).argmax(-1).tolist()
+        _settle_greedily(sequence, drafts, likeliest, said)
+        return
     for row, draft in zip(logits, (*drafts, None), strict=True):
         prompt, output = _history(sequence)
         allowed = None if matcher is None else matcher.allowed(len(row))
@@ -99,20 +102,17 @@ def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> list[
         if matcher is not None:
             matcher.accept(chosen.token_id)
         reason = sequence.append(chosen.token_id)
-        events.append(Token(sequence.request, sequence.index, chosen.token_id, reason, chosen.logprob, chosen.top))
+        said.append(Token(sequence.request, sequence.index, chosen.token_id, reason, chosen.logprob, chosen.top))
         if reason is not None or chosen.token_id != draft:
-            break
-    return events
+            return
 
 
-def _settle_greedily(sequence: Sequence, drafts: Many[int], likeliest: Many[int]) -> list[Token]:
-    events: list[Token] = []
+def _settle_greedily(sequence: Sequence, drafts: Many[int], likeliest: Many[int], said: list[Event]) -> None:
     for token_id, draft in zip(likeliest, (*drafts, None), strict=True):
         reason = sequence.append(token_id)
-        events.append(Token(sequence.request, sequence.index, token_id, reason))
+        said.append(Token(sequence.request, sequence.index, token_id, reason))
         if reason is not None or token_id != draft:
-            break
-    return events
+            return
 
 
 def _penalised(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Many
+from itertools import pairwise
 from random import Random
 
 import torch
@@ -83,7 +84,8 @@ class Engine:
         return HELD_UP_S if self._is_held_up else 0.0
 
     def close(self, timeout_s: float) -> None:
-        """Write what is owed to slower tiers, as far as the time allows."""
+        """Write what is owed to slower tiers, as far as the time allows; what has not been published yet is."""
+        self._runner.publish()
         self._runner.cache.close(timeout_s)
 
     def submit(self, request: Submit) -> list[Event]:
@@ -150,7 +152,7 @@ class Engine:
         for growth in todo.admit:
             events += self._admit(growth.sequence, growth.capacity)
         if todo.prefill or todo.decode:
-            events += self._compute(todo.prefill, todo.decode)
+            self._compute(todo.prefill, todo.decode)
         return events
 
     def _idle_step(self, now_s: float) -> list[Event]:
@@ -175,13 +177,13 @@ class Engine:
             return list(self._said)
         largest = max(concerned, key=lambda sequence: max(sequence.capacity, sequence.num_tokens))
         self.abort(Abort(largest.request))
-        for sequence in self._running:  # computed, but its logits are lost: the last row is computed again
-            sequence.num_computed = min(sequence.num_computed, sequence.num_tokens - 1)
         return [*self._said, Broken(largest.request, reason)]
 
     def clear(self) -> None:
-        """Forget every kept prefix."""
+        """Forget every kept prefix, and what was to be computed ahead; who is answered leaves none of it behind."""
         self._runner.clear()
+        if self._idle is not None:
+            self._idle.forget()
 
     def stats(self) -> Stats:
         """A snapshot."""
@@ -208,6 +210,7 @@ class Engine:
     def _sequences(self, request: Submit) -> list[Sequence]:
         """The choices of a request; one load from slower tiers is for all of them."""
         choices = [self._sequence(request, index) for index in range(request.n)]
+        self._runner.publish()  # what was just loaded for somebody else need not be again
         self._runner.prefetch(choices[0])
         for choice in choices[1:]:
             choice.prefetched = choices[0].prefetched
@@ -318,8 +321,11 @@ class Engine:
         self._runner.prefetch(sequence)  # its blocks may go before it comes back
         self._waiting.appendleft(sequence)
 
-    def _compute(self, prefill: Many[Chunk], decode: Many[Sequence]) -> list[Event]:
-        """One forward over chunks of prompts, the last token of those who decode, and the drafts behind it."""
+    def _compute(self, prefill: Many[Chunk], decode: Many[Sequence]) -> None:
+        """One forward over chunks of prompts, the last token of those who decode, and the drafts behind it.
+
+        Memory may end at any row: those before it have said their tokens, those behind it are computed again.
+        """
         started = time.perf_counter()
         drafts = self._drafting.propose(decode) if self._drafting is not None else [()] * len(decode)
         drafted = [Chunk(s, s.num_computed, s.num_tokens, own) for s, own in zip(decode, drafts, strict=True)]
@@ -332,29 +338,36 @@ class Engine:
         num_prompt = sum(max(0, min(c.stop, c.sequence.num_prompt) - c.start) for c in chunks)
         self._prefill_tokens += num_prompt
         self._prefill_s += took_s * num_prompt / sum(c.stop - c.start + len(c.drafts) for c in chunks)
-        said = [self._settle(chunk, own) for chunk, own in zip(chunks, rows, strict=True)]
-        if self._drafting is not None and decode:
-            self._drafting.note(drafts, said[len(prefill) :], is_alone=not prefill)
-        return [event for events in said for event in events]
-
-    def _settle(self, chunk: Chunk, logits: torch.Tensor) -> list[Event]:
-        """The tokens that follow a chunk; drafts that hold are computed already."""
-        sequence = chunk.sequence
-        if (
-            sequence.num_left or sequence not in self._running
-        ):  # more of its prompt is to come, or another choice of its request has just broken
-            return []
+        ends = [len(self._said)]  # of what each chunk says
         try:
-            events = settle(sequence, chunk.drafts, logits)
+            for chunk, own in zip(chunks, rows, strict=True):
+                self._settle(chunk, own)
+                ends.append(len(self._said))
+        finally:
+            for sequence in [each for each in self._running if each.is_finished]:
+                self._leave(sequence, keep_tail=True)
+        if self._drafting is not None and decode:
+            said = [self._said[start:end] for start, end in pairwise(ends)]
+            self._drafting.note(drafts, said[len(prefill) :], is_alone=not prefill)
+
+    def _settle(self, chunk: Chunk, logits: torch.Tensor) -> None:
+        """Say the tokens that follow a chunk; drafts that hold are computed already."""
+        sequence, before = chunk.sequence, len(self._said)
+        if sequence not in self._running:  # another choice of its request has just broken
+            return
+        if chunk.stop < sequence.num_tokens:  # more of its prompt is to come
+            sequence.num_computed = chunk.stop
+            return
+        try:
+            settle(sequence, chunk.drafts, logits, self._said)
         except GrammarError as exc:
             self.abort(Abort(sequence.request))
-            return [Broken(sequence.request, str(exc))]
-        sequence.num_computed += len(events) - 1
-        self._decode_tokens += len(events)
-        self._shares.charge(sequence.owner, OUTPUT_WEIGHT * len(events))
-        if events[-1].finish_reason is not None:
-            self._leave(sequence, keep_tail=True)
-        return list(events)
+            self._said.append(Broken(sequence.request, str(exc)))
+            return
+        num_said = len(self._said) - before
+        sequence.num_computed = chunk.stop + num_said - 1
+        self._decode_tokens += num_said
+        self._shares.charge(sequence.owner, OUTPUT_WEIGHT * num_said)
 
     def _leave(self, sequence: Sequence, *, keep_tail: bool = False) -> None:
         if sequence in self._running:

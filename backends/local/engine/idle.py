@@ -108,6 +108,15 @@ class IdleWork:
         self._awaited.clear()
         return [Broken(task.warm.request, reason) for task in waiting]
 
+    def forget(self) -> None:
+        """Drop what nobody waits for, and begin anew with what somebody does."""
+        self.yield_slab()
+        if self._task is not None and not self._task.warm.is_awaited:
+            self.num_dropped += 1
+            self._task = None
+        self.num_dropped += len(self._others)
+        self._others.clear()
+
     def yield_slab(self) -> None:
         """Give the memory back at once; full blocks are kept, and the task goes on from them later."""
         if self._sequence is not None:
@@ -129,6 +138,7 @@ class IdleWork:
         if sequence.num_computed < sequence.num_tokens:
             chunk = next_chunk(sequence, self._limits.busy_chunk_tokens, is_exact=self._limits.is_exact)
             self._runner.compute([chunk])
+            sequence.num_computed = chunk.stop
             self.num_tokens += chunk.stop - chunk.start
         if sequence.num_computed < sequence.num_tokens:
             return []

@@ -6,14 +6,17 @@ only whole chunks of prompts are kept, hits end at chunks, and sequences decode 
 that this changes no bit.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
+from contextlib import contextmanager
 
 import torch
 
 from backends.local.decoder.base import TOKEN_DIM, Decoder, Span
 from backends.local.engine.scheduler import Chunk
 from backends.local.engine.sequence import Sequence
-from backends.local.engine.slabs import Rows, Slabs
+from backends.local.engine.slabs import SPARE_BYTES, Rows, Slabs
+from backends.local.memory import is_out_of_memory
 from kvtier.cache import KVCache
 from kvtier.keys import pack
 
@@ -24,16 +27,22 @@ class Runner:
     """Owns the slabs of the running sequences and the blocks of past ones."""
 
     def __init__(
-        self, decoder: Decoder, cache: KVCache, *, exact_chunk: int | None = None, warm_tokens: int = 0
+        self,
+        decoder: Decoder,
+        cache: KVCache,
+        *,
+        exact_chunk: int | None = None,
+        warm_tokens: int = 0,
+        spare_bytes: int = SPARE_BYTES,
     ) -> None:
         """`exact_chunk` is the size of prefill chunks when bits must not depend on hits, else None.
 
-        For a first sequence of up to `warm_tokens` everything is made ready now.
+        For a first sequence of up to `warm_tokens` everything is made ready now. Slabs of up to `spare_bytes` are kept.
         """
         self.cache = cache
         self._decoder = decoder
         self._exact_chunk = exact_chunk
-        self._memory = Slabs(decoder)
+        self._memory = Slabs(decoder, spare_bytes)
         self._slabs: dict[Sequence, torch.Tensor] = {}
         self._warm(warm_tokens)
 
@@ -114,6 +123,7 @@ class Runner:
     def compute(self, chunks: Many[Chunk]) -> torch.Tensor:
         """Compute what chunks hold; returns the logits wanted after each, `[logits, vocab]`.
 
+        That these rows are computed now is for the caller to note, when it has made something of the logits.
         The rows of drafts lie in the slab behind the computed ones, and count for nothing until they are accepted.
         """
         spans = [
@@ -129,8 +139,6 @@ class Runner:
             logits = self._decoder.forward(spans)
         else:
             logits = torch.cat([self._decoder.forward(group) for group in self._alike(spans)])
-        for chunk in chunks:
-            chunk.sequence.num_computed = chunk.stop
         return logits
 
     def publish(self) -> None:
@@ -162,7 +170,8 @@ class Runner:
             publish = self.cache.publish_tail if self._exact_chunk is None else self.cache.publish
             num_answered = sequence.num_tokens - sequence.num_prompt or None  # None: it was only warmed
             num_rows = self._num_reusable(sequence)
-            publish(sequence.chain, sequence.token_ids, slab, num_rows, num_answered=num_answered)
+            with self._as_a_miss():
+                publish(sequence.chain, sequence.token_ids, slab, num_rows, num_answered=num_answered)
         if slab is not None:
             self._memory.give_back(slab, self._left_in(sequence))
         sequence.capacity = 0
@@ -173,9 +182,11 @@ class Runner:
         self._memory.drop_spare()
 
     def clear(self) -> None:
-        """Forget every kept prefix."""
+        """Forget every kept prefix; what lies in slabs now is published no more."""
         self.cache.clear()
         self._memory.forget()
+        for sequence in self._slabs:
+            sequence.publishes = False
 
     def pin(self, sequence: Sequence) -> int:
         """Keep the blocks of a prompt from eviction, and have them outlive the process; returns how many tokens."""
@@ -188,8 +199,19 @@ class Runner:
         num_rows = self._num_reusable(sequence)
         num_full = num_rows // self.cache.geometry.block_tokens
         if num_full > sequence.num_published and sequence.chain is not None and sequence.publishes:
-            self.cache.publish(sequence.chain, sequence.token_ids, self._slabs[sequence], num_rows)
-            sequence.num_published = num_full
+            sequence.num_published = num_full  # whether it finds room or not: nothing is tried twice
+            with self._as_a_miss():
+                self.cache.publish(sequence.chain, sequence.token_ids, self._slabs[sequence], num_rows)
+
+    @contextmanager
+    def _as_a_miss(self) -> Iterator[None]:
+        """Count what memory was too short to keep: that is no fault of the request that was answered."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            self.cache.stats.failed_publishes += 1
 
     def _num_reusable(self, sequence: Sequence) -> int:
         """Up to where others may use what was computed. In exact mode, whole chunks of the prompt."""

@@ -46,6 +46,7 @@ class Sequence:
     by_tier: Mapping[str, int] = field(default_factory=dict)  # where they were
     guesser: Guesser | None = None  # None: no drafts
     capacity: int = field(default=0)  # tokens its slab holds; 0: it has none
+    is_finished: bool = False  # its last token is said
 
     @property
     def num_tokens(self) -> int:
@@ -77,6 +78,8 @@ class Sequence:
     def append(self, token_id: int) -> str | None:
         """Take the chosen token; returns why the sequence ends with it, or None."""
         self.token_ids.append(token_id)
-        if token_id in self.eos_token_ids:
-            return "stop"
-        return "length" if len(self.token_ids) >= self.max_total else None
+        is_stopped = token_id in self.eos_token_ids
+        self.is_finished = is_stopped or len(self.token_ids) >= self.max_total
+        if not self.is_finished:
+            return None
+        return "stop" if is_stopped else "length"

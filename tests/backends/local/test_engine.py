@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from backends.local.engine.engine import Engine
 from backends.local.params import Sampling
 from backends.local.wire import Abort, Expired, Refused, Token, Warm
 from tests.backends.local import tiny
-from tests.backends.local.engines import Clock, ask, assert_empty, engine, reference, run, tokens
+from tests.backends.local.engines import Clock, ask, assert_empty, engine, reference, rest, run, tokens
 
 Checkpoints = Callable[[str], Path]
 WILD = Sampling(temperature=1.5, seed=11)
@@ -329,3 +330,76 @@ def test_what_a_cancelled_request_has_computed_is_kept(llama: Engine) -> None:
     llama.abort(Abort(1))
 
     assert llama.stats().kv["published_blocks"] == 3
+
+
+def test_nothing_computed_before_a_clear_is_kept_after_it(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    tiers: dict[str, Any] = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
+    llama = engine(checkpoints("llama"), **tiers)
+    prompt = tokens(1, 300)
+    llama.submit(ask(prompt, 1, max_tokens=80, ignore_eos=True))
+    llama.step()
+    while not llama.step():  # until the first token is said
+        pass
+    llama.clear()
+
+    outcome = run(llama)
+    rest(llama)
+
+    assert len(outcome.tokens[1, 0]) > 70
+    assert llama.stats().kv["blocks_cached"] == 0
+    assert run(llama, ask([*prompt, 7], 2)).cached[2, 0] == 0
+    llama.close(5)
+
+
+def test_a_clear_drops_what_was_to_be_computed_ahead_and_begins_anew_what_is_waited_for(llama: Engine) -> None:
+    llama.warm(Warm(7, tokens(7, 640), is_awaited=True))
+    for seed in range(5):
+        llama.warm(Warm(0, tokens(seed, 200)))
+    for _ in range(3):
+        llama.step()
+    before = llama.stats()
+    assert before.idle_tokens > 0
+
+    llama.clear()
+    outcome = run(llama)
+
+    stats = llama.stats()
+    assert stats.idle_dropped - before.idle_dropped == 5
+    assert stats.idle_tokens - before.idle_tokens == 640  # all of it
+    assert outcome.warmed[7].by_tier == {}
+    assert run(llama, ask(tokens(0, 200))).cached[1, 0] == 0
+
+
+def test_what_was_computed_last_outlives_the_process(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    tiers: dict[str, Any] = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
+    first = engine(checkpoints("llama"), **tiers)
+    prompt = tokens(1, 600)
+    first.submit(ask(prompt, max_tokens=200, ignore_eos=True))
+    while not first.step() or first._running[0].num_left != 1:  # its prompt is computed, and not published yet
+        pass
+    first.close(5)
+
+    again = engine(checkpoints("llama"), **tiers)
+    assert run(again, ask(prompt)).by_tier[1, 0]["disk"] >= 576
+    again.close(0)
+
+
+def test_what_was_just_loaded_is_not_loaded_again(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    tiers: dict[str, Any] = {"kv_dir": str(tmp_path), "kv_disk_bytes": 64 << 20}
+    first = engine(checkpoints("llama"), **tiers)
+    prompt = tokens(1, 600)
+    run(first, ask(prompt))
+    first.close(5)
+    again = engine(checkpoints("llama"), **tiers)
+    again.submit(ask(prompt, 1, max_tokens=50, ignore_eos=True))
+    while not again._running:
+        again.step()
+
+    again.submit(ask(prompt, 2))
+
+    prefetched = again._waiting[0].prefetched
+    assert prefetched is not None
+    assert prefetched.wanted is None or prefetched.wanted.start >= 576
+    outcome = run(again)
+    assert outcome.by_tier[2, 0]["ram"] >= 576
+    again.close(0)

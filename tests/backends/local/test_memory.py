@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -17,10 +18,12 @@ from backends.local.engine.matcher import Grammars
 from backends.local.engine.runner import Runner
 from backends.local.engine.scheduler import Limits
 from backends.local.memory import give_back_free_memory, is_out_of_memory
+from backends.local.params import Sampling
 from backends.local.wire import Broken, Event, Warm
 from backends.local.worker import careful_step
+from kvtier.arena import KVArena
 from kvtier.geometry import KVGeometry
-from tests.backends.local.engines import Outcome, ask, load, reference, tokens
+from tests.backends.local.engines import GREEDY, Outcome, ask, assert_empty, load, reference, tokens
 
 Checkpoints = Callable[[str], Path]
 WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
@@ -61,6 +64,16 @@ def scarce_engine(path: Path, **limits: int) -> Engine:
     )
 
 
+def drive(engine: Engine) -> tuple[Outcome, list[int]]:
+    """What an engine says until nothing is left to do, and the requests it gave up."""
+    outcome, broken = Outcome(), list[int]()
+    while engine.has_work:
+        events = careful_step(engine)
+        broken += [event.request for event in events if isinstance(event, Broken)]
+        outcome.take([event for event in events if not isinstance(event, Broken)])
+    return outcome, broken
+
+
 @pytest.mark.parametrize("limits", [{"slab_tokens": 500}, {"forward_tokens": 600}, {"forward_tokens": 130}])
 def test_the_largest_request_gives_way_and_the_others_go_on_as_if_alone(
     checkpoints: Checkpoints, limits: dict[str, int]
@@ -71,16 +84,78 @@ def test_the_largest_request_gives_way_and_the_others_go_on_as_if_alone(
     for number, prompt in enumerate(small):
         engine.submit(ask(prompt, number, max_tokens=20))
     engine.submit(ask(tokens(9, 650), 9, max_tokens=20))
-    outcome, broken = Outcome(), []
-    while engine.has_work:
-        events = careful_step(engine)
-        broken += [event.request for event in events if isinstance(event, Broken)]
-        outcome.take([event for event in events if not isinstance(event, Broken)])
+    outcome, broken = drive(engine)
 
     assert broken == [9]
     for number, prompt in enumerate(small):
         assert outcome.tokens[number, 0] == reference(path, prompt, 20, ends=False)
     assert engine.stats().slab_tokens == 0
+
+
+class Spent(Random):
+    """Luck that takes memory, once, when there is none."""
+
+    def random(self) -> float:
+        if not getattr(self, "was_asked", False):
+            self.was_asked = True
+            raise MemoryError
+        return super().random()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_was_said_before_memory_ended_reaches_its_callers(checkpoints: Checkpoints, number: int) -> None:
+    path = checkpoints("llama")
+    engine = scarce_engine(path)
+    prompts = [tokens(seed, 40) for seed in range(4)]
+    lengths = [1, 20, 20, 20]  # the first ends with the token it says before memory does
+    lucky = Sampling(temperature=1.0, seed=3)
+    for i, prompt in enumerate(prompts):
+        engine.submit(ask(prompt, i, max_tokens=lengths[i], sampling=lucky if i == number else GREEDY))
+    engine._waiting[number].random = Spent(3)
+    outcome, broken = drive(engine)
+
+    assert len(broken) == 1
+    assert broken != [0]
+    assert outcome.finished[0, 0] == "length"
+    for i in {0, 1, 2, 3} - {number, *broken}:
+        assert outcome.tokens[i, 0] == reference(path, prompts[i], lengths[i], ends=False)
+    if number not in broken:
+        assert len(outcome.tokens[number, 0]) == 20
+    assert_empty(engine)
+
+
+class ShortArena(KVArena):
+    """Memory that ends in the middle of keeping something, until told otherwise."""
+
+    is_short = True
+
+    def store(self, blocks: Sequence[int], slab: torch.Tensor, start: int, num_rows: int) -> None:
+        if self.is_short:
+            super().store(blocks[: len(blocks) // 2], slab, start, min(num_rows, len(blocks) // 2))
+            raise MemoryError
+        super().store(blocks, slab, start, num_rows)
+
+
+def test_what_cannot_be_kept_is_a_miss_and_the_answer_comes(checkpoints: Checkpoints) -> None:
+    path = checkpoints("llama")
+    engine = scarce_engine(path)
+    cache, prompt = engine._runner.cache, tokens(1, 300)
+    arena = cache._store.arena = ShortArena(cache.geometry, cache.blocks.total)
+    engine.submit(ask(prompt, 1, max_tokens=20))
+    outcome, broken = drive(engine)
+
+    assert broken == []
+    assert outcome.tokens[1, 0] == reference(path, prompt, 20, ends=False)
+    assert engine.stats().kv["failed_publishes"] > 0
+    assert engine.stats().kv["blocks_cached"] == 0
+    assert_empty(engine)
+    arena.is_short = False
+    for request, cached in ((2, 0), (3, 299)):
+        engine.submit(ask(prompt, request, max_tokens=20))
+        outcome, broken = drive(engine)
+        assert outcome.cached[request, 0] == cached
+        assert outcome.tokens[request, 0] == reference(path, prompt, 20, ends=False)
+    assert_empty(engine)
 
 
 def test_who_waits_for_a_prompt_to_be_warmed_is_told_that_memory_is_short(checkpoints: Checkpoints) -> None:
