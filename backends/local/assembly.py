@@ -67,6 +67,7 @@ def build_engine(
             cache,
             exact_chunk=load.prefill_chunk if load.exact else None,
             warm_tokens=min(load.context_tokens, limits.slab_tokens),
+            spare_bytes=load.spare_budget_bytes,
         ),
         limits,
         grammars,

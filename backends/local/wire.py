@@ -46,6 +46,11 @@ class Load:
     device: str = "auto"
     model: str = ""  # what clients call it, for the log
 
+    @property
+    def spare_budget_bytes(self) -> int:
+        """What slabs may hold that wait for the next turn."""
+        return self.slab_budget_bytes // 2
+
 
 @dataclass(frozen=True, slots=True)
 class Submit:

@@ -172,12 +172,12 @@ def _is_news(event: Message) -> bool:
 def too_little(load: Load, held: int) -> str:
     """What the limit would have to be, when loading has failed under it."""
     weights = sum(file.stat().st_size for file in Path(load.checkpoint).glob("*.safetensors"))
-    parts = (held, weights, load.kv_budget_bytes, load.slab_budget_bytes)
+    parts = (held, weights, load.kv_budget_bytes, load.slab_budget_bytes + load.spare_budget_bytes)
     code, weights_mb, kv, slabs = (-(-size // MIB) for size in parts)
     return (
         f"engine.memory_mb is {load.memory_bytes // MIB} and should be about {code + weights_mb + kv + slabs}: "
         f"{code} for the program, {weights_mb} for the weights, {kv} for kept prefixes (engine.kv_mb), "
-        f"{slabs} for running requests"
+        f"{slabs} for running requests and the next turns of those before"
     )
 
 

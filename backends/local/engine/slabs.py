@@ -13,6 +13,7 @@ written, and clears every one first, which costs more than a restore: hence a bo
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -77,12 +78,13 @@ class Slabs:
 
     def warm(self, most_tokens: int) -> None:
         """Have memory at hand for a first slab of up to `most_tokens`."""
-        self.give_back(self._decoder.new_slab(min(most_tokens, FIRST_BYTES // self._token_bytes)).zero_())
+        most_bytes = min(FIRST_BYTES, self._spare_bytes)
+        self.give_back(self._decoder.new_slab(min(most_tokens, most_bytes // self._token_bytes)).zero_())
 
     def give_back(self, slab: torch.Tensor, rows: Rows | None = None) -> None:
         """Keep a slab, and what it holds, within the bound; nobody may use it any more."""
-        if not slab.numel():
-            return
+        if not slab.numel() or slab.nbytes > self._spare_bytes:
+            return  # all others would go for it, and it too
         self._spare = [_Spare(each.slab) if rows is not None and _is_part(each, rows) else each for each in self._spare]
         self._spare.append(_Spare(slab, rows if rows is not None and rows.packed else None))
         while self.num_spare_bytes > self._spare_bytes:
@@ -107,10 +109,11 @@ class Slabs:
     def _fresh(self, capacity: int) -> torch.Tensor:
         most = self._spare_bytes // self._token_bytes  # more would not be kept
         roomy = max(capacity, min(capacity + max(ROOM_TOKENS, capacity // 4), most))
-        try:
-            return self._decoder.new_slab(roomy if capacity else 0)
-        except (MemoryError, RuntimeError):  # torch raises the latter
-            return self._decoder.new_slab(capacity)
+        for size in (roomy if capacity else 0, capacity):
+            with suppress(MemoryError, RuntimeError):  # torch raises the latter
+                return self._decoder.new_slab(size)
+        self.drop_spare()
+        return self._decoder.new_slab(capacity)
 
 
 def _nearest(fitting: list[_Spare], wanted: Rows) -> tuple[_Spare | None, int]:

@@ -1,5 +1,8 @@
 """The memory of slabs is used again, within a bound, and never by two at a time."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
 from backends.local.decoder.base import TOKEN_DIM
@@ -16,8 +19,11 @@ class Shape:
 
     def __init__(self) -> None:
         self.num_made = 0
+        self.has_memory: Callable[[int], bool] = lambda _: True
 
     def new_slab(self, capacity: int) -> torch.Tensor:
+        if not self.has_memory(capacity):
+            raise MemoryError
         self.num_made += bool(capacity)
         return torch.empty((3, 2, 2, capacity, 16))
 
@@ -144,6 +150,28 @@ def test_spare_memory_is_bounded_and_can_be_dropped() -> None:
     slabs.give_back(lent[3], rows(3))
     slabs.drop_spare()
     assert slabs.num_spare_bytes == 0
+
+
+def test_a_slab_that_does_not_fit_leaves_the_others_alone() -> None:
+    slabs = Slabs(Shape(), spare_bytes=800 * PER_TOKEN)
+    kept, too_large = take(slabs, 60), take(slabs, 900)
+    slabs.give_back(kept, rows(1, 2, 3))
+
+    slabs.give_back(too_large, rows(1, 2, 3, 4))
+
+    assert slabs.num_spare_bytes == kept.nbytes
+    assert slabs.take(60, rows(1, 2, 3, 9))[1] == 3
+
+
+def test_spare_slabs_go_before_anybody_is_told_that_memory_is_short() -> None:
+    shape = Shape()
+    slabs = Slabs(shape)
+    slabs.give_back(take(slabs, 60), rows(1, 2, 3))
+    shape.has_memory = lambda capacity: capacity <= 500 and not slabs.num_spare_bytes
+
+    assert take(slabs, 500).shape[TOKEN_DIM] == 500
+    with pytest.raises(MemoryError):
+        slabs.take(501)
 
 
 def test_no_more_is_added_than_would_be_kept() -> None:

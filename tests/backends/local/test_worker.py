@@ -13,6 +13,7 @@ import pytest
 from backends.local.assembly import build_engine
 from backends.local.child import ROOT
 from backends.local.wire import Failed, FrameDecoder, Loading, Message, Ready, Stats, Token, Warm, encode
+from backends.local.worker import too_little
 from tests.backends.local.engines import ask, load, run, tokens
 
 Checkpoints = Callable[[str], Path]
@@ -145,3 +146,16 @@ def test_it_sleeps_when_it_has_nothing_to_do(worker: Worker, checkpoints: Checkp
 
     assert after[0] - before[0] < 50  # it is not woken over and over
     assert after[1] - before[1] < 0.1
+
+
+def test_the_limit_it_suggests_has_room_for_what_waits_for_the_next_turn(checkpoints: Checkpoints) -> None:
+    mib = 1 << 20
+    message = load(checkpoints("llama"), memory_bytes=10 * mib, kv_budget_bytes=30 * mib, slab_budget_bytes=200 * mib)
+
+    reason = too_little(message, 50 * mib)
+
+    assert message.spare_budget_bytes == 100 * mib
+    assert "300 for running requests" in reason
+    suggested = re.search(r"should be about (\d+)", reason)
+    assert suggested is not None
+    assert int(suggested[1]) >= 50 + 30 + 200 + 100
