@@ -21,7 +21,7 @@ def run(scale: Scale) -> list[Row]:
     formula = KVGeometry(config.num_layers, config.num_kv_heads, config.head_dim, DTYPE).bytes_per_token
     with serving(path, dtype=DTYPE, kv_mb=1024, kv_disk_mb=0) as engine:
         process = engine.process()
-        for number in range(-4, 0):  # whatever is allocated once
+        for number in range(-20, 0):  # whatever is allocated once, and slabs kept for a next turn up to their bound
             engine.ask(Request(prompts.plain(PROMPT_TOKENS, number).messages, 1, salt=str(number)))
         before, blocks = int(process.memory_info().rss), _blocks(engine.stats_at_rest())
         for number in range(count):
