@@ -92,6 +92,7 @@ def _load_decoder(load: Load, tell: Callable[[Loading], None] = lambda _: None) 
         def on_layer(number: int) -> None:
             tell(Loading("reading layers", number, num_layers))
 
+        tell(Loading("preparing kernels"))  # the first start on a machine compiles them
         files = checkpoint.weight_files(path)
         few = load.threads <= FEW_THREADS and has_rows(dtype, load.weights, device)
         weights = load_weights(files, config, dtype, on_layer, weights=load.weights, device=device, has_rows=few)

@@ -88,7 +88,8 @@ class Pipe:
 
 def main() -> None:
     """Serve one parent until it goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes our input
+    for meant_for_the_parent in (signal.SIGINT, signal.SIGTERM):  # it closes our input when it has done with us
+        signal.signal(meant_for_the_parent, signal.SIG_IGN)
     _log_as("engine")
     pipe = Pipe.of_standard_streams()
     try:

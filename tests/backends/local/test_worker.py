@@ -1,6 +1,7 @@
 """The engine process lives as long as somebody listens."""
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -69,6 +70,17 @@ def test_it_dies_with_its_parent_in_the_middle_of_an_answer(worker: Worker, chec
 
     assert worker.process.wait(timeout=30) == 0
     assert sum(isinstance(message, Token) for message in worker.messages()) < 900
+
+
+def test_a_signal_meant_for_the_whole_group_is_left_to_the_parent(worker: Worker, checkpoints: Checkpoints) -> None:
+    worker.send(load(checkpoints("llama")), ask(tokens(1, 50), max_tokens=100, ignore_eos=True))
+    assert any(isinstance(message, Token) for message in worker.messages())
+
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert sum(isinstance(message, Token) for message in worker.until(Token, 60)) == 60
+    worker.hang_up()
+    assert worker.process.wait(timeout=30) == 0
 
 
 def test_it_says_that_it_is_ready_and_what_it_has(worker: Worker, checkpoints: Checkpoints) -> None:
