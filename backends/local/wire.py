@@ -17,6 +17,9 @@ from backends.local.params import Sampling
 LENGTH_BYTES = 4
 
 
+FEW_SLABS_BYTES = 64 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What the engine process is to serve."""
@@ -48,8 +51,8 @@ class Load:
 
     @property
     def spare_budget_bytes(self) -> int:
-        """What slabs may hold that wait for the next turn."""
-        return self.slab_budget_bytes // 2
+        """What slabs may hold that wait for the next turn: no more than prefixes may, but for a few slabs."""
+        return min(self.slab_budget_bytes // 2, max(self.kv_budget_bytes, FEW_SLABS_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,3 +75,12 @@ def test_an_engine_without_blocks_has_no_tiers(tmp_path: Path) -> None:
     build_cache(load, GEOMETRY).close()
 
     assert not (tmp_path / "kv").exists()
+
+
+@pytest.mark.parametrize(
+    ("kv_mb", "slabs_mb", "spare_mb"), [(1024, 1024, 512), (256, 1024, 256), (8, 1024, 64), (8, 64, 32)]
+)
+def test_spare_slabs_take_no_more_than_kept_prefixes_may(kv_mb: int, slabs_mb: int, spare_mb: int) -> None:
+    load = replace(LOAD, kv_budget_bytes=kv_mb << 20, slab_budget_bytes=slabs_mb << 20)
+
+    assert load.spare_budget_bytes == spare_mb << 20
