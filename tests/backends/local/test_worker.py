@@ -166,8 +166,8 @@ def test_the_limit_it_suggests_has_room_for_what_waits_for_the_next_turn(checkpo
 
     reason = too_little(message, 50 * mib)
 
-    assert message.spare_budget_bytes == 100 * mib
-    assert "300 for running requests" in reason
+    assert message.spare_budget_bytes == 64 * mib
+    assert "264 for running requests" in reason
     suggested = re.search(r"should be about (\d+)", reason)
     assert suggested is not None
-    assert int(suggested[1]) >= 50 + 30 + 200 + 100
+    assert int(suggested[1]) >= 50 + 30 + 200 + 64
