@@ -220,6 +220,16 @@ def test_what_dead_writers_left_is_swept_up_and_living_ones_are_left_alone(tmp_p
     tier.close()
 
 
+def assert_written_again(cache: KVCache, folder: Path) -> None:
+    """What is kept from now on outlives the cache, which is closed, and nothing else does."""
+    publish(cache, "a", IDS[:32])
+    write_all(cache)
+    cache.close()
+    cache, _ = reopened(folder)
+    assert restore(cache, "a", IDS) == {"disk": 32}
+    cache.close()
+
+
 def test_clearing_is_for_good(tmp_path: Path) -> None:
     fill(tmp_path)
     cache, _ = reopened(tmp_path)
@@ -232,12 +242,7 @@ def test_clearing_is_for_good(tmp_path: Path) -> None:
     assert restore(cache, "a", IDS) == {}
     assert cache.flush(5)
     assert segment_files(tmp_path) == []
-    publish(cache, "a", IDS[:32])
-    write_all(cache)
-    cache.close()
-    cache, _ = reopened(tmp_path)
-    assert restore(cache, "a", IDS) == {"disk": 32}
-    cache.close()
+    assert_written_again(cache, tmp_path)
 
 
 def test_a_folder_that_vanished_is_cleared_and_written_again(tmp_path: Path) -> None:
@@ -249,12 +254,7 @@ def test_a_folder_that_vanished_is_cleared_and_written_again(tmp_path: Path) -> 
     cache.clear()
 
     assert cache.flush(5)
-    publish(cache, "a", IDS[:32])
-    write_all(cache)
-    cache.close()
-    cache, _ = reopened(tmp_path)
-    assert restore(cache, "a", IDS) == {"disk": 32}
-    cache.close()
+    assert_written_again(cache, tmp_path)
 
 
 def test_a_clear_that_failed_half_way_is_finished_by_the_next_try(tmp_path: Path) -> None:
