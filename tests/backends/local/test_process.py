@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,11 @@ import pytest
 from backends.chat import ChatRequest, Completion, collect
 from backends.errors import BackendError, BackendNotReady, BackendUnavailable
 from backends.local.backend import LocalBackend
-from backends.local.settings import LocalSettings
 from tests.backends.local import tiny
+from tests.backends.local.engines import opened
 
 Checkpoints = Callable[[str], Path]
 ENDLESS: dict[str, Any] = {"max_tokens": 900, "ignore_eos": True}
-
-
-@asynccontextmanager
-async def opened(path: Path, **overrides: Any) -> AsyncIterator[LocalBackend]:
-    fields: dict[str, Any] = {"secret": b"secret", "kv_budget_bytes": 8 << 20, "slab_budget_bytes": 64 << 20}
-    local = LocalBackend(path, served_name="tiny", settings=LocalSettings(**{**fields, "threads": 1, **overrides}))
-    await local.open()
-    try:
-        yield local
-    finally:
-        await local.close()
 
 
 @pytest.fixture(scope="module")
