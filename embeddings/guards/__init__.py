@@ -13,6 +13,7 @@ from embeddings.guards.antonyms import no_opposites
 from embeddings.guards.extent import nothing_added, similar_length
 from embeddings.guards.form import same_form
 from embeddings.guards.names import same_names
+from embeddings.guards.nearness import NEAR_MISSES, near_misses
 from embeddings.guards.negation import same_polarity
 from embeddings.guards.numbers import same_numbers
 from embeddings.guards.order import same_order
@@ -46,4 +47,4 @@ def first_refusal(a: str, b: str) -> str | None:
     return next((name for name, may_share in GUARDS.items() if not may_share(a, b)), None)
 
 
-__all__ = ["GUARDS", "Guard", "first_refusal"]
+__all__ = ["GUARDS", "NEAR_MISSES", "Guard", "first_refusal", "near_misses"]

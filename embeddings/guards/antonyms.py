@@ -245,6 +245,13 @@ def no_opposites(a: str, b: str) -> bool:
     return not (_other_kind(in_a, in_b) or _prefixed(set(in_a), set(in_b)))
 
 
+def num_opposites(a: str, b: str) -> int:
+    """Rows of the tables that the texts stand on different sides of, touched by both."""
+    in_a, in_b = (_english_sides(text) | {(~row, side) for row, side in _han_sides(text)} for text in (a, b))
+    rows = {row for row, _ in in_a} & {row for row, _ in in_b}
+    return len({row for row, _ in in_a ^ in_b if row in rows})
+
+
 def _clash(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
     """Whether a row is on one side only in `a`, and on the other side only in `b`."""
     only_a, only_b = a - b, b - a

@@ -79,7 +79,12 @@ _INTO_TONGUE = re.compile(rf"\b(in|into|to|from) ({_TONGUES.replace(' ', '|')})\
 
 def same_form(a: str, b: str) -> bool:
     """Refuse when one text asks for a form, language, length or audience of the answer that the other does not."""
-    return set(_wishes(a)) == set(_wishes(b))
+    return wishes(a) == wishes(b)
+
+
+def wishes(text: str) -> frozenset[str]:
+    """The forms that a text asks its answer in."""
+    return frozenset(_wishes(text))
 
 
 def _wishes(text: str) -> Iterator[str]:

@@ -64,6 +64,20 @@ def same_names(a: str, b: str) -> bool:
     return _mentions(first, second) and _mentions(second, first)
 
 
+def num_missing(a: str, b: str) -> int:
+    """How many names of either text are not in the other."""
+    first, second = plain(a), plain(b)
+    return sum(
+        not said.has(name)
+        for text, said in ((first, _Said(second)), (second, _Said(first)))
+        for name in set(_names(text))
+    )
+
+
+def num_names(text: str) -> int:
+    return len(set(_names(plain(text))))
+
+
 def _mentions(text: str, other: str) -> bool:
     """Whether everything that `text` names is somewhere in `other`."""
     names = set(_names(text))

@@ -38,6 +38,12 @@ def same_polarity(a: str, b: str) -> bool:
     return _agree(_english(a), _english(b)) and _chinese(a) == _chinese(b)
 
 
+def denial(text: str) -> tuple[bool, bool]:
+    """Whether a text denies, and whether it denies softly."""
+    strong, weak = _english(text)
+    return strong or _chinese(text), weak
+
+
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
     said = " ".join(latin_words(text))

@@ -105,6 +105,21 @@ def same_numbers(a: str, b: str) -> bool:
     return _covers(in_a, in_b) and _covers(in_b, in_a)
 
 
+def num_unpaired(a: str, b: str) -> tuple[int, int]:
+    """How many quantities of either text find no partner, unsure ones too, and how many find one."""
+    (in_a, _), (in_b, _) = _read(a), _read(b)
+    paired = min(_num_paired(in_a, in_b), _num_paired(in_b, in_a))
+    return len(in_a) + len(in_b) - 2 * paired, paired
+
+
+def _num_paired(a: Sequence[Quantity], b: Sequence[Quantity]) -> int:
+    left = list(b)
+    for quantity in a:
+        if partner := next((other for other in left if quantity.agrees(other)), None):
+            left.remove(partner)
+    return len(b) - len(left)
+
+
 # The text asked is compared with up to eight candidates: reading it costs 50 us, comparing 2.
 @lru_cache(maxsize=256)
 def _read(text: str) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:

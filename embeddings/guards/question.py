@@ -42,13 +42,14 @@ _NEAR = frozenset(
 
 def same_question(a: str, b: str) -> bool:
     """Refuse when one text asks who and the other when: each asks for something, and for nothing in common."""
-    asked_a, asked_b = _asked(a), _asked(b)
+    asked_a, asked_b = asked(a), asked(b)
     if not asked_a or not asked_b or asked_a & asked_b:
         return True
     return any(frozenset((one, other)) in _NEAR for one in asked_a for other in asked_b)
 
 
-def _asked(text: str) -> set[str]:
+def asked(text: str) -> set[str]:
+    """The kinds of thing that a text asks for."""
     said, chinese = " ".join(latin_words(text)), han(text)
     found = {name for name, pattern in _ENGLISH if pattern.search(said)} if said else set()
     if chinese:

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from embeddings.guards import GUARDS, first_refusal
+from embeddings.guards import GUARDS, NEAR_MISSES, first_refusal, near_misses
 from tests.embeddings.guard_cases import PASSED, REFUSED
 
 HARD_NEGATIVES = [(guard, a, b) for guard, pairs in REFUSED.items() for a, b in pairs]
@@ -79,3 +79,24 @@ def test_a_long_text_takes_no_longer_than_its_length(guard: str, piece: str) -> 
     text = piece * 3000
 
     assert GUARDS[guard](text, text)
+
+
+@pytest.mark.parametrize(("a", "b"), [*PASSED[::4], *(pairs[0] for pairs in REFUSED.values())])
+def test_near_misses_are_symmetric_and_named(a: str, b: str) -> None:
+    assert len(near_misses(a, b)) == len(NEAR_MISSES)
+    assert near_misses(a, b) == near_misses(b, a)
+
+
+def test_a_text_misses_itself_in_nothing() -> None:
+    for text in EVERY_TEXT:
+        differences = dict(zip(NEAR_MISSES, near_misses(text, text), strict=True))
+        assert not any(value for name, value in differences.items() if not name.startswith("shared_")), text
+
+
+def test_near_misses_say_what_differs() -> None:
+    found = near_misses("How do I turn on dark mode in Windows 10?", "How do I turn off dark mode in Windows 11?")
+    differences = dict(zip(NEAR_MISSES, found, strict=True))
+
+    assert differences["numbers_unpaired"] == 2
+    assert differences["opposites"] == 1
+    assert differences["question"] == 0
