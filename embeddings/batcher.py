@@ -4,6 +4,7 @@
 
 The worker takes what is waiting whenever it is free: a lone request is never held back to fill a batch, and requests
 that arrive while it is busy share the next one. A text that is asked for several times at once is embedded once.
+`read` gives the states of the word pieces too: the same forward, a larger result, and a memo of its own.
 Whoever is patient waits in a queue of their own, without a timeout: it is worked on when nobody else waits, in smaller
 batches, so a burst of stored answers loses no vector and costs a lookup the batch under way and no more.
 Everything under `_lock` is touched by both sides; futures are resolved on their own loop.
@@ -18,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-import numpy as np
-
-from embeddings.base import DoesNotFit, Embedder, EmbedderError, Vector, Vectors
+from embeddings.base import DoesNotFit, Embedder, EmbedderError, Reading, Vector
+from embeddings.memo import ReadingMemo
+from embeddings.outcomes import Outcome, outcomes_of
 
 T = TypeVar("T")
 State = Literal["loading", "ready", "failed", "closed"]
@@ -41,12 +42,16 @@ class BatcherStats:
     seconds: float = 0.0  # inside the model
 
 
+Future = asyncio.Future[Outcome]
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """One text and everyone who waits for it, all on the loop that first asked or on others."""
 
     text: str
-    waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Vector]]] = field(default_factory=list)
+    waiters: list[tuple[asyncio.AbstractEventLoop, Future]] = field(default_factory=list)
+    is_read: bool = False  # somebody wants the states too
     queue: "OrderedDict[str, _Job] | None" = field(default=None, repr=False)  # None: the worker has it
 
 
@@ -62,6 +67,7 @@ class EmbeddingBatcher:
         max_patient_batch: int = 8,
         max_patient: int = 65_536,
         memo_entries: int = 4096,
+        memo_bytes: int = 64 << 20,  # of readings: some 2,000 questions of 20 word pieces
         timeout_s: float = 5.0,
     ) -> None:
         self.state: State = "loading"
@@ -81,6 +87,7 @@ class EmbeddingBatcher:
         self._hurried: OrderedDict[str, _Job] = OrderedDict()  # of `_jobs`, those that wait, oldest first
         self._patient: OrderedDict[str, _Job] = OrderedDict()  # likewise; taken when nobody is in a hurry
         self._memo: OrderedDict[str, Vector] = OrderedDict()
+        self._readings = ReadingMemo(memo_bytes)
         self._loaded: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread = threading.Thread(target=self._work, name="embedder", daemon=True)
         self._thread.start()
@@ -89,21 +96,36 @@ class EmbeddingBatcher:
         """The vector of `text`, float32, shape (dim,), read-only. Raises `EmbedderError` when it takes too long, the
         queue is full, loading failed or the model did, and its `DoesNotFit` when the model cannot see all of it.
         A patient caller lets everyone else go first, and waits as long as it takes."""
-        with self._lock:
-            if (known := self._memo.get(text)) is not None:
-                self._memo.move_to_end(text)
-                self.stats.memo_hits += 1
-                return known
-            job, future = self._join(text, is_patient)
+        (outcome,) = await self._outcomes([text], is_patient, is_read=False)
+        return outcome.vector if isinstance(outcome, Reading) else outcome
+
+    async def read(self, texts: Sequence[str], *, is_patient: bool = False) -> list[Reading]:
+        """The readings of `texts` in order, read-only, from as few batches as may be; all of them or an error, as in
+        `embed`."""
+        outcomes = await self._outcomes(texts, is_patient, is_read=True)
+        return [outcome for outcome in outcomes if isinstance(outcome, Reading)]
+
+    async def _outcomes(self, texts: Sequence[str], is_patient: bool, *, is_read: bool) -> list[Outcome]:
+        joined: dict[str, tuple[_Job, Future]] = {}
+        found: dict[str, Outcome] = {}
         try:
+            with self._lock:
+                for text in dict.fromkeys(texts):
+                    if (known := self._known(text, is_read)) is not None:
+                        found[text] = known
+                    else:
+                        joined[text] = self._join(text, is_patient, is_read)
             async with asyncio.timeout(None if is_patient else self._timeout_s):
-                return await future
+                for text, (_, future) in joined.items():
+                    found[text] = await future
         except TimeoutError as exc:
             with self._lock:
                 self.stats.timeouts += 1
             raise EmbedderError(f"no vector within {self._timeout_s:g} s ({self.state})") from exc
         finally:
-            self._leave(job, future)
+            for job, future in joined.values():
+                self._leave(job, future)
+        return [found[text] for text in texts]
 
     async def ready(self) -> Embedder:
         """Wait until the embedder is loaded and return it; raises `EmbedderError` when it cannot be."""
@@ -130,16 +152,27 @@ class EmbeddingBatcher:
 
     # -- on the event loop -------------------------------------------------------------------------------------------
 
-    def _join(self, text: str, is_patient: bool) -> tuple[_Job, asyncio.Future[Vector]]:
+    def _known(self, text: str, is_read: bool) -> Outcome | None:
+        """What a memo holds. Call with the lock held."""
+        known: Outcome | None = self._readings.get(text)
+        if known is None and not is_read and (known := self._memo.get(text)) is not None:
+            self._memo.move_to_end(text)
+        self.stats.memo_hits += known is not None
+        return known
+
+    def _join(self, text: str, is_patient: bool, is_read: bool) -> tuple[_Job, Future]:
         """Wait for `text`, with those who do; one in a hurry takes the patient along. Call with the lock held."""
         if self.state in ("failed", "closed"):
             raise EmbedderError(self.detail)
         job = self._jobs.get(text)
         self.stats.joined += job is not None
+        if job is not None and job.queue is None and is_read and not job.is_read:
+            job = None  # the worker has it and will give a vector only: a second job for its states
         if job is None or (job.queue is self._patient and not is_patient):
             job = self._queue(job or _Job(text), is_patient)
+        job.is_read |= is_read
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Vector] = loop.create_future()
+        future: Future = loop.create_future()
         job.waiters.append((loop, future))
         return job, future
 
@@ -156,8 +189,10 @@ class EmbeddingBatcher:
         self._has_work.notify()
         return job
 
-    def _leave(self, job: _Job, future: asyncio.Future[Vector]) -> None:
+    def _leave(self, job: _Job, future: Future) -> None:
         """Whoever gave up takes the text out of the queue, unless others want it or it is being embedded."""
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # it failed beside another that was raised: now somebody has looked at it
         with self._lock:
             job.waiters = [waiter for waiter in job.waiters if waiter[1] is not future]
             if not job.waiters and job.queue is not None:
@@ -213,7 +248,7 @@ class EmbeddingBatcher:
         """Embed a batch; when it fails, one by one, so that a bad text fails alone."""
         started = time.perf_counter()
         try:
-            vectors = _checked(embedder.embed([job.text for job in jobs]), len(jobs), embedder.dim)
+            outcomes = outcomes_of(embedder, [job.text for job in jobs], is_read=any(job.is_read for job in jobs))
         except Exception as exc:  # the root of the thread: one bad batch must not end it
             if len(jobs) == 1:
                 self._finish(jobs[0], exc)
@@ -225,20 +260,21 @@ class EmbeddingBatcher:
             self.stats.batches += 1
             self.stats.texts += len(jobs)
             self.stats.seconds += time.perf_counter() - started
-        for job, row in zip(jobs, vectors, strict=True):
-            vector = row.copy()  # a row would keep its whole batch alive in the memo
-            vector.setflags(write=False)  # everyone shares it
-            self._finish(job, vector)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._finish(job, outcome)
 
-    def _finish(self, job: _Job, outcome: Vector | Exception) -> None:
+    def _finish(self, job: _Job, outcome: Outcome | Exception) -> None:
         with self._lock:
-            self._jobs.pop(job.text, None)
+            if self._jobs.get(job.text) is job:
+                del self._jobs[job.text]
             if isinstance(outcome, Exception):
                 self.stats.failures += not isinstance(outcome, DoesNotFit)
                 if not isinstance(outcome, EmbedderError):
                     outcome = EmbedderError(f"embedding failed: {outcome!r}")
             else:
-                self._memo[job.text] = outcome
+                if isinstance(outcome, Reading):
+                    self._readings.put(outcome)
+                self._memo[job.text] = outcome.vector if isinstance(outcome, Reading) else outcome
                 while len(self._memo) > self._memo_entries:
                     self._memo.popitem(last=False)
             for loop, future in job.waiters:
@@ -272,9 +308,3 @@ def _resolve(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], outcome
 
     with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
         loop.call_soon_threadsafe(settle)
-
-
-def _checked(vectors: Vectors, count: int, dim: int) -> Vectors:
-    if vectors.shape != (count, dim) or not np.isfinite(vectors).all():
-        raise EmbedderError(f"{count} texts gave vectors of shape {vectors.shape}, or with NaN; dim is {dim}")
-    return vectors.astype(np.float32, copy=False)

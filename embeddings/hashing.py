@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from embeddings.base import Vector, Vectors
+from embeddings.base import Reading, Vector, Vectors
 
 NGRAMS = (2, 3, 4)
 
@@ -26,9 +26,18 @@ class HashingEmbedder:
             return np.empty((0, self.dim), np.float32)
         return np.stack([self._one(text) for text in texts])
 
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """The same vectors, with the words of every text and the vector of each."""
+        return [self._read(text) for text in texts]
+
     def fits(self, text: str) -> bool:  # noqa: ARG002
         """Every text fits."""
         return True
+
+    def _read(self, text: str) -> Reading:
+        words = tuple(_words(text))
+        states = np.stack([self._one(word) for word in words]) if words else np.empty((0, self.dim), np.float32)
+        return Reading(text, self._one(text), words, states)
 
     def _one(self, text: str) -> Vector:
         counts = np.zeros(self.dim, np.float32)
@@ -42,8 +51,11 @@ class HashingEmbedder:
 
 def _grams(text: str) -> Iterator[str]:
     """N-grams of every word with its edges marked; an empty text has one of its own."""
-    words = unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace").decode().split()
-    for word in words or [""]:
+    for word in _words(text) or [""]:
         marked = f"\x02{word}\x03"
         for n in NGRAMS:
             yield from (marked[i : i + n] for i in range(len(marked) - n + 1))
+
+
+def _words(text: str) -> list[str]:
+    return unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace").decode().split()

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embeddings.base import EmbedderError, Vectors
+from embeddings.base import EmbedderError, Reading, Vector, Vectors
 from embeddings.selftest import self_test
 from embeddings.wording import VERSION, settled
 
@@ -54,16 +55,33 @@ class SentenceTransformerEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
-        if self._model is None:
-            raise EmbedderError("the embedder is not loaded")
         if not texts:
             return np.empty((0, self.dim), np.float32)
+        return np.asarray(self._encode(texts, "sentence_embedding"), np.float32)
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """The same vectors, with the word pieces of every text and their last hidden states."""
         try:
-            said = [settled(text) for text in texts]
-            vectors = self._model.encode(said, normalize_embeddings=True, show_progress_bar=False)
+            rows = [_row(row) for row in self._encode(texts, None)] if texts else []
+        except (KeyError, AttributeError, RuntimeError) as exc:
+            raise EmbedderError(f"{self.name} gives no states of word pieces: {exc!r}") from exc
+        return [self._reading(text, *row) for text, row in zip(texts, rows, strict=True)]
+
+    def _encode(self, texts: Sequence[str], output: str | None) -> Any:
+        if self._model is None:
+            raise EmbedderError("the embedder is not loaded")
+        said = [settled(text) for text in texts]
+        try:
+            return self._model.encode(said, output_value=output, normalize_embeddings=True, show_progress_bar=False)
         except (RuntimeError, ValueError, TypeError) as exc:
             raise EmbedderError(f"{self.name} failed on {len(texts)} texts: {exc}") from exc
-        return np.asarray(vectors, np.float32)
+
+    def _reading(self, text: str, ids: list[int], states: NDArray[np.float32], mean: Vector) -> Reading:
+        tokenizer = self._model.tokenizer
+        marks = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}
+        kept = [place for place, number in enumerate(ids) if number not in marks]
+        pieces = tuple(tokenizer.convert_ids_to_tokens([ids[place] for place in kept]))
+        return Reading(text, mean / max(float(np.linalg.norm(mean)), 1e-12), pieces, states[kept])
 
     def fits(self, text: str) -> bool:
         """Whether the model sees the whole text: not too long, and no letter or digit unknown to it.
@@ -82,6 +100,13 @@ class SentenceTransformerEmbedder:
         unknown = self._model.tokenizer.unk_token
         spans = zip(encoding.tokens, encoding.offsets, strict=True)
         return not any(token == unknown and _is_word(said[start:end]) for token, (start, end) in spans)
+
+
+def _row(row: dict[str, Any]) -> tuple[list[int], NDArray[np.float32], Vector]:
+    """The tokens of one text with their states, without padding, and the pooled vector, which has no length yet."""
+    seen = row["attention_mask"].cpu().numpy().astype(bool)
+    states = row["token_embeddings"].detach().cpu().float().numpy()[seen]
+    return row["input_ids"].cpu().numpy()[seen].tolist(), states, row["sentence_embedding"].cpu().float().numpy()
 
 
 def _is_word(piece: str) -> bool:

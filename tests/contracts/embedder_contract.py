@@ -46,6 +46,26 @@ def a_short_text_fits(embedder: Embedder) -> None:
     assert all(embedder.fits(text) for text in TEXTS[:3])
 
 
+def a_reading_has_the_same_vector_and_a_state_for_every_piece(embedder: Embedder) -> None:
+    readings = embedder.read(TEXTS)
+
+    assert [reading.text for reading in readings] == TEXTS
+    assert np.allclose([reading.vector for reading in readings], embedder.embed(TEXTS), atol=1e-5)
+    for reading in readings:
+        assert reading.states.shape == (len(reading.pieces), embedder.dim)
+        assert reading.states.dtype == reading.vector.dtype == np.float32
+    assert len(readings[0].pieces) >= 4
+    assert not embedder.read([])
+
+
+def a_text_has_one_reading_alone_or_in_a_batch(embedder: Embedder) -> None:
+    for reading in embedder.read(TEXTS):
+        (alone,) = embedder.read([reading.text])
+
+        assert alone.pieces == reading.pieces
+        assert np.allclose(alone.states, reading.states, atol=1e-4)
+
+
 def tells_texts_apart(embedder: Embedder) -> None:
     self_test(embedder)
 
@@ -58,5 +78,7 @@ PROMISES = [
     different_texts_have_different_vectors,
     has_a_fingerprint_with_its_precision_and_dimension,
     a_short_text_fits,
+    a_reading_has_the_same_vector_and_a_state_for_every_piece,
+    a_text_has_one_reading_alone_or_in_a_batch,
     tells_texts_apart,
 ]

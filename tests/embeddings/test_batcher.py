@@ -2,12 +2,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from embeddings.base import DoesNotFit, Embedder, EmbedderError, Vectors
+from embeddings.base import DoesNotFit, Embedder, EmbedderError, Reading, Vectors
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
 
@@ -29,6 +30,11 @@ class Gated(HashingEmbedder):
         if "poison" in texts:
             raise RuntimeError("the model choked")
         return self.spoil(super().embed(texts))
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        readings = super().read(texts)
+        rows = self.embed(texts)
+        return [replace(reading, vector=row) for reading, row in zip(readings, rows, strict=False)]
 
     def fits(self, text: str) -> bool:
         return len(text) < 1000
@@ -334,3 +340,68 @@ async def test_many_callers_at_random_all_get_their_own_vector() -> None:
 
     expected = HashingEmbedder(32).embed(texts)
     assert np.array_equal(np.stack(vectors), expected)
+
+
+async def test_readings_come_in_order_from_one_batch_and_bring_the_vectors() -> None:
+    embedder = Gated()
+    embedder.gate.set()
+    async with batching(embedder) as batcher:
+        b, a, again = await batcher.read(["two words", "one", "two words"])
+        vector = await batcher.embed("one")
+
+    assert embedder.batches == [["two words", "one"]]
+    assert (b.text, b.pieces, b.states.shape) == ("two words", ("two", "words"), (2, 32))
+    assert again is b
+    assert vector is a.vector
+    assert batcher.stats.memo_hits == 1
+
+
+async def test_a_text_whose_vector_alone_is_known_is_read() -> None:
+    embedder = Gated()
+    async with batching(embedder) as batcher:
+        embedding = asyncio.create_task(batcher.embed("a"))
+        await started(embedder)
+        reading = asyncio.create_task(batcher.read(["a"]))
+        await asyncio.sleep(0)
+        embedder.gate.set()
+        (read,) = await reading
+
+    assert embedder.batches == [["a"], ["a"]]
+    assert read.vector.tolist() == (await embedding).tolist()
+
+
+async def test_the_memo_of_readings_is_bounded_in_bytes() -> None:
+    embedder = Gated()
+    embedder.gate.set()
+    one = embedder.read(["a"])[0].size_bytes
+    embedder.batches.clear()
+    async with batching(embedder, memo_entries=0, memo_bytes=2 * one) as batcher:
+        for text in ("a", "b", "a", "c", "a", "b"):
+            await batcher.read([text])
+        await batcher.read(["far too long " * 20])
+
+    assert embedder.batches[:4] == [["a"], ["b"], ["c"], ["b"]]
+
+
+async def test_a_shared_reading_cannot_be_written() -> None:
+    embedder = Gated()
+    embedder.gate.set()
+    async with batching(embedder) as batcher:
+        (reading,) = await batcher.read(["a b"])
+
+    for array in (reading.vector, reading.states):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+async def test_one_bad_text_fails_a_reading_of_several_and_the_good_ones_are_remembered() -> None:
+    embedder = Gated()
+    embedder.gate.set()
+    async with batching(embedder) as batcher:
+        with pytest.raises(EmbedderError, match="choked"):
+            await batcher.read(["poison", "good"])
+        with pytest.raises(DoesNotFit):
+            await batcher.read(["x" * 1000, "y" * 1000])
+        await batcher.read(["good"])
+
+    assert embedder.batches == [["poison", "good"], ["poison"], ["good"]]
