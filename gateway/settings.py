@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 PREFIX = "TWICETOLD_"
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
 DEMO = "demo"  # the name of the bundled model
+MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
 
 
 class SettingsError(Exception):
@@ -24,11 +25,42 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """What [cache] says otherwise for some of the traffic: [[cache.routes]], the first that matches. None: as [cache].
+
+    `model` and `namespace` may hold * and ?; `tenant` is the name that the admin API shows, empty for everybody.
+    """
+
+    model: str = "*"
+    namespace: str = "*"
+    tenant: str = ""
+    semantic_mode: str | None = None
+    max_wrong_hit_rate: float | None = None
+    shadow_rate: float | None = None
+    min_similarity: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What it matches, in one word: what is learned on a route is found again under it."""
+        said = (("model", self.model, "*"), ("namespace", self.namespace, "*"), ("tenant", self.tenant, ""))
+        return ",".join(f"{key}={value}" for key, value, every in said if value != every) or "*"
+
+
+@dataclass(frozen=True, slots=True)
 class CacheSettings:
     """The answer cache."""
 
     enabled: bool = True
-    semantic: bool = True
+    semantic: bool = True  # load an embedder at all
+    semantic_mode: str = "on"  # or "shadow", "off"
+    max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
+    shadow_rate: float = 0.02  # of the would-be hits, answered anew all the same and compared
+    judge: str = ""  # a model that is asked whether two answers say the same; "local": the local engine, when idle
+    judge_per_hour: int = 120  # questions to the judge, for each tenant
+    promotion: bool = True  # a question the judge finds answered becomes another name of the stored answer
+    conversation: str = "strict"  # or "loose": other histories may lead to the same last question
+    labels_per_tenant: int = 20_000  # comparisons remembered; the oldest go
+    routes: tuple[RouteSettings, ...] = ()
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
     embedder_timeout_s: float = 2.0
@@ -213,10 +245,13 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
             raise SettingsError(f"{key} is a group of settings, got {value!r}")
         return _build(kind, value, f"{key}.")  # type: ignore[arg-type]
     if get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        inner = get_args(kind)[0]
+        items = value.split(",") if isinstance(value, str) and inner is str else value
         if not isinstance(items, list):
-            raise SettingsError(f"{key} must be a list of texts, got {value!r}")
-        return tuple(_convert(item, str, key) for item in items)
+            raise SettingsError(f"{key} must be a list of {_listed(inner)}, got {value!r}")
+        return tuple(
+            _convert(item, inner, key if inner is str else f"{key}[{number}]") for number, item in enumerate(items)
+        )
     return _scalar(value, kind, key)
 
 
@@ -236,6 +271,10 @@ def _scalar(value: Any, kind: type[Any], key: str) -> Any:
         raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}") from error
 
 
+def _listed(kind: Any) -> str:
+    return "texts" if kind is str else "tables"
+
+
 def _said(kind: type[Any]) -> str:
     return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
 
@@ -243,6 +282,7 @@ def _said(kind: type[Any]) -> str:
 def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
     _check_ranges(_ranges(settings))
     _check_engine(settings.engine, "engine.")
+    _check_routes(settings.cache)
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
@@ -292,6 +332,22 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
         raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
 
 
+def _check_routes(cache: CacheSettings) -> None:
+    _one_of("cache.semantic_mode", cache.semantic_mode, MODES)
+    _one_of("cache.conversation", cache.conversation, ("strict", "loose"))
+    names = set()
+    for number, route in enumerate(cache.routes):
+        prefix = f"cache.routes[{number}]."
+        if route.semantic_mode is not None:
+            _one_of(f"{prefix}semantic_mode", route.semantic_mode, MODES)
+        shares = {"max_wrong_hit_rate": (0.0001, 0.5), "shadow_rate": (0, 1), "min_similarity": (0, 1)}
+        given = ((key, getattr(route, key), *limits) for key, limits in shares.items())
+        _check_ranges({prefix + key: (value, low, high) for key, value, low, high in given if value is not None})
+        if route.name in names:
+            raise SettingsError(f"{prefix}model, namespace and tenant are those of a route before it: {route.name}")
+        names.add(route.name)
+
+
 def _check_names(settings: Settings) -> None:
     names = [model.name for model in settings.local_models]
     for name in names:
@@ -313,6 +369,10 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
         "max_body_mb": (settings.max_body_mb, 0.001, 1024),
         "drain_s": (settings.drain_s, 0, 86400),
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
+        "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
+        "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
+        "cache.judge_per_hour": (settings.cache.judge_per_hour, 0, 1_000_000),
+        "cache.labels_per_tenant": (settings.cache.labels_per_tenant, 1, 10_000_000),
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
