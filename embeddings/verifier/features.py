@@ -1,8 +1,8 @@
 """What a verifier looks at: numbers about two readings, the same whichever comes first.
 
 Three kinds: what the vectors say (cosine), what the states of the word pieces say when each looks for its partner in
-the other text (contextual, so "bank" by a river finds none at a till), and what the words say (overlap, order, near-misses
-of the guards). `FEATURES` only ever grows at its end; a fitted file names the ones it knows.
+the other text (contextual: "bank" by a river finds none at a till), and what the words say (overlap, order,
+near-misses of the guards). `FEATURES` only ever grows at its end; a fitted file names the ones it knows.
 """
 
 from collections import Counter
