@@ -10,6 +10,8 @@ computed row by row: a row's result does not depend, to the bit, on how many row
 Quantised weights take activations in 8 bits, a scale for each 32 of them, as llama.cpp does it.
 """
 
+from functools import partial
+
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
@@ -38,7 +40,8 @@ _i8, _i16, _i32, _i64, _f32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.
 _F, _I, _H = ir.VectorType(_f32, 16), ir.VectorType(_i32, 16), ir.VectorType(_i16, 16)
 BYTES = 64  # of a register
 _ANY_ORDER = {"reassoc", "contract", "nsz"}  # of sums within a row; not a number stays one
-AHEAD = 2048  # bytes of weights
+AHEAD, FURTHER, FURTHEST = 2048, 8192, 16384  # bytes of weights that memory is asked for ahead
+CHUNK = 64  # inputs, or pairs, of a tile that eight rows read in two goes
 
 
 def _kept(function):
@@ -84,12 +87,13 @@ class _Emit:
     def fma(self, x, y, z):
         return self.call("llvm.fmuladd.v16f32", _F, x, y, z)
 
-    def prefetch(self, address, lines):
+    def prefetch(self, address, lines, ahead=AHEAD, near=3):
+        """Have memory read ahead, into the first cache (3) or the second (2)."""
         for line in lines:
-            where = self.at(address, AHEAD + BYTES * line)
+            where = self.at(address, ahead + BYTES * line)
             form = ir.FunctionType(ir.VoidType(), [ir.PointerType(), _i32, _i32, _i32])
             prefetch = cgutils.get_or_insert_function(self.b.module, form, "llvm.prefetch.p0")
-            self.b.call(prefetch, [where, *(ir.Constant(_i32, how) for how in (0, 3, 1))])
+            self.b.call(prefetch, [where, *(ir.Constant(_i32, how) for how in (0, near, 1))])
 
     def variable(self):
         """A register of zeros."""
@@ -129,20 +133,36 @@ class _Emit:
 def _wide_tile(add):
     """64 outputs of plain weights, four bytes of each at a time."""
 
+    def few(e, rows, own, weights, inputs, start, stop, outputs, stride, prefetch):
+        """Up to four of the rows, as many as there are registers for, over inputs [start, stop)."""
+        sums = {(part, row): e.variable() for part in range(4) for row in own}
+        for (part, row), total in sums.items():
+            e.write(e.load(_F, e.times(outputs, row, stride), BYTES * part), total)
+        with cgutils.for_range_slice(e.b, start, stop, e.int(1)) as (index, _):
+            tile, here = e.times(weights, 4 * BYTES, index), e.times(inputs, 4 * rows, index)
+            prefetch(tile)
+            found = [e.load(_I, tile, BYTES * part) for part in range(4)]
+            for row in own:
+                value = e.spread(_I, here, 4 * row)
+                for part in range(4):
+                    e.write(add(e, found[part], value, e.read(sums[part, row])), sums[part, row])
+        for (part, row), total in sums.items():
+            e.store(e.read(total), e.times(outputs, row, stride), BYTES * part)
+
     def tile(e, rows, weights, inputs, statistics, count, scales, outputs, stride):
-        # up to so many of the four registers of outputs at a time: there are 32 registers
-        for parts in [range(4)] if rows < 8 else [range(2), range(2, 4)]:
-            sums = {(part, row): e.variable() for part in parts for row in range(rows)}
-            with cgutils.for_range(e.b, count) as loop:
-                own, here = e.times(weights, 4 * BYTES, loop.index), e.times(inputs, 4 * rows, loop.index)
-                e.prefetch(own, range(4) if 0 in parts else [])
-                found = {part: e.load(_I, own, BYTES * part) for part in parts}
-                for row in range(rows):
-                    value = e.spread(_I, here, 4 * row)
-                    for part in parts:
-                        e.write(add(e, found[part], value, e.read(sums[part, row])), sums[part, row])
-            for (part, row), total in sums.items():
-                e.store(e.read(total), e.times(outputs, row, stride), BYTES * part)
+        for row in range(rows):
+            for part in range(4):
+                e.store(e.const(0.0, _F), e.times(outputs, row, stride), BYTES * part)
+        if rows <= 4:
+            near = partial(e.prefetch, lines=range(4), ahead=FURTHER if rows > 1 else AHEAD)
+            few(e, rows, range(rows), weights, inputs, e.int(0), count, outputs, stride, near)
+            return
+        with cgutils.for_range_slice(e.b, e.int(0), count, e.int(CHUNK)) as (start, _):
+            stop = e.add(start, CHUNK)
+            stop = e.b.select(e.b.icmp_signed("<", stop, count), stop, count)
+            for first in (0, 4):  # each fetches half of what comes later: memory is to be busy all the time
+                far = partial(e.prefetch, lines=range(first // 2, first // 2 + 2), ahead=FURTHEST, near=2)
+                few(e, rows, range(first, first + 4), weights, inputs, start, stop, outputs, stride, far)
 
     return tile
 
@@ -180,7 +200,7 @@ def _int4_tile(e, rows, weights, inputs, statistics, count, scales, outputs, str
     with cgutils.for_range(e.b, count) as loop:
         own, about = e.times(weights, INT4_BYTES, loop.index), e.times(statistics, 4 * STATISTICS * rows, loop.index)
         here = e.times(inputs, GROUP * rows, loop.index)
-        e.prefetch(own, range(5))
+        e.prefetch(own, range(5), FURTHER)
         packed = [e.load(_I, own, BYTES * quad) for quad in range(4)]
         codes = [e.b.and_(both, low) for both in packed] + [e.b.and_(e.b.lshr(both, four), low) for both in packed]
         scale, offset = e.widen(e.load(_H, own, 256)), e.widen(e.load(_H, own, 288))
@@ -261,28 +281,32 @@ def _dots(typing, query, keys, count, key_bytes, scores, like):
 
 @intrinsic
 def _blend(typing, heads, weights, stride, values, count, value_bytes, into, into_stride, like):
-    """The sum of weighed values for 1 to 4 heads; values have whole 64 dimensions."""
+    """The sum of weighed values for 1 to 4 heads; values have whole 32 dimensions, or 64 at a time."""
     size, kind = (4, _F) if like == types.float32 else (2, _H)
 
     def generate(context, builder, signature, arguments):
         heads, weights, stride, values, count, value_bytes, into, into_stride, _ = arguments
         e = _Emit(builder)
-        for own_heads in range(1, 5):
+        is_odd = builder.and_(value_bytes, e.int(32 * size))
+        for own_heads, registers in [(number, width) for number in range(1, 5) for width in (2, 4)]:
+            is_width = builder.icmp_signed("!=" if registers == 2 else "==", is_odd, e.int(0))
+            is_heads = builder.icmp_signed("==", heads, e.int(own_heads))
+            step = 16 * registers * size
             with (
-                builder.if_then(builder.icmp_signed("==", heads, e.int(own_heads))),
-                cgutils.for_range(builder, builder.sdiv(value_bytes, e.int(64 * size))) as part,
+                builder.if_then(builder.and_(is_heads, is_width)),
+                cgutils.for_range(builder, builder.sdiv(value_bytes, e.int(step))) as part,
             ):
-                sums = {(head, j): e.variable() for head in range(own_heads) for j in range(4)}
+                sums = {(head, j): e.variable() for head in range(own_heads) for j in range(registers)}
                 with cgutils.for_range(builder, count) as loop:
-                    own = builder.add(e.times(values, 64 * size, part.index), builder.mul(value_bytes, loop.index))
-                    found = [e.load(kind, own, 16 * size * j) for j in range(4)]
+                    own = builder.add(e.times(values, step, part.index), builder.mul(value_bytes, loop.index))
+                    found = [e.load(kind, own, 16 * size * j) for j in range(registers)]
                     found = found if kind is _F else [e.widen(halves) for halves in found]
                     for head in range(own_heads):
                         weight = e.spread(_F, e.times(e.times(weights, stride, head), 4, loop.index))
                         for j, value in enumerate(found):
                             e.write(e.fma(weight, value, e.read(sums[head, j])), sums[head, j])
                 for (head, j), total in sums.items():
-                    place = e.times(e.times(into, into_stride, head), 4 * BYTES, part.index)
+                    place = e.times(e.times(into, into_stride, head), registers * BYTES, part.index)
                     e.store(e.read(total), place, BYTES * j)
         return context.get_dummy_value()
 
@@ -498,7 +522,7 @@ def _soften(scores):
 @njit(fastmath=_ANY_ORDER)
 def _gather(scores, values, into):
     heads, dim = into.shape
-    if dim % 64 == 0:
+    if dim % 32 == 0:
         for head in range(0, heads, 4):
             _blend(
                 min(4, heads - head),
@@ -562,14 +586,14 @@ def _place(heads, spot, slab, norms, eps, cos, sin, num_heads, like):
             own[d] = _stored(heads[num_heads + head, d], own[d])
 
 
-@njit(fastmath=_ANY_ORDER)
+@njit(fastmath=_ANY_ORDER, error_model="numpy")  # else a look at each divisor keeps it from being done 16 at a time
 def _gate(row, into):
     """silu of the first half times the second."""
+    gates, ups = row[: len(into)], row[len(into) : 2 * len(into)]
     for i in range(len(into)):
-        gate = row[i]
+        gate = gates[i]
         small = _exp(-abs(gate))
-        share = (np.float32(1.0) if gate >= 0 else small) / (np.float32(1.0) + small)
-        into[i] = gate * share * row[len(into) + i]
+        into[i] = gate * (np.float32(1.0) if gate >= 0 else small) / (np.float32(1.0) + small) * ups[i]
 
 
 @_kept
