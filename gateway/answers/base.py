@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backends.chat import Completion
+from gateway.answers.selection import Listed, Page, Selection
 
 DIGEST_BYTES = 32
+BAD_RETIRES = 2  # so many bad verdicts end an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,14 @@ class Entry:
     tags: tuple[str, ...] = ()
     embedder: str | None = None  # fingerprint of the embedder that made `vector`
     vector: bytes | None = None  # float32, little endian; empty: this embedder cannot see the whole question
+    tenant: str = ""  # opaque; empty where a version wrote it that did not keep it, as the next three
+    namespace: str = ""
+    revision: str = ""  # what the model's name resolved to
+    schema: int = 0  # of the canonical request
+    sliding_s: float | None = None  # every use moves the end so far ahead; None: nothing moves it
+    alias_of: str | None = None  # id of the entry whose answer this is, kept under another wording
+    good: int = 0  # verdicts of users
+    bad: int = 0
 
     def is_fresh(self, now_s: float) -> bool:
         return self.expires_s is None or now_s < self.expires_s
@@ -61,6 +71,38 @@ class Unembedded:
     compat: bytes
     question: str
     expires_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An entry that is no more: what an index has to forget."""
+
+    id: str
+    scope: bytes
+    compat: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a user said of an answer. `source` names the response it was about: one response, one verdict."""
+
+    source: str
+    is_good: bool
+    comment: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What users said of an entry so far; `gone` is what that removed."""
+
+    good: int
+    bad: int
+    gone: tuple[Gone, ...] = ()
+
+    @property
+    def is_retired(self) -> bool:
+        return bool(self.gone)
 
 
 def embedded_of(entry: Entry) -> Embedded | None:
@@ -98,10 +140,34 @@ class Answers(Protocol):
     async def put(self, entry: Entry) -> None:
         """Keep `entry`, replacing what has the same scope and exact fingerprint. Durable when it returns."""
 
-    async def remove(self, scope: bytes, entry_id: str) -> bool: ...
+    async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
+        """As `get`, for somebody who only wants to know: it is no use of the entry and moves nothing."""
+
+    async def owned(self, tenant: str, entry_id: str) -> Entry | None:
+        """The entry of this name if it belongs to this tenant; no use of it."""
+
+    async def remove(self, scope: bytes, entry_id: str) -> bool:
+        """Forget the entry and its aliases; False when it is not here."""
+
+    async def remove_all(self, selection: Selection) -> list[Gone]:
+        """Forget what is selected, aliases included; entries put after this began stay."""
+
+    async def select(self, selection: Selection, page: Page) -> list[Listed]:
+        """What is selected, newest first, a page of it."""
+
+    async def count(self, selection: Selection) -> int: ...
+
+    async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
+        """Write down what a user said; None when this very answer is gone. `BAD_RETIRES` bad ones remove it."""
+
+    async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
+        """What users said of an entry, oldest first."""
 
     async def count_hit(self, entry_id: str) -> None:
         """Note that an entry was served. Cheap, and may be lost in a crash."""
+
+    async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
+        """Move an entry's end. Seen at once; may be lost in a crash."""
 
     def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         """Every entry with a vector of this embedder, oldest first, in small batches."""
@@ -109,10 +175,10 @@ class Answers(Protocol):
     def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
         """Every entry with a question that this embedder has not been asked for, in small batches."""
 
-    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         """Give an entry its vector, an empty one when the embedder cannot see the whole question.
 
-        Nothing happens when the entry is gone, or asks something else by now.
+        False, and nothing happens, when the entry is gone or asks something else by now.
         """
 
     async def size(self) -> int:
@@ -127,3 +193,6 @@ class NearAnswers(Answers, Protocol):
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None: ...
 
     def put_now(self, entry: Entry) -> None: ...
+
+    async def settle(self, entry: Entry) -> bool:
+        """Make last what `put_now` kept; False, and nothing happens, when it was removed or replaced since."""

@@ -46,7 +46,8 @@ def decode(raw: bytes) -> Completion:
 
 def size_bytes(entry: Entry, encoded: bytes) -> int:
     """What `entry` weighs in a budget; `encoded` is its completion as bytes."""
-    texts = sum(_utf8_bytes(text) for text in (entry.id, entry.model, entry.question or "", *entry.tags))
+    names = (entry.id, entry.model, entry.tenant, entry.namespace, entry.revision, entry.alias_of or "")
+    texts = sum(_utf8_bytes(text) for text in (*names, entry.question or "", *entry.tags))
     return ENTRY_OVERHEAD_BYTES + len(entry.canonical) + len(encoded) + texts + vector_bytes(entry)
 
 

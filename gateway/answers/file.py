@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from gateway.answers.table import migrate
+from gateway.answers.schema import migrate
 from gateway.answers.thread import cache_error, is_broken
 
 log = logging.getLogger(__name__)

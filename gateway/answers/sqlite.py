@@ -1,6 +1,6 @@
 """Answers in one SQLite file: they outlive the process.
 
-    reader thread   its own connection: get, by_id, embedded, size
+    reader thread   its own connection: get, by_id, embedded, select, size
     writer thread   its own connection: what waits together is one transaction, and every put returns after its commit
 
 One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
@@ -15,16 +15,18 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from gateway.answers import file, table
-from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
+from gateway.answers import catalog, file, table, upkeep
+from gateway.answers.base import CacheError, Embedded, Entry, Gone, Tally, Unembedded, Verdict
 from gateway.answers.memory import KEEP_STALE_S
+from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not st
 EVICT_TO = 0.95  # of the budget, so that not every put evicts
 HITS_EVERY_S = 1.0
 MAX_UNWRITTEN_HITS = 10_000  # entries
+REMOVE_ROWS = 512  # of an invalidation in one transaction, so that puts go on between them
+MAX_GONE = 100_000  # entries let go that nobody has asked for yet
 
 
 @dataclass(slots=True)
@@ -59,6 +63,9 @@ class SqliteAnswers:
         path: Path,
         *,
         budget_bytes: int | None,
+        tenant_bytes: int | None = None,
+        policy: str = "cost",
+        seed: int = 0,
         keep_stale_s: float = KEEP_STALE_S,
         busy_timeout_s: float = 2.0,
         max_waiting: int = 4096,
@@ -66,6 +73,9 @@ class SqliteAnswers:
     ) -> None:
         self._path = path
         self._budget_bytes = budget_bytes
+        self._tenant_bytes = tenant_bytes
+        self._policy = policy
+        self._draws = Random(seed)  # of the writer's thread
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
         self._now = now
@@ -75,6 +85,8 @@ class SqliteAnswers:
             "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
         )
         self._hits: Counter[str] = Counter()
+        self._ends: dict[tuple[bytes, str], float] = {}
+        self._gone: deque[Gone] = deque(maxlen=MAX_GONE)  # filled by the writer's thread, emptied by the loop
         self._hits_timer: asyncio.TimerHandle | None = None
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
@@ -90,6 +102,7 @@ class SqliteAnswers:
         except CacheError:
             await self._writer.close()
             raise
+        await self._call(self._writer, lambda connection: upkeep.adopt(connection, self._rank()))
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
         return await self._read_entry(partial(table.find, scope=scope, exact=exact, horizon_s=self._horizon_s()))
@@ -99,20 +112,70 @@ class SqliteAnswers:
             partial(table.find_by_id, scope=scope, entry_id=entry_id, horizon_s=self._horizon_s())
         )
 
+    async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
+        return await self.get(scope, exact)
+
+    async def owned(self, tenant: str, entry_id: str) -> Entry | None:
+        return await self._read_entry(
+            partial(table.find_owned, tenant=tenant, entry_id=entry_id, horizon_s=self._horizon_s())
+        )
+
     async def put(self, entry: Entry) -> None:
         row = table.row_of(entry)
-        if self._budget_bytes is not None and row["size_bytes"] > self._budget_bytes:
-            raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, the whole budget {self._budget_bytes}")
-        await self._call(self._writer, partial(table.put, row=row))
+        for whose, budget in (("the whole", self._budget_bytes), ("a tenant's", self._tenant_bytes)):
+            if budget is not None and row["size_bytes"] > budget:
+                raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, {whose} budget {budget}")
+        await self._call(self._writer, lambda connection: table.put(connection, row, self._rank()))
         self.stats.puts += 1
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         return bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
 
+    async def remove_all(self, selection: Selection) -> list[Gone]:
+        last: int = await self._call(self._writer, catalog.last_row)
+        gone: list[Gone] = []
+        while some := await self._call(
+            self._writer, partial(catalog.remove_some, selection=selection, last=last, limit=REMOVE_ROWS)
+        ):
+            gone += some
+        return gone
+
+    async def select(self, selection: Selection, page: Page) -> list[Listed]:
+        rows: list[Listed] = await self._call(self._reader, partial(catalog.select, selection=selection, page=page))
+        return rows
+
+    async def count(self, selection: Selection) -> int:
+        return int(await self._call(self._reader, partial(catalog.count, selection=selection)))
+
+    async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
+        tally: Tally | None = await self._call(self._writer, partial(catalog.judge, entry=entry, verdict=verdict))
+        return tally
+
+    async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
+        read = partial(catalog.verdicts, scope=scope, entry_id=entry_id)
+        said: list[Verdict] = await self._call(self._reader, read)
+        return said
+
+    def take_gone(self) -> list[Gone]:
+        """What expired or was evicted since the last call, for an index to forget; the oldest may be left out."""
+        taken = []
+        while self._gone:
+            taken.append(self._gone.popleft())
+        return taken
+
     async def count_hit(self, entry_id: str) -> None:
         if entry_id not in self._hits and len(self._hits) >= MAX_UNWRITTEN_HITS:
             return
         self._hits[entry_id] += 1
+        self._flush_soon()
+
+    async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
+        if (scope, entry_id) not in self._ends and len(self._ends) >= MAX_UNWRITTEN_HITS:
+            return
+        self._ends[scope, entry_id] = expires_s
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._hits_timer is None:
             self._hits_timer = asyncio.get_running_loop().call_later(HITS_EVERY_S, self._flush_hits)
 
@@ -136,15 +199,17 @@ class SqliteAnswers:
             for row in rows:
                 yield row
 
-    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
-        await self._call(self._writer, partial(table.set_vector, row=row, embedder=embedder, vector=vector))
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
+        return bool(
+            await self._call(self._writer, partial(table.set_vector, row=row, embedder=embedder, vector=vector))
+        )
 
     async def size(self) -> int:
-        return int((await self._call(self._reader, table.totals))[0])
+        return int((await self._call(self._reader, upkeep.totals))[0])
 
     async def size_bytes(self) -> int:
         """What the entries weigh, as the budget counts it."""
-        return int((await self._call(self._reader, table.totals))[1])
+        return int((await self._call(self._reader, upkeep.totals))[1])
 
     async def close(self) -> None:
         """Write what waits, the hits included, and close the file."""
@@ -195,8 +260,13 @@ class SqliteAnswers:
             self._hits_timer.cancel()
             self._hits_timer = None
         hits, self._hits = self._hits, Counter()
+        ends, self._ends = self._ends, {}
+
+        def write(connection: sqlite3.Connection) -> None:
+            upkeep.add_hits(connection, hits, ends, self._rank())
+
         try:
-            self._writer.submit(partial(table.add_hits, hits=hits)).add_done_callback(self._hits_written)
+            self._writer.submit(write).add_done_callback(self._hits_written)
         except CacheError as error:
             self._hits_lost(error)
 
@@ -223,12 +293,30 @@ class SqliteAnswers:
             log.warning("nothing was tidied up in %s: %s", self._path, tidied)
         return results
 
+    def _rank(self) -> upkeep.Rank:
+        return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0))
+
     def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Delete a few expired entries, then the least valuable while the budget is passed."""
-        self.stats.expired += table.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
-        if self._budget_bytes is None or table.totals(connection)[1] <= self._budget_bytes:
-            return
-        for _ in range(EVICT_ROUNDS):
-            self.stats.evicted += table.evict(connection, EVICT_ROWS)
-            if table.totals(connection)[1] <= EVICT_TO * self._budget_bytes:
-                return
+        """Delete a few expired entries, then the least valuable while a budget is passed."""
+        expired = upkeep.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
+        self.stats.expired += len(expired)
+        self._gone.extend(expired)
+        rounds = EVICT_ROUNDS
+        while rounds and self._tenant_bytes is not None:
+            passed = upkeep.over_budget(connection, self._tenant_bytes)
+            if passed is None:
+                break
+            rounds = self._evict(connection, self._tenant_bytes, passed[0], rounds)
+        if self._budget_bytes is not None and upkeep.totals(connection)[1] > self._budget_bytes:
+            self._evict(connection, self._budget_bytes, None, rounds)
+
+    def _evict(self, connection: sqlite3.Connection, budget: int, tenant: str | None, rounds: int) -> int:
+        """Evict until there is a little room, in so many rounds at most; how many are left."""
+        while rounds:
+            rounds -= 1
+            evicted = upkeep.evict(connection, EVICT_ROWS, self._rank(), tenant)
+            self.stats.evicted += len(evicted)
+            self._gone.extend(evicted)
+            if upkeep.size_bytes(connection, tenant) <= EVICT_TO * budget:
+                break
+        return rounds

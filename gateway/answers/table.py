@@ -1,13 +1,7 @@
-"""The answers table: every SQL statement, as plain functions over a connection.
+"""The answers table: the statements of the road of a request, as plain functions over a connection.
 
-What to evict first is GreedyDual-Size-Frequency: each entry has a priority
-
-    floor + (1 + hits, at most 100) * (seconds it took + 50 ms) / bytes
-
-and the lowest goes. `floor` rises to the priority of whatever went last, so an entry that is no longer asked for
-is overtaken by newer ones in time, however dear it was: recency without a clock, kept in an index.
-
-`totals` is kept by triggers, so it is right whoever writes, and `size` costs nothing.
+What keeps it small stands in `gateway.answers.upkeep`, what is asked about many entries at once in
+`gateway.answers.catalog`, the schema in `gateway.answers.schema`.
 """
 
 import sqlite3
@@ -17,55 +11,26 @@ from typing import Any
 
 from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
-
-APPLICATION_ID = 0x54774963  # "TwIc", in the file's header
-
-# MIGRATIONS[n] brings version n to n + 1; `user_version` in the file's header says which it has
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE entries (
-        seq INTEGER PRIMARY KEY,
-        scope BLOB NOT NULL, exact BLOB NOT NULL, compat BLOB NOT NULL, id TEXT NOT NULL,
-        created_s REAL NOT NULL, expires_s REAL, elapsed_s REAL NOT NULL,
-        size_bytes INTEGER NOT NULL, hits INTEGER NOT NULL, worth REAL NOT NULL, priority REAL NOT NULL,
-        model TEXT NOT NULL, tags TEXT NOT NULL, embedder TEXT, vector BLOB, question TEXT,
-        canonical BLOB NOT NULL, completion BLOB NOT NULL,
-        UNIQUE (scope, exact), UNIQUE (id, scope)
-    ) {strict};
-    CREATE INDEX entries_by_priority ON entries (priority);
-    CREATE INDEX entries_by_end ON entries (expires_s) WHERE expires_s IS NOT NULL;
-    CREATE INDEX entries_embedded ON entries (embedder, created_s, seq) WHERE vector IS NOT NULL;
-    CREATE TABLE totals (
-        entries INTEGER NOT NULL, size_bytes INTEGER NOT NULL, floor REAL NOT NULL
-    ) {strict};
-    INSERT INTO totals VALUES (0, 0, 0.0);
-    CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
-        UPDATE totals SET entries = entries + 1, size_bytes = size_bytes + new.size_bytes;
-    END;
-    CREATE TRIGGER entry_resized AFTER UPDATE OF size_bytes ON entries BEGIN
-        UPDATE totals SET size_bytes = size_bytes + new.size_bytes - old.size_bytes;
-    END;
-    CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
-        UPDATE totals SET entries = entries - 1, size_bytes = size_bytes - old.size_bytes;
-    END;
-    """,
-)
+from gateway.answers.eviction import worth
+from gateway.answers.upkeep import Rank, floor_of
 
 _FIELDS = tuple(field.name for field in fields(Entry))  # each is a column of the same name
 _ENTRY = ", ".join(("seq", *_FIELDS))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,
-                         model, tags, embedder, vector, question, canonical, completion)
-    SELECT :scope, :exact, :compat, :id, :created_s, :expires_s, :elapsed_s, :size_bytes, 0, :worth,
-           floor + :worth, :model, :tags, :embedder, :vector, :question, :canonical, :completion FROM totals WHERE true
+                         model, tags, embedder, vector, question, canonical, completion,
+                         tenant, namespace, revision, schema, sliding_s, alias_of, good, bad)
+    VALUES (:scope, :exact, :compat, :id, :created_s, :expires_s, :elapsed_s, :size_bytes, 0, :worth, :priority,
+            :model, :tags, :embedder, :vector, :question, :canonical, :completion,
+            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad)
     ON CONFLICT (scope, exact) DO UPDATE SET
         compat = excluded.compat, id = excluded.id, created_s = excluded.created_s, expires_s = excluded.expires_s,
         elapsed_s = excluded.elapsed_s, size_bytes = excluded.size_bytes, worth = excluded.worth,
-        priority = (SELECT floor FROM totals) + min(1 + hits, 100) * excluded.worth,
-        model = excluded.model, tags = excluded.tags, embedder = excluded.embedder, vector = excluded.vector,
-        question = excluded.question, canonical = excluded.canonical, completion = excluded.completion
+        priority = excluded.priority, model = excluded.model, tags = excluded.tags, embedder = excluded.embedder,
+        vector = excluded.vector, question = excluded.question, canonical = excluded.canonical,
+        completion = excluded.completion, revision = excluded.revision, schema = excluded.schema,
+        sliding_s = excluded.sliding_s, alias_of = excluded.alias_of, good = excluded.good, bad = excluded.bad
 """
-_LOOKUP_S = 0.05  # even an answer that cost nothing saves about this much
 
 Row = Mapping[str, Any]
 
@@ -76,30 +41,6 @@ class BrokenRow(Exception):
     def __init__(self, seq: int, why: str) -> None:
         super().__init__(why)
         self.seq = seq
-
-
-def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
-    """Bring the schema to the newest version. Raises `CacheError` for a newer one, and for somebody else's file."""
-    if _pragma(connection, "application_id") == APPLICATION_ID and _pragma(connection, "user_version") == len(
-        migrations
-    ):
-        return
-    connection.execute("BEGIN IMMEDIATE")  # of two processes that start together, one migrates
-    try:
-        _refuse_strangers(connection)
-        version = _pragma(connection, "user_version")
-        if version > len(migrations):
-            raise CacheError(f"the answer store has schema {version}; this code knows up to {len(migrations)}")
-        strict = "STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
-        for script in migrations[version:]:
-            for statement in _statements(script.format(strict=strict)):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {len(migrations)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 def row_of(entry: Entry) -> Row:
@@ -122,14 +63,50 @@ def row_of(entry: Entry) -> Row:
         "embedder": entry.embedder,
         "vector": entry.vector,
         "size_bytes": size,
-        "worth": (entry.elapsed_s + _LOOKUP_S) / size,
+        "worth": worth(entry.elapsed_s, size),
+        "tenant": entry.tenant,
+        "namespace": entry.namespace,
+        "revision": entry.revision,
+        "schema": entry.schema,
+        "sliding_s": entry.sliding_s,
+        "alias_of": entry.alias_of,
+        "good": entry.good,
+        "bad": entry.bad,
     }
 
 
-def put(connection: sqlite3.Connection, row: Row) -> None:
-    """Insert or replace; a replaced entry keeps its hits."""
+def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
+    """Insert or replace; a replaced entry keeps its hits, the same answer put again also the verdicts on it.
+
+    An alias of what is gone is not kept.
+    """
+    if row["alias_of"] is not None and not _has(connection, row["scope"], row["alias_of"]):
+        return
+    before = connection.execute(
+        "SELECT id, created_s, hits, good, bad, tenant FROM entries WHERE scope = :scope AND exact = :exact", row
+    ).fetchone()
+    hits, said = 0, {}
+    if before is not None:
+        entry_id, created_s, hits, good, bad, tenant = before
+        if (entry_id, created_s) == (row["id"], row["created_s"]):
+            said = {"good": good, "bad": bad}
+        else:
+            connection.execute("DELETE FROM verdicts WHERE scope = ? AND id = ?", (row["scope"], entry_id))
+            remove_aliases(connection, row["scope"], entry_id)  # they have the old answer
+        if tenant != row["tenant"]:  # a row of an older version, which did not know whose it is
+            connection.execute("DELETE FROM entries WHERE scope = :scope AND exact = :exact", row)
     connection.execute("DELETE FROM entries WHERE id = :id AND scope = :scope AND exact <> :exact", row)
-    connection.execute(_PUT, row)
+    priority = rank.first(floor_of(connection), 1 + hits, row["worth"])
+    connection.execute(_PUT, {**row, **said, "priority": priority})
+
+
+def remove_aliases(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> None:
+    connection.execute("DELETE FROM entries WHERE alias_of = ? AND scope = ?", (entry_id, scope))
+
+
+def _has(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
+    row = connection.execute("SELECT 1 FROM entries WHERE id = ? AND scope = ?", (entry_id, scope)).fetchone()
+    return row is not None
 
 
 def find(connection: sqlite3.Connection, scope: bytes, exact: bytes, horizon_s: float) -> Entry | None:
@@ -144,7 +121,14 @@ def find_by_id(connection: sqlite3.Connection, scope: bytes, entry_id: str, hori
     return _entry(connection.execute(sql, (entry_id, scope)).fetchone(), horizon_s)
 
 
+def find_owned(connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float) -> Entry | None:
+    """The entry of this name if it is this tenant's. Raises `BrokenRow`."""
+    sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND tenant = ?"  # noqa: S608
+    return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s)
+
+
 def remove(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
+    remove_aliases(connection, scope, entry_id)
     return connection.execute("DELETE FROM entries WHERE id = ? AND scope = ?", (entry_id, scope)).rowcount > 0
 
 
@@ -154,35 +138,6 @@ def remove_broken(connection: sqlite3.Connection, find_it: Callable[[sqlite3.Con
         find_it(connection)
     except BrokenRow as broken:
         connection.execute("DELETE FROM entries WHERE seq = ?", (broken.seq,))
-
-
-def add_hits(connection: sqlite3.Connection, hits: Mapping[str, int]) -> None:
-    connection.executemany(
-        "UPDATE entries SET hits = hits + :n, priority = (SELECT floor FROM totals) + min(1 + hits + :n, 100) * worth"
-        " WHERE id = :id",
-        [{"id": entry_id, "n": n} for entry_id, n in hits.items()],
-    )
-
-
-def purge_expired(connection: sqlite3.Connection, horizon_s: float, limit: int) -> int:
-    """Delete up to `limit` entries that ended before `horizon_s`; how many."""
-    sql = "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE expires_s <= ? ORDER BY expires_s LIMIT ?)"
-    return connection.execute(sql, (horizon_s, limit)).rowcount
-
-
-def evict(connection: sqlite3.Connection, limit: int) -> int:
-    """Delete the `limit` entries of lowest priority and raise the floor to theirs; how many."""
-    rows = connection.execute("SELECT seq, priority FROM entries ORDER BY priority, seq LIMIT ?", (limit,)).fetchall()
-    if rows:
-        connection.execute("UPDATE totals SET floor = ?", (rows[-1][1],))
-        connection.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq, _ in rows])
-    return len(rows)
-
-
-def totals(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Entries kept, and their bytes."""
-    entries, size = connection.execute("SELECT entries, size_bytes FROM totals").fetchone()
-    return entries, size
 
 
 def embedded_page(
@@ -216,15 +171,16 @@ def unembedded_page(
     return page, rows[-1][1] if rows else None
 
 
-def set_vector(connection: sqlite3.Connection, row: Unembedded, embedder: str, vector: bytes) -> None:
+def set_vector(connection: sqlite3.Connection, row: Unembedded, embedder: str, vector: bytes) -> bool:
     """Give an entry its vector, unless it asks something else by now; its size follows, its priority stays."""
-    connection.execute(
+    done = connection.execute(
         "UPDATE entries SET embedder = :embedder, vector = :vector, size_bytes = size_bytes"
         " + length(CAST(:embedder AS BLOB)) - coalesce(length(CAST(embedder AS BLOB)), 0)"
         " + length(:vector) - coalesce(length(vector), 0)"
         " WHERE id = :id AND scope = :scope AND question = :question",
         {"id": row.id, "scope": row.scope, "question": row.question, "embedder": embedder, "vector": vector},
     )
+    return done.rowcount > 0
 
 
 def _entry(row: tuple[Any, ...] | None, horizon_s: float) -> Entry | None:
@@ -241,26 +197,3 @@ def _entry(row: tuple[Any, ...] | None, horizon_s: float) -> Entry | None:
 def _entry_of(row: dict[str, Any]) -> Entry:
     completion, tags = decode(row["completion"]), tuple(decode_json(row["tags"]))
     return Entry(**{**row, "completion": completion, "tags": tags})
-
-
-def _refuse_strangers(connection: sqlite3.Connection) -> None:
-    owner = _pragma(connection, "application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if owner != APPLICATION_ID and tables:
-        raise CacheError("the file is a database of something else, not an answer store")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
-
-
-def _statements(script: str) -> list[str]:
-    """The statements of a script; a trigger holds semicolons of its own."""
-    statements, current = [], ""
-    for line in script.splitlines():
-        current += line + "\n"
-        if current.strip() and sqlite3.complete_statement(current):
-            statements.append(current.strip())
-            current = ""
-    return statements

@@ -2,12 +2,15 @@
 
 A failing store is heard of (`CacheError`, so the caller counts it) but never takes what memory has: memory is asked
 first and written first.
+
+    put_now ... settle    in memory at once, in the store later; what is removed between the two stays removed
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Answers, Embedded, Entry, Unembedded
-from gateway.answers.memory import MemoryAnswers
+from gateway.answers.base import Answers, Embedded, Entry, Gone, Tally, Unembedded, Verdict
+from gateway.answers.memory import MemoryAnswers, is_meant
+from gateway.answers.selection import Listed, Page, Selection
 
 
 class TieredAnswers:
@@ -17,15 +20,30 @@ class TieredAnswers:
         self._memory = memory
         self._store = store
         self._writes = 0  # puts and removals so far: what was read before one may be old after it
+        self._pending: dict[tuple[bytes, str], Entry] = {}  # put now and not settled
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry if memory has it: the hot path, without an await."""
         return self._memory.get_now(scope, exact)
 
     def put_now(self, entry: Entry) -> None:
-        """Keep `entry` in memory alone; `put` makes it last. Raises `CacheError` for what JSON cannot hold."""
+        """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold."""
         self._writes += 1
         self._memory.put_now(entry)
+        self._pending[entry.scope, entry.id] = entry
+
+    async def settle(self, entry: Entry) -> bool:
+        """Make last what `put_now` kept; False, and nothing happens, when it was removed or replaced since."""
+        key = (entry.scope, entry.id)
+        if self._pending.get(key) is not entry:
+            return False
+        try:
+            await self._store.put(entry)  # a removal that comes now is queued behind it
+        finally:
+            self._writes += 1  # a read that overlapped the write may hold what was there before
+            if self._pending.get(key) is entry:
+                del self._pending[key]
+        return True
 
     async def open(self) -> None:
         """Open the store. Raises `CacheError`; memory works all the same."""
@@ -44,21 +62,70 @@ class TieredAnswers:
         found = self._memory.by_id_now(scope, entry_id)
         return found if found is not None else await self._fetched(lambda: self._store.by_id(scope, entry_id))
 
+    async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
+        found = self._memory.peek_now(scope, exact)
+        return found if found is not None else await self._store.peek(scope, exact)
+
+    async def owned(self, tenant: str, entry_id: str) -> Entry | None:
+        pending = next((e for (_, name), e in self._pending.items() if name == entry_id and e.tenant == tenant), None)
+        return pending if pending is not None else await self._store.owned(tenant, entry_id)
+
     async def put(self, entry: Entry) -> None:
         """Keep `entry` in memory, then in the store. After a `CacheError` memory still has it."""
         self.put_now(entry)
-        await self._store.put(entry)
-        self._writes += 1  # a read that overlapped the write may hold what was there before
+        await self.settle(entry)
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
-        self._writes += 1
         was_near = self._memory.remove_now(scope, entry_id)
-        was_far = await self._store.remove(scope, entry_id)
-        self._writes += 1  # likewise
+        self._cancel(Selection(scope=scope, id=entry_id))
+        try:
+            was_far = await self._store.remove(scope, entry_id)
+        finally:
+            self._writes += 1
+            self._memory.remove_now(scope, entry_id)  # a read that was faster than the removal may have brought it back
         return was_near or was_far
+
+    async def remove_all(self, selection: Selection) -> list[Gone]:
+        """Forget what is selected, here and in the store."""
+        near = self._memory.remove_all_now(selection)
+        self._cancel(selection)
+        try:
+            far = await self._store.remove_all(selection)
+        finally:
+            self._writes += 1
+            self._memory.remove_all_now(selection)
+        return list(dict.fromkeys([*near, *far]))
+
+    async def select(self, selection: Selection, page: Page) -> list[Listed]:
+        """Of the store: what was put this moment follows."""
+        return await self._store.select(selection, page)
+
+    async def count(self, selection: Selection) -> int:
+        return await self._store.count(selection)
+
+    async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
+        waiting = self._pending.get((entry.scope, entry.id))
+        if waiting is not None:
+            await self.settle(waiting)
+        tally = await self._store.judge(entry, verdict)
+        if tally is None:
+            return None
+        if tally.is_retired:
+            self._writes += 1
+            self._memory.remove_all_now(Selection(scope=entry.scope, id=entry.id))
+        else:
+            self._memory.change_now(entry, good=tally.good, bad=tally.bad)
+        return tally
+
+    async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
+        return await self._store.verdicts(scope, entry_id)
 
     async def count_hit(self, entry_id: str) -> None:
         await self._store.count_hit(entry_id)
+
+    async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
+        self._memory.prolong_now(scope, entry_id, expires_s)
+        await self._store.prolong(scope, entry_id, expires_s)
 
     def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         return self._store.embedded(embedder)
@@ -66,9 +133,9 @@ class TieredAnswers:
     def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
         return self._store.unembedded(embedder)
 
-    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+    async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         self._memory.set_vector_now(row, embedder, vector)  # no write of an answer: what is read meanwhile stays right
-        await self._store.set_vector(row, embedder, vector)
+        return await self._store.set_vector(row, embedder, vector)
 
     async def size(self) -> int:
         return await self._store.size()
@@ -76,6 +143,12 @@ class TieredAnswers:
     async def close(self) -> None:
         await self._store.close()
         await self._memory.close()
+
+    def _cancel(self, selection: Selection) -> None:
+        """What is selected and not settled yet will not be."""
+        self._writes += 1
+        for key in [key for key, entry in self._pending.items() if is_meant(selection, entry)]:
+            del self._pending[key]
 
     async def _fetched(self, fetch: Callable[[], Awaitable[Entry | None]]) -> Entry | None:
         """Read from the store, and keep it near unless something was written or removed meanwhile."""

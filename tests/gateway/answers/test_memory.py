@@ -1,13 +1,14 @@
-"""Memory: the budget holds, the least recently used goes first, and both maps always agree."""
+"""Memory: the budgets hold, what a policy says goes first, and the maps always agree."""
 
 import random
-from collections import OrderedDict
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import pytest
 
 from gateway.answers.base import CacheError, Entry, unembedded_of
 from gateway.answers.codec import encode, size_bytes
+from gateway.answers.eviction import POLICIES
 from gateway.answers.memory import MemoryAnswers
 from tests.contracts.answers_contract import Clock, digest, entry_of, full_entry
 
@@ -19,7 +20,7 @@ def is_kept(memory: MemoryAnswers, name: str) -> bool:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    memory = MemoryAnswers(3 * SIZE)
+    memory = MemoryAnswers(3 * SIZE, policy="lru")
     for name in "abc":
         memory.put_now(entry_of(name))
     memory.get_now(digest("s"), digest("a"))
@@ -57,76 +58,176 @@ def test_an_ended_entry_frees_its_bytes_when_it_is_met() -> None:
     assert (memory.bytes_kept, len(memory), memory.stats.expired) == (0, 0, 1)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_random_operations_agree_with_a_plain_lru(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("policy", "goes"),
+    [("lru", "b"), ("fifo", "a"), ("lfu", "c"), ("cost", "b")],
+)
+def test_each_policy_lets_another_one_go(policy: str, goes: str) -> None:
+    memory = MemoryAnswers(4 * SIZE, policy=policy)
+    for name in "abcd":
+        memory.put_now(replace(entry_of(name), elapsed_s=0.1 if name == "b" else 5.0))
+    for name in "abbad":
+        assert is_kept(memory, name)
+    if policy != "lru":
+        assert is_kept(memory, "b")
+    if policy == "lru":
+        memory.get_now(digest("s"), digest("c"))
+    memory.put_now(entry_of("e"))
+
+    assert [name for name in "abcde" if memory.peek_now(digest("s"), digest(name)) is None] == [goes]
+
+
+def test_random_eviction_spares_nobody_and_prefers_nobody() -> None:
+    gone: Counter[str] = Counter()
+    for seed in range(400):
+        memory = MemoryAnswers(4 * SIZE, policy="random", seed=seed)
+        for name in "abcd":
+            memory.put_now(entry_of(name))
+        memory.put_now(entry_of("e"))
+        gone.update(name for name in "abcd" if not is_kept(memory, name))
+
+    assert set(gone) == set("abcd")
+    assert max(gone.values()) < 1.6 * min(gone.values())
+
+
+def test_a_tenant_over_its_budget_pays_alone() -> None:
+    size = SIZE + len("loud")
+    memory = MemoryAnswers(10 * size, tenant_bytes=3 * size, policy="lru")
+    memory.put_now(entry_of("q"))
+    for name in "abcdef":
+        memory.put_now(replace(entry_of(name), tenant="loud"))
+
+    assert [name for name in "qabcdef" if is_kept(memory, name)] == ["q", "d", "e", "f"]
+
+
+def test_reading_without_using_moves_nothing() -> None:
+    memory = MemoryAnswers(3 * SIZE, policy="lru")
+    for name in "abc":
+        memory.put_now(entry_of(name))
+    assert memory.peek_now(digest("s"), digest("a")) is not None
+    memory.put_now(entry_of("d"))
+
+    assert not is_kept(memory, "a")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_random_operations_agree_with_a_plain_model(seed: int, policy: str) -> None:
     rng, clock = random.Random(seed), Clock()
-    budget = rng.randrange(2, 8) * SIZE
-    memory = MemoryAnswers(budget, keep_stale_s=0, now=clock)
-    truth: OrderedDict[tuple[bytes, bytes], Entry] = OrderedDict()
-    for _ in range(1500):
+    budget, share = rng.randrange(3, 8) * SIZE, rng.randrange(2, 6) * SIZE
+    memory = MemoryAnswers(budget, tenant_bytes=share, policy=policy, seed=seed, keep_stale_s=0, now=clock)
+    truth = Model(budget, share, policy, random.Random(seed))
+    for _ in range(1200):
         scope, name = rng.choice("xy"), rng.choice("abcdefgh")
-        key = (digest(scope), digest(name))
-        match rng.randrange(7):
-            case 0 | 1:
+        key, entry_id = (digest(scope), digest(name)), f"e_{name}"
+        match rng.randrange(8):
+            case 0 | 1 | 2:
                 entry = replace(
-                    entry_of(name, scope=scope, text="t" * rng.randrange(3 * SIZE)),
+                    entry_of(name, scope=scope, text="t" * rng.randrange(2 * SIZE), created_s=clock()),
                     id=f"e_{rng.choice('abcdefgh')}",
                     expires_s=clock() + rng.randrange(1, 40),
+                    elapsed_s=rng.random() * 9,
+                    tenant=scope,
                 )
-                put(truth, entry, budget)
+                truth.put(entry)
                 memory.put_now(entry)
-            case 2:
-                assert memory.get_now(*key) == get(truth, key, clock())
             case 3:
-                named = named_in(truth, digest(scope), f"e_{name}")
-                assert memory.by_id_now(digest(scope), f"e_{name}") == (named and get(truth, named, clock()))
+                assert memory.get_now(*key) == truth.get(key, clock())
             case 4:
-                named = named_in(truth, digest(scope), f"e_{name}")
-                assert memory.remove_now(digest(scope), f"e_{name}") == (named is not None)
-                if named is not None:
-                    del truth[named]
+                assert memory.by_id_now(digest(scope), entry_id) == truth.get(truth.named(*key[:1], entry_id), clock())
             case 5:
-                named = named_in(truth, digest(scope), f"e_{name}")
-                row, vector = unembedded_of(entry_of(name, scope=scope)), bytes(rng.randrange(2 * SIZE))
+                assert memory.remove_now(digest(scope), entry_id) == truth.remove(truth.named(digest(scope), entry_id))
+            case 6:
+                row, vector = unembedded_of(entry_of(name, scope=scope)), bytes(rng.randrange(SIZE))
                 assert row is not None
                 memory.set_vector_now(row, "mini@1", vector)
-                if named is not None and truth[named].question == row.question:
-                    truth[named] = replace(truth[named], embedder="mini@1", vector=vector)
-                    shrink(truth, budget)
+                truth.set_vector(truth.named(digest(scope), entry_id), row.question, vector)
             case _:
                 clock.now_s += rng.randrange(4)
-        assert memory.bytes_kept == sum(map(size_of, truth.values())) <= budget
-        assert len(memory) == len(truth)
-        assert [entry for entry, _ in memory._kept.values()] == list(truth.values())
-        assert memory._ids == {(e.scope, e.id): e.exact for e in truth.values()}
+        sizes = truth.sizes()
+        assert memory.bytes_kept == sum(sizes.values()) <= budget
+        assert max(sizes.values(), default=0) <= share
+        assert memory._tenants == sizes
+        assert {key: kept.entry for key, kept in memory._kept.items()} == {k: m.entry for k, m in truth.kept.items()}
+        assert memory._ids == {(e.scope, e.id): e.exact for e in (m.entry for m in truth.kept.values())}
+
+
+@dataclass
+class Kept:
+    entry: Entry
+    uses: int
+    worth: float
+    priority: float
+    number: int
+
+
+class Model:
+    """The same promises, told by looking at everything every time."""
+
+    def __init__(self, budget: int, share: int, policy: str, draws: random.Random) -> None:
+        self.budget, self.share, self.policy, self.draws = budget, share, policy, draws
+        self.kept: dict[tuple[bytes, bytes], Kept] = {}
+        self.tick, self.floor = 0, 0.0
+
+    def sizes(self) -> Counter[str]:
+        sizes: Counter[str] = Counter()
+        for kept in self.kept.values():
+            sizes[kept.entry.tenant] += size_of(kept.entry)
+        return sizes
+
+    def named(self, scope: bytes, entry_id: str) -> tuple[bytes, bytes] | None:
+        return next((k for k, m in self.kept.items() if (m.entry.scope, m.entry.id) == (scope, entry_id)), None)
+
+    def remove(self, key: tuple[bytes, bytes] | None) -> bool:
+        return key is not None and self.kept.pop(key, None) is not None
+
+    def get(self, key: tuple[bytes, bytes] | None, now_s: float) -> Entry | None:
+        kept = self.kept.get(key) if key is not None else None
+        if kept is None or key is None:
+            return None
+        if not kept.entry.is_fresh(now_s):
+            return None if self.remove(key) else None
+        self.tick += 1
+        kept.uses += 1
+        if self.policy not in ("fifo", "random"):
+            kept.priority = self.priority(kept.uses, kept.worth)
+        return kept.entry
+
+    def priority(self, uses: int, value: float) -> float:
+        if self.policy == "random":
+            return self.floor + self.draws.expovariate(1.0)
+        return {"cost": self.floor + min(uses, 100) * value, "lfu": float(uses)}.get(self.policy, float(self.tick))
+
+    def put(self, entry: Entry) -> None:
+        before = self.kept.pop((entry.scope, entry.exact), None)
+        self.remove(self.named(entry.scope, entry.id))
+        size = size_of(entry)
+        if size > min(self.budget, self.share):
+            return
+        self.shrink(entry.tenant, size)
+        self.tick += 1
+        uses = before.uses + 1 if before else 1
+        value = (entry.elapsed_s + 0.05) / size
+        self.kept[entry.scope, entry.exact] = Kept(entry, uses, value, self.priority(uses, value), self.tick)
+
+    def set_vector(self, key: tuple[bytes, bytes] | None, question: str, vector: bytes) -> None:
+        if key is not None and self.kept[key].entry.question == question:
+            kept = self.kept[key]
+            kept.entry = replace(kept.entry, embedder="mini@1", vector=vector)
+            self.shrink(kept.entry.tenant, 0)
+
+    def shrink(self, tenant: str, size: int) -> None:
+        while self.sizes()[tenant] + size > self.share:
+            self.evict([k for k, m in self.kept.items() if m.entry.tenant == tenant])
+        while self.sizes().total() + size > self.budget:
+            self.evict(list(self.kept))
+
+    def evict(self, among: list[tuple[bytes, bytes]]) -> None:
+        first = min(among, key=lambda key: (self.kept[key].priority, self.kept[key].number))
+        if self.policy in ("cost", "random"):
+            self.floor = max(self.floor, self.kept[first].priority)
+        del self.kept[first]
 
 
 def size_of(entry: Entry) -> int:
     return size_bytes(entry, encode(entry.completion))
-
-
-def get(truth: OrderedDict[tuple[bytes, bytes], Entry], key: tuple[bytes, bytes], now_s: float) -> Entry | None:
-    if key in truth and not truth[key].is_fresh(now_s):
-        del truth[key]
-    if key in truth:
-        truth.move_to_end(key)
-    return truth.get(key)
-
-
-def named_in(truth: OrderedDict[tuple[bytes, bytes], Entry], scope: bytes, entry_id: str) -> tuple[bytes, bytes] | None:
-    return next((key for key, e in truth.items() if e.scope == scope and e.id == entry_id), None)
-
-
-def put(truth: OrderedDict[tuple[bytes, bytes], Entry], entry: Entry, budget: int) -> None:
-    truth.pop((entry.scope, entry.exact), None)
-    if (named := named_in(truth, entry.scope, entry.id)) is not None:
-        del truth[named]
-    if size_of(entry) > budget:
-        return
-    shrink(truth, budget - size_of(entry))
-    truth[entry.scope, entry.exact] = entry
-
-
-def shrink(truth: OrderedDict[tuple[bytes, bytes], Entry], budget: int) -> None:
-    while sum(map(size_of, truth.values())) > budget:
-        truth.popitem(last=False)

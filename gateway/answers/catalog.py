@@ -1,0 +1,114 @@
+"""What is asked about many entries at once, and what users said of one: plain functions over a connection."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.answers.base import BAD_RETIRES, Entry, Gone, Tally, Verdict
+from gateway.answers.codec import decode_json
+from gateway.answers.selection import Listed, Page, Selection, needle
+from gateway.answers.upkeep import delete
+
+_EQUAL = ("scope", "exact", "model", "namespace", "tenant", "revision", "schema", "embedder")
+_LISTED = """created_s, seq, id, tenant, namespace, model, revision, question, tags, expires_s, elapsed_s, size_bytes,
+    hits, good, bad, alias_of"""
+
+
+def select(connection: sqlite3.Connection, selection: Selection, page: Page) -> list[Listed]:
+    """What is selected, newest first, a page of it."""
+    where, values = _where(selection)
+    if page.after is not None:
+        where, values = f"{where} AND (created_s, seq) < (?, ?)", [*values, *page.after]
+    sql = f"SELECT {_LISTED} FROM entries WHERE {where} ORDER BY created_s DESC, seq DESC LIMIT ?"  # noqa: S608
+    return [_listed(row) for row in connection.execute(sql, (*values, page.limit))]
+
+
+def count(connection: sqlite3.Connection, selection: Selection) -> int:
+    where, values = _where(selection)
+    found = connection.execute(f"SELECT count(*) FROM entries WHERE {where}", values).fetchone()  # noqa: S608
+    return int(found[0])
+
+
+def remove_some(connection: sqlite3.Connection, selection: Selection, last: int, limit: int) -> list[Gone]:
+    """Delete up to `limit` of what is selected among the rows up to `last`."""
+    where, values = _where(selection)
+    sql = f"SELECT seq, id, scope, compat FROM entries WHERE {where} AND seq <= ? LIMIT ?"  # noqa: S608
+    return delete(connection, connection.execute(sql, (*values, last, limit)).fetchall())
+
+
+def last_row(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+
+
+def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tally | None:
+    """Write a verdict down, in the place of an earlier one of the same source; enough bad ones delete the entry."""
+    key = (entry.scope, entry.id)
+    is_here = "SELECT 1 FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
+    if connection.execute(is_here, (*key, entry.created_s)).fetchone() is None:
+        return None
+    connection.execute(
+        "INSERT OR REPLACE INTO verdicts (scope, id, source, is_good, comment, at_s) VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, verdict.source, verdict.is_good, verdict.comment, verdict.at_s),
+    )
+    said = "SELECT coalesce(sum(is_good), 0), coalesce(sum(NOT is_good), 0) FROM verdicts WHERE scope = ? AND id = ?"
+    good, bad = connection.execute(said, key).fetchone()
+    connection.execute("UPDATE entries SET good = ?, bad = ? WHERE scope = ? AND id = ?", (good, bad, *key))
+    if bad < BAD_RETIRES:
+        return Tally(good, bad)
+    sql = "SELECT seq, id, scope, compat FROM entries WHERE scope = ? AND (id = ? OR alias_of = ?)"
+    rows = connection.execute(sql, (*key, entry.id)).fetchall()
+    return Tally(good, bad, tuple(delete(connection, rows)))
+
+
+def verdicts(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> list[Verdict]:
+    """What users said of an entry, oldest first."""
+    sql = "SELECT source, is_good, comment, at_s FROM verdicts WHERE scope = ? AND id = ? ORDER BY at_s"
+    rows = connection.execute(sql, (scope, entry_id))
+    return [Verdict(source, bool(is_good), comment, at_s) for source, is_good, comment, at_s in rows]
+
+
+def _where(selection: Selection) -> tuple[str, list[Any]]:
+    """The condition, and what it is filled with."""
+    terms, values = ["true"], list[Any]()
+
+    def also(term: str, *of: Any) -> None:
+        terms.append(term)
+        values.extend(of)
+
+    for name in _EQUAL:
+        if (value := getattr(selection, name)) is not None:
+            also(f"{name} = ?", value)
+    if selection.id is not None:
+        also("(id = ? OR alias_of = ?)", selection.id, selection.id)
+    if selection.tag is not None:
+        also("EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?)", selection.tag)
+    if selection.before_s is not None:
+        also("created_s <= ?", selection.before_s)
+    if selection.text is not None:
+        says = " OR ".join(f"instr(lower(CAST({name} AS TEXT)), ?)" for name in ("canonical", "completion"))
+        wanted = needle(selection.text).decode("utf-8", "surrogatepass")
+        also(f"({says})", wanted, wanted)
+    return " AND ".join(terms), values
+
+
+def _listed(row: Sequence[Any]) -> Listed:
+    created_s, seq, entry_id, tenant, namespace, model, revision, question, tags, *rest = row
+    expires_s, elapsed_s, size_bytes, hits, good, bad, alias_of = rest
+    return Listed(
+        place=(created_s, seq),
+        id=entry_id,
+        tenant=tenant,
+        namespace=namespace,
+        model=model,
+        revision=revision,
+        question=question,
+        tags=tuple(decode_json(tags)),
+        created_s=created_s,
+        expires_s=expires_s,
+        elapsed_s=elapsed_s,
+        size_bytes=size_bytes,
+        hits=hits,
+        good=good,
+        bad=bad,
+        alias_of=alias_of,
+    )
