@@ -1,0 +1,48 @@
+"""An online logistic regression that knows how sure it is.
+
+A Gaussian over the weights, moved by every label with one step of Laplace's method (Spiegelhalter and Lauritzen 1990):
+the mean follows the error, the covariance shrinks along what was seen. A probability is moderated by what is not known
+yet (MacKay 1992): far from anything seen it goes towards a half, so few labels serve nothing. A few microseconds a
+step, no seed, the same labels give the same numbers.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+def logit(p: float, most: float = 8.0) -> float:
+    """Log odds, at most `most` either way."""
+    if p <= 0.0 or p >= 1.0:
+        return -most if p <= 0.0 else most
+    return max(-most, min(most, math.log(p / (1.0 - p))))
+
+
+class Belief:
+    """What is believed about the weights: a mean and a covariance."""
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        self._mean: Floats = np.array(mean, np.float64)
+        self._covariance: Floats = np.diag(np.square(np.array(deviation, np.float64)))
+
+    def probability(self, features: Sequence[float]) -> float:
+        x = np.asarray(features, np.float64)
+        spread = float(x @ self._covariance @ x)
+        return sigmoid(float(x @ self._mean) / math.sqrt(1.0 + math.pi * spread / 8.0))
+
+    def learn(self, features: Sequence[float], is_right: bool, weight: float = 1.0) -> None:
+        x = np.asarray(features, np.float64)
+        p = sigmoid(float(x @ self._mean))
+        along = self._covariance @ x
+        curvature = max(p * (1.0 - p), 1e-4) * weight
+        along_mean = along / (1.0 + curvature * float(x @ along))
+        self._covariance -= curvature * np.outer(along_mean, along)
+        self._mean += along_mean * (weight * (float(is_right) - p))

@@ -1,0 +1,46 @@
+"""Which stored questions have the same answer, as far as anybody knows.
+
+Two do when the words of their answers are the same, or when labels link them: a positive label says that the answer of
+one question serves another, and so do all that are linked with either. Union-find over digests of texts.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+Node = bytes
+
+
+def digest(text: str) -> Node:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Kinship:
+    """Grows with positive labels only; a stored question that has none is a family of its own."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Node, Node] = {}
+
+    def link(self, a: str, b: str) -> None:
+        first, second = sorted((self._root(digest(a)), self._root(digest(b))))
+        if first != second:
+            self._parent[second] = first
+
+    def families(self, texts: Sequence[str], answers: Sequence[bytes]) -> list[int]:
+        """A number per text; two have the same when their answers do."""
+        numbers: dict[Node, int] = {}
+        families: list[int] = []
+        for text, answer in zip(texts, answers, strict=True):
+            root = self._root(digest(text))
+            known = {numbers[key] for key in (root, answer) if key in numbers}
+            family = min(known, default=len(families))
+            families.append(family)
+            families = [family if other in known else other for other in families]
+            numbers = {key: family if other in known else other for key, other in numbers.items()}
+            numbers[root] = numbers[answer] = family
+        return families
+
+    def _root(self, node: Node) -> Node:
+        while (parent := self._parent.get(node, node)) != node:
+            self._parent[node] = self._parent.get(parent, parent)  # halve the way for whoever comes next
+            node = parent
+        return node

@@ -1,0 +1,113 @@
+"""What goes into a lane and what comes out: values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from embeddings.base import Reading
+
+Action = Literal["serve", "shadow", "pass"]
+Source = Literal["shadow", "judge", "feedback"]
+
+
+class Compared(Protocol):
+    """What a verifier says of two readings."""
+
+    @property
+    def probability(self) -> float: ...
+
+
+class Compares(Protocol):
+    """A verifier, as far as a lane needs one: symmetric in its two readings, and deterministic."""
+
+    @property
+    def name(self) -> str: ...
+
+    def compare(self, a: Reading, b: Reading, /) -> Compared: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A stored question near the one asked; `answer` digests the words of its answer."""
+
+    id: str
+    reading: Reading
+    similarity: float
+    answer: bytes
+    good: int = 0  # labels that said its answer served another question, too
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was made of one neighbour: refused by name, or judged. `features` are what a label of it gives back."""
+
+    id: str
+    similarity: float
+    refusal: str | None
+    probability: float | None
+    features: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a question.
+
+    `serve`: give the neighbour's answer. `shadow`: it would have been served; generate all the same, compare, and
+    label. `pass`: generate; a neighbour that comes along is near enough for its label to be worth a comparison.
+    """
+
+    action: Action
+    neighbour: Neighbour | None
+    probability: float | None
+    threshold: float
+    reason: str
+    looked: tuple[Looked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Someone knows now whether the answer of `entry`, given to `stored`, also serves `question`."""
+
+    question: str
+    stored: str
+    entry: str
+    is_right: bool
+    source: Source
+    probability: float  # as it was judged before anybody knew
+    features: tuple[float, ...]  # as `Looked` had them
+    was_eligible: bool  # it was the neighbour the verdict chose: it would have been served, had the threshold allowed
+    at_s: float = 0.0
+
+
+def label_of(
+    verdict: Verdict, question: str, neighbour: Neighbour, *, is_right: bool, source: Source, at_s: float = 0.0
+) -> Label | None:
+    """What is known now of one of the neighbours a verdict looked at; None when it was refused there."""
+    looked = next((one for one in verdict.looked if one.id == neighbour.id), None)
+    if looked is None or looked.probability is None:
+        return None
+    is_chosen = verdict.neighbour is not None and verdict.neighbour.id == neighbour.id
+    return Label(
+        question,
+        neighbour.reading.text,
+        neighbour.id,
+        is_right,
+        source,
+        looked.probability,
+        looked.features,
+        is_chosen,
+        at_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """What a lane knows about itself."""
+
+    threshold: float
+    wrong_rate: float | None  # of would-be hits at this threshold; None before the first label
+    wrong_rate_upper: float
+    labels: Mapping[str, int]  # by source
+    served: int
+    shadowed: int
