@@ -545,19 +545,18 @@ def _gather(scores, values, into):
 
 
 @njit
-def _attend(heads, spot, slab, window, kv_heads, own, scores, into):
-    """Attention of one row over what it sees of its slab, its own key and value included."""
+def _attend(head, heads, spot, slab, window, kv_heads, own, scores, into):
+    """Attention of one row over what it sees of a head of its slab, its own key and value included."""
     seen, capacity, dim = spot[SEEN], spot[CAPACITY], heads.shape[1]
     first = max(0, seen - window) if window else 0
     group = len(into) // kv_heads
-    for head in range(kv_heads):
-        start = head * group
-        keys = _tokens(slab, head, first, seen, capacity, dim, own)
-        values = _tokens(slab, kv_heads + head, first, seen, capacity, dim, own)
-        for number in range(group):
-            _score(heads[start + number], keys, own, scores[number])
-            _soften(scores[number, : seen - first])
-        _gather(scores, values, into[start : start + group])
+    start = head * group
+    keys = _tokens(slab, head, first, seen, capacity, dim, own)
+    values = _tokens(slab, kv_heads + head, first, seen, capacity, dim, own)
+    for number in range(group):
+        _score(heads[start + number], keys, own, scores[number])
+        _soften(scores[number, : seen - first])
+    _gather(scores, values, into[start : start + group])
 
 
 @njit(fastmath=_ANY_ORDER)
@@ -634,10 +633,11 @@ def step(shape, eps, embedding, layers, last, tokens, spots, rope, wanted, logit
             _place(heads, spot, slab, norms, eps, cos[row], sin[row], num_heads, like)
         if layer == len(layers) - 1 and len(wanted) == 0:
             return
-        for row in range(rows):
-            spot, heads = spots[row], found[row, :every].reshape(num_heads + 2 * kv_heads, dim)
-            into = inputs[row, :queries].reshape(num_heads, dim)
-            _attend(heads, spot, spot[SLAB] + before * spot[CAPACITY], line[WINDOW], kv_heads, own, scores, into)
+        for head in range(kv_heads):
+            for row in range(rows):  # of one sequence they read the same keys: while those are near
+                spot, heads = spots[row], found[row, :every].reshape(num_heads + 2 * kv_heads, dim)
+                slab, into = spot[SLAB] + before * spot[CAPACITY], inputs[row, :queries].reshape(num_heads, dim)
+                _attend(head, heads, spot, slab, line[WINDOW], kv_heads, own, scores, into)
         _product(line[OUTPUT : OUTPUT + PRODUCT], inputs, scratch, found, like[0])
         for row in range(rows):
             for i in range(hidden):

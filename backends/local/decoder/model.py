@@ -16,13 +16,13 @@ from backends.local.decoder.attention import SpanAttention
 from backends.local.decoder.base import Span
 from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.rope import frequencies, rotate, turns
-from backends.local.decoder.rows import MOST_ROWS, FewRows, wanted_rows
+from backends.local.decoder.rows import AT_A_TIME, FewRows, wanted_rows
 from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
 
 def padded(num_rows: int) -> int:
     """How many rows products see for so many: multiples of 4, from 64 on of 8; up to 8 as they are."""
-    if num_rows <= MOST_ROWS:
+    if num_rows <= AT_A_TIME:
         return num_rows
     step = 4 if num_rows <= 64 else 8
     return -(-num_rows // step) * step
@@ -44,7 +44,7 @@ class LlamaDecoder:
     @property
     def alike_rows(self) -> int:
         """Our own kernels compute each row as if it were alone; torch's products do not."""
-        return MOST_ROWS if self._few is not None else 0
+        return AT_A_TIME if self._few is not None else 0
 
     def new_slab(self, capacity: int) -> torch.Tensor:
         """Room for `capacity` tokens of one sequence, not filled."""
@@ -55,7 +55,7 @@ class LlamaDecoder:
     @torch.inference_mode()
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
         """Compute all rows into their slabs; return the logits wanted, span by span, float32 `[logits, vocab]`."""
-        if self._few is not None and sum(len(span.token_ids) for span in spans) <= MOST_ROWS:
+        if self._few is not None and self._few.takes(spans):
             return self._few.forward(spans)
         sizes = [len(span.token_ids) for span in spans]
         idle = padded(sum(sizes)) - sum(sizes)

@@ -25,7 +25,8 @@ from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS = 8  # that the kernels compute at a time
+AT_A_TIME = 8  # rows that the kernels compute
+MOST_ROWS, MOST_SEEN = 32, 1024  # of several goes: torch is as fast with more rows, or more tokens to look at
 Array = np.typing.NDArray[np.int64]
 _STORED = {torch.float32: np.float32, torch.bfloat16: np.uint16}
 
@@ -36,7 +37,7 @@ def kernels(dtype: torch.dtype) -> ModuleType | None:
     try:
         from backends.local.decoder import kernels
 
-        if (kernels.MOST_ROWS, *kernels.LAYOUT) != (MOST_ROWS, *LAYOUT):
+        if (kernels.MOST_ROWS, *kernels.LAYOUT) != (AT_A_TIME, *LAYOUT):
             raise RuntimeError("the kernels read another layout of weights than there is")
         kernels.compile_for(_STORED[dtype])  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever it is, there is another road
@@ -72,7 +73,7 @@ def few_rows(config: ModelConfig, weights: DecoderWeights) -> "FewRows | None":
 
 
 class FewRows:
-    """Forwards of up to eight rows at a time. A row's result does not depend on the rows it is computed with."""
+    """Forwards of a few rows, eight at a time. A row's result does not depend on the rows it is computed with."""
 
     def __init__(self, config: ModelConfig, weights: DecoderWeights, compiled: ModuleType) -> None:
         self._config, self._step = config, compiled.step
@@ -99,6 +100,12 @@ class FewRows:
         self._held.append(weight.float().contiguous())
         return self._held[-1].data_ptr()
 
+    @staticmethod
+    def takes(spans: Sequence[Span]) -> bool:
+        """Whether these are few enough; up to eight rows are whatever they see."""
+        rows = sum(len(span.token_ids) for span in spans)
+        return rows <= AT_A_TIME or (rows <= MOST_ROWS and max(span.stop for span in spans) <= MOST_SEEN)
+
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
         """As a decoder's forward, of spans of a few rows in all.
 
@@ -119,17 +126,17 @@ class FewRows:
         spots = np.array(seen, np.int64)
         logits = [
             self._few(
-                tokens[i : i + MOST_ROWS],
-                spots[i : i + MOST_ROWS],
-                wanted[(wanted >= i) & (wanted < i + MOST_ROWS)] - i,
+                tokens[i : i + AT_A_TIME],
+                spots[i : i + AT_A_TIME],
+                wanted[(wanted >= i) & (wanted < i + AT_A_TIME)] - i,
             )
-            for i in range(0, len(tokens), MOST_ROWS)
+            for i in range(0, len(tokens), AT_A_TIME)
         ]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
     def _few(self, tokens: Array, spots: Array, wanted: Array) -> torch.Tensor:
         config = self._config
-        room = torch.empty((MOST_ROWS if len(wanted) else 0, self._outputs))
+        room = torch.empty((AT_A_TIME if len(wanted) else 0, self._outputs))
         shape = (
             config.num_heads,
             config.num_kv_heads,

@@ -22,7 +22,7 @@ from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.linear import Int4, Linear, from_int4, from_int8, linear, to_int4, to_int8
 from backends.local.decoder.model import LlamaDecoder
 from backends.local.decoder.packing import FLOAT32, GROUP, pack_plain
-from backends.local.decoder.rows import MOST_ROWS, few_rows, has_rows, kernels
+from backends.local.decoder.rows import AT_A_TIME, MOST_ROWS, MOST_SEEN, FewRows, few_rows, has_rows, kernels
 from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
 from tests.backends.local.engines import ask, engine, run, tokens
@@ -51,7 +51,7 @@ def product(weight: Linear, rows: torch.Tensor) -> torch.Tensor:
     like = np.float32(0) if weight.packed is not None and weight.packed.kind == FLOAT32 else np.uint16(0)
     assert compiled is not None
     assert weight.packed is not None
-    outputs = np.empty((MOST_ROWS, weight.packed.outputs // 64 * 64 + 64), np.float32)
+    outputs = np.empty((AT_A_TIME, weight.packed.outputs // 64 * 64 + 64), np.float32)
     compiled.product(np.array(weight.packed.line(), np.int64), rows.numpy(), outputs, like)
     return torch.from_numpy(outputs[: len(rows), : weight.packed.outputs].copy())
 
@@ -80,7 +80,7 @@ def seen(rows: torch.Tensor, dtype: torch.dtype, weights: str) -> torch.Tensor:
 
 @kinds
 @pytest.mark.parametrize("shape", [(64, 64), (96, 160), (17, 32), (33, 100), (130, 31), (176, 1056), (16, 2)])
-@pytest.mark.parametrize("rows", range(1, MOST_ROWS + 1))
+@pytest.mark.parametrize("rows", range(1, AT_A_TIME + 1))
 def test_a_product_is_that_of_the_weight_its_codes_stand_for(
     dtype: torch.dtype, weights: str, shape: tuple[int, int], rows: int
 ) -> None:
@@ -103,11 +103,11 @@ def test_activations_in_8_bits_cost_less_than_bfloat16_weights_do(dtype: torch.d
 
 @kinds
 def test_a_row_of_a_product_is_the_same_in_any_company(dtype: torch.dtype, weights: str) -> None:
-    weight, inputs = linear(some(176, 352, dtype=dtype), None, weights, has_rows=True), some(MOST_ROWS, 352, seed=2)
+    weight, inputs = linear(some(176, 352, dtype=dtype), None, weights, has_rows=True), some(AT_A_TIME, 352, seed=2)
     alone = torch.cat([product(weight, row.unsqueeze(0)) for row in inputs])
 
-    for rows in range(2, MOST_ROWS + 1):
-        for start in range(MOST_ROWS + 1 - rows):
+    for rows in range(2, AT_A_TIME + 1):
+        for start in range(AT_A_TIME + 1 - rows):
             assert torch.equal(product(weight, inputs[start : start + rows]), alone[start : start + rows])
 
 
@@ -162,6 +162,8 @@ def test_a_few_rows_end_where_transformers_does(family: str, rows: int, checkpoi
         ("llama", {"num_key_value_heads": 4}),
         ("llama", {"num_key_value_heads": 1}),
         ("llama", {"head_dim": 64, "num_attention_heads": 7, "num_key_value_heads": 1, "hidden_size": 70}),
+        ("llama", {"head_dim": 96, "num_key_value_heads": 1}),
+        ("llama", {"head_dim": 32}),
         ("llama", {"head_dim": 48, "hidden_size": 36, "intermediate_size": 50}),
         ("mistral", {"sliding_window": 1}),
         ("mistral", {"sliding_window": 40, "head_dim": 128}),
@@ -211,14 +213,23 @@ def test_rows_of_one_sequence_are_those_computed_one_after_another(checkpoints: 
     for slab in slabs:
         ours.forward([Span(LONG[:100], slab, 0)])
 
-    together = ours.forward([Span(LONG[100:114], slabs[0], 100, 14), Span(LONG[:1], ours.new_slab(1), 0, 0)][:1])
-    few = ours.forward([Span(LONG[114:120], slabs[0], 114, 6)])
-    ours.forward([Span(LONG[100:114], slabs[1], 100, 14)])
-    alone = torch.cat([ours.forward([Span([LONG[i]], slabs[1], i)]) for i in range(114, 120)])
+    together = ours.forward([Span(LONG[100:120], slabs[0], 100, 20)])
+    alone = torch.cat([ours.forward([Span([LONG[i]], slabs[1], i)]) for i in range(100, 120)])
 
-    assert together.shape == (14, ours.config.vocab_size)
-    assert torch.equal(few, alone)
+    assert torch.equal(together, alone)
     assert torch.equal(slabs[0], slabs[1])
+
+
+def test_many_rows_or_rows_that_see_much_are_left_to_torch(checkpoints: Checkpoints) -> None:
+    slab = decoders(checkpoints("llama"))[0].new_slab(MOST_SEEN + 50)
+
+    def takes(rows: int, stop: int) -> bool:
+        return FewRows.takes([Span([5] * rows, slab, stop - rows)])
+
+    assert takes(AT_A_TIME, MOST_SEEN + 50)
+    assert takes(MOST_ROWS, MOST_SEEN)
+    assert not takes(MOST_ROWS + 1, 100)
+    assert not takes(AT_A_TIME + 1, MOST_SEEN + 1)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -262,7 +273,7 @@ def test_an_engine_of_several_threads_decodes_by_the_kernels_too(num_threads: in
 
     outcome = run(several, *[ask(prompt, number) for number, prompt in enumerate(prompts)])
 
-    assert several._runner._decoder.alike_rows == MOST_ROWS
+    assert several._runner._decoder.alike_rows == AT_A_TIME
     for number, prompt in enumerate(prompts):
         assert outcome.tokens[number, 0] == generated(path, prompt)
 
