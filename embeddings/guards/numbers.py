@@ -182,6 +182,36 @@ def _month_number(match: re.Match[str]) -> str:
     return f"{match['gap'] or ''}{_MONTHS.index(name) + 1}"
 
 
+_CANONICAL = {name: names.split()[0] for rows in _KINDS.values() for names in rows.values() for name in names.split()}
+_COIN_FIRST = re.compile(r"([$€£¥₹])\s?(\d[\d,.]*\d|\d)")
+_WITH_UNIT = re.compile(r"(?<![\w.])(\d+(?:[.,]\d+)*)[\s-]?(%|[$€£₹]|°?[A-Za-z]+)(?![\w%])")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ORDINAL_END = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
+
+
+def spelled_units(text: str) -> str:
+    """The text with numbers in digits, units by their shortest names behind them, clock times of 24 hours."""
+    text = in_digits(text).replace(UNSURE, "")
+    if not _DIGIT.search(text):
+        return text
+    text = _ORDINAL_END.sub("", _THOUSANDS.sub("", text))
+    text = _CLOCK.sub(lambda m: f" {_clock(m).written} ", text)
+    text = _COIN_FIRST.sub(r"\2 \1", text)
+    return _WITH_UNIT.sub(_canonical_unit, text)
+
+
+_DIGIT = re.compile(r"\d")
+
+
+def _canonical_unit(match: re.Match[str]) -> str:
+    """5km, 5 kilometres and 5-kilometer are 5 km; 1k is 1000."""
+    number, unit = match.groups()
+    folded = unit.lower()
+    if unit == "k" and number.isdigit():
+        return f"{number}000"
+    return f"{number} {_CANONICAL.get(folded, unit)}"
+
+
 def _upper_million(text: str) -> str:
     """5M is five million and 5m five metres: the one place where case of a unit counts."""
     return re.sub(r"(?<=\d)M\b", " million", text)

@@ -84,7 +84,7 @@ _NUMERAL = "零〇一二三四五六七八九两十百千万亿"
 _HAS_CHINESE = re.compile(rf"[{_NUMERAL}半点]")
 # Characters that make a single numeral a number, and words in which a numeral is none.
 _COUNTED = "个只条次天年月日号点分秒元块万亿度%楼层人岁倍章节集本页张家星寸种位部款台件间小公里米斤周期"
-_COUNTED += "步句段项门座口杯瓶遍名行列"
+_COUNTED += "步句段项门座口杯瓶遍名行列升英毫厘克吨亩盎磅平立顿碗盘首封篇道根把辆套双首"
 _NO_NUMBER = re.compile(
     "一下|一些|一样|一起|一直|一定|一般|一共|一边|一旦|一切|一致|一方面|一点|统一|唯一|万一|之一|进一步|十分(?!钟)|千万|"
     "百度|百科|百货|四川|三明治|三星|九寨|七夕|五一|十一|双十一|一会|一路|一家(?!人)|一名|一种|一个|同一|哪一|另一|每一|任一"
@@ -100,10 +100,17 @@ _CHINESE_CLOCK = re.compile(
 def _chinese_in_digits(text: str) -> str:
     text = _PERCENT.sub(lambda m: f"{_chinese_number(m[1])}%", text)
     text = text.replace("半小时", "30分钟").replace("半个小时", "30分钟").replace("半年", "6个月")
-    text = _NO_NUMBER.sub(lambda m: "\ue001" * len(m.group()), text)
+    kept: list[str] = []
+
+    def keep(match: re.Match[str]) -> str:
+        kept.append(match.group())
+        return "\ue001"
+
+    text = _NO_NUMBER.sub(keep, text.replace("\ue001", " "))
     text = _CHINESE_RUN.sub(lambda m: _chinese_run(m, text), text)
     text = _MIXED.sub(lambda m: f"{float(m[1]) * _CHINESE_SCALES[m[2]]:.12g}", text)
-    return _CHINESE_CLOCK.sub(_chinese_clock, text)
+    text = _CHINESE_CLOCK.sub(_chinese_clock, text)
+    return re.sub("\ue001", lambda _: kept.pop(0), text) if kept else text
 
 
 def _chinese_run(match: re.Match[str], text: str) -> str:
@@ -111,7 +118,11 @@ def _chinese_run(match: re.Match[str], text: str) -> str:
     before, after = text[: match.start()][-1:], text[match.end() :][:1]
     if before.isdigit() and run[0] in _CHINESE_SCALES:
         return run  # 3万: read with its digits
-    if len(run) == 1 and before not in ("第", "周", "期", "初", "卷", "章") and after not in _COUNTED:
+    if (
+        len(run) == 1
+        and before not in ("第", "周", "期", "初", "卷", "章", "以", "加", "减", "乘")
+        and after not in _COUNTED
+    ):
         return (
             run if run in "百千万亿十" or re.match(rf"[{HAN}]", before + after) else f" {UNSURE}{_chinese_number(run)} "
         )

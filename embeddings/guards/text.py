@@ -4,6 +4,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from embeddings.hanzi import simplified
+
 HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "−": "-"})
@@ -48,18 +50,22 @@ CARRIES_NO_MEANING = word_set(
 
 
 def plain(text: str) -> str:
-    """One spelling for equal characters: full-width digits, curly quotes and dashes become ASCII. Case is kept."""
-    return unicodedata.normalize("NFKC", text.translate(_POWERS)).translate(_QUOTES)
+    """One spelling for equal characters: full-width digits, curly quotes and dashes become ASCII, traditional Chinese
+    characters simplified. Case is kept."""
+    if text.isascii():
+        return text
+    return simplified(unicodedata.normalize("NFKC", text.translate(_POWERS)).translate(_QUOTES))
 
 
 # The text asked is compared with up to eight candidates by ten guards: a pure function worth remembering.
 @lru_cache(maxsize=256)
 def words(text: str) -> tuple[str, ...]:
     """The words in lower case, contractions written out; a run of Chinese characters is one word."""
-    return tuple(part for match in _WORD.finditer(plain(text).lower()) for part in _written_out(match.group()))
+    return tuple(part for match in _WORD.finditer(plain(text).lower()) for part in written_out(match.group()))
 
 
-def _written_out(word: str) -> list[str]:
+def written_out(word: str) -> list[str]:
+    """A word without its contraction: "what's" is what, is."""
     if (whole := _WHOLE.get(word)) is not None:
         return whole.split()
     if "'" not in word:
