@@ -10,7 +10,7 @@ from backends.local.params import Generation
 from backends.local.speech.parts import PLAIN, Manner, Speech
 from backends.local.speech.text import Detokeniser, StopMatcher
 from backends.local.speech.tokenizer import ChatTokenizer
-from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token, Warmed
+from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Token, Tokens, Warmed
 
 
 class Answer:
@@ -63,6 +63,8 @@ class Answer:
                 return [Delta(index, fields, usage=self.usage if index == 0 else None)]
             case Token():
                 return self._choices[event.index].write(event)
+            case Tokens():
+                return self._choices[event.index].go_on(event)
 
 
 def joined(deltas: Sequence[Delta]) -> list[Delta]:
@@ -102,6 +104,7 @@ class ChoiceWriter:
         self._speech = Speech(manner)
         self._stops = StopMatcher(stops)
         self._logprobs = Logprobs(tokenizer) if logprobs else None
+        self._is_by_token = logprobs or bool(stops)
         self._num_known = 0  # characters out of the detokeniser
         self._num_shown = 0  # characters past the stop strings
 
@@ -120,6 +123,14 @@ class ChoiceWriter:
             shown += self._stops.flush()
         self.finish_reason = "stop" if self.is_stopped else token.finish_reason
         return self._deltas(shown)
+
+    def go_on(self, tokens: Tokens) -> list[Delta]:
+        """The deltas of tokens that end nothing by themselves; one by one where it matters which of them says what."""
+        if self._is_by_token:
+            singly = (Token(tokens.request, tokens.index, token_id) for token_id in tokens.token_ids)
+            return [delta for token in singly for delta in self.write(token)]
+        self.num_tokens += len(tokens.token_ids)
+        return self._deltas(self._detokeniser.push_all(tokens.token_ids))
 
     def _push(self, token: Token) -> str:
         """The text a token lets out."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from backends.base import Health, Model
 from backends.chat import ChatRequest, Delta, Fields
@@ -26,7 +26,7 @@ from backends.local.settings import LocalSettings
 from backends.local.speech.ahead import after_answer, to_warm
 from backends.local.speech.form import grammar_of, manner_of
 from backends.local.speech.tokenizer import ChatTokenizer
-from backends.local.wire import Load, Refused, Submit, Token, Warm, Warmed
+from backends.local.wire import Event, Load, Refused, Submit, Token, Tokens, Warm, Warmed
 
 MOST_CHORES = 8  # looks ahead at a time
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
@@ -124,7 +124,7 @@ class LocalBackend:
                             said.append(delta)
                             yield delta
                         new.clear()
-                    if isinstance(event, Token) and not event.finish_reason and answer.is_stopped(event.index):
+                    if _goes_on(event) and answer.is_stopped(event.index):
                         loaded.engine.abort(submit.request, event.index)
                     if answer.is_finished:
                         break
@@ -238,6 +238,11 @@ class LocalBackend:
             priority=wanted.priority,
             timeout_s=wanted.timeout_s,
         )
+
+
+def _goes_on(event: Event) -> TypeGuard[Token | Tokens]:
+    """Whether more tokens follow as far as the engine knows."""
+    return isinstance(event, Tokens) or (isinstance(event, Token) and event.finish_reason is None)
 
 
 def _load(source: Path | str | Checkpoint, settings: LocalSettings, served_name: str) -> "_Loaded":

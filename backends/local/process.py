@@ -29,6 +29,7 @@ from backends.local.wire import (
     Stats,
     Submit,
     Token,
+    Tokens,
     Warm,
 )
 
@@ -167,7 +168,7 @@ class EngineProcess:
                         held.append(event)
                         continue
                     has_begun = True
-                    for admission in held if isinstance(event, Token) else ():
+                    for admission in held if isinstance(event, Token | Tokens) else ():
                         yield admission
                     held.clear()
                     yield event

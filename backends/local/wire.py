@@ -150,6 +150,15 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Some more tokens of a choice, none of them its last, and nothing to say of them but what they are."""
+
+    request: int
+    index: int
+    token_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The engine does not take a request now, or never will."""
 
@@ -209,7 +218,7 @@ class Stats:
     kv: dict[str, int] = field(default_factory=dict)
 
 
-Event = Admitted | Token | Refused | Expired | Broken | Warmed
+Event = Admitted | Token | Tokens | Refused | Expired | Broken | Warmed
 Message = Load | Submit | Abort | Warm | Clear | Ping | Loading | Ready | Failed | Event | Stats
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -225,6 +234,7 @@ _KINDS: dict[str, type[Any]] = {
         Failed,
         Admitted,
         Token,
+        Tokens,
         Refused,
         Expired,
         Broken,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.decoder.config import CheckpointError
 from backends.local.memory import give_back_free_memory, held_bytes, is_out_of_memory, limit_memory
+from backends.local.telling import Telling
 from backends.local.wire import (
     Abort,
     Clear,
@@ -28,7 +29,6 @@ from backends.local.wire import (
     Message,
     Ready,
     Submit,
-    Token,
     Warm,
     encode,
 )
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 MIB = 1 << 20
 CLOSE_S = 2.0  # to write what is owed to slower tiers; the parent waits longer
-TELL_EVERY_S = 0.004  # what is no more than one more token waits so long for others: a tiny model makes 5,000 a second
 STATS_EVERY_S = 0.1  # while tokens come; whatever else happens is told with new figures
 TIDY_AFTER_S = 1.0  # of rest, once after every burst
 TIDY_EVERY_S = 60.0  # without any
@@ -109,10 +108,11 @@ def _log_as(model: str) -> None:
 
 
 def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
-    # Read when torch is imported: threads that wait must not spin; and of the products made for every number of rows
-    # not a thousand are kept, which grow to 150 MB.
+    # Read when torch is imported: threads that wait must not spin; and of the products compiled for every shape, 0.3 MB
+    # each, not thousands are kept. Two keep them: oneDNN, and torch above it, a thousand for each kind of product.
     os.putenv("OMP_WAIT_POLICY", "PASSIVE")
     os.putenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+    os.putenv("LRU_CACHE_CAPACITY", "64")  # those of one forward, layer after layer
     pipe.send(Loading("importing torch"))
     from backends.local.assembly import build_engine
 
@@ -135,39 +135,33 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
 
 def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
     """Take what arrives, make a step, say what happened, for ever. Raises `ParentGone`."""
-    told_at = figures_at = time.monotonic()
-    happened: list[Message] = []
+    figures_at = time.monotonic()
+    telling = Telling()
     rests = _Rests(pipe)
     while True:
         for message in received:
             match message:
                 case Submit():
-                    happened += engine.submit(message)
+                    telling.add(engine.submit(message))
                 case Abort():
                     engine.abort(message)
                 case Warm():
-                    happened += engine.warm(message)
+                    telling.add(engine.warm(message))
                 case Clear():
                     engine.clear()
         has_worked = engine.pause_s is not None
         if has_worked:
-            happened += careful_step(engine)
+            telling.add(careful_step(engine))
         is_at_rest = has_worked and engine.pause_s is None
         now = time.monotonic()
-        if received or is_at_rest or any(map(_is_news, happened)) or now - figures_at > STATS_EVERY_S:
-            pipe.send(*happened, engine.stats())
-            told_at = figures_at = now
-            happened = []
-        elif happened and (engine.pause_s != 0 or now - told_at > TELL_EVERY_S):
-            pipe.send(*happened)
-            told_at = now
-            happened = []
+        has_figures = received or is_at_rest or telling.is_urgent or now - figures_at > STATS_EVERY_S
+        due: list[Message] = [*telling.due(now, is_last=engine.pause_s != 0)]
+        if has_figures:
+            due.append(engine.stats())
+            figures_at = now
+        if due:
+            pipe.send(*due)
         received = rests.receive(engine.pause_s)
-
-
-def _is_news(event: Message) -> bool:
-    """Whether more than one more token has come of a request."""
-    return not isinstance(event, Token) or event.finish_reason is not None
 
 
 def too_little(load: Load, held: int) -> str:

@@ -38,6 +38,19 @@ class Detokeniser:
         self._read = len(self._window)
         return text
 
+    def push_all(self, token_ids: Sequence[int]) -> str:
+        """The text these tokens complete, decoded at once where they end with a character."""
+        if self._markers.keys().isdisjoint(token_ids):
+            window, read = self._window, self._read
+            self._window = [*window, *token_ids]
+            text = self._new_text()
+            if text and not text.endswith(HALF_CHARACTER):
+                self._window = self._window[read:]
+                self._read = len(self._window)
+                return text
+            self._window = window
+        return "".join(map(self.push, token_ids))
+
     def flush(self) -> str:
         """What is left at the end, broken characters and all."""
         text = self._new_text()

@@ -11,7 +11,7 @@ from backends.local.params import Generation, Sampling
 from backends.local.speech.parts import Manner
 from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.speech.tools import HERMES, MISTRAL
-from backends.local.wire import Admitted, Token
+from backends.local.wire import Admitted, Token, Tokens
 
 Checkpoints = Callable[[str], Path]
 
@@ -52,6 +52,22 @@ def test_text_and_log_probabilities_spell_the_same(text: str, tokenizer: ChatTok
 
     assert completion.choices[0].message["content"] == spelled(completion) == text
     assert completion.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("stops", [(), ("🙂 j", "never")])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_tokens_told_together_say_what_they_say_one_by_one(
+    size: int, stops: tuple[str, ...], tokenizer: ChatTokenizer
+) -> None:
+    token_ids = text_ids(tokenizer, "A cache keeps. 缓存命中 🙂 ja, and so on")
+    together, singly = (Answer(10, Generation(Sampling(), stop=stops), tokenizer) for _ in range(2))
+
+    runs = [token_ids[start : start + size] for start in range(0, len(token_ids), size)]
+    by_run = [delta for run in runs for delta in together.take(Tokens(1, 0, run))]
+    by_token = [delta for token_id in token_ids for delta in singly.take(Token(1, 0, token_id))]
+
+    assert collect(by_run) == collect(by_token)
+    assert together.usage == singly.usage
 
 
 def test_a_stop_string_is_neither_in_the_text_nor_in_the_log_probabilities(tokenizer: ChatTokenizer) -> None:

@@ -4,12 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.local.params import Sampling
-from backends.local.wire import Abort, Admitted, FrameDecoder, Message, Stats, Submit, Token, encode
+from backends.local.wire import Abort, Admitted, FrameDecoder, Message, Stats, Submit, Token, Tokens, encode
 
 MESSAGES: list[Message] = [
     Submit(7, [1, 2, 3], 20, Sampling(seed=3, logit_bias=((5, -1.0),)), n=2, salt="tenant"),
     Abort(7),
     Admitted(7, 0, 64),
+    Tokens(7, 1, [97, 98]),
     Token(7, 1, 99, "stop", -0.5, ((1, -0.1),)),
     Stats(running=1, kv={"blocks_total": 5}),
 ]
