@@ -9,6 +9,8 @@ from backends.router import Route
 from gateway.canonical import Fingerprints, question_of
 from gateway.controls import Controls
 from gateway.policy import Plan, Rules, semantic_refusal
+from gateway.semantic.found import Seen
+from gateway.semantic.rule import LaneRule
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,19 @@ class Asked:
     controls: Controls
     rules: Rules
     started: float
+    seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
+    was_stale: bool = False  # a stored answer was found, and it had ended
 
     @cached_property
     def semantic_refusal(self) -> str | None:
         """Why other wordings are out of question. Reads the text, so it is asked only after an exact miss."""
         temperature = float(self.route.model.defaults.get("temperature", 1.0))
         return semantic_refusal(self.request, self._text, self.rules, temperature)
+
+    @property
+    def rule(self) -> LaneRule:
+        """What the operator allows of this tenant's traffic on this route."""
+        return LaneRule.of(self.request.owner, self.rules)
 
     @property
     def question(self) -> str | None:
@@ -39,6 +48,10 @@ class Asked:
         if not answer or self.request.near_answer:
             return self
         return replace(self, request=replace(self.request, near_answer=answer))
+
+    def stale(self, answer: str) -> Self:
+        """The same after an answer was found that has ended; it is drafted from."""
+        return replace(self.near(answer), was_stale=True)
 
     @cached_property
     def _text(self) -> str | None:

@@ -2,10 +2,10 @@
 
     plan        pure: may this be read and kept, and why not
     exact       the same request, from memory, then from the store
-    semantic    the same question in other words, verified; a near miss goes down as a draft
+    semantic    the same question in other words, as sure as the operator wants it; a near miss goes down as a draft
     flight      identical requests share one generation; followers replay what is buffered, then tail it
     router      a backend generates; the local engine resumes from kept KV blocks
-    recorder    inside the flight: an answer that ended by itself is kept
+    recorder    inside the flight: an answer that ended by itself is kept, and compared with near ones
 
 What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` whose closing releases everything.
 """
@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError, BackendGarbage
@@ -29,9 +29,12 @@ from gateway.flights import Flights
 from gateway.ledger import Ledger
 from gateway.policy import Rules, plan
 from gateway.recorder import Recorder, tee
-from gateway.reply import Deltas, Reply, generated, stored
+from gateway.reply import Deltas, Reply, generated, served_of, stored
 from gateway.scope import Scope
-from gateway.semantic import Match, NoMatch, Semantic
+from gateway.semantic.found import Match, NoMatch
+
+if TYPE_CHECKING:
+    from gateway.semantic.tier import Semantic
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Pipeline:
         secret: bytes,
         router: Router,
         answers: NearAnswers,
-        semantic: Semantic | None,
+        semantic: "Semantic | None",
         rules: Rules,
         ledger: Ledger,
     ) -> None:
@@ -60,7 +63,7 @@ class Pipeline:
 
     async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
-        asked = await self._ask(request, tenant, salt, controls)
+        asked = await self.ask(request, tenant, salt, controls)
         found = await self._stored(asked)
         if isinstance(found, Reply):
             return found
@@ -72,15 +75,19 @@ class Pipeline:
         """Finish what is owed to the store."""
         await self._recorder.chores.finish()
 
-    async def _ask(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Asked:
+    async def ask(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Asked:
+        """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
         route = await self._router.resolve(request.model)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
-        wish = plan(controls, self._rules, has_deadline=request.params.get("timeout") is not None)
+        rules = self._rules.of(tenant, request.model, controls.namespace)
+        if self._semantic is not None:
+            rules = self._semantic.lanes.ruled(tenant, rules)
+        wish = plan(controls, rules, has_deadline=request.params.get("timeout") is not None)
         kv_salt = scope.kv_salt(self._secret)
         request = replace(request, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, wish, controls, self._rules, started)
+        return Asked(request, route, fp, wish, controls, rules, started)
 
     # -- stored answers ------------------------------------------------------------------------------------------
 
@@ -89,16 +96,16 @@ class Pipeline:
         if asked.plan.read_exact:
             entry, miss = await self._exact(asked)
             if entry is not None and miss is None:
-                return self._replayed(asked, entry, "exact")
+                return self._replayed(asked, entry)
             if entry is not None and miss == "expired":
-                asked = asked.near(entry.completion.text)
+                asked = asked.stale(entry.completion.text)
         if self._flights.find(asked.fp.exact) is not None and asked.plan.share_flight:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
             found = await self._similar(asked)
             if isinstance(found, Match):
-                return self._replayed(asked, found.entry, "semantic", found.similarity)
-            asked = asked.near(found.near_answer)
+                return self._replayed(asked, found.entry, found)
+            asked = replace(asked.near(found.near_answer), seen=found.seen)
         return asked
 
     async def _exact(self, asked: Asked) -> tuple[Entry | None, str | None]:
@@ -130,13 +137,14 @@ class Pipeline:
             found = await self._semantic.find(
                 asked.fp,
                 asked.question,
+                rule=asked.rule,
                 min_similarity=asked.plan.min_similarity,
                 is_usable=partial(self._is_usable, controls=asked.controls),
             )
         if isinstance(found, Match):
             self._ledger.looked_up("semantic", "hit", "same_question")
         else:
-            self._ledger.looked_up("semantic", "miss", found.reason)
+            self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
         return found
 
     def _is_usable(self, entry: Entry, controls: Controls) -> bool:
@@ -145,13 +153,11 @@ class Pipeline:
             return False
         return entry.is_fresh(now_s - controls.stale_s)
 
-    def _replayed(
-        self, asked: Asked, entry: Entry, tier: Literal["exact", "semantic"], similarity: float | None = None
-    ) -> Reply:
-        self._recorder.count_hit(entry)
+    def _replayed(self, asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
+        self._recorder.count_hit(asked, entry)
         if not entry.is_fresh(time.time()):
             self._refresh(asked.near(entry.completion.text))
-        return stored(asked, entry, tier, similarity)
+        return stored(asked, entry, match)
 
     def _refresh(self, asked: Asked) -> None:
         """Answer anew in the background, once, while the stale answer is served."""
@@ -171,7 +177,7 @@ class Pipeline:
                 # an identical answer may have landed while the other tiers were asked
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
                 if landed is not None and self._exact_miss(asked, landed) is None:
-                    return self._replayed(asked, landed, "exact")
+                    return self._replayed(asked, landed)
                 flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
             deltas = flight.ride()
         else:
@@ -179,7 +185,8 @@ class Pipeline:
         first = await anext(deltas, None)
         if first is None:
             raise BackendGarbage("The backend ended without an answer.")
-        return Reply(generated(asked, first.usage, rides_along, overhead_s), Deltas(first, deltas))
+        outcome = generated(asked, first.usage, rides_along, overhead_s)
+        return Reply(outcome, Deltas(first, deltas), served_of(asked, outcome))
 
     def _recorded(self, asked: Asked) -> AsyncGenerator[Delta, None]:
         deltas = self._router.stream(asked.route, asked.request)

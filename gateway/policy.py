@@ -4,10 +4,15 @@ The reasons are shown to callers (`x-twicetold-reason`), counted in metrics, and
 """
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
 
 from backends.chat import ChatRequest, Choice, Completion
 from gateway.controls import Controls
 from gateway.questions import is_deictic, is_volatile
+
+
+Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +22,37 @@ class Rules:
     exact: bool = True
     semantic: bool = True
     kv: bool = True
-    min_similarity: float = 0.96
+    mode: Mode = "on"
+    max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
+    shadow_rate: float = 0.02  # of the would-be hits, answered anew all the same
+    min_similarity: float = 0.0  # under whatever else is asked of a semantic hit
     max_temperature: float = 1.0  # semantic hits only; the same request may always be answered the same
     max_question_chars: int = 2000
     default_ttl_s: float | None = None  # None: until evicted
     max_ttl_s: float | None = None
+    sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s
+    route: str = "default"  # what is learned from traffic is learned by tenant and route
+    routes: tuple["RouteRules", ...] = ()
+
+    def of(self, tenant: str, model: str, namespace: str) -> "Rules":
+        """The rules of the first route that matches; these where none does."""
+        return next((route.rules for route in self.routes if route.matches(tenant, model, namespace)), self)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRules:
+    """Rules for some of the traffic. `model` and `namespace` are patterns; an empty tenant is everybody."""
+
+    model: str
+    namespace: str
+    tenant: str
+    rules: Rules
+
+    def matches(self, tenant: str, model: str, namespace: str) -> bool:
+        """Whether a request is of this route."""
+        if self.tenant not in ("", tenant):
+            return False
+        return fnmatchcase(model, self.model) and fnmatchcase(namespace, self.namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +77,7 @@ def plan(controls: Controls, rules: Rules, *, has_deadline: bool = False) -> Pla
     One with a deadline of its own shares no generation: when its time is over, that of its riders is not.
     """
     exact = rules.exact and "exact" in controls.tiers
-    semantic = rules.semantic and "semantic" in controls.tiers
+    semantic = rules.semantic and rules.mode != "off" and "semantic" in controls.tiers
     read = not controls.no_cache
     write = (exact or semantic) and not controls.no_store and controls.ttl_s != 0
     may_use_kv = rules.kv and "kv" in controls.tiers

@@ -5,15 +5,20 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.chat import Completion, Delta, collect
 from gateway.answers.base import CacheError, Entry, NearAnswers, unembedded_of
 from gateway.asked import Asked
 from gateway.ledger import Ledger
 from gateway.policy import refuse_to_keep
-from gateway.semantic import Semantic
+from gateway.scope import SCHEMA
+from gateway.semantic.found import Seen
 
+if TYPE_CHECKING:
+    from gateway.semantic.tier import Semantic
+
+SLIDE_BY = 0.01  # of its time to live: not every use of a busy entry is worth a write
 PUTS_AT_ONCE = 1024  # of a burst of answers; the others wait their turn, so the store never refuses one
 
 log = logging.getLogger(__name__)
@@ -72,7 +77,7 @@ class Chores:
 class Recorder:
     """Keeps answers, and what is learned from them, behind the callers' backs."""
 
-    def __init__(self, answers: NearAnswers, semantic: Semantic | None, ledger: Ledger) -> None:
+    def __init__(self, answers: NearAnswers, semantic: "Semantic | None", ledger: Ledger) -> None:
         self.chores = Chores()
         self._answers = answers
         self._semantic = semantic
@@ -99,27 +104,52 @@ class Recorder:
             expires_s=None if asked.plan.ttl_s is None else now_s + asked.plan.ttl_s,
             elapsed_s=elapsed_s,
             tags=asked.controls.tags,
+            tenant=asked.request.owner,
+            namespace=asked.controls.namespace,
+            revision=asked.route.model.revision,
+            schema=SCHEMA,
+            sliding_s=asked.plan.ttl_s if asked.rules.sliding_ttl else None,
         )
         with self._ledger.best_effort("exact_write"):
             self._answers.put_now(entry)
         with self._ledger.best_effort("write_back"):
-            if not self.chores.add(self._write_back(entry)):
+            if not self.chores.add(self._write_back(entry, asked.seen)):
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
 
-    def count_hit(self, entry: Entry) -> None:
-        """Note that an entry was served."""
-        self.chores.add(self._count_hit(entry.id))
+    def count_hit(self, asked: Asked, entry: Entry) -> None:
+        """Note that an entry was served; its end moves if it slides."""
+        if entry.exact != asked.fp.exact:
+            self._answers.get_now(entry.scope, entry.exact)  # found by meaning: a use of what memory has, too
+        self.chores.add(self._count_hit(entry, slid(entry, time.time(), asked.rules.max_ttl_s)))
 
-    async def _count_hit(self, entry_id: str) -> None:
+    async def _count_hit(self, entry: Entry, expires_s: float | None) -> None:
         with self._ledger.best_effort("count_hit"):
-            await self._answers.count_hit(entry_id)
+            await self._answers.count_hit(entry.id)
+            if expires_s is not None:
+                await self._answers.prolong(entry.scope, entry.id, expires_s)
 
-    async def _write_back(self, entry: Entry) -> None:
+    async def _write_back(self, entry: Entry, seen: Seen | None) -> None:
         async with self._may_put:
             with self._ledger.best_effort("exact_write"):
-                await self._answers.put(entry)
-        question = unembedded_of(entry)
-        del entry  # its vector may be long in coming, and needs the question alone
-        if self._semantic is not None and question is not None:
+                if not await self._answers.settle(entry):
+                    return  # removed, or answered anew, before it was written
+        if self._semantic is None:
+            return
+        question, compared = unembedded_of(entry), None if seen is None else (seen, entry)
+        del entry, seen  # its vector may be long in coming, and needs the question alone
+        if question is not None:
             with self._ledger.best_effort("embed"):
-                await self._semantic.learn(question)
+                await self._semantic.remember(question)
+        if compared is not None:
+            with self._ledger.best_effort("compare"):
+                await self._semantic.learning.compare(*compared)
+
+
+def slid(entry: Entry, now_s: float, max_ttl_s: float | None) -> float | None:
+    """Where a use moves the end of an entry that slides; None when it stays. It never outlives `max_ttl_s`."""
+    if entry.sliding_s is None or entry.expires_s is None or not entry.is_fresh(now_s):
+        return None
+    end_s = now_s + entry.sliding_s
+    if max_ttl_s is not None:
+        end_s = min(end_s, entry.created_s + max_ttl_s)
+    return end_s if end_s > entry.expires_s + SLIDE_BY * entry.sliding_s else None

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from backends.chat import Delta, Usage, replay
 from gateway.answers.base import Entry
 from gateway.asked import Asked
 from gateway.outcome import Outcome
+from gateway.semantic.found import Match
+from gateway.served import Served
 
 
 class Deltas:
@@ -35,10 +37,12 @@ class Reply:
 
     outcome: Outcome
     deltas: Deltas
+    served: Served  # for whoever asks about this answer later
 
 
-def stored(asked: Asked, entry: Entry, tier: Literal["exact", "semantic"], similarity: float | None = None) -> Reply:
-    """Serve a stored answer."""
+def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
+    """Serve the answer stored under this key, or the one that was found for other words."""
+    tier: Literal["exact", "semantic"] = "exact" if match is None else "semantic"
     now_s = time.time()
     usage = entry.completion.usage
     reason = "same_request" if tier == "exact" else "same_question"
@@ -46,14 +50,21 @@ def stored(asked: Asked, entry: Entry, tier: Literal["exact", "semantic"], simil
         tier=tier,
         reason=reason if entry.is_fresh(now_s) else "stale",
         entry=entry.id,
-        similarity=similarity,
+        similarity=None if match is None else match.similarity,
         age_s=entry.age_s(now_s),
         ttl_s=None if entry.expires_s is None else entry.expires_s - now_s,
         saved_tokens=usage.prompt_tokens + usage.completion_tokens,
         saved_s=entry.elapsed_s,
         overhead_s=time.perf_counter() - asked.started,
     )
-    return Reply(outcome, Deltas(None, _spoken(replay(entry.completion))))
+    served = replace(
+        served_of(asked, outcome, match),
+        exact=entry.exact,
+        stored_question=entry.question,
+        made_after_s=entry.created_s,
+        made_before_s=entry.created_s,
+    )
+    return Reply(outcome, Deltas(None, _spoken(replay(entry.completion))), served)
 
 
 def generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: float) -> Outcome:
@@ -66,8 +77,28 @@ def generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: 
         reason="prefix" if cached_tokens > 0 else asked.plan.bypass or "miss",
         entry=asked.fp.entry_id if asked.plan.write else None,
         saved_tokens=cached_tokens,
-        bypass=asked.plan.bypass,
+        bypass=asked.plan.bypass or ("stale" if asked.was_stale else None),
         overhead_s=overhead_s,
+    )
+
+
+def served_of(asked: Asked, outcome: Outcome, match: Match | None = None) -> Served:
+    """What is remembered of a response, first of one whose answer is being made."""
+    seen = asked.seen if match is None else match.seen
+    since_s = time.perf_counter() - asked.started
+    return Served(
+        tenant=asked.request.owner,
+        model=asked.request.model,
+        scope=asked.fp.scope,
+        exact=asked.fp.exact,
+        entry=outcome.entry,
+        question=asked.question,
+        stored_question=None,
+        outcome=outcome,
+        rules=asked.rules,
+        verdict=None if seen is None else seen.verdict,
+        made_after_s=time.time() - since_s,
+        made_before_s=float("inf"),
     )
 
 

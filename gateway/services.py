@@ -6,12 +6,13 @@ index) load behind the open door: `readiness` says how far they are, and request
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from backends.base import Backend
 from backends.http import Timeouts
@@ -22,19 +23,22 @@ from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines, LocalEngine, Unavailable, added
+from gateway.feedback import Feedback
+from gateway.invalidate import Invalidation
 from gateway.ledger import Ledger, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
-from gateway.policy import Rules
+from gateway.policy import Mode, RouteRules, Rules
 from gateway.routes.health import Readiness
 from gateway.samples import draft_samples, engine_samples, kv_samples
 from gateway.scope import Scope, tenant_of
 from gateway.secret import load_secret
-from gateway.settings import DEMO, ModelSettings, Settings, served_name
+from gateway.served import ServedMemory
+from gateway.settings import DEMO, CacheSettings, ModelSettings, RouteSettings, Settings, served_name
 
 if TYPE_CHECKING:
-    from gateway.semantic import Semantic
+    from gateway.semantic.tier import Semantic
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,9 @@ class Services:
     router: Router
     engines: Engines
     pipeline: Pipeline
+    served: ServedMemory
+    invalidation: Invalidation
+    feedback: Feedback
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -162,37 +169,86 @@ def build(settings: Settings) -> Services:
     ledger = Ledger(metrics)
     cache = settings.cache
     answers = TieredAnswers(
-        MemoryAnswers(cache.memory_mb * MIB),
-        SqliteAnswers(settings.data_dir / "answers.db", budget_bytes=cache.disk_mb * MIB),
+        MemoryAnswers(
+            cache.memory_mb * MIB,
+            tenant_bytes=_share(cache, cache.memory_mb),
+            policy=cache.eviction,
+            seed=secrets.randbits(64),
+        ),
+        SqliteAnswers(
+            settings.data_dir / "answers.db",
+            budget_bytes=cache.disk_mb * MIB,
+            tenant_bytes=_share(cache, cache.disk_mb),
+            policy=cache.eviction,
+            seed=secrets.randbits(64),
+        ),
     )
-    semantic = _semantic(settings, answers) if cache.enabled and cache.semantic else None
     make = partial(_local, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
     upstream = _upstream(settings) if settings.upstream else None
     backends: list[Backend] = [engine for _, engine in local]
     router = Router(backends, default=upstream)
     engines = Engines(router, make, local)
-    rules = Rules(
-        exact=cache.enabled,
-        semantic=semantic is not None,
-        min_similarity=cache.min_similarity,
-        max_temperature=cache.max_temperature,
-        default_ttl_s=cache.default_ttl_s,
-        max_ttl_s=cache.max_ttl_s,
-    )
+    is_semantic = cache.enabled and cache.semantic
+    semantic = _semantic(settings, secret, answers, router, engines) if is_semantic else None
+    rules = _rules(settings, has_semantic=semantic is not None)
     pipeline = Pipeline(secret=secret, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
-    services = Services(settings, secret, metrics, ledger, answers, semantic, router, engines, pipeline)
+    served, invalidation = ServedMemory(), Invalidation(answers, semantic, ledger)
+    feedback = Feedback(answers, invalidation, served, semantic, ledger)
+    services = Services(
+        settings,
+        secret,
+        metrics,
+        ledger,
+        answers,
+        semantic,
+        router,
+        engines,
+        pipeline,
+        served,
+        invalidation,
+        feedback,
+    )
     metrics.watch(services.samples)
     return services
 
 
-def _semantic(settings: Settings, answers: TieredAnswers) -> "Semantic | None":
+def _rules(settings: Settings, *, has_semantic: bool) -> Rules:
+    """What the operator allows, route by route."""
+    cache = settings.cache
+    every = Rules(
+        exact=cache.enabled,
+        semantic=has_semantic,
+        mode=cast("Mode", cache.semantic_mode),
+        max_wrong_hit_rate=cache.max_wrong_hit_rate,
+        shadow_rate=cache.shadow_rate,
+        min_similarity=cache.min_similarity,
+        max_temperature=cache.max_temperature,
+        default_ttl_s=cache.default_ttl_s,
+        max_ttl_s=cache.max_ttl_s,
+        sliding_ttl=cache.sliding_ttl,
+    )
+    return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
+
+
+def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
+    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity")
+    own = {name: value for name in names if (value := getattr(route, name)) is not None}
+    mode = cast("Mode", route.semantic_mode or every.mode)
+    return RouteRules(route.model, route.namespace, route.tenant, replace(every, route=route.name, mode=mode, **own))
+
+
+def _semantic(
+    settings: Settings, secret: bytes, answers: TieredAnswers, router: Router, engines: Engines
+) -> "Semantic | None":
     """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then."""
     try:
         from embeddings.batcher import EmbeddingBatcher
         from embeddings.index import VectorIndex
         from embeddings.local import SentenceTransformerEmbedder
-        from gateway.semantic import Semantic
+        from gateway.semantic.judge import Judge
+        from gateway.semantic.labels import LabelStore
+        from gateway.semantic.tier import Semantic
     except ImportError as error:
         log.warning("no semantic tier: %s is not installed (pip install 'twicetold-server[semantic]')", error.name)
         return None
@@ -201,7 +257,30 @@ def _semantic(settings: Settings, answers: TieredAnswers) -> "Semantic | None":
     def load() -> SentenceTransformerEmbedder:
         return SentenceTransformerEmbedder(cache.embedder or None, threads=cache.embedder_threads).load()
 
-    return Semantic(answers, EmbeddingBatcher(load, timeout_s=cache.embedder_timeout_s), VectorIndex)
+    judge = None
+    if cache.judge:
+        is_local = cache.judge == "local"
+        model = served_name(settings.local_model) if is_local else cache.judge
+        is_idle = partial(_are_idle, engines) if is_local else (lambda: True)
+        judge = Judge(router, model, per_hour=cache.judge_per_hour, is_idle=is_idle)
+    return Semantic(
+        answers,
+        EmbeddingBatcher(load, timeout_s=cache.embedder_timeout_s),
+        VectorIndex,
+        LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
+        secret=secret,
+        judge=judge,
+        promotes=cache.promotion,
+    )
+
+
+def _are_idle(engines: Engines) -> bool:
+    return not any(stats.get("running", 0) + stats.get("waiting", 0) for stats in engines.stats().values())
+
+
+def _share(cache: CacheSettings, of_mb: int) -> int | None:
+    """What one tenant may keep of a budget, in bytes: in memory the same part as on disk."""
+    return None if not cache.tenant_mb else int(of_mb * MIB * min(1.0, cache.tenant_mb / cache.disk_mb))
 
 
 def _local(settings: Settings, secret: bytes, model: ModelSettings, num_engines: int) -> LocalEngine:

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 PREFIX = "TWICETOLD_"
+EVICTION = ("cost", "lru", "lfu", "fifo", "random")
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
 DEMO = "demo"  # the name of the bundled model
 MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
@@ -64,12 +65,15 @@ class CacheSettings:
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
     embedder_timeout_s: float = 2.0
-    min_similarity: float = 0.96
+    min_similarity: float = 0.0  # no semantic hit under this cosine, whatever else speaks for it
     max_temperature: float = 1.0
     default_ttl_s: float | None = None
     max_ttl_s: float | None = None
+    sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s after it was made
     memory_mb: int = 64
     disk_mb: int = 1024
+    tenant_mb: int = 0  # what one tenant may keep on disk, and as large a part of memory; 0: no limit of its own
+    eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"
 
 
@@ -285,6 +289,7 @@ def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
     _check_routes(settings.cache)
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
+    _one_of("cache.eviction", settings.cache.eviction, EVICTION)
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
     if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
         raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
@@ -376,6 +381,7 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
+        "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
         "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
         "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
     }

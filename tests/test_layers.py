@@ -26,7 +26,7 @@ ONLY_IN = {
     "prometheus_client": ("gateway/metrics.py",),
     "redis": ("kvtier/tiers/redis.py",),
     "blake3": ("kvtier/tiers/segment.py",),
-    "sqlite3": ("gateway/answers", "gateway/doctor.py"),
+    "sqlite3": ("gateway/answers", "gateway/semantic/labels.py", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }
 

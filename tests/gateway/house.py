@@ -1,6 +1,7 @@
 """A gateway on a scripted backend, for tests of the pipeline."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 from backends.chat import ChatRequest, Completion, collect
 from backends.fake import ScriptedBackend
 from backends.router import Router
-from embeddings.base import Embedder
+from embeddings.base import Embedder, Reading
 from embeddings.batcher import EmbeddingBatcher
+from embeddings.control import Compares, Label, LaneReport, Looked, Neighbour, Verdict
+from embeddings.guards import first_refusal
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
 from gateway.answers.memory import MemoryAnswers
@@ -23,9 +26,42 @@ from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
 from gateway.reply import Reply
-from gateway.semantic import Semantic
+from gateway.semantic.judge import Judge
+from gateway.semantic.labels import LabelStore
+from gateway.semantic.lanes import NewLane
+from gateway.semantic.tier import Semantic
 
 SECRET = b"s" * 32
+
+
+class PlainLane:
+    """A lane for an embedder that sees spelling alone: the nearest that no guard refuses is right from 0.7 on."""
+
+    def __init__(self, verifier: Compares, *, target: float, shadow_rate: float, seed: bytes) -> None:
+        self._is_shadow = shadow_rate == 1.0
+        self.labels: list[Label] = []
+
+    def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict:
+        floor = max(0.7, min_similarity)
+        looked = tuple(self._looked(question, near) for near in neighbours)
+        fit = [near for near, one in zip(neighbours, looked, strict=True) if one.refusal is None]
+        if not fit:
+            return Verdict("pass", None, None, floor, looked[0].refusal or "", looked)
+        if fit[0].similarity < floor:
+            return Verdict("pass", fit[0], fit[0].similarity, floor, "below_threshold", looked)
+        return Verdict("shadow" if self._is_shadow else "serve", fit[0], fit[0].similarity, floor, "served", looked)
+
+    def learn(self, label: Label) -> None:
+        self.labels.append(label)
+
+    def report(self) -> LaneReport:
+        return LaneReport(0.7, None, 1.0, Counter(label.source for label in self.labels), 0, 0)
+
+    def _looked(self, question: Reading, near: Neighbour) -> Looked:
+        guard = first_refusal(question.text, near.reading.text)
+        if guard is not None:
+            return Looked(near.id, near.similarity, f"guard_{guard}", None)
+        return Looked(near.id, near.similarity, None, near.similarity, (near.similarity,))
 
 
 @dataclass
@@ -65,15 +101,28 @@ async def house(
     backend: ScriptedBackend | None = None,
     rules: Rules | None = None,
     embedder: Embedder | None = None,
+    *,
+    new_lane: NewLane = PlainLane,
+    judge: str = "",
+    judge_per_hour: int = 1000,
 ) -> AsyncIterator[House]:
-    """Open a gateway whose answers live in `folder`."""
+    """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
     answers = TieredAnswers(MemoryAnswers(1 << 20), SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26))
-    semantic = Semantic(answers, EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)), VectorIndex)
     metrics = Metrics()
     ledger = Ledger(metrics)
     router = Router([backend])
-    rules = rules or Rules(min_similarity=0.7)
+    semantic = Semantic(
+        answers,
+        EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)),
+        VectorIndex,
+        LabelStore(folder / "labels.db", per_tenant=1000),
+        secret=SECRET,
+        new_lane=new_lane,
+        judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
+        promotes=True,
+    )
+    rules = rules or Rules(shadow_rate=0.0)
     pipeline = Pipeline(secret=SECRET, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
     await answers.open()
     await semantic.open()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends.fake import ScriptedBackend, say
-from embeddings.base import Vectors
+from embeddings.base import Reading, Vectors
 from embeddings.hashing import HashingEmbedder
 from gateway.controls import Controls
 from gateway.recorder import Chores
@@ -34,12 +34,19 @@ class Slow(HashingEmbedder):
         self._per_text_s = per_text_s
 
     def embed(self, texts: Sequence[str]) -> Vectors:
+        self._see(texts)
+        return super().embed(texts)
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        self._see(texts)
+        return super().read(texts)
+
+    def _see(self, texts: Sequence[str]) -> None:
         assert self.gate.wait(30)
         time.sleep(self._per_text_s * len(texts))
         self.seen += texts
         if any(self.poison in text for text in texts):
             raise RuntimeError("the model choked")
-        return super().embed(texts)
 
     def fits(self, text: str) -> bool:
         return len(text) < 500
@@ -117,7 +124,7 @@ async def test_a_restart_learns_what_lacks_a_vector_of_its_embedder(tmp_path: Pa
             await gateway.semantic.catch_up()
             assert gateway.semantic.num_vectors == 101
             assert (await gateway.chat(REWORDED[0]))[0].tier == "semantic"
-    assert embedder.seen == [REWORDED[0]]
+    assert sorted(embedder.seen) == sorted([REWORDED[0], ASKED])  # what is near is read, too
 
 
 async def test_a_question_the_embedder_cannot_see_is_tried_once_for_each_embedder(tmp_path: Path) -> None:

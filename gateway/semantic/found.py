@@ -1,0 +1,89 @@
+"""What a look for other words finds. Values only, without the libraries behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.answers.base import Entry
+from gateway.semantic.rule import LaneRule
+
+if TYPE_CHECKING:
+    from embeddings.control import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A stored question beside the one asked, and what was thought of the two: what a label of them needs.
+
+    Small enough to be kept for as long as a user may still say what an answer was worth.
+    """
+
+    rule: LaneRule
+    scope: bytes
+    question: str
+    stored: str
+    entry: str
+    probability: float
+    features: tuple[float, ...]
+    was_eligible: bool  # it was the one that would be served
+    words_until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A question, its neighbours and the lane's verdict: kept while the answer is made, for comparing."""
+
+    rule: LaneRule
+    scope: bytes
+    question: str
+    verdict: "Verdict"
+    entries: Mapping[str, Entry]  # of the neighbours, by id
+
+    def judged(self) -> list[Judged]:
+        """Every neighbour that was weighed, the one that counts first."""
+        chosen = self.verdict.neighbour.id if self.verdict.neighbour is not None else None
+        found = [
+            Judged(
+                self.rule,
+                self.scope,
+                self.question,
+                self.entries[one.id].question or "",
+                one.id,
+                one.probability,
+                one.features,
+                one.id == chosen,
+                self.entries[one.id].expires_s,
+            )
+            for one in self.verdict.looked
+            if one.probability is not None
+        ]
+        return sorted(found, key=lambda one: not one.was_eligible)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A stored answer to other words that may be served."""
+
+    entry: Entry
+    similarity: float
+    seen: Seen
+
+    @property
+    def judged(self) -> Judged | None:
+        """What a label of this hit needs."""
+        return next((one for one in self.seen.judged() if one.entry == self.entry.id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class NoMatch:
+    """Why nothing may be served; `similarity` of the nearest candidate if there was one, and a near one's answer."""
+
+    reason: str
+    similarity: float | None = None
+    near_answer: str = ""
+    seen: Seen | None = None
+
+    @property
+    def is_shadowed(self) -> bool:
+        """Whether there is an answer that would have been served."""
+        return self.seen is not None and self.seen.verdict.action == "shadow"

@@ -1,0 +1,230 @@
+"""Labels: which stored answers would have been right for which questions, as far as anybody found out.
+
+They are what risk control stands on, so they outlive the process: one SQLite file, one thread that owns it. It holds
+words of questions, so it is as private as the answers are: mode 0600, bounded, and the words go when the operator
+removes the entry, or when the first of the two answers would have expired. The numbers stay.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embeddings.control import Label
+from gateway.answers import file
+from gateway.answers.base import CacheError
+from gateway.answers.thread import ConnectionThread, cache_error, is_broken, run_in_one_transaction
+from gateway.semantic.rule import LaneKey
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x54774C62  # "TwLb", in the file's header
+VERSION = 1
+TENANTS = 10  # times a tenant's share is what all of them may have: anybody can make up a name
+TRIM_EVERY = 256  # labels
+BUSY_S = 2.0
+
+_SCHEMA = (
+    """CREATE TABLE labels (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant TEXT NOT NULL, route TEXT NOT NULL, scope BLOB NOT NULL, entry TEXT NOT NULL,
+        question TEXT NOT NULL, stored TEXT NOT NULL, words_until_s REAL, is_right INTEGER NOT NULL,
+        source TEXT NOT NULL, probability REAL NOT NULL, features BLOB NOT NULL, was_eligible INTEGER NOT NULL,
+        at_s REAL NOT NULL
+    )""",
+    "CREATE INDEX labels_by_lane ON labels (tenant, route, seq)",
+    "CREATE INDEX labels_by_entry ON labels (scope, entry)",
+    "CREATE INDEX labels_by_words ON labels (words_until_s) WHERE words_until_s IS NOT NULL",
+)
+_COLUMNS = "seq, question, stored, entry, is_right, source, probability, features, was_eligible, at_s"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A label with its number in the file."""
+
+    seq: int
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A label on its way into the file."""
+
+    lane: LaneKey
+    scope: bytes
+    label: Label
+    words_until_s: float | None = None  # None: as long as the label
+
+
+class LabelStore:
+    """Labels in the file `path`. Belongs to one event loop."""
+
+    def __init__(self, path: Path, *, per_tenant: int) -> None:
+        self._path = path
+        self._per_tenant = per_tenant
+        connect = partial(_connect, path)
+        self._thread = ConnectionThread("labels", connect, run_in_one_transaction, max_waiting=4096, max_together=256)
+        self._until_trim = 0
+
+    async def open(self) -> None:
+        """Open the file; a corrupt one is set aside and an empty one started. Raises `CacheError`."""
+        await self._thread.open()
+
+    async def close(self) -> None:
+        """Write what waits and close the file."""
+        await self._thread.close()
+
+    async def put(self, given: Given) -> int:
+        """Keep a label; its number."""
+        self._until_trim -= 1
+        trim = self._per_tenant if self._until_trim < 0 else None
+        if trim is not None:
+            self._until_trim = TRIM_EVERY
+        return await self._thread.call(partial(_put, given=given, trim=trim))
+
+    async def read(self, lane: LaneKey) -> list[Kept]:
+        """Every label of a lane, oldest first."""
+        return await self._thread.call(partial(_read, lane=lane))
+
+    async def lanes(self) -> Counter[LaneKey]:
+        """Every lane that has labels, and how many."""
+        return await self._thread.call(_lanes)
+
+    async def forget(self, scope: bytes, entries: Sequence[str]) -> int:
+        """Blank the words of every label of these entries; how many labels there were."""
+        return await self._thread.call(partial(_forget, scope=scope, entries=tuple(entries)))
+
+    async def tidy(self) -> int:
+        """Blank words whose time is over; how many labels had some."""
+        return await self._thread.call(partial(_expire, now_s=time.time()))
+
+
+def read_all(path: Path) -> dict[LaneKey, list[Kept]]:
+    """Every label of a file that no server has to have open, by lane. Raises `CacheError`."""
+    if not path.is_file():
+        raise CacheError(f"there is no {path}")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+        try:
+            return {lane: _read(connection, lane) for lane in _lanes(connection)}
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise CacheError(f"{path} cannot be read: {error}") from error
+
+
+# -- on the thread -----------------------------------------------------------------------------------------------
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        try:
+            return _opened(path)
+        except sqlite3.DatabaseError as error:
+            if not is_broken(error):
+                raise
+            file.set_aside(path, str(error))
+            return _opened(path)
+    except (sqlite3.Error, OSError) as error:
+        raise cache_error(error) from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    connection = file.connect(path, BUSY_S)
+    try:
+        connection.execute("PRAGMA secure_delete = ON")  # blanked words are not left behind in the file
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    owner, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if (owner, version) == (APPLICATION_ID, VERSION):
+        return
+    if owner or version:
+        raise CacheError(f"the file of labels has schema {owner:#x}/{version}; this code knows {VERSION}")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _put(connection: sqlite3.Connection, given: Given, trim: int | None) -> int:
+    label = given.label
+    row = connection.execute(
+        "INSERT INTO labels (tenant, route, scope, entry, question, stored, words_until_s, is_right, source,"
+        " probability, features, was_eligible, at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *given.lane, given.scope, label.entry, label.question, label.stored, given.words_until_s,
+            int(label.is_right), label.source, label.probability, _pack(label.features), int(label.was_eligible),
+            label.at_s,
+        ),
+    )  # fmt: skip
+    seq = int(row.lastrowid or 0)
+    if trim is not None:
+        _trim(connection, given.lane.tenant, trim)
+    return seq
+
+
+def _trim(connection: sqlite3.Connection, tenant: str, keep: int) -> None:
+    """Delete a tenant's oldest labels, and the oldest of all beyond what all may have."""
+    connection.execute(
+        "DELETE FROM labels WHERE tenant = ? AND seq <="
+        " (SELECT seq FROM labels WHERE tenant = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+        (tenant, tenant, keep),
+    )
+    connection.execute("DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (TENANTS * keep,))
+
+
+def _read(connection: sqlite3.Connection, lane: LaneKey) -> list[Kept]:
+    query = f"SELECT {_COLUMNS} FROM labels WHERE tenant = ? AND route = ? ORDER BY seq"  # noqa: S608 - our own names
+    return [_kept(row) for row in connection.execute(query, lane)]
+
+
+def _kept(row: tuple[Any, ...]) -> Kept:
+    seq, question, stored, entry, is_right, source, probability, features, was_eligible, at_s = row
+    label = Label(
+        question, stored, entry, bool(is_right), source, probability, _unpack(features), bool(was_eligible), at_s
+    )
+    return Kept(seq, label)
+
+
+def _lanes(connection: sqlite3.Connection) -> Counter[LaneKey]:
+    rows = connection.execute("SELECT tenant, route, count(*) FROM labels GROUP BY tenant, route").fetchall()
+    return Counter({LaneKey(tenant, route): count for tenant, route, count in rows})
+
+
+def _forget(connection: sqlite3.Connection, scope: bytes, entries: Sequence[str]) -> int:
+    blank = "UPDATE labels SET question = '', stored = '', words_until_s = NULL WHERE scope = ? AND entry = ?"
+    return sum(connection.execute(blank, (scope, entry)).rowcount for entry in entries)
+
+
+def _expire(connection: sqlite3.Connection, now_s: float) -> int:
+    blank = "UPDATE labels SET question = '', stored = '', words_until_s = NULL WHERE words_until_s <= ?"
+    return int(connection.execute(blank, (now_s,)).rowcount)
+
+
+def _pack(features: Sequence[float]) -> bytes:
+    return np.asarray(features, "<f8").tobytes()
+
+
+def _unpack(raw: bytes) -> tuple[float, ...]:
+    return tuple(np.frombuffer(raw, "<f8").tolist())

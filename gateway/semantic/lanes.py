@@ -1,0 +1,228 @@
+"""Lanes: one for each tenant and route, restored from its labels when first asked, in a thread of their own.
+
+    decide   loop -> thread: guards, verifier, threshold      a few hundred microseconds to a few milliseconds
+    learn    the label goes to the file, then to the lane      so a restart replays what was learned, in order
+
+A lane is not safe between threads: `_thread` alone touches it. Which lanes are in memory is the loop's affair; those
+that were not asked for long go, and come back from the file.
+"""
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Protocol, TypeVar
+
+from embeddings.base import Reading
+from embeddings.control import Compares, Label, Lane, LaneReport, Neighbour, Verdict
+from gateway.answers.base import CacheError
+from gateway.policy import Mode, Rules
+from gateway.semantic.labels import Given, Kept, LabelStore
+from gateway.semantic.rule import LaneKey, LaneRule
+
+log = logging.getLogger(__name__)
+
+MAX_LANES = 256  # in memory
+MAX_COUNTED = 4096  # anybody can make up a tenant
+
+T = TypeVar("T")
+
+
+class Decides(Protocol):
+    """What a lane does; not safe between threads."""
+
+    def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict: ...
+
+    def learn(self, label: Label) -> None: ...
+
+    def report(self) -> LaneReport: ...
+
+
+class NewLane(Protocol):
+    """Makes an empty lane."""
+
+    def __call__(self, verifier: Compares, *, target: float, shadow_rate: float, seed: bytes) -> Decides: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an operator changed of a lane while the server runs; None: nothing."""
+
+    mode: Mode | None = None
+    max_wrong_hit_rate: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A lane in memory."""
+
+    rule: LaneRule
+    lane: Decides
+    verifier: Compares
+    report: LaneReport
+    labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
+
+    def learn(self, label: Label) -> None:
+        self.lane.learn(label)
+        self.labels[label.source, label.is_right] += 1
+
+
+class Lanes:
+    """Owns the lanes. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        labels: LabelStore,
+        secret: bytes,
+        verifier_of: Callable[[LaneKey], Compares],
+        *,
+        new_lane: NewLane = Lane,
+        max_lanes: int = MAX_LANES,
+    ) -> None:
+        """`verifier_of` is asked once the embedder is there, in the lanes' thread."""
+        self._labels = labels
+        self._secret = secret
+        self._verifier_of = verifier_of
+        self._new_lane = new_lane
+        self._max_lanes = max_lanes
+        self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
+        self._changes: dict[LaneKey, Change] = {}
+        self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
+        self._thread = ThreadPoolExecutor(1, "lanes")
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    # -- rules -------------------------------------------------------------------------------------------------------
+
+    def ruled(self, tenant: str, rules: Rules) -> Rules:
+        """`rules` as the operator changed them for this lane since the start."""
+        change = self._changes.get(LaneKey(tenant, rules.route))
+        if change is None:
+            return rules
+        target = rules.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
+        return replace(rules, mode=change.mode or rules.mode, max_wrong_hit_rate=target)
+
+    def change(self, key: LaneKey, change: Change) -> None:
+        """Let other rules hold for a lane from now on, until the next start."""
+        old = self._changes.get(key, Change())
+        target = old.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
+        self._changes[key] = Change(change.mode or old.mode, target)
+
+    # -- lanes -------------------------------------------------------------------------------------------------------
+
+    async def decide(
+        self, rule: LaneRule, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float
+    ) -> Verdict:
+        """What the lane makes of a question. Raises `CacheError` when its labels cannot be read: not to know of a
+        wrong hit is not the same as to have none."""
+        held = await self._lane(rule)
+        verdict = await self._run(lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity))
+        if rule.mode == "shadow" and verdict.action == "serve":
+            return replace(verdict, action="shadow", reason="shadow_mode")
+        return verdict
+
+    async def learn(self, rule: LaneRule, given: Sequence[Given]) -> None:
+        """Keep labels and let the lane know. Raises `CacheError` when they cannot be kept; the lane knows all the
+        same, until it has to be restored."""
+        if not given:
+            return
+        held = await self._lane(rule)
+        try:
+            await asyncio.gather(*(self._labels.put(one) for one in given))
+        finally:
+            await self._run(lambda: self._taught(held, [one.label for one in given]))
+
+    async def report(self, rule: LaneRule) -> Held:
+        """The lane with its report as of now. Raises `CacheError`."""
+        held = await self._lane(rule)
+        await self._run(lambda: self._reported(held))
+        return held
+
+    def count(self, rule: LaneRule, action: str) -> None:
+        """Note what came of a question."""
+        if len(self.decided) < MAX_COUNTED or (rule.key, action) in self.decided:
+            self.decided[rule.key, action] += 1
+
+    def known(self) -> list[Held]:
+        """Lanes in memory, with their last reports."""
+        return [future.result() for future in self._held.values() if _is_there(future)]
+
+    async def refresh(self) -> None:
+        """Make the reports of the lanes in memory those of now."""
+        for held in self.known():
+            await self._run(lambda held=held: self._reported(held))  # type: ignore[misc]
+
+    def drop(self, key: LaneKey) -> None:
+        """Restore the lane anew when it is asked next."""
+        self._held.pop(key, None)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run what touches a lane's verifier in the lanes' thread."""
+        return await self._run(work)
+
+    async def _lane(self, rule: LaneRule) -> Held:
+        """The lane under this rule, restored if need be; whoever asks meanwhile waits for the same."""
+        future = self._held.get(rule.key)
+        if future is not None and _is_there(future) and _differ(future.result().rule, rule):
+            future = None
+        if future is None:
+            future = self._held[rule.key] = asyncio.ensure_future(self._restored(rule))
+            future.add_done_callback(lambda done: self._forget_failed(rule.key, done))
+            while len(self._held) > self._max_lanes:
+                self._held.popitem(last=False)
+        else:
+            self._held.move_to_end(rule.key)
+        return await asyncio.shield(future)
+
+    def _forget_failed(self, key: LaneKey, done: "asyncio.Future[Held]") -> None:
+        if not _is_there(done) and self._held.get(key) is done:
+            del self._held[key]
+
+    async def _restored(self, rule: LaneRule) -> Held:
+        kept = await self._labels.read(rule.key)
+        held = await self._run(lambda: self._built(rule, kept))
+        if kept:
+            log.info("lane %s/%s restored from %d labels", *rule.key, len(kept))
+        return held
+
+    # -- in the lanes' thread ----------------------------------------------------------------------------------------
+
+    def _built(self, rule: LaneRule, kept: Iterable[Kept]) -> Held:
+        verifier = self._verifier_of(rule.key)
+        seed = blake2b("\0".join(rule.key).encode(), key=self._secret, digest_size=32, person=b"lane").digest()
+        rate = 1.0 if rule.mode == "shadow" else rule.shadow_rate
+        lane = self._new_lane(verifier, target=rule.max_wrong_hit_rate, shadow_rate=rate, seed=seed)
+        held = Held(rule, lane, verifier, lane.report())
+        for one in kept:
+            held.learn(one.label)
+        self._reported(held)
+        return held
+
+    def _taught(self, held: Held, labels: Sequence[Label]) -> None:
+        for label in labels:
+            held.learn(label)
+        self._reported(held)
+
+    def _reported(self, held: Held) -> None:
+        held.report = held.lane.report()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:  # the thread was shut down
+            raise CacheError(f"the lanes are closed: {error}") from error
+        return await done
+
+
+def _is_there(future: "asyncio.Future[Held]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _differ(a: LaneRule, b: LaneRule) -> bool:
+    """Whether a lane made for one rule cannot serve the other."""
+    return a != b

@@ -1,0 +1,124 @@
+"""What is learned behind everybody's back: a fresh answer beside the stored ones that were near.
+
+    compare    equal words, vectors and guards, else the judge     -> labels -> file, lane
+    promote    the judge approves a pair that was not served       -> the new question is a name of the stored answer
+
+Nothing here is waited for by a caller. Comparisons are bounded: what comes in a burst beyond that gives no label.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from backends.chat import Completion
+from embeddings.base import DoesNotFit, EmbedderError, Vector
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.control import Label
+from embeddings.control.types import Source
+from gateway.answers.base import CacheError, Entry
+from gateway.semantic.comparing import same_answer
+from gateway.semantic.found import Judged, Seen
+from gateway.semantic.judge import Case, Judge
+from gateway.semantic.labels import Given, LabelStore
+from gateway.semantic.lanes import Lanes
+
+log = logging.getLogger(__name__)
+
+COMPARED = 4  # neighbours of one question
+MAX_COMPARING = 256  # questions at once
+
+Adopt = Callable[[Entry, Entry], Awaitable[bool]]  # the fresh entry, the stored one whose answer it takes
+
+
+class Learning:
+    """Turns answers into labels. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        labels: LabelStore,
+        lanes: Lanes,
+        batcher: EmbeddingBatcher,
+        *,
+        judge: Judge | None = None,
+        adopt: Adopt | None = None,
+    ) -> None:
+        """`adopt` keeps a promoted question as another name of a stored answer; None: nothing is promoted."""
+        self.judge = judge
+        self.outcomes: Counter[str] = Counter()  # of comparisons: right, wrong, unknown, dropped
+        self.promoted = 0
+        self._labels = labels
+        self._lanes = lanes
+        self._batcher = batcher
+        self._adopt = adopt
+        self._comparing = 0
+
+    async def open(self) -> None:
+        """Open the labels. Raises `CacheError`."""
+        await self._labels.open()
+
+    async def close(self) -> None:
+        await self._labels.close()
+
+    async def compare(self, seen: Seen, fresh: Entry) -> None:
+        """Learn from the answer that was made although there were near ones. Raises `CacheError`."""
+        if self._comparing >= MAX_COMPARING:
+            self.outcomes["dropped"] += 1
+            return
+        self._comparing += 1
+        try:
+            for judged in seen.judged()[:COMPARED]:
+                await self._compare(judged, seen.entries[judged.entry], fresh)
+        finally:
+            self._comparing -= 1
+
+    async def label(self, judged: Judged, is_right: bool, source: Source, words_until_s: float | None = None) -> None:
+        """Keep what is known now, and let the lane know. Raises `CacheError`."""
+        label = Label(
+            judged.question,
+            judged.stored,
+            judged.entry,
+            is_right,
+            source,
+            judged.probability,
+            judged.features,
+            judged.was_eligible,
+            time.time(),
+        )
+        ends = [end for end in (judged.words_until_s, words_until_s) if end is not None]
+        given = Given(judged.rule.key, judged.scope, label, min(ends, default=None))
+        await self._lanes.learn(judged.rule, [given])
+
+    async def forget(self, scope: bytes, entry_id: str) -> None:
+        """Blank the words of labels of an entry that is no more. Raises `CacheError`."""
+        await self._labels.forget(scope, [entry_id])
+
+    async def _compare(self, judged: Judged, stored: Entry, fresh: Entry) -> None:
+        if stored.exact == fresh.exact:
+            return
+        is_right, source = await same_answer(fresh.completion, stored.completion, self._embed), "shadow"
+        if is_right is None and judged.was_eligible:
+            is_right, source = await self._asked(judged, stored.completion, fresh), "judge"
+            if is_right:
+                await self._promote(fresh, stored)
+        self.outcomes["unknown" if is_right is None else "right" if is_right else "wrong"] += 1
+        if is_right is not None:
+            await self.label(judged, is_right, "judge" if source == "judge" else "shadow", fresh.expires_s)
+
+    async def _asked(self, judged: Judged, stored: Completion, fresh: Entry) -> bool | None:
+        if self.judge is None or not stored.text:
+            return None
+        tenant = judged.rule.key.tenant
+        return await self.judge.approves(Case(tenant, fresh.scope.hex(), judged.stored, stored.text, judged.question))
+
+    async def _promote(self, fresh: Entry, stored: Entry) -> None:
+        if self._adopt is not None:
+            self.promoted += await self._adopt(fresh, stored)
+
+    async def _embed(self, text: str) -> Vector | None:
+        try:
+            return await self._batcher.embed(text, is_patient=True)
+        except DoesNotFit:
+            return None
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error

@@ -1,0 +1,202 @@
+"""The semantic tier: has this question been answered in other words, and how sure is that?
+
+    reading -> up to 8 neighbours inside (scope, compat) -> guards -> verifier -> lane -> serve, shadow or pass
+
+A lane decides what may be served (`embeddings.control`). When nothing may, the answer of a near neighbour may still be
+of use: as a draft, which the model checks and which so cannot change what it says. And the answer that is then made is
+compared with the neighbours' behind everybody's back: that is what the lane learns from.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+
+import orjson
+
+from embeddings.base import DoesNotFit, EmbedderError, Reading
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.control import Compares, Lane, Neighbour
+from embeddings.index import VectorIndex
+from embeddings.verifier import load_verifier
+from gateway.answers.base import Answers, CacheError, Entry, Unembedded
+from gateway.canonical import Fingerprints
+from gateway.semantic.found import Judged, Match, NoMatch, Seen
+from gateway.semantic.judge import Judge
+from gateway.semantic.labels import LabelStore
+from gateway.semantic.lanes import Lanes, NewLane
+from gateway.semantic.learning import Learning
+from gateway.semantic.promotion import adopt
+from gateway.semantic.rule import LaneRule
+from gateway.semantic.vectors import Vectors
+from gateway.served import Served
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = 8
+FAR = 0.5  # what is farther than this has no say in what may be served
+NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
+
+IsUsable = Callable[[Entry], bool]
+
+
+class Semantic:
+    """Finds, remembers and learns. Searches belong to the event loop; embedder and lanes have threads of their own."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        batcher: EmbeddingBatcher,
+        new_index: Callable[[int], VectorIndex],
+        labels: LabelStore,
+        *,
+        secret: bytes,
+        load_verifier: Callable[[str], Compares] = load_verifier,
+        new_lane: NewLane = Lane,
+        judge: Judge | None = None,
+        promotes: bool = False,
+    ) -> None:
+        """`load_verifier` is given the embedder's fingerprint; without `promotes` the judge's word is a label only."""
+        self.lanes = Lanes(labels, secret, lambda _: load_verifier(self._vectors.fingerprint), new_lane=new_lane)
+        self._answers = answers
+        self._batcher = batcher
+        self._vectors = Vectors(answers, batcher, new_index)
+        adopt_ = partial(adopt, answers, self._vectors) if promotes else None
+        self.learning = Learning(labels, self.lanes, batcher, judge=judge, adopt=adopt_)
+
+    @property
+    def is_ready(self) -> bool:
+        return self._vectors.is_ready
+
+    @property
+    def num_vectors(self) -> int:
+        return len(self._vectors)
+
+    async def open(self) -> None:
+        """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
+        await self.learning.open()
+        await self._vectors.open()
+
+    async def close(self) -> None:
+        """Finish what is owed to the labels, and stop."""
+        await self.learning.close()
+        await self.lanes.close()
+        await self._batcher.close()
+
+    # -- a question --------------------------------------------------------------------------------------------------
+
+    async def find(
+        self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
+    ) -> Match | NoMatch:
+        """A stored answer that may be served, or why there is none. Raises `CacheError` when a part fails."""
+        found = await self.consider(fp, question, rule=rule, min_similarity=min_similarity, is_usable=is_usable)
+        if isinstance(found, Match):
+            self.lanes.count(rule, "serve")
+        elif found.seen is not None:
+            self.lanes.count(rule, found.seen.verdict.action)
+        return found
+
+    async def consider(
+        self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
+    ) -> Match | NoMatch:
+        """As `find`, for somebody who only wants to know."""
+        if rule.mode == "off":
+            return NoMatch("off")
+        if not self._vectors.is_ready:
+            return NoMatch("index_loading")
+        if self._vectors.is_empty(fp.partition):
+            return NoMatch("no_candidates")
+        reading = await self._read(question)
+        if reading is None:
+            return NoMatch("question_too_long")
+        near, best, has_expired = await self._near(fp, reading, is_usable)
+        if not near:
+            far = "no_candidates" if best is None else "below_threshold"
+            return NoMatch("expired" if has_expired else far, best)
+        verdict = await self.lanes.decide(rule, reading, await self._neighbours(near), min_similarity)
+        seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
+        if verdict.action == "serve" and verdict.neighbour is not None:
+            return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
+        draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
+        return NoMatch(verdict.reason, best, draft, seen)
+
+    async def _near(
+        self, fp: Fingerprints, reading: Reading, is_usable: IsUsable
+    ) -> tuple[list[tuple[Entry, float]], float | None, bool]:
+        """The neighbours that may be looked at, the similarity of the nearest, and whether one was too old."""
+        candidates = self._vectors.search(fp.partition, reading.vector, CANDIDATES)
+        best = candidates[0].similarity if candidates else None
+        candidates = [candidate for candidate in candidates if candidate.similarity >= FAR]
+        entries = await asyncio.gather(*(self._answers.by_id(fp.scope, candidate.id) for candidate in candidates))
+        near, has_expired = [], False
+        for candidate, entry in zip(candidates, entries, strict=True):
+            if entry is None or entry.compat != fp.compat or entry.question is None:
+                self._vectors.drop(fp.partition, candidate.id)  # evicted or replaced behind the index's back
+            elif is_usable(entry):
+                near.append((entry, candidate.similarity))
+            else:
+                has_expired = True
+        return near, best, has_expired
+
+    async def _neighbours(self, near: Sequence[tuple[Entry, float]]) -> list[Neighbour]:
+        try:
+            readings = await self._batcher.read([entry.question or "" for entry, _ in near])
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error
+        return [
+            Neighbour(entry.id, reading, similarity, digest_of(entry), entry.good, entry.bad)
+            for (entry, similarity), reading in zip(near, readings, strict=True)
+        ]
+
+    async def _read(self, question: str) -> Reading | None:
+        try:
+            (reading,) = await self._batcher.read([question])
+        except DoesNotFit:
+            return None
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error
+        return reading
+
+    # -- what is stored ----------------------------------------------------------------------------------------------
+
+    async def remember(self, row: Unembedded) -> None:
+        """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
+        await self._vectors.remember(row)
+
+    async def catch_up(self) -> None:
+        """Remember what was left behind. Raises `CacheError` when the store cannot be read."""
+        await self._vectors.catch_up()
+
+    # -- what users say ----------------------------------------------------------------------------------------------
+
+    async def feedback(self, served: Served, is_good: bool) -> None:
+        """Learn what a user said of a semantic hit; of any other answer it says nothing about two questions. Raises
+        `CacheError` when it cannot be kept."""
+        if (judged := judged_of(served)) is not None:
+            await self.learning.label(judged, is_good, "feedback")
+
+    async def forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
+        """An entry was removed: find it no more, and blank its words. Raises `CacheError`."""
+        self._vectors.drop(scope + compat, entry_id)
+        await self.learning.forget(scope, entry_id)
+
+
+def judged_of(served: Served) -> Judged | None:
+    """What a label of a remembered semantic hit needs; None when it was none."""
+    verdict, question, stored = served.verdict, served.question, served.stored_question
+    if verdict is None or question is None or stored is None or served.outcome.tier != "semantic":
+        return None
+    looked = next((one for one in verdict.looked if one.id == served.entry and one.probability is not None), None)
+    if looked is None or looked.probability is None:
+        return None
+    rule = LaneRule.of(served.tenant, served.rules)
+    return Judged(rule, served.scope, question, stored, looked.id, looked.probability, looked.features, True)
+
+
+def digest_of(entry: Entry) -> bytes:
+    """The same for answers of the same words."""
+    text = entry.completion.text
+    said = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
+    messages = [choice.message for choice in entry.completion.choices]
+    return blake2b(said or orjson.dumps(messages, default=dict), digest_size=16).digest()

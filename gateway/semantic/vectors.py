@@ -1,0 +1,133 @@
+"""The index of stored questions, kept true to the store.
+
+The store is the truth: the index is rebuilt from it at start, and an id the store no longer knows is dropped from the
+index when it is met. An entry is stored first and learned behind it, in the time that lookups leave; `catch_up` learns
+what a crash, a failure, a start or another embedder left without a vector.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+
+from embeddings.base import DoesNotFit, EmbedderError, Vector
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.index import Candidate, VectorIndex
+from gateway.answers.base import Answers, CacheError, Unembedded
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_TOGETHER = 64  # questions on their way at once: a few batches ahead of the embedder
+
+
+class Vectors:
+    """Vectors of stored questions. Belongs to the event loop; the embedder has its own thread."""
+
+    def __init__(self, answers: Answers, batcher: EmbeddingBatcher, new_index: Callable[[int], VectorIndex]) -> None:
+        self.fingerprint = ""  # of the embedder, once there is one
+        self._answers = answers
+        self._batcher = batcher
+        self._new_index = new_index
+        self._index: VectorIndex | None = None
+        self._is_behind = False  # something in the store may lack a vector
+
+    def __len__(self) -> int:
+        return len(self._index) if self._index is not None else 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self._index is not None
+
+    async def open(self) -> None:
+        """Load the embedder and rebuild the index. Raises `CacheError` when there is no embedder to be had."""
+        try:
+            embedder = await self._batcher.ready()
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error
+        index = self._new_index(embedder.dim)
+        now_s = time.time()
+        async for row in self._answers.embedded(embedder.fingerprint):
+            if row.expires_s is None or now_s < row.expires_s:
+                index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
+        self.fingerprint = embedder.fingerprint
+        self._index = index
+        self._is_behind = True  # nobody knows what was left behind before this start
+        log.info("semantic index ready: %d vectors of %s", len(index), embedder.fingerprint)
+
+    def is_empty(self, partition: bytes) -> bool:
+        """Whether nothing can be found there: then a question need not be embedded to be looked for."""
+        return self._index is None or self._index.is_empty(partition)
+
+    def search(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
+        """The up to `k` nearest of the partition, nearest first."""
+        return self._index.search(partition, vector, k) if self._index is not None else []
+
+    def drop(self, partition: bytes, entry_id: str) -> None:
+        """Forget what the store no longer knows."""
+        if self._index is not None:
+            self._index.remove(partition, entry_id)
+
+    async def remember(self, row: Unembedded) -> None:
+        """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
+        if self._index is None:
+            return  # whatever is in the store by the time there is an index, `catch_up` will find
+        try:
+            await self._remember(self._index, row)
+        except CacheError:
+            self._is_behind = True
+            raise
+
+    async def catch_up(self) -> None:
+        """Learn what is stored without a vector of this embedder. Raises `CacheError` when the store cannot be read.
+
+        Costs nothing when nothing was left behind since the last time.
+        """
+        if self._index is None or not self._is_behind:
+            return
+        self._is_behind = False
+        learned = failed = 0
+        try:
+            async for rows in _batched(self._answers.unembedded(self.fingerprint), CATCH_UP_TOGETHER):
+                outcomes = await asyncio.gather(*(self._try(self._index, row) for row in rows))
+                learned, failed = learned + sum(outcomes), failed + len(rows) - sum(outcomes)
+        except CacheError:
+            self._is_behind = True
+            raise
+        if learned or failed:
+            log.info("%d questions learned that had no vector of this embedder, %d failed", learned, failed)
+
+    async def _try(self, index: VectorIndex, row: Unembedded) -> bool:
+        """What fails again is left to the next start: a text the model chokes on must not be tried for ever."""
+        try:
+            await self._remember(index, row)
+        except CacheError as error:
+            log.debug("entry %s still lacks a vector: %s", row.id, error)
+            return False
+        return True
+
+    async def _remember(self, index: VectorIndex, row: Unembedded) -> None:
+        try:
+            vector = await self._batcher.embed(row.question, is_patient=True)
+        except DoesNotFit:
+            vector = None
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error
+        if vector is not None:
+            index.add(row.scope + row.compat, row.id, vector)  # before the store: it is served although that fails
+        raw = b"" if vector is None else vector.astype("<f4").tobytes()
+        await self._answers.set_vector(row, self.fingerprint, raw)
+
+
+async def _batched(rows: AsyncIterator[Unembedded], size: int) -> AsyncIterator[list[Unembedded]]:
+    """Rows that are still of use, `size` at a time."""
+    batch: list[Unembedded] = []
+    async for row in rows:
+        if row.expires_s is None or time.time() < row.expires_s:
+            batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
