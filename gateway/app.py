@@ -17,6 +17,8 @@ from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.chat import ChatEndpoint
+from gateway.routes.entries import Archive
+from gateway.routes.feedback import FeedbackDesk, feedback_route
 from gateway.routes.health import health_routes
 from gateway.routes.models import models_route
 from gateway.services import Services
@@ -38,6 +40,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         secret=services.secret,
         max_body_bytes=max_body_bytes,
         curfew=curfew,
+        served=services.served,
         zero_usage=services.settings.cache.usage_on_hit == "zero",
     )
     app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
@@ -45,8 +48,12 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
-    admin = Admin(rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes, curfew)
+    archive = Archive(services.answers, services.invalidation, services.pipeline, services.secret, max_body_bytes)
+    admin = Admin(
+        rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes, curfew, archive
+    )
     app.include_router(admin_routes(admin))
+    app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))
     app.add_middleware(_WholePaths)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)

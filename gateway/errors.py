@@ -52,6 +52,18 @@ class ModelConflict(GatewayError):
     status, kind, code = 409, "invalid_request_error", "model_exists"
 
 
+class UnknownId(GatewayError):
+    """No response or entry of this id is known to whoever asks; it may be another's."""
+
+    status, kind, code = 404, "invalid_request_error", "not_found"
+
+
+class StoreAway(GatewayError):
+    """The store of answers cannot be asked just now, and this request is about nothing else."""
+
+    status, kind, code = 503, "server_error", "store_unavailable"
+
+
 class NotAdmin(GatewayError):
     """The admin API wants a key, and this is not it."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 Tier = Literal["exact", "semantic", "kv", "full"]
 TIERS: tuple[Tier, ...] = ("exact", "semantic", "kv", "full")
 
-_FORWARDED = {None: "uri-miss", "no_cache": "request", "tiers_off": "bypass"}
+_FORWARDED = {None: "uri-miss", "stale": "stale", "no_cache": "request", "tiers_off": "bypass"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Outcome:
     saved_tokens: int | None = None  # None: not known yet (an answer still being generated)
     saved_s: float = 0.0
     is_shared: bool = False  # rode on a generation that was under way
-    bypass: str | None = None  # why the store was not asked, when it was not
+    bypass: str | None = None  # why the store was not asked, when it was not; "stale": it was, and had an ended answer
     overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
 
     @property

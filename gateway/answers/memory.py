@@ -75,7 +75,7 @@ class MemoryAnswers:
         self._budget_bytes = budget_bytes
         self._tenant_bytes = tenant_bytes
         self._policy = policy
-        self._draws = Random(seed)
+        self._draws = Random(seed)  # noqa: S311 (no secret)
         self._keep_stale_s = keep_stale_s
         self._now = now
         self._kept: dict[Key, _Kept] = {}
@@ -114,9 +114,9 @@ class MemoryAnswers:
         return kept.entry
 
     def by_id_now(self, scope: bytes, entry_id: str) -> Entry | None:
-        """The entry of this name inside this scope if it is here; counts as use."""
+        """The entry of this name inside this scope if it is here; no use of it: neighbours are looked at by name."""
         exact = self._ids.get((scope, entry_id))
-        return None if exact is None else self.get_now(scope, exact)
+        return None if exact is None else self.peek_now(scope, exact)
 
     def peek_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """As `get_now`, but no use of the entry."""

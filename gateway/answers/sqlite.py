@@ -75,7 +75,7 @@ class SqliteAnswers:
         self._budget_bytes = budget_bytes
         self._tenant_bytes = tenant_bytes
         self._policy = policy
-        self._draws = Random(seed)  # of the writer's thread
+        self._draws = Random(seed)  # of the writer's thread  # noqa: S311
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
         self._now = now

@@ -6,25 +6,23 @@ to it in a visitor's name. Who may is said in `gateway.auth.AdminRule`.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from gateway.auth import AdminRule
-from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.body import ClientGone, Curfew, while_connected
 from gateway.engines import Engines
-from gateway.errors import InvalidRequest, NotJson
+from gateway.errors import InvalidRequest
+from gateway.routes.entries import Archive, add_entries
+from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.scope import Scope, tenant_of
 from gateway.settings import EngineSettings, SettingsError, read_model
-from gateway.wire import MAX_SALT_CHARS, Message, first_complaint
+from gateway.wire import MAX_SALT_CHARS, Message
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256)]
-Body = TypeVar("Body", bound=BaseModel)
-
-GONE_STATUS = 499  # as nginx has it: nobody reads this
 
 
 class LoadBody(BaseModel):
@@ -60,6 +58,7 @@ class Admin:
     secret: bytes
     max_body_bytes: int
     curfew: Curfew
+    archive: Archive
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -76,6 +75,7 @@ def admin_routes(admin: Admin) -> APIRouter:
 
     _add_models(routes, admin)
     _add_kv(routes, admin)
+    add_entries(routes, admin.archive)
     return routes
 
 
@@ -92,7 +92,7 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
 
     @routes.post("/models")
     async def load(request: Request) -> JSONResponse:
-        body = await _body(LoadBody, request, admin.max_body_bytes)
+        body = await read_json(LoadBody, request, admin.max_body_bytes)
         if not (body.name or body.source).isprintable():
             raise InvalidRequest("name must be printable.", "name")
         if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get("warm_prompts"))):
@@ -129,7 +129,7 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
 
     @routes.post("/kv/warm")
     async def warm(request: Request) -> Response:
-        body = await _body(WarmBody, request, admin.max_body_bytes)
+        body = await read_json(WarmBody, request, admin.max_body_bytes)
         tenant = tenant_of(admin.secret, body.api_key or None)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
@@ -139,20 +139,3 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
             return JSONResponse(dict(await while_connected(request.receive, admin.curfew, work)))
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-
-
-async def _body(kind: type[Body], request: Request, limit_bytes: int) -> Body:
-    """The JSON body. Raises `NotJson`, `BodyTooLarge`, and `InvalidRequest` naming the field."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise NotJson("The admin API takes bodies of content type application/json only.")
-    raw = await read_body(request.receive, request.headers.get("content-length"), limit_bytes)
-    try:
-        values = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise first_complaint(error) from error

@@ -21,6 +21,7 @@ from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.reply import Reply
 from gateway.scope import tenant_of
+from gateway.served import ServedMemory
 from gateway.wire import Envelope, error_event, parse_chat
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ChatEndpoint:
     secret: bytes
     max_body_bytes: int
     curfew: Curfew
+    served: ServedMemory
     zero_usage: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,11 +73,14 @@ class ChatEndpoint:
         tenant = tenant_of(self.secret, credential_of(headers.get("authorization")))
         reply = await self.pipeline.answer(request, tenant, body.get("cache_salt") or "", controls)
         async with aclosing(reply.deltas):
-            delivery = _Delivery(Envelope(request.model), exchange, self.zero_usage and reply.outcome.is_stored)
+            envelope = Envelope(request.model)
+            self.served.note(envelope.id, reply.served)
+            delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
             if request.stream:
                 await delivery.stream(reply, include_usage=_wants_usage(request))
             else:
                 await delivery.whole(reply)
+            self.served.ended(envelope.id)
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
         usage = delivery.usage or Usage()

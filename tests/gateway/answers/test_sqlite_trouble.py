@@ -13,8 +13,8 @@ import pytest
 
 from gateway.answers.base import CacheError
 from gateway.answers.file import connect
-from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.schema import MIGRATIONS, migrate
+from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import digest, entry_of
 from tests.gateway.answers.test_sqlite import opened, query
 

@@ -1,0 +1,65 @@
+"""POST /v1/cache/feedback: what an answer was worth, from whoever got it.
+
+{"id": "chatcmpl-...", "verdict": "bad", "comment": "wrong year"}     a response
+{"entry": "e_...", "verdict": "good"}                                 a stored answer
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from gateway.auth import credential_of
+from gateway.body import ClientGone
+from gateway.errors import InvalidRequest
+from gateway.feedback import Feedback
+from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.scope import tenant_of
+
+MAX_COMMENT_CHARS = 2000
+
+Id = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+
+
+class FeedbackBody(BaseModel):
+    """One of `id` and `entry`, and what the answer was worth."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Id | None = None
+    entry: Id | None = None
+    verdict: Literal["good", "bad"]
+    comment: Annotated[StrictStr, Field(max_length=MAX_COMMENT_CHARS)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackDesk:
+    """What the route works on; `secret` names tenants."""
+
+    feedback: Feedback
+    secret: bytes
+    max_body_bytes: int
+
+
+def feedback_route(desk: FeedbackDesk) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/v1/cache/feedback")
+    async def feedback(request: Request) -> Response:
+        try:
+            body = await read_json(FeedbackBody, request, desk.max_body_bytes)
+        except ClientGone:
+            return Response(status_code=GONE_STATUS)
+        tenant = tenant_of(desk.secret, credential_of(request.headers.get("authorization")))
+        is_good = body.verdict == "good"
+        if body.id is not None and body.entry is None:
+            said = await desk.feedback.of_response(tenant, body.id, is_good=is_good, comment=body.comment)
+        elif body.entry is not None and body.id is None:
+            said = await desk.feedback.of_entry(tenant, body.entry, is_good=is_good, comment=body.comment)
+        else:
+            raise InvalidRequest("Give either id, of a response, or entry, of a stored answer.", "id")
+        given = {"id": body.id} if body.id is not None else {}
+        return JSONResponse({"object": "cache.feedback", **given, "verdict": body.verdict, **said.as_json()})
+
+    return routes

@@ -1,0 +1,107 @@
+"""What was answered lately, by response id: so that a caller can say what an answer was worth, and ask why it came.
+
+Bounded and in memory alone: after a restart, or many responses later, an id is unknown, and an entry is still known by
+its own. One tenant's responses push out its own first, so a busy one does not make another's ids unknown.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gateway.answers.base import Entry
+from gateway.outcome import Outcome
+from gateway.policy import Rules
+
+if TYPE_CHECKING:
+    from embeddings.control import Verdict
+
+MAX_PER_TENANT = 2_000
+MAX_IN_ALL = 20_000
+MAX_TENANTS = 1_000
+MAX_CHARS = 2_000  # of a question that is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One response: what it gave, and what was decided on the way."""
+
+    tenant: str
+    model: str
+    scope: bytes
+    exact: bytes  # of the entry it came from, or made
+    entry: str | None  # None: nothing is kept of it
+    question: str | None
+    stored_question: str | None  # other words, where the answer was given to other words
+    outcome: Outcome
+    rules: Rules
+    verdict: "Verdict | None"  # of the semantic tier, without its readings
+    made_after_s: float  # the entry was made between these two moments: a later answer is another one
+    made_before_s: float
+
+    def is_about(self, entry: Entry) -> bool:
+        """Whether `entry` is still the answer that was given."""
+        return entry.id == self.entry and self.made_after_s <= entry.created_s <= self.made_before_s
+
+
+class ServedMemory:
+    """The last responses of every tenant. Belongs to one event loop."""
+
+    def __init__(self, per_tenant: int = MAX_PER_TENANT, in_all: int = MAX_IN_ALL) -> None:
+        self._per_tenant = per_tenant
+        self._in_all = in_all
+        self._responses: OrderedDict[str, Served] = OrderedDict()
+        self._tenants: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()  # the least lately served first
+        self._judged: set[str] = set()
+        self._last: OrderedDict[tuple[str, str], str] = OrderedDict()  # (tenant, entry) -> its last response
+
+    def __len__(self) -> int:
+        return len(self._responses)
+
+    def note(self, response_id: str, served: Served) -> None:
+        """Remember a response from its first byte on."""
+        if served.question is not None and len(served.question) > MAX_CHARS:
+            served = replace(served, question=None)
+        if served.verdict is not None and served.verdict.neighbour is not None:
+            served = replace(served, verdict=replace(served.verdict, neighbour=None))  # its reading is large
+        self._responses[response_id] = served
+        mine = self._tenants.setdefault(served.tenant, OrderedDict())
+        self._tenants.move_to_end(served.tenant)
+        mine[response_id] = None
+        if served.entry is not None:
+            self._last[served.tenant, served.entry] = response_id
+        if len(mine) > self._per_tenant:
+            self._forget(next(iter(mine)))
+        while len(self._responses) > self._in_all or len(self._tenants) > MAX_TENANTS:
+            self._forget(next(iter(next(iter(self._tenants.values())))))
+
+    def ended(self, response_id: str) -> None:
+        """The response is whole: what is stored from now on is not its answer."""
+        served = self._responses.get(response_id)
+        if served is not None and served.made_before_s == float("inf"):
+            self._responses[response_id] = replace(served, made_before_s=time.time())
+
+    def find(self, response_id: str, tenant: str | None = None) -> Served | None:
+        """A response by its id; of one tenant, if one is named."""
+        served = self._responses.get(response_id)
+        return served if served is not None and tenant in (None, served.tenant) else None
+
+    def judge(self, response_id: str) -> bool:
+        """Whether nobody has judged this response before; from now on somebody has."""
+        is_first = response_id not in self._judged
+        self._judged.add(response_id)
+        return is_first
+
+    def last_of(self, tenant: str, entry_id: str) -> str | None:
+        """The last response that a tenant got from an entry, or that made it."""
+        return self._last.get((tenant, entry_id))
+
+    def _forget(self, response_id: str) -> None:
+        served = self._responses.pop(response_id)
+        self._judged.discard(response_id)
+        mine = self._tenants[served.tenant]
+        del mine[response_id]
+        if not mine:
+            del self._tenants[served.tenant]
+        if served.entry is not None and self._last.get((served.tenant, served.entry)) == response_id:
+            del self._last[served.tenant, served.entry]
