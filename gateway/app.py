@@ -15,12 +15,15 @@ from gateway import __version__
 from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
+from gateway.explain import Explainer
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.chat import ChatEndpoint
 from gateway.routes.entries import Archive
+from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
 from gateway.routes.health import health_routes
 from gateway.routes.models import models_route
+from gateway.routes.thresholds import Panel
 from gateway.services import Services
 
 
@@ -49,8 +52,18 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
     archive = Archive(services.answers, services.invalidation, services.pipeline, services.secret, max_body_bytes)
+    explainer = Explainer(services.pipeline, services.answers, services.semantic)
     admin = Admin(
-        rule, services.engines, settings.engine, services.stats, services.secret, max_body_bytes, curfew, archive
+        rule=rule,
+        engines=services.engines,
+        defaults=settings.engine,
+        stats=services.stats,
+        secret=services.secret,
+        max_body_bytes=max_body_bytes,
+        curfew=curfew,
+        archive=archive,
+        inquiry=Inquiry(explainer, services.served, services.secret, max_body_bytes),
+        panel=Panel(services.thresholds, max_body_bytes),
     )
     app.include_router(admin_routes(admin))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))

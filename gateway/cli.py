@@ -1,4 +1,4 @@
-"""The command line: `twicetold serve | stats | doctor | simulate`."""
+"""The command line: `twicetold serve | stats | doctor | simulate | explain | invalidate`."""
 
 import argparse
 import logging
@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.settings import KV_POLICIES, Settings, SettingsError, load_settings, read_key
+from gateway.verbs import add_explain, add_invalidate
 
 _SERVE_FLAGS = ("host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "allow_no_keys", "log_level")
 
@@ -34,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_stats(verbs)
     _add_doctor(verbs)
     _add_simulate(verbs)
+    add_explain(verbs)
+    add_invalidate(verbs)
     return parser
 
 

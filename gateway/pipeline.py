@@ -113,17 +113,17 @@ class Pipeline:
         fp, entry = asked.fp, None
         with self._ledger.best_effort("exact_read"):
             entry = self._answers.get_now(fp.scope, fp.exact) or await self._answers.get(fp.scope, fp.exact)
-        miss = self._exact_miss(asked, entry)
+        miss = self.exact_miss(asked, entry)
         self._ledger.looked_up("exact", "miss" if miss else "hit", miss or "same_request")
         return entry, miss
 
-    def _exact_miss(self, asked: Asked, entry: Entry | None) -> str | None:
+    def exact_miss(self, asked: Asked, entry: Entry | None) -> str | None:
         """Why what lies under the key may not be served; the key alone is not trusted."""
         if entry is None:
             return "absent"
         if entry.canonical != asked.fp.canonical:
             return "collision"
-        return None if self._is_usable(entry, asked.controls) else "expired"
+        return None if self.is_usable(entry, asked.controls) else "expired"
 
     async def _similar(self, asked: Asked) -> Match | NoMatch:
         if self._semantic is None:
@@ -139,7 +139,7 @@ class Pipeline:
                 asked.question,
                 rule=asked.rule,
                 min_similarity=asked.plan.min_similarity,
-                is_usable=partial(self._is_usable, controls=asked.controls),
+                is_usable=partial(self.is_usable, controls=asked.controls),
             )
         if isinstance(found, Match):
             self._ledger.looked_up("semantic", "hit", "same_question")
@@ -147,7 +147,8 @@ class Pipeline:
             self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
         return found
 
-    def _is_usable(self, entry: Entry, controls: Controls) -> bool:
+    def is_usable(self, entry: Entry, controls: Controls) -> bool:
+        """Whether the caller accepts an entry of this age."""
         now_s = time.time()
         if controls.max_age_s is not None and entry.age_s(now_s) > controls.max_age_s:
             return False
@@ -176,7 +177,7 @@ class Pipeline:
             if flight is None:
                 # an identical answer may have landed while the other tiers were asked
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
-                if landed is not None and self._exact_miss(asked, landed) is None:
+                if landed is not None and self.exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed)
                 flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
             deltas = flight.ride()

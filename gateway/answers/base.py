@@ -155,6 +155,9 @@ class Answers(Protocol):
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
         """What is selected, newest first, a page of it."""
 
+    async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+        """Id and canonical request of the newest entries of a scope."""
+
     async def count(self, selection: Selection) -> int: ...
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:

@@ -23,6 +23,12 @@ def select(connection: sqlite3.Connection, selection: Selection, page: Page) -> 
     return [_listed(row) for row in connection.execute(sql, (*values, page.limit))]
 
 
+def requests(connection: sqlite3.Connection, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+    """Id and canonical request of the newest of a scope."""
+    sql = "SELECT id, canonical FROM entries WHERE scope = ? ORDER BY created_s DESC, seq DESC LIMIT ?"
+    return connection.execute(sql, (scope, limit)).fetchall()
+
+
 def count(connection: sqlite3.Connection, selection: Selection) -> int:
     where, values = _where(selection)
     found = connection.execute(f"SELECT count(*) FROM entries WHERE {where}", values).fetchone()  # noqa: S608
@@ -78,6 +84,8 @@ def _where(selection: Selection) -> tuple[str, list[Any]]:
     for name in _EQUAL:
         if (value := getattr(selection, name)) is not None:
             also(f"{name} = ?", value)
+    if selection.canonical is not None:  # the length is told without reading the request
+        also("length(canonical) = ? AND canonical = ?", len(selection.canonical), selection.canonical)
     if selection.id is not None:
         also("(id = ? OR alias_of = ?)", selection.id, selection.id)
     if selection.tag is not None:

@@ -303,6 +303,11 @@ class MemoryAnswers:
     def _listed(self, kept: _Kept) -> Listed:
         return listed(kept.entry, (kept.entry.created_s, kept.number), kept.size, kept.uses - 1)
 
+    async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+        rows = [kept for kept in self._kept.values() if kept.entry.scope == scope]
+        rows.sort(key=lambda kept: (kept.entry.created_s, kept.number), reverse=True)
+        return [(kept.entry.id, kept.entry.canonical) for kept in rows[:limit]]
+
     async def count(self, selection: Selection) -> int:
         return sum(is_meant(selection, kept.entry) for kept in self._kept.values())
 

@@ -18,6 +18,7 @@ class Selection:
     id: str | None = None  # its aliases, too
     scope: bytes | None = None
     exact: bytes | None = None  # the key of one request, inside `scope`
+    canonical: bytes | None = None  # this very request, in whatever scope
     tag: str | None = None
     model: str | None = None
     namespace: str | None = None
@@ -34,7 +35,7 @@ class Selection:
 
     def matches(self, entry: "Entry") -> bool:
         """Whether an entry is meant; `text` is the store's to look for."""
-        plain = ("scope", "exact", "model", "namespace", "tenant", "revision", "schema", "embedder")
+        plain = ("scope", "exact", "canonical", "model", "namespace", "tenant", "revision", "schema", "embedder")
         return (
             all(getattr(self, name) in (None, getattr(entry, name)) for name in plain)
             and (self.id is None or self.id in (entry.id, entry.alias_of))

@@ -144,6 +144,12 @@ class SqliteAnswers:
         rows: list[Listed] = await self._call(self._reader, partial(catalog.select, selection=selection, page=page))
         return rows
 
+    async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+        rows: list[tuple[str, bytes]] = await self._call(
+            self._reader, partial(catalog.requests, scope=scope, limit=limit)
+        )
+        return rows
+
     async def count(self, selection: Selection) -> int:
         return int(await self._call(self._reader, partial(catalog.count, selection=selection)))
 

@@ -100,6 +100,9 @@ class TieredAnswers:
         """Of the store: what was put this moment follows."""
         return await self._store.select(selection, page)
 
+    async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+        return await self._store.requests(scope, limit)
+
     async def count(self, selection: Selection) -> int:
         return await self._store.count(selection)
 

@@ -17,7 +17,9 @@ from gateway.body import ClientGone, Curfew, while_connected
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
 from gateway.routes.entries import Archive, add_entries
+from gateway.routes.explain import Inquiry, add_explain
 from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.scope import Scope, tenant_of
 from gateway.settings import EngineSettings, SettingsError, read_model
 from gateway.wire import MAX_SALT_CHARS, Message
@@ -59,6 +61,8 @@ class Admin:
     max_body_bytes: int
     curfew: Curfew
     archive: Archive
+    inquiry: Inquiry
+    panel: Panel
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -76,6 +80,8 @@ def admin_routes(admin: Admin) -> APIRouter:
     _add_models(routes, admin)
     _add_kv(routes, admin)
     add_entries(routes, admin.archive)
+    add_explain(routes, admin.inquiry)
+    add_thresholds(routes, admin.panel)
     return routes
 
 

@@ -126,14 +126,14 @@ async def _selection(archive: Archive, body: InvalidateBody) -> Selection:
 
 
 def read_request(
-    secret: bytes, body: Mapping[str, Any], api_key: str, param: str = "request"
+    secret: bytes, body: Mapping[str, Any], api_key: str, cache_control: str = ""
 ) -> tuple[ChatRequest, str, str, Controls]:
     """A chat request as its sender would send it: request, tenant, salt and controls. Raises `InvalidRequest`."""
     try:
         request, fields = parse_chat(orjson.dumps(body))
-        controls = read_controls(None, fields.get("cache"))
+        controls = read_controls(cache_control or None, fields.get("cache"))
     except InvalidRequest as error:
-        raise InvalidRequest(error.message, f"{param}.{error.param}" if error.param else param) from error
+        raise InvalidRequest(error.message, f"request.{error.param}" if error.param else "request") from error
     return request, tenant_of(secret, api_key or None), fields.get("cache_salt") or "", controls
 
 

@@ -1,0 +1,229 @@
+"""Why would this request hit or miss, and why did that one: for the admin API and `twicetold explain`.
+
+It takes the road of a request up to the point where something would be served, and looks without touching: no hit is
+counted, nothing is generated, nothing is written.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from backends.chat import ChatRequest
+from gateway.answers.base import CacheError, Entry
+from gateway.answers.selection import Page, Selection
+from gateway.answers.tiered import TieredAnswers
+from gateway.asked import Asked
+from gateway.controls import Controls
+from gateway.differences import Difference, differences, likeness
+from gateway.pipeline import Pipeline
+from gateway.served import Served
+
+if TYPE_CHECKING:
+    from embeddings.control import Verdict
+    from gateway.semantic.found import Match, NoMatch
+    from gateway.semantic.tier import Semantic
+
+NEAREST_OF = 200  # stored requests of a scope that are compared, the newest
+ELSEWHERE = 5
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would happen to a request, tier by tier; every part is JSON."""
+
+    would: JSON
+    request: JSON
+    plan: JSON
+    exact: JSON
+    semantic: JSON
+
+    def as_json(self) -> JSON:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The stored request that is most like the one asked, and what keeps them apart."""
+
+    entry: str
+    differences: list[Difference] = field(default_factory=list)
+
+    def as_json(self) -> JSON:
+        return asdict(self)
+
+
+class Explainer:
+    """Looks, and says why. Belongs to one event loop."""
+
+    def __init__(self, pipeline: Pipeline, answers: TieredAnswers, semantic: "Semantic | None") -> None:
+        self._pipeline = pipeline
+        self._answers = answers
+        self._semantic = semantic
+
+    async def explain(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Explanation:
+        """What would happen to `request` now. Raises `GatewayError`, `BackendError` or `CacheError`."""
+        asked = await self._pipeline.ask(request, tenant, salt, controls)
+        entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
+        miss = self._pipeline.exact_miss(asked, entry)
+        exact = await self._exact(asked, entry, miss)
+        found = await self._similar(asked)
+        return Explanation(
+            would=_would(asked, entry, miss, found),
+            request={
+                "model": request.model,
+                "revision": asked.route.model.revision,
+                "tenant": tenant,
+                "namespace": controls.namespace,
+                "has_salt": bool(salt),
+                "entry": asked.fp.entry_id,
+            },
+            plan=_plan(asked),
+            exact=exact,
+            semantic=_semantic(asked, found),
+        )
+
+    async def _exact(self, asked: Asked, entry: Entry | None, miss: str | None) -> JSON:
+        if entry is not None:
+            now_s = time.time()
+            ends_s = None if entry.expires_s is None else entry.expires_s - now_s
+            kept = {
+                "entry": entry.id,
+                "age_s": entry.age_s(now_s),
+                "ttl_s": ends_s,
+                "good": entry.good,
+                "bad": entry.bad,
+            }
+            return {"found": True, "miss": miss, **kept}
+        elsewhere = await self._answers.select(Selection(canonical=asked.fp.canonical), Page(ELSEWHERE))
+        places = [_place(row.id, row.model, row.revision, row.namespace, row.tenant) for row in elsewhere]
+        near = None if places else await self._nearest(asked)
+        return {
+            "found": False,
+            "miss": miss,
+            "elsewhere": places,
+            "nearest": None if near is None else near.as_json(),
+        }
+
+    async def _nearest(self, asked: Asked) -> Nearest | None:
+        rows = await self._answers.requests(asked.fp.scope, NEAREST_OF)
+        return await asyncio.to_thread(nearest, asked.fp.canonical, rows)  # long histories are not the loop's affair
+
+    async def _similar(self, asked: Asked) -> "Match | NoMatch | str":
+        """What the semantic tier makes of it, or why it is not asked."""
+        if self._semantic is None:
+            return "not_installed_or_off"
+        if not asked.plan.read_semantic:
+            return asked.plan.bypass or "tier_off"
+        if asked.question is None:
+            return asked.semantic_refusal or "no_question"
+        is_usable = partial(self._pipeline.is_usable, controls=asked.controls)
+        try:
+            return await self._semantic.consider(
+                asked.fp,
+                asked.question,
+                rule=asked.rule,
+                min_similarity=asked.plan.min_similarity,
+                is_usable=is_usable,
+            )
+        except CacheError as error:
+            return f"failed: {error}"
+
+
+def nearest(canonical: bytes, rows: Sequence[tuple[str, bytes]]) -> Nearest | None:
+    """Of requests by id the most like this one: the fewest fields apart, then the most text in common."""
+    here = orjson.loads(canonical)
+    best: tuple[int, float] | None = None
+    found = None
+    for entry_id, other in rows:
+        apart = differences(here, orjson.loads(other))
+        rank = (len(apart), -likeness(canonical, other))
+        if best is None or rank < best:
+            best, found = rank, Nearest(entry_id, apart)
+    return found
+
+
+def explain_served(response_id: str, served: Served) -> JSON:
+    """What was decided about a response that was given."""
+    outcome, rules = served.outcome, served.rules
+    judged = None
+    if served.verdict is not None:
+        questions = {} if served.entry is None else {served.entry: served.stored_question}
+        judged = _verdict(served.verdict, questions)
+    return {
+        "id": response_id,
+        "tier": outcome.tier,
+        "reason": outcome.reason,
+        "entry": outcome.entry,
+        "similarity": outcome.similarity,
+        "age_s": outcome.age_s,
+        "bypass": outcome.bypass,
+        "model": served.model,
+        "tenant": served.tenant,
+        "question": served.question,
+        "stored_question": served.stored_question,
+        "semantic": {"mode": rules.mode, "route": rules.route, "target": rules.max_wrong_hit_rate, **(judged or {})},
+    }
+
+
+def _would(asked: Asked, entry: Entry | None, miss: str | None, found: "Match | NoMatch | str") -> JSON:
+    """The tier that would answer, in the order of the road."""
+    if asked.plan.read_exact and entry is not None and miss is None:
+        is_fresh = entry.is_fresh(time.time())
+        return {"tier": "exact", "reason": "same_request" if is_fresh else "stale", "entry": entry.id}
+    if not isinstance(found, str) and (served := getattr(found, "entry", None)) is not None:
+        return {"tier": "semantic", "reason": "same_question", "entry": served.id}
+    reason = asked.plan.bypass or (miss if miss in ("expired", "collision") else "miss")
+    return {"tier": "full", "reason": reason, "entry": None}
+
+
+def _plan(asked: Asked) -> JSON:
+    names = ("read_exact", "read_semantic", "write", "use_kv", "publish_kv", "bypass", "ttl_s", "min_similarity")
+    said = {name: getattr(asked.plan, name) for name in names}
+    return {**said, "semantic_refusal": asked.semantic_refusal}
+
+
+def _semantic(asked: Asked, found: "Match | NoMatch | str") -> JSON:
+    rules = asked.rules
+    said: JSON = {
+        "mode": rules.mode,
+        "route": rules.route,
+        "target": rules.max_wrong_hit_rate,
+        "min_similarity": asked.plan.min_similarity,
+    }
+    if isinstance(found, str):
+        return {**said, "reason": found}
+    seen = found.seen
+    questions = {} if seen is None else {entry.id: entry.question for entry in seen.entries.values()}
+    reason = getattr(found, "reason", "same_question")
+    judged = {} if seen is None else _verdict(seen.verdict, questions)
+    return {**said, **judged, "reason": reason, "similarity": found.similarity}
+
+
+def _verdict(verdict: "Verdict", questions: dict[str, str | None]) -> JSON:
+    return {
+        "action": verdict.action,
+        "why": verdict.reason,
+        "threshold": verdict.threshold,
+        "probability": verdict.probability,
+        "candidates": [
+            {
+                "entry": one.id,
+                "question": questions.get(one.id),
+                "similarity": one.similarity,
+                "refusal": one.refusal,
+                "probability": one.probability,
+            }
+            for one in verdict.looked
+        ],
+    }
+
+
+def _place(entry: str, model: str, revision: str, namespace: str, tenant: str) -> JSON:
+    return {"entry": entry, "model": model, "revision": revision, "namespace": namespace, "tenant": tenant}

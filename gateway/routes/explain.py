@@ -1,0 +1,56 @@
+"""POST /admin/api/explain: why a request would hit or miss; GET /admin/api/explain/{response id}: why one did."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, StrictStr
+
+from gateway.answers.base import CacheError
+from gateway.body import ClientGone
+from gateway.errors import StoreAway, UnknownId
+from gateway.explain import Explainer, explain_served
+from gateway.routes.entries import read_request
+from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.served import ServedMemory
+
+
+class ExplainBody(BaseModel):
+    """A chat request as a caller would send it."""
+
+    model_config = ConfigDict(extra="forbid")
+    request: dict[str, Any]
+    api_key: StrictStr = ""  # what that caller sends as its key
+    cache_control: StrictStr = ""  # and as Cache-Control
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What the routes work on."""
+
+    explainer: Explainer
+    served: ServedMemory
+    secret: bytes
+    max_body_bytes: int
+
+
+def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
+    @routes.post("/explain")
+    async def explain(request: Request) -> Response:
+        try:
+            body = await read_json(ExplainBody, request, inquiry.max_body_bytes)
+        except ClientGone:
+            return Response(status_code=GONE_STATUS)
+        asked = read_request(inquiry.secret, body.request, body.api_key, body.cache_control)
+        try:
+            return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
+        except CacheError as error:
+            raise StoreAway(str(error)) from error
+
+    @routes.get("/explain/{response_id}")
+    async def explain_response(response_id: str) -> dict[str, Any]:
+        served = inquiry.served.find(response_id)
+        if served is None:
+            raise UnknownId(f"No response {response_id!r} was given lately.", "id")
+        return explain_served(response_id, served)

@@ -1,0 +1,136 @@
+"""`twicetold explain` and `twicetold invalidate`: a running gateway's admin API, from the command line."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from gateway.settings import SettingsError, read_key
+
+DEFAULT_URL = "http://127.0.0.1:8420"
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def add_explain(verbs: Any) -> None:
+    explain = verbs.add_parser("explain", help="why a request hits or misses the cache, or why a response did")
+    explain.add_argument("request", nargs="?", metavar="FILE", help="a chat request as JSON; - reads standard input")
+    explain.add_argument("--question", metavar="TEXT", help="instead of a file: a question, with --model")
+    explain.add_argument("--model", metavar="NAME", help="the model of the question")
+    explain.add_argument("--response", metavar="ID", help="instead of a file: the id of a response that was given")
+    explain.add_argument("--key-env", metavar="NAME", help="variable that holds the key the caller sends")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    _add_server(explain)
+    explain.set_defaults(run=_explain)
+
+
+def add_invalidate(verbs: Any) -> None:
+    verb = verbs.add_parser("invalidate", help="take stored answers out of service; shows which ones first")
+    for name, said in (
+        ("id", "the entry of this id"),
+        ("tag", "with this tag"),
+        ("model", "of this model"),
+        ("namespace", "of this namespace"),
+        ("tenant", "of this tenant, by the name the admin API shows"),
+        ("revision", "of this revision of the model"),
+        ("embedder", "found by this embedder"),
+    ):
+        verb.add_argument(f"--{name}", metavar=name.upper(), help=said)
+    verb.add_argument("--schema", type=int, metavar="N", help="of this version of the key")
+    verb.add_argument("--older-than", type=seconds_of, metavar="AGE", help="older than 90, 90s, 15m, 12h, 7d or 4w")
+    verb.add_argument(
+        "--request", metavar="FILE", help="the entry of exactly this chat request; - reads standard input"
+    )
+    verb.add_argument("--key-env", metavar="NAME", help="variable that holds the key the request's caller sends")
+    verb.add_argument("--all", action="store_true", help="everything")
+    verb.add_argument("--yes", action="store_true", help="do it; without this, only say what would go")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_server(verb)
+    verb.set_defaults(run=_invalidate)
+
+
+def seconds_of(text: str) -> float:
+    """A time as people write it: 90, 90s, 15m, 12h, 7d, 4w."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age; write 90, 90s, 15m, 12h, 7d or 4w")
+    return float(found[1]) * _UNITS_S[found[2] or "s"]
+
+
+def _add_server(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--url", default=DEFAULT_URL, help=f"a running gateway ({DEFAULT_URL})")
+    verb.add_argument("--admin-key-env", metavar="NAME", help="variable that holds the gateway's admin key")
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from gateway.explain_text import rendered, rendered_response
+
+    if args.response:
+        return _told(args, lambda client: client.get(f"explain/{args.response}"), rendered_response)
+    body = {"request": _question(args) or _read(args.request), "api_key": _caller(args)}
+    return _told(args, lambda client: client.post("explain", json=body), rendered)
+
+
+def _question(args: argparse.Namespace) -> dict[str, Any] | None:
+    if args.question is None:
+        return None
+    if not args.model:
+        raise SettingsError("--question needs --model")
+    return {"model": args.model, "messages": [{"role": "user", "content": args.question}]}
+
+
+def _invalidate(args: argparse.Namespace) -> int:
+    names = ("id", "tag", "model", "namespace", "tenant", "revision", "embedder", "schema", "older_than")
+    body = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.request is not None:
+        body |= {"request": _read(args.request), "api_key": _caller(args)}
+    body |= {"all": args.all, "dry_run": not args.yes}
+    return _told(args, lambda client: client.post("invalidate", json=body), _forgotten)
+
+
+def _forgotten(done: dict[str, Any]) -> str:
+    count = f"{done['count']} answer{'' if done['count'] == 1 else 's'}"
+    ids = "".join(f"\n  {entry}" for entry in done["sample"])
+    more = "\n  ..." if done["count"] > len(done["sample"]) else ""
+    how = f"{count} would go; --yes does it" if done["dry_run"] else f"{count} gone"
+    return f"{how}{ids}{more}"
+
+
+def _caller(args: argparse.Namespace) -> str:
+    return read_key("--key-env", args.key_env or "")
+
+
+def _read(source: str | None) -> Any:
+    """A JSON file, or standard input. Raises `SettingsError`."""
+    if source is None:
+        raise SettingsError("name a file with a chat request, - for standard input, or --question and --model")
+    try:
+        return orjson.loads(sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise SettingsError(f"{source} cannot be read: {error}") from error
+
+
+def _told(
+    args: argparse.Namespace, ask: Callable[[httpx.Client], httpx.Response], render: Callable[[dict[str, Any]], str]
+) -> int:
+    """Ask the gateway and print what it says; the exit status."""
+    key = read_key("--admin-key-env", args.admin_key_env or "")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        base = args.url.rstrip("/") + "/admin/api/"
+        with httpx.Client(base_url=base, timeout=60.0, headers=headers) as client:
+            response = ask(client)
+            answer = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        print(f"twicetold: no gateway answers at {args.url}: {error}", file=sys.stderr)
+        return 1
+    if response.is_error:
+        told = answer.get("error", {}).get("message", answer) if isinstance(answer, dict) else answer
+        print(f"twicetold: {args.url} answers {response.status_code}: {told}", file=sys.stderr)
+        return 1
+    print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() if args.json else render(answer))
+    return 0
