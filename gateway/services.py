@@ -38,6 +38,7 @@ from gateway.served import ServedMemory
 from gateway.settings import DEMO, CacheSettings, ModelSettings, RouteSettings, Settings, served_name
 
 if TYPE_CHECKING:
+    from gateway.semantic.thresholds import Thresholds
     from gateway.semantic.tier import Semantic
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Services:
     served: ServedMemory
     invalidation: Invalidation
     feedback: Feedback
+    thresholds: "Thresholds | None" = None
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -87,9 +89,19 @@ class Services:
             "vectors": self.semantic.num_vectors if self.semantic is not None else 0,
             "ready": state.is_ready,
             "parts": state.parts,
+            "semantic": await self._semantic_figures(),
             "engine": added(engines.values()) if engines else None,
             "engines": engines,
         }
+
+    async def _semantic_figures(self) -> dict[str, Any] | None:
+        if self.semantic is None:
+            return None
+        from gateway.semantic.figures import figures
+
+        with self.ledger.best_effort("lanes"):
+            await self.semantic.lanes.refresh()
+        return figures(self.semantic)
 
     def samples(self) -> Iterable[Sample]:
         """What parts count for themselves, for Prometheus."""
@@ -99,6 +111,10 @@ class Services:
         yield Sample("twicetold_store_entries", "Stored answers", self.num_entries)
         vectors = self.semantic.num_vectors if self.semantic is not None else 0
         yield Sample("twicetold_index_entries", "Vectors searched", vectors)
+        if self.semantic is not None:
+            from gateway.semantic.figures import samples
+
+            yield from samples(self.semantic)
         for name, is_up in self.backends_up.items():
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
         if engines := self.engines.stats():
@@ -209,6 +225,10 @@ def build(settings: Settings) -> Services:
         invalidation,
         feedback,
     )
+    if semantic is not None:
+        from gateway.semantic.thresholds import Thresholds
+
+        services.thresholds = Thresholds(semantic, rules)
     metrics.watch(services.samples)
     return services
 
@@ -248,6 +268,7 @@ def _semantic(
         from embeddings.local import SentenceTransformerEmbedder
         from gateway.semantic.judge import Judge
         from gateway.semantic.labels import LabelStore
+        from gateway.semantic.shelf import Shelf
         from gateway.semantic.tier import Semantic
     except ImportError as error:
         log.warning("no semantic tier: %s is not installed (pip install 'twicetold-server[semantic]')", error.name)
@@ -269,6 +290,7 @@ def _semantic(
         VectorIndex,
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
         secret=secret,
+        shelf=Shelf(settings.data_dir / "verifiers"),
         judge=judge,
         promotes=cache.promotion,
     )

@@ -26,6 +26,7 @@ from gateway.semantic.rule import LaneKey, LaneRule
 log = logging.getLogger(__name__)
 
 MAX_LANES = 256  # in memory
+MAX_CHANGES = 1024  # at run time
 MAX_COUNTED = 4096  # anybody can make up a tenant
 
 T = TypeVar("T")
@@ -107,11 +108,14 @@ class Lanes:
         target = rules.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
         return replace(rules, mode=change.mode or rules.mode, max_wrong_hit_rate=target)
 
-    def change(self, key: LaneKey, change: Change) -> None:
-        """Let other rules hold for a lane from now on, until the next start."""
+    def change(self, key: LaneKey, change: Change) -> bool:
+        """Let other rules hold for a lane from now on, until the next start; False when too many were changed."""
+        if key not in self._changes and len(self._changes) >= MAX_CHANGES:
+            return False
         old = self._changes.get(key, Change())
         target = old.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
         self._changes[key] = Change(change.mode or old.mode, target)
+        return True
 
     # -- lanes -------------------------------------------------------------------------------------------------------
 
@@ -126,16 +130,15 @@ class Lanes:
             return replace(verdict, action="shadow", reason="shadow_mode")
         return verdict
 
-    async def learn(self, rule: LaneRule, given: Sequence[Given]) -> None:
-        """Keep labels and let the lane know. Raises `CacheError` when they cannot be kept; the lane knows all the
-        same, until it has to be restored."""
-        if not given:
-            return
+    async def learn(self, rule: LaneRule, given: Sequence[Given]) -> int:
+        """Keep labels and let the lane know; how many it has. Raises `CacheError` when they cannot be kept; the lane
+        knows all the same, until it has to be restored."""
         held = await self._lane(rule)
         try:
             await asyncio.gather(*(self._labels.put(one) for one in given))
         finally:
             await self._run(lambda: self._taught(held, [one.label for one in given]))
+        return held.labels.total()
 
     async def report(self, rule: LaneRule) -> Held:
         """The lane with its report as of now. Raises `CacheError`."""
@@ -160,10 +163,6 @@ class Lanes:
     def drop(self, key: LaneKey) -> None:
         """Restore the lane anew when it is asked next."""
         self._held.pop(key, None)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run what touches a lane's verifier in the lanes' thread."""
-        return await self._run(work)
 
     async def _lane(self, rule: LaneRule) -> Held:
         """The lane under this rule, restored if need be; whoever asks meanwhile waits for the same."""

@@ -22,11 +22,14 @@ from gateway.semantic.found import Judged, Seen
 from gateway.semantic.judge import Case, Judge
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.lanes import Lanes
+from gateway.semantic.learner import Learner
+from gateway.semantic.rule import LaneKey
 
 log = logging.getLogger(__name__)
 
 COMPARED = 4  # neighbours of one question
 MAX_COMPARING = 256  # questions at once
+TIDY_EVERY_S = 600.0
 
 Adopt = Callable[[Entry, Entry], Awaitable[bool]]  # the fresh entry, the stored one whose answer it takes
 
@@ -42,8 +45,10 @@ class Learning:
         *,
         judge: Judge | None = None,
         adopt: Adopt | None = None,
+        learner: Learner | None = None,
     ) -> None:
-        """`adopt` keeps a promoted question as another name of a stored answer; None: nothing is promoted."""
+        """`adopt` keeps a promoted question as another name of a stored answer; None: nothing is promoted. Without a
+        learner verifiers stay as they are."""
         self.judge = judge
         self.outcomes: Counter[str] = Counter()  # of comparisons: right, wrong, unknown, dropped
         self.promoted = 0
@@ -51,14 +56,34 @@ class Learning:
         self._lanes = lanes
         self._batcher = batcher
         self._adopt = adopt
+        self._learner = learner
         self._comparing = 0
+        self._tidied_s = 0.0
 
     async def open(self) -> None:
         """Open the labels. Raises `CacheError`."""
         await self._labels.open()
 
     async def close(self) -> None:
+        if self._learner is not None:
+            await self._learner.close()
         await self._labels.close()
+
+    @property
+    def fits(self) -> Counter[str]:
+        """What came of fitting verifiers."""
+        return self._learner.fits if self._learner is not None else Counter()
+
+    async def counts(self) -> Counter[LaneKey]:
+        """How many labels each lane has. Raises `CacheError`."""
+        return await self._labels.lanes()
+
+    async def tidy(self) -> None:
+        """Now and then blank words whose time is over. Raises `CacheError`."""
+        now_s = time.monotonic()
+        if now_s - self._tidied_s > TIDY_EVERY_S or not self._tidied_s:
+            self._tidied_s = now_s
+            await self._labels.tidy()
 
     async def compare(self, seen: Seen, fresh: Entry) -> None:
         """Learn from the answer that was made although there were near ones. Raises `CacheError`."""
@@ -87,7 +112,9 @@ class Learning:
         )
         ends = [end for end in (judged.words_until_s, words_until_s) if end is not None]
         given = Given(judged.rule.key, judged.scope, label, min(ends, default=None))
-        await self._lanes.learn(judged.rule, [given])
+        total = await self._lanes.learn(judged.rule, [given])
+        if self._learner is not None:
+            self._learner.note(judged.rule.key, total)
 
     async def forget(self, scope: bytes, entry_id: str) -> None:
         """Blank the words of labels of an entry that is no more. Raises `CacheError`."""

@@ -26,9 +26,11 @@ from gateway.semantic.found import Judged, Match, NoMatch, Seen
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import Lanes, NewLane
+from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt
-from gateway.semantic.rule import LaneRule
+from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.shelf import Shelf
 from gateway.semantic.vectors import Vectors
 from gateway.served import Served
 
@@ -52,18 +54,26 @@ class Semantic:
         labels: LabelStore,
         *,
         secret: bytes,
-        load_verifier: Callable[[str], Compares] = load_verifier,
+        shelf: Shelf | None = None,
         new_lane: NewLane = Lane,
         judge: Judge | None = None,
         promotes: bool = False,
     ) -> None:
-        """`load_verifier` is given the embedder's fingerprint; without `promotes` the judge's word is a label only."""
-        self.lanes = Lanes(labels, secret, lambda _: load_verifier(self._vectors.fingerprint), new_lane=new_lane)
+        """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
+        `promotes`."""
+        self.lanes = Lanes(labels, secret, self._verifier_of, new_lane=new_lane)
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
-        adopt_ = partial(adopt, answers, self._vectors) if promotes else None
-        self.learning = Learning(labels, self.lanes, batcher, judge=judge, adopt=adopt_)
+        self._shelf = shelf
+        self.learning = Learning(
+            labels,
+            self.lanes,
+            batcher,
+            judge=judge,
+            adopt=partial(adopt, answers, self._vectors) if promotes else None,
+            learner=Learner(labels, self.lanes, batcher, shelf) if shelf is not None else None,
+        )
 
     @property
     def is_ready(self) -> bool:
@@ -165,8 +175,27 @@ class Semantic:
         await self._vectors.remember(row)
 
     async def catch_up(self) -> None:
-        """Remember what was left behind. Raises `CacheError` when the store cannot be read."""
+        """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""
         await self._vectors.catch_up()
+        await self.learning.tidy()
+        await self.lanes.refresh()
+
+    # -- verifiers ---------------------------------------------------------------------------------------------------
+
+    def verifiers(self, lane: LaneKey) -> list[str]:
+        """The versions of a lane's verifier, oldest first."""
+        return self._shelf.versions(lane) if self._shelf is not None else []
+
+    async def choose_verifier(self, lane: LaneKey, name: str) -> bool:
+        """Use a version by its name, or "shipped"; False when there is none of that name."""
+        if self._shelf is None or not await asyncio.to_thread(self._shelf.choose, lane, name):
+            return False
+        self.lanes.drop(lane)
+        return True
+
+    def _verifier_of(self, lane: LaneKey) -> Compares:
+        fingerprint = self._vectors.fingerprint
+        return self._shelf.in_use(lane, fingerprint).verifier if self._shelf is not None else load_verifier(fingerprint)
 
     # -- what users say ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,51 @@
+"""GET and PUT /admin/api/thresholds: what each lane of the semantic tier may serve, how often it is wrong, and why."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from gateway.errors import InvalidRequest
+from gateway.routes.reading import read_json
+
+if TYPE_CHECKING:
+    from gateway.semantic.thresholds import Thresholds
+
+Name = Annotated[StrictStr, Field(min_length=1, max_length=512)]
+
+
+class ChangeBody(BaseModel):
+    """What is to hold for one lane from now on; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    tenant: Name = "anonymous"
+    route: Name = "default"
+    mode: Literal["off", "shadow", "on"] | None = None
+    max_wrong_hit_rate: Annotated[float, Field(strict=True, ge=0.0001, le=0.5)] | None = None
+    verifier: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the routes work on; without a semantic tier there are no lanes."""
+
+    thresholds: "Thresholds | None"
+    max_body_bytes: int
+
+
+def add_thresholds(routes: APIRouter, panel: Panel) -> None:
+    """Add both to the admin API."""
+
+    @routes.get("/thresholds")
+    async def report() -> dict[str, Any]:
+        return {"lanes": await panel.thresholds.report() if panel.thresholds is not None else []}
+
+    @routes.put("/thresholds")
+    async def change(request: Request) -> dict[str, Any]:
+        body = await read_json(ChangeBody, request, panel.max_body_bytes)
+        if panel.thresholds is None:
+            raise InvalidRequest("There is no semantic tier: cache.semantic is off, or its packages are missing.")
+        if body.mode is None and body.max_wrong_hit_rate is None and body.verifier is None:
+            raise InvalidRequest("mode, max_wrong_hit_rate or verifier must be given.", "mode")
+        return await panel.thresholds.change(body.tenant, body.route, body.mode, body.max_wrong_hit_rate, body.verifier)

@@ -1,0 +1,142 @@
+"""The learner: fits a lane's verifier to its labels when enough new ones came, behind everybody's back.
+
+One lane at a time: its labelled pairs are read again by the embedder, patiently, a process of its own fits and
+compares, and what is better goes on the shelf and into the lane. Labels whose words are gone teach no verifier.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from embeddings.base import EmbedderError
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.verifier import dump
+from embeddings.verifier.model import Pairs, pairs_of
+from gateway.answers.base import CacheError
+from gateway.semantic.labels import Kept, LabelStore
+from gateway.semantic.lanes import Lanes
+from gateway.semantic.refit import Outcome, Work, folds_of, pack, unpack_outcome
+from gateway.semantic.rule import LaneKey
+from gateway.semantic.shelf import Shelf, shipped
+
+log = logging.getLogger(__name__)
+
+FEWEST = 60  # labels of a lane before the first fit
+GROWTH = 0.25  # and so many more before each one after
+MOST = 4000  # pairs, the newest
+TOGETHER = 8  # pairs read at once
+
+
+class Learner:
+    """Keeps the verifiers of lanes up to their labels. Belongs to one event loop."""
+
+    def __init__(self, labels: LabelStore, lanes: Lanes, batcher: EmbeddingBatcher, shelf: Shelf) -> None:
+        self.fits: Counter[str] = Counter()  # kept, not better, failed
+        self._labels = labels
+        self._lanes = lanes
+        self._batcher = batcher
+        self._shelf = shelf
+        self._since: Counter[LaneKey] = Counter()  # labels since the last fit
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, lane: LaneKey, total: int) -> None:
+        """A label came; `total` is how many the lane has. Begins a fit when it is time for one, and none runs."""
+        self._since[lane] += 1
+        is_due = total >= FEWEST and self._since[lane] >= max(FEWEST / 2, GROWTH * total)
+        if is_due and (self._task is None or self._task.done()):
+            del self._since[lane]
+            self._task = asyncio.create_task(self._learn(lane))
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def fit(self, lane: LaneKey) -> Outcome | None:
+        """Fit now; None when there is too little to fit on. Raises `CacheError`."""
+        embedder = self._batcher.embedder
+        kept = latest([one for one in await self._labels.read(lane) if one.label.question and one.label.stored])
+        if embedder is None or len(kept) < FEWEST:
+            return None
+        in_use = await asyncio.to_thread(self._shelf.in_use, lane, embedder.fingerprint)
+        work = Work(
+            await self._pairs(kept),
+            np.array([one.label.is_right for one in kept], np.float64),
+            folds_of([one.label.stored for one in kept]),
+            sum(one.seq <= in_use.until_seq for one in kept),
+            shipped(embedder.fingerprint),
+            dump(in_use.verifier),
+        )
+        outcome = await _apart(work)
+        if outcome.verifier:
+            await asyncio.to_thread(self._shelf.put, lane, outcome.verifier, kept[-1].seq)
+            self._lanes.drop(lane)
+        return outcome
+
+    async def _learn(self, lane: LaneKey) -> None:
+        try:
+            outcome = await self.fit(lane)
+        except (CacheError, EmbedderError, OSError, ValueError) as error:
+            self.fits["failed"] += 1
+            log.warning("the verifier of lane %s/%s could not be fitted: %s", *lane, error)
+            return
+        if outcome is None:
+            return
+        self.fits["kept" if outcome.verifier else "not_better"] += 1
+        word = "fitted anew" if outcome.verifier else "stays"
+        numbers = (outcome.loss_in_use, outcome.loss, outcome.held)
+        log.info("the verifier of lane %s/%s %s: log loss %.3f, fitted %.3f, on %d held back", *lane, word, *numbers)
+
+    async def _pairs(self, kept: Sequence[Kept]) -> Pairs:
+        """The numbers of every pair, a few at a time: none of it may hold up the event loop."""
+        parts = []
+        for at in range(0, len(kept), TOGETHER):
+            some = [one.label for one in kept[at : at + TOGETHER]]
+            readings = await self._batcher.read(
+                [text for label in some for text in (label.question, label.stored)], is_patient=True
+            )
+            for left, right in zip(readings[::2], readings[1::2], strict=True):
+                parts.append(await asyncio.to_thread(pairs_of, [(left, right)]))
+        return joined(parts)
+
+
+def latest(kept: Sequence[Kept]) -> list[Kept]:
+    """The newest label of every pair of questions, oldest first, the newest of them."""
+    by_pair = {frozenset((one.label.question, one.label.stored)): one for one in kept}
+    return sorted(by_pair.values(), key=lambda one: one.seq)[-MOST:]
+
+
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """Many as one."""
+    return Pairs(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.left for part in parts]),
+        np.concatenate([part.right for part in parts]),
+    )
+
+
+async def _apart(work: Work) -> Outcome:
+    """Do the work in a process of its own. Raises `CacheError`."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gateway.semantic.refit",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, complaint = await child.communicate(pack(work))
+    except BaseException:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        raise
+    if child.returncode:
+        raise CacheError(f"fitting ended with {child.returncode}: {complaint.decode('utf-8', 'replace')[-300:]}")
+    return unpack_outcome(said)

@@ -1,0 +1,137 @@
+"""The verifiers of a data directory: one folder for each lane, one file for each version, the old ones kept.
+
+    verifiers/<lane>/0003-812.safetensors      the third fit, on labels up to number 812
+    verifiers/all/0001-0.safetensors           by hand (`twicetold calibrate PAIRS`): for lanes without one of their own
+    verifiers/<lane>/chosen                    the name of one to use instead of the newest; empty: the shipped one
+
+A lane's folder is named by a digest: tenants' names are nobody's business. A file that is damaged, or was fitted for
+another embedder, is passed over for the one before it.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from embeddings.base import EmbedderError
+from embeddings.verifier import Verifier, dump, load_verifier, parse
+from embeddings.verifier.shipped import family_of
+from gateway.answers.base import CacheError
+from gateway.semantic.rule import LaneKey
+
+log = logging.getLogger(__name__)
+
+KEPT = 5  # versions of one lane
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A verifier on the shelf."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.stem.split("-")[0])
+
+    @property
+    def until_seq(self) -> int:
+        """The newest label it was fitted on."""
+        return int(self.path.stem.split("-")[1])
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """The verifier of a lane, and the newest label it has seen."""
+
+    verifier: Verifier
+    name: str  # of its version, or "shipped"
+    until_seq: int = 0
+
+
+class Shelf:
+    """Verifiers under `folder`. Any thread may read; one writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def in_use(self, lane: LaneKey, fingerprint: str) -> InUse:
+        """The lane's own, else everybody's, else the shipped one."""
+        for folder in (self._of(lane), self._folder / "all"):
+            chosen = _chosen(folder)
+            for version in reversed(list(_versions(folder))):
+                if chosen is not None and version.path.stem != chosen:
+                    continue
+                if (verifier := _read(version, fingerprint)) is not None:
+                    return InUse(verifier, version.path.stem, version.until_seq)
+            if chosen == SHIPPED:
+                break
+        return InUse(load_verifier(fingerprint), SHIPPED)
+
+    def versions(self, lane: LaneKey) -> list[str]:
+        """The names of a lane's versions, oldest first."""
+        return [version.path.stem for version in _versions(self._of(lane))]
+
+    def put(self, lane: LaneKey | None, raw: bytes, until_seq: int = 0) -> Path:
+        """Keep a verifier as the newest of a lane, or of everybody, and use it. Raises `CacheError`."""
+        folder = self._folder / "all" if lane is None else self._of(lane)
+        versions = list(_versions(folder))
+        number = versions[-1].number + 1 if versions else 1
+        path = folder / f"{number:04d}-{until_seq}.safetensors"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            half = path.with_suffix(".half")
+            half.touch(0o600)
+            half.write_bytes(raw)
+            half.rename(path)
+            (folder / "chosen").unlink(missing_ok=True)
+            for old in versions[: max(0, len(versions) + 1 - KEPT)]:
+                old.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CacheError(f"{path} cannot be written: {error}") from error
+        return path
+
+    def choose(self, lane: LaneKey, name: str) -> bool:
+        """Use a version by its name, or "shipped"; False when there is none of that name."""
+        if name != SHIPPED and name not in self.versions(lane):
+            return False
+        folder = self._of(lane)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "chosen").write_text(name, "utf-8")
+        return True
+
+    def _of(self, lane: LaneKey) -> Path:
+        return self._folder / blake2b("\0".join(lane).encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def _chosen(folder: Path) -> str | None:
+    try:
+        return (folder / "chosen").read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _versions(folder: Path) -> Iterator[Version]:
+    for path in sorted(folder.glob("*-*.safetensors")):
+        number, _, seq = path.stem.partition("-")
+        if number.isdigit() and seq.isdigit():
+            yield Version(path)
+
+
+def _read(version: Version, fingerprint: str) -> Verifier | None:
+    try:
+        verifier = parse(version.path.read_bytes())
+    except (EmbedderError, OSError) as error:
+        log.error("%s is not used: %s", version.path, error)
+        return None
+    if verifier.family not in ("", family_of(fingerprint)):
+        log.warning("%s is of another embedder", version.path)
+        return None
+    return verifier
+
+
+def shipped(fingerprint: str) -> bytes:
+    """What every fit begins from."""
+    return dump(load_verifier(fingerprint))

@@ -1,0 +1,55 @@
+"""Lanes as the operator sees and changes them while the server runs: /admin/api/thresholds."""
+
+from dataclasses import replace
+from typing import Any
+
+from gateway.answers.base import CacheError
+from gateway.errors import InvalidRequest, StoreAway
+from gateway.policy import Mode, Rules
+from gateway.semantic.figures import lane_figures
+from gateway.semantic.lanes import Change
+from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.tier import Semantic
+
+MAX_LISTED = 200  # lanes in one answer
+
+
+class Thresholds:
+    """What the admin routes work on. Raises `StoreAway` when labels cannot be read."""
+
+    def __init__(self, semantic: Semantic, rules: Rules) -> None:
+        self._semantic = semantic
+        self._rules = {rules.route: rules} | {route.rules.route: route.rules for route in rules.routes}
+
+    async def report(self) -> list[dict[str, Any]]:
+        """Every lane that is in memory or has labels, of routes there are."""
+        keys = dict.fromkeys(held.rule.key for held in self._semantic.lanes.known())
+        try:
+            counts = await self._semantic.learning.counts()
+        except CacheError as error:
+            raise StoreAway(f"The labels cannot be read: {error}.") from error
+        keys |= dict.fromkeys(key for key, _ in counts.most_common(MAX_LISTED))
+        return [await self._one(key) for key in list(keys)[:MAX_LISTED] if key.route in self._rules]
+
+    async def change(
+        self, tenant: str, route: str, mode: Mode | None, max_wrong_hit_rate: float | None, verifier: str | None
+    ) -> dict[str, Any]:
+        """Change one lane until the next start; a verifier is chosen for good. Raises `InvalidRequest`."""
+        if route not in self._rules:
+            known = ", ".join(sorted(self._rules))
+            raise InvalidRequest(f"route {route!r} is not in the configuration; there are: {known}.", "route")
+        key = LaneKey(tenant, route)
+        if verifier is not None and not await self._semantic.choose_verifier(key, verifier):
+            known = ", ".join((*self._semantic.verifiers(key), "shipped"))
+            raise InvalidRequest(f"verifier {verifier!r} is not one of this lane's: {known}.", "verifier")
+        if not self._semantic.lanes.change(key, Change(mode, max_wrong_hit_rate)):
+            raise InvalidRequest("Too many lanes are changed at run time; write it in the configuration.", "tenant")
+        return await self._one(key)
+
+    async def _one(self, key: LaneKey) -> dict[str, Any]:
+        rules = self._semantic.lanes.ruled(key.tenant, self._rules[key.route])
+        try:
+            held = await self._semantic.lanes.report(LaneRule.of(key.tenant, replace(rules, route=key.route)))
+        except CacheError as error:
+            raise StoreAway(f"The labels of this lane cannot be read: {error}.") from error
+        return lane_figures(held, self._semantic.verifiers(key), held.verifier.name)
