@@ -86,7 +86,8 @@ def _side(best: NDArray[np.float32], weights: NDArray[np.float32]) -> tuple[floa
 
 def _unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths: NDArray[np.float32] = np.linalg.norm(states, axis=1, keepdims=True)
-    return states / np.maximum(lengths, 1e-9)
+    found: NDArray[np.float32] = states / np.maximum(lengths, np.float32(1e-9))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,30 @@
-"""A verifier: features of two readings in, the probability that one answer serves both out."""
+"""A verifier: two readings in, the probability that one answer serves both out.
 
-from collections.abc import Mapping
+    prior     logistic over the features; the only part of a shipped verifier. Cosine is its strongest
+    own       logistic over the features and over products of the vectors in a basis of few directions: which of
+              them matter for what is asked here (a diagonal metric)
+    forest    trees over the features: "closer is not better once a number differs"
+    blend     logit = blend . (1, prior, own, forest), calibrated on labels none of the three had seen
+
+The last three are there when labels of its operator's own fitted it; `prior` is kept as it was, so that a refit
+begins from it again.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.base import Reading
+from embeddings.verifier import forest
 from embeddings.verifier.features import FEATURES, features_of
+from embeddings.verifier.logistic import Numbers, chances, logits
 
-CERTAIN = 12.0  # a logit beyond it says no more
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +36,97 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Pairs as a verifier sees them: row i of each array is one."""
+
+    features: NDArray[np.float32]
+    left: NDArray[np.float32]  # vectors
+    right: NDArray[np.float32]
+
+    def take(self, rows: NDArray[Any]) -> "Pairs":
+        return Pairs(self.features[rows], self.left[rows], self.right[rows])
+
+
+def pairs_of(pairs: Sequence[tuple[Reading, Reading]]) -> Pairs:
+    """The numbers of readings, two by two."""
+    return Pairs(
+        np.stack([features_of(a, b) for a, b in pairs]),
+        np.stack([a.vector for a, _ in pairs]),
+        np.stack([b.vector for _, b in pairs]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verifier:
-    """Logistic over features. `name` is made of the version and a digest of the numbers: equal names decide equally."""
+    """Immutable. `name` is made of the version and a digest of the numbers: equal names decide equally."""
 
     family: str  # of embedders whose readings it was fitted on; empty: any
-    arrays: Mapping[str, NDArray[np.float32]]  # mean, scale, weights (in the order of FEATURES), bias
+    arrays: Arrays
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrays", MappingProxyType(dict(self.arrays)))
         object.__setattr__(self, "name", f"verifier1:{_digest(self.family, self.arrays)}")
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether labels of its operator's own have changed it."""
+        return "blend" in self.arrays
+
     def compare(self, a: Reading, b: Reading) -> Comparison:
         """Symmetric and deterministic: the same two texts, the same numbers."""
-        features = features_of(a, b)
-        return Comparison(float(self.probabilities(features[None])[0]), tuple(features.tolist()))
+        pairs = pairs_of([(a, b)])
+        return Comparison(float(self.probabilities(pairs)[0]), tuple(pairs.features[0].tolist()))
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The same for rows of features."""
-        scaled = (rows.astype(np.float64) - self.arrays["mean"]) / self.arrays["scale"]
-        logits = scaled @ self.arrays["weights"].astype(np.float64) + float(self.arrays["bias"][0])
-        chances: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -CERTAIN, CERTAIN)))
-        return chances
+    def probabilities(self, pairs: Pairs) -> Numbers:
+        """The same for many pairs."""
+        arrays = self.arrays
+        if not self.is_fitted:
+            return chances(prior_logits(arrays, pairs))
+        parts = [np.ones(len(pairs.features)), prior_logits(arrays, pairs), own_rows(arrays, pairs) @ arrays["own"]]
+        if "forest_roots" in arrays:
+            parts.append(logits(forest.shares(arrays, pairs.features)))
+        return chances(np.column_stack(parts) @ arrays["blend"])
+
+
+def prior_logits(arrays: Arrays, pairs: Pairs) -> Numbers:
+    found: Numbers = prior_rows(arrays, pairs) @ np.append(arrays["weights"], arrays["bias"]).astype(np.float64)
+    return found
+
+
+def prior_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
+    """Features in units of their spread, and a 1."""
+    scaled = (pairs.features.astype(np.float64) - arrays["mean"]) / arrays["scale"]
+    return np.column_stack([np.clip(scaled, -8.0, 8.0), np.ones(len(scaled))])
+
+
+def own_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
+    """The same, then products and squared differences of the vectors in the basis, in units of their spread."""
+    rows = prior_rows(arrays, pairs)
+    if "basis" not in arrays:
+        return rows
+    scaled = (products(arrays["basis"], pairs) - arrays["product_mean"]) / arrays["product_scale"]
+    return np.column_stack([rows, np.clip(scaled, -8.0, 8.0)])
+
+
+def products(basis: NDArray[Any], pairs: Pairs) -> Numbers:
+    left, right = (vectors.astype(np.float64) @ basis for vectors in (pairs.left, pairs.right))
+    return np.column_stack([left * right, (left - right) ** 2])
 
 
 def conservative() -> Verifier:
     """For embedders nobody fitted anything for: by cosine alone, 0.99 when it is 1, 0.5 at 0.967, 0.08 at 0.95."""
     count = len(FEATURES)
     weights, mean = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    weights[FEATURES.index("cosine")], mean[FEATURES.index("cosine")] = 140.0, 0.967
-    ones = np.ones(count, np.float32)
-    return Verifier("", {"mean": mean, "scale": ones, "weights": weights, "bias": np.zeros(1, np.float32)})
+    scale = np.ones(count, np.float32)
+    cosine = FEATURES.index("cosine")
+    weights[cosine], mean[cosine], scale[cosine] = 7.0, 0.967, 0.05
+    return Verifier("", {"mean": mean, "scale": scale, "weights": weights, "bias": np.zeros(1, np.float32)})
 
 
-def _digest(family: str, arrays: Mapping[str, NDArray[np.float32]]) -> str:
+def _digest(family: str, arrays: Arrays) -> str:
     digest = blake2b(family.encode(), digest_size=8)
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}:{array.shape}:{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
