@@ -13,6 +13,7 @@ from functools import lru_cache
 from embeddings.bare_chinese import bare_chinese
 from embeddings.bare_english import bare_english
 from embeddings.guards.text import has_han, plain
+from embeddings.repairs import corrected
 
 VERSION = "bare1"  # keys of two versions never meet
 
@@ -26,4 +27,4 @@ def bare(text: str) -> str:
     said = plain(text).strip()
     if len(said) > _MAX_CHARS or _CODE.search(said):
         return ""
-    return bare_chinese(said) if has_han(said) else bare_english(said)
+    return bare_chinese(said) if has_han(said) else bare_english(corrected(said))

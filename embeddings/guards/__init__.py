@@ -20,6 +20,7 @@ from embeddings.guards.order import same_order
 from embeddings.guards.question import same_question
 from embeddings.guards.script import same_script
 from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
+from embeddings.repairs import corrected
 
 Guard = Callable[[str, str], bool]
 
@@ -43,8 +44,12 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
 
 
 def first_refusal(a: str, b: str) -> str | None:
-    """The name of the first guard that refuses `a` and `b`; None when they may share an answer."""
-    return next((name for name, may_share in GUARDS.items() if not may_share(a, b)), None)
+    """The name of the first guard that refuses `a` and `b`; None when they may share an answer.
+
+    What a text takes back ("in Oslo, no sorry, in Bergen") is not held against it.
+    """
+    one, other = corrected(a), corrected(b)
+    return next((name for name, may_share in GUARDS.items() if not may_share(one, other)), None)
 
 
 __all__ = ["GUARDS", "NEAR_MISSES", "Guard", "first_refusal", "near_misses"]

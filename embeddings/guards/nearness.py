@@ -16,6 +16,7 @@ from embeddings.guards.negation import denial
 from embeddings.guards.numbers import num_unpaired
 from embeddings.guards.question import asked
 from embeddings.guards.text import CARRIES_NO_MEANING, is_han, stem, words
+from embeddings.repairs import corrected
 
 NEAR_MISSES = (
     "numbers_unpaired",  # quantities, sure or not, that find no partner
@@ -39,6 +40,7 @@ NEAR_MISSES = (
 
 def near_misses(a: str, b: str) -> tuple[float, ...]:
     """The differences of two texts by kind, in the order of `NEAR_MISSES`."""
+    a, b = corrected(a), corrected(b)
     one, other = _content(a), _content(b)
     in_a, in_b = Counter(one), Counter(other)
     shared, either = (in_a & in_b).total(), (in_a | in_b).total()

@@ -1,0 +1,120 @@
+"""What somebody meant who corrected himself: "Who wrote, no sorry, who sang Hey Jude" is "who sang Hey Jude".
+
+Spoken and hastily typed questions take words back. A correction has three parts: what is taken back, words that say so
+(the cue), and what is meant instead. Where the cue is plain and the parts can be told, what was taken back is cut out;
+any other text is left as it is.
+
+    How many people lived  in Uganda   no, no,  in China   in the 1300s?
+                           taken back  cue      meant instead
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from embeddings.guards.text import plain, word_set
+
+_ASKS = "what|how|who|whom|whose|which|when|where|why"
+_DET = "the|an?|this|that|these|those|his|her|their|my"
+_INTO = "in|on|of|for|at|by|from|to|during|with|about"
+_FILLER = r"(?:um+|uh+|er+m?|hm+|oo+f|oops|oh|ah|well|wait|sorry|ok|okay|actually|rather|like|so|instead|yeah)"
+_PLAIN_CUE = (
+    r"(?:no (?:no|wait|sorry|actually|rather|i mean|i meant|make that|scratch that|um+|uh+|hold on|not that)"
+    r"|(?:or )?(?<!do )(?<!did )(?<!what )(?<!this )(?<!that )i (?:mean|meant)(?: to (?:say|ask))?|i(?: am|'m) sorry"
+    r"|or make that|scratch that|strike that|or rather|actually no|or no|sorry no|wait no|hold on|my mistake"
+    r"|um+|uh+|erm|oo+f|oops|oh(?= (?:no|wait|sorry|i|in|what|who|how|when|where|which|off)\b)"
+    rf"|(?<!the )(?<!an )(?-i:er)(?=,? (?:{_DET}|{_ASKS}|{_INTO}|[A-Z]))|(?<=, )er(?=,? )"
+    rf"|(?<!say )(?<!saying )(?<!am )(?<!so )(?<!feel )(?<!is )(?<!are )(?<!be )sorry(?=,? (?:{_ASKS}|{_DET}|\d))"
+    rf"|no(?=,? (?:{_DET}|{_ASKS}|{_INTO}|it is|i)\b)|(?<=, )no(?=, )"
+    rf"|(?<=, )actually(?=,? (?:{_ASKS})\b)|(?<=, )rather\b)"
+)
+_CUE = re.compile(
+    rf"(?<=\w)(?:[\s,-]|\.{{2,}})*(?<![\w'])(?:(?:or|and|but|{_FILLER})[\s,]+)*{_PLAIN_CUE}"
+    rf"(?:[\s,.]+(?:{_FILLER}|no|{_PLAIN_CUE}))*(?!\w)"
+    r"[\s,.;:-]*(?:tell me |i want to know |i want |can you tell me |let me know |that is )?(?=\S)",
+    re.IGNORECASE,
+)
+# "What was, or what is ...": begun anew after two or three words.
+_BEGUN_ANEW = re.compile(
+    rf"^(?:{_ASKS})(?: \w+){{1,2}},? or,? (?=(?:(?:{_INTO}) )?(?:{_ASKS})\b(?: \w+){{3}})", re.IGNORECASE
+)
+_QUESTION = word_set(_ASKS.replace("|", " "))
+_LEADS_IN = word_set(_INTO.replace("|", " "))
+_DETERMINERS = word_set("the a an this that these those its his her their my your")
+_POINTS_BACK = word_set("it they them he him she this that its their his her")
+_MOST_TAKEN_BACK = 8
+_MOST_WORDS = 60
+
+
+@lru_cache(maxsize=256)
+def corrected(text: str) -> str:
+    """The text without what it takes back; unchanged when it takes nothing back for certain."""
+    if len(text) > 10 * _MOST_WORDS or "\n" in text or not text.isprintable():
+        return text
+    start = said = _BEGUN_ANEW.sub("", plain(text))
+    for _ in range(3):
+        cue = _CUE.search(said)
+        if cue is None:
+            break
+        meant = _meant(said[: cue.start()].split(), said[cue.end() :].split())
+        if meant is None:
+            break
+        said = " ".join(meant)
+    return text if said == start == plain(text) else said
+
+
+def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
+    """What is meant by `before`, a cue and `after`; None when that cannot be told."""
+    if not before or not after or len(before) + len(after) > _MOST_WORDS:
+        return None
+    old, new = [_bare(word) for word in before], [_bare(word) for word in after]
+    if _asks(new) and ((len(new) >= 4 and 5 * len(new) >= 4 * len(old)) or (len(new) == 3 and len(old) <= 3)):
+        return None if _POINTS_BACK & set(new) else [*_lead(before), *after]  # begun anew
+    start = _start_of_taken_back(before, old, new)
+    if start is None:
+        start = _name_at_end(before)
+        if start == len(before):
+            if new[0] in _DETERMINERS | _LEADS_IN | _QUESTION:
+                return None
+            start = len(before) - next((n for n in (2, 3) if old[-1] in new[n - 1 : n]), 1)
+        elif start > 1 and old[start - 1] in _DETERMINERS and new[0] in _DETERMINERS:
+            start -= 1
+    return [*before[: max(start, 0)], *after]
+
+
+def _start_of_taken_back(before: Sequence[str], old: Sequence[str], new: Sequence[str]) -> int | None:
+    """Where the words before the cue say again what the words behind it begin with."""
+    if new[0] in _QUESTION and len(new) < 4:
+        return None
+    near = range(len(old) - 1, max(-1, len(old) - 1 - _MOST_TAKEN_BACK), -1)
+    again = next((n for n in near if old[n] == new[0]), None)
+    while again is not None and again > 1 and new[0] in _DETERMINERS and old[again - 1] in _LEADS_IN:
+        earlier = next((n for n in near if n < again - 1 and old[n] == new[0]), None)
+        if earlier is None or not before[earlier + 1][:1].isupper():
+            break
+        again = earlier  # the Triassic Period of the Mesozoic Era: both are taken back
+    return again
+
+
+def _lead(before: Sequence[str]) -> Sequence[str]:
+    """ "In 1900, who was, no, who sang" begins with a phrase that stays."""
+    comma = next((n for n, word in enumerate(before[:8]) if word.endswith(",")), None)
+    return before[: comma + 1] if comma is not None and comma > 0 and _bare(before[0]) in _LEADS_IN else ()
+
+
+def _asks(words: Sequence[str]) -> bool:
+    return words[0] in _QUESTION or (words[0] in _LEADS_IN and len(words) > 1 and words[1] in _QUESTION)
+
+
+def _name_at_end(words: Sequence[str]) -> int:
+    """Where the capitalised words at the end of `words` begin; their number when there are none."""
+    start = len(words)
+    while start > 1 and words[start - 1][:1].isupper():
+        start -= 1
+        if start > 2 and words[start - 1] in ("of", "de", "the") and words[start - 2][:1].isupper():
+            start -= 1
+    return start
+
+
+def _bare(word: str) -> str:
+    return word.strip(",.;:!?'\"").lower()
