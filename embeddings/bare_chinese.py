@@ -8,7 +8,7 @@ are: 谁打败了曹操 is not 曹操打败了谁.
 import re
 
 from embeddings.guards.numbers import spelled_units
-from embeddings.guards.text import HAN
+from embeddings.text import HAN
 
 _CODE_SPAN = re.compile(r"`([^`]*)`")
 _SPACE_BETWEEN = re.compile(rf"\s+(?=[{HAN}])|(?<=[{HAN}])\s+")

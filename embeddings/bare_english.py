@@ -3,7 +3,7 @@
 import re
 
 from embeddings.guards.numbers import spelled_units
-from embeddings.guards.text import word_set, written_out
+from embeddings.text import word_set, written_out
 
 _TOKEN = re.compile(r"`[^`]*`|[^\W_]+(?:['.:/_@-][^\W_]+)*(?:\+\+|#)?|[^\w\s]|_")
 _ENDS = re.compile(r"[?.!,:;…]+(?=[\s\"')]|$)|[\"“”]|(?<!\w)'|'(?!\w)")

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from embeddings.bare_chinese import bare_chinese
 from embeddings.bare_english import bare_english
-from embeddings.guards.text import has_han, plain
 from embeddings.repairs import corrected
+from embeddings.text import has_han, plain
 
 VERSION = "bare1"  # keys of two versions never meet
 

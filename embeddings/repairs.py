@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from embeddings.guards.text import plain, word_set
+from embeddings.text import plain, word_set
 
 _ASKS = "what|how|who|whom|whose|which|when|where|why"
 _DET = "the|an?|this|that|these|those|his|her|their|my"

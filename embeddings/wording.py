@@ -7,8 +7,8 @@ more true repeats, at 22 wrong hits for 19 at 0.90 and the same two at 0.95.
 
 import re
 
-from embeddings.guards.text import plain
 from embeddings.repairs import corrected
+from embeddings.text import plain
 
 VERSION = "wording2"  # part of the fingerprint: vectors of two wordings never meet
 

@@ -8,7 +8,7 @@ colours, programming languages; two texts that name different ones ask different
 import re
 from collections.abc import Iterator
 
-from embeddings.guards.text import han, latin_words, stem
+from embeddings.text import han, latin_words, stem
 
 # English words stand for all their regular endings: `stem` cuts the table and the text alike.
 _SIDES = """

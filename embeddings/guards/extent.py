@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from embeddings.guards.text import CARRIES_NO_MEANING, is_han, stem, words
+from embeddings.text import CARRIES_NO_MEANING, is_han, stem, words
 
 _MAX_RATIO = 2.5
 _SLACK_WORDS = 6

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from embeddings.guards.text import plain
+from embeddings.text import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ People do not all write capitals, so a name of one text only has to be found in 
 import re
 from collections.abc import Iterator, Sequence
 
-from embeddings.guards.text import HAN, has_han, plain, word_set, words
+from embeddings.text import HAN, has_han, plain, word_set, words
 
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{2,200})\'(?!\w)|「([^」]+)」|《([^》]+)》|『([^』]+)』')
 _CODE = re.compile(r"```(?:\w*\n)?(.+?)```|`([^`\n]+)`", re.DOTALL)

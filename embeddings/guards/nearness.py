@@ -15,8 +15,8 @@ from embeddings.guards.names import num_missing, num_names
 from embeddings.guards.negation import denial
 from embeddings.guards.numbers import num_unpaired
 from embeddings.guards.question import asked
-from embeddings.guards.text import CARRIES_NO_MEANING, is_han, stem, words
 from embeddings.repairs import corrected
+from embeddings.text import CARRIES_NO_MEANING, is_han, stem, words
 
 NEAR_MISSES = (
     "numbers_unpaired",  # quantities, sure or not, that find no partner

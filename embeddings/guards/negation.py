@@ -2,7 +2,7 @@
 
 import re
 
-from embeddings.guards.text import han, latin_words, word_set
+from embeddings.text import han, latin_words, word_set
 
 _STRONG = word_set(
     "not no never without nobody nothing nowhere none nor neither except excluding excluded exclude unable besides"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from embeddings.guards.numerals import UNSURE, in_digits
-from embeddings.guards.text import HAN, plain
+from embeddings.text import HAN, plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import re
 
-from embeddings.guards.text import HAN
+from embeddings.text import HAN
 
 UNSURE = "\ue000"  # stands before a number that may be none: "which one", "the first time", 一
 

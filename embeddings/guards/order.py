@@ -7,7 +7,7 @@ so are the two sides of an `and`. Everything else that changes places changes ro
 import re
 from collections.abc import Sequence
 
-from embeddings.guards.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
+from embeddings.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
 
 # They carry no meaning of their own, and where they stand decides what the others say. "us" may be a country.
 _PLACED = word_set("us before after than if minus over")

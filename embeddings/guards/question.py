@@ -2,7 +2,7 @@
 
 import re
 
-from embeddings.guards.text import han, latin_words, word_set
+from embeddings.text import han, latin_words, word_set
 
 # The first word that fits counts; "what year" asks when. `what`, `which` and yes-or-no fit with anything.
 _TOLD = r"\b(?:me|know|explain|exactly|about|and|or|make that|rather|mean|uh|um|no|actually|sorry)"

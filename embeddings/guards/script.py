@@ -2,7 +2,7 @@
 
 import re
 
-from embeddings.guards.text import HAN, latin_words, plain
+from embeddings.text import HAN, latin_words, plain
 
 _SCRIPTS = (
     ("han", re.compile(f"[{HAN}]")),

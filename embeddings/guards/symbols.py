@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from embeddings.guards.numerals import in_digits
-from embeddings.guards.text import latin_words, plain
+from embeddings.text import latin_words, plain
 
 # The other guards read these with their numbers: 20 °C, €5, 3 × 4.
 _READ_ELSEWHERE = frozenset("°×÷$€£¥₹")
