@@ -140,6 +140,7 @@ class Pipeline:
                 rule=asked.rule,
                 min_similarity=asked.plan.min_similarity,
                 is_usable=partial(self.is_usable, controls=asked.controls),
+                may_sample=asked.plan.write and not asked.controls.only_if_cached,
             )
         if isinstance(found, Match):
             self._ledger.looked_up("semantic", "hit", "same_question")

@@ -87,3 +87,10 @@ class NoMatch:
     def is_shadowed(self) -> bool:
         """Whether there is an answer that would have been served."""
         return self.seen is not None and self.seen.verdict.action == "shadow"
+
+    def unsampled(self) -> "Match | NoMatch":
+        """What a sample would have served."""
+        seen = self.seen
+        if seen is None or seen.verdict.neighbour is None:
+            return self
+        return Match(seen.entries[seen.verdict.neighbour.id], seen.verdict.neighbour.similarity, seen)

@@ -21,7 +21,7 @@ import numpy as np
 from embeddings.control import Label
 from gateway.answers import file
 from gateway.answers.base import CacheError
-from gateway.answers.thread import ConnectionThread, cache_error, is_broken, run_in_one_transaction
+from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
 from gateway.semantic.rule import LaneKey
 
 log = logging.getLogger(__name__)
@@ -129,12 +129,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         try:
             return _opened(path)
-        except sqlite3.DatabaseError as error:
-            if not is_broken(error):
-                raise
+        except BrokenFile as error:
             file.set_aside(path, str(error))
             return _opened(path)
-    except (sqlite3.Error, OSError) as error:
+    except OSError as error:
         raise cache_error(error) from error
 
 
@@ -147,7 +145,10 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA secure_delete = ON")  # blanked words are not left behind in the file
         _migrate(connection)
-    except BaseException:
+    except sqlite3.Error as error:
+        connection.close()
+        raise cache_error(error) from error
+    except CacheError:
         connection.close()
         raise
     return connection

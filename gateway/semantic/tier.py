@@ -97,10 +97,20 @@ class Semantic:
     # -- a question --------------------------------------------------------------------------------------------------
 
     async def find(
-        self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
+        self,
+        fp: Fingerprints,
+        question: str,
+        *,
+        rule: LaneRule,
+        min_similarity: float,
+        is_usable: IsUsable,
+        may_sample: bool = True,
     ) -> Match | NoMatch:
-        """A stored answer that may be served, or why there is none. Raises `CacheError` when a part fails."""
+        """A stored answer that may be served, or why there is none. What may not be sampled is not generated for the
+        sake of a label. Raises `CacheError` when a part fails."""
         found = await self.consider(fp, question, rule=rule, min_similarity=min_similarity, is_usable=is_usable)
+        if isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on" and not may_sample:
+            found = found.unsampled()
         if isinstance(found, Match):
             self.lanes.count(rule, "serve")
         elif found.seen is not None:
