@@ -20,6 +20,7 @@ FLOAT32, BFLOAT16, INT8, INT4 = range(4)
 WIDE, NARROW = 64, 16  # outputs of a tile: of plain weights, of quantised ones
 GROUP = 32  # inputs
 INT8_BYTES, INT4_BYTES = 512, 320  # of a group of a tile
+BYTES_OF = (4.0, 2.0, INT8_BYTES / GROUP / NARROW, INT4_BYTES / GROUP / NARROW)  # of a weight, by kind
 LAYOUT = (FLOAT32, BFLOAT16, INT8, INT4, WIDE, NARROW, GROUP, INT8_BYTES, INT4_BYTES)  # `kernels` has the same
 
 

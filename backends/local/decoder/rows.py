@@ -19,14 +19,17 @@ import torch
 
 from backends.local.decoder.base import TOKEN_DIM, Span
 from backends.local.decoder.config import ModelConfig
-from backends.local.decoder.packing import LAYOUT
+from backends.local.decoder.linear import Linear
+from backends.local.decoder.packing import BYTES_OF, LAYOUT
 from backends.local.decoder.rope import frequencies
 from backends.local.decoder.weights import DecoderWeights, LayerWeights
 
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 8  # rows that the kernels compute
-MOST_ROWS, MOST_SEEN = 32, 1024  # of several goes: torch is as fast with more rows, or more tokens to look at
+MOST_ROWS, MOST_SEEN = 64, 1024  # of several goes: torch is as fast with more rows, or more tokens to look at
+ROWS_OF_LARGE = 32  # where every go reads the weights from memory anew
+CACHED_BYTES = 32 << 20  # of weights, at most, that are still in a cache when the next go reads them
 Array = np.typing.NDArray[np.int64]
 _STORED = {torch.float32: np.float32, torch.bfloat16: np.uint16}
 
@@ -86,6 +89,8 @@ class FewRows:
         angles, factor = frequencies(config.rope, config.head_dim, config.context_tokens)
         self._rope = (angles.numpy(), np.float32(factor))
         self._outputs = -(-config.vocab_size // 64) * 64
+        products = [each for layer in weights.layers for each in (layer.qkv, layer.output, layer.gate_up, layer.down)]
+        self.most_rows = MOST_ROWS if sum(map(_bytes_of, products)) <= CACHED_BYTES else ROWS_OF_LARGE
 
     def _line(self, layer: LayerWeights, window: int | None) -> list[int]:
         norms = (layer.attention_norm, layer.query_norm, layer.key_norm, layer.mlp_norm)
@@ -100,11 +105,10 @@ class FewRows:
         self._held.append(weight.float().contiguous())
         return self._held[-1].data_ptr()
 
-    @staticmethod
-    def takes(spans: Sequence[Span]) -> bool:
+    def takes(self, spans: Sequence[Span]) -> bool:
         """Whether these are few enough; up to eight rows are whatever they see."""
         rows = sum(len(span.token_ids) for span in spans)
-        return rows <= AT_A_TIME or (rows <= MOST_ROWS and max(span.stop for span in spans) <= MOST_SEEN)
+        return rows <= AT_A_TIME or (rows <= self.most_rows and max(span.stop for span in spans) <= MOST_SEEN)
 
     def forward(self, spans: Sequence[Span]) -> torch.Tensor:
         """As a decoder's forward, of spans of a few rows in all.
@@ -157,6 +161,11 @@ class FewRows:
             room.numpy(),
         )
         return room[: len(wanted), : config.vocab_size]
+
+
+def _bytes_of(product: Linear) -> float:
+    packed = product.packed
+    return 0.0 if packed is None else packed.outputs * packed.inputs * BYTES_OF[packed.kind]
 
 
 def _refuse_outside(span: Span) -> None:

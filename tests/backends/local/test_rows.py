@@ -22,7 +22,7 @@ from backends.local.decoder.config import ModelConfig
 from backends.local.decoder.linear import Int4, Linear, from_int4, from_int8, linear, to_int4, to_int8
 from backends.local.decoder.model import LlamaDecoder
 from backends.local.decoder.packing import FLOAT32, GROUP, pack_plain
-from backends.local.decoder.rows import AT_A_TIME, MOST_ROWS, MOST_SEEN, FewRows, few_rows, has_rows, kernels
+from backends.local.decoder.rows import AT_A_TIME, MOST_ROWS, MOST_SEEN, few_rows, has_rows, kernels
 from backends.local.decoder.weights import load_weights
 from tests.backends.local import tiny
 from tests.backends.local.engines import ask, engine, run, tokens
@@ -221,14 +221,20 @@ def test_rows_of_one_sequence_are_those_computed_one_after_another(checkpoints: 
 
 
 def test_many_rows_or_rows_that_see_much_are_left_to_torch(checkpoints: Checkpoints) -> None:
-    slab = decoders(checkpoints("llama"))[0].new_slab(MOST_SEEN + 50)
+    path = checkpoints("llama")
+    config = checkpoint.read_config(path)
+    assert isinstance(config, ModelConfig)
+    few = few_rows(config, load_weights(checkpoint.weight_files(path), config, torch.float32, has_rows=True))
+    assert few is not None
+    slab = torch.empty((1, 2, 1, MOST_SEEN + 50, 1))
 
     def takes(rows: int, stop: int) -> bool:
-        return FewRows.takes([Span([5] * rows, slab, stop - rows)])
+        return few.takes([Span([5] * rows, slab, stop - rows)])
 
+    assert few.most_rows == MOST_ROWS  # so small a model lies in a cache
     assert takes(AT_A_TIME, MOST_SEEN + 50)
     assert takes(MOST_ROWS, MOST_SEEN)
-    assert not takes(MOST_ROWS + 1, 100)
+    assert not takes(MOST_ROWS + 1, 100 + MOST_ROWS)
     assert not takes(AT_A_TIME + 1, MOST_SEEN + 1)
 
 
