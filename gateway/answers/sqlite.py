@@ -318,11 +318,9 @@ class SqliteAnswers:
 
     def _evict(self, connection: sqlite3.Connection, budget: int, tenant: str | None, rounds: int) -> int:
         """Evict until there is a little room, in so many rounds at most; how many are left."""
-        while rounds:
+        while rounds and (excess := upkeep.size_bytes(connection, tenant) - EVICT_TO * budget) > 0:
             rounds -= 1
-            evicted = upkeep.evict(connection, EVICT_ROWS, self._rank(), tenant)
+            evicted = upkeep.evict(connection, excess, EVICT_ROWS, self._rank(), tenant)
             self.stats.evicted += len(evicted)
             self._gone.extend(evicted)
-            if upkeep.size_bytes(connection, tenant) <= EVICT_TO * budget:
-                break
         return rounds

@@ -72,8 +72,19 @@ class TieredAnswers:
 
     async def put(self, entry: Entry) -> None:
         """Keep `entry` in memory, then in the store. After a `CacheError` memory still has it."""
+        if entry.alias_of is not None:
+            await self._put_alias(entry)
+            return
         self.put_now(entry)
         await self.settle(entry)
+
+    async def _put_alias(self, entry: Entry) -> None:
+        """The store knows whether there still is what it is an alias of; memory fetches it when it is asked for."""
+        try:
+            await self._store.put(entry)
+        finally:
+            self._cancel(Selection(scope=entry.scope, exact=entry.exact))
+            self._memory.remove_all_now(Selection(scope=entry.scope, exact=entry.exact))
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         was_near = self._memory.remove_now(scope, entry_id)

@@ -59,11 +59,20 @@ def purge_expired(connection: sqlite3.Connection, horizon_s: float, limit: int) 
     return delete(connection, connection.execute(sql, (horizon_s, limit)).fetchall())
 
 
-def evict(connection: sqlite3.Connection, limit: int, rank: Rank, tenant: str | None = None) -> list[Gone]:
-    """Delete the `limit` entries of lowest priority, of all or of one tenant, and raise the floor to theirs."""
+def evict(
+    connection: sqlite3.Connection, excess_bytes: float, limit: int, rank: Rank, tenant: str | None = None
+) -> list[Gone]:
+    """Delete the entries of lowest priority, of all or of one tenant, until so many bytes are free or `limit` are gone;
+    the floor rises to theirs."""
     whose, of = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
-    sql = f"SELECT seq, id, scope, compat, priority FROM entries {whose} ORDER BY priority, seq LIMIT ?"  # noqa: S608
-    rows = connection.execute(sql, (*of, limit)).fetchall()
+    columns = "seq, id, scope, compat, priority, size_bytes"
+    sql = f"SELECT {columns} FROM entries {whose} ORDER BY priority, seq LIMIT ?"  # noqa: S608
+    rows = []
+    for row in connection.execute(sql, (*of, limit)).fetchall():
+        if excess_bytes <= 0:
+            break
+        rows.append(row)
+        excess_bytes -= row[5]
     if rows and rank.has_floor:
         connection.execute("UPDATE totals SET floor = max(floor, ?)", (rows[-1][4],))
     return delete(connection, [row[:4] for row in rows])

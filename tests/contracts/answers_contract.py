@@ -6,12 +6,14 @@
 import asyncio
 import random
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 
 import pytest
 
 from backends.chat import Choice, Completion, Usage
-from gateway.answers.base import Answers, CacheError, Embedded, Entry, Unembedded, unembedded_of
+from gateway.answers.base import Answers, CacheError, Embedded, Entry, Gone, Unembedded, Verdict, unembedded_of
+from gateway.answers.selection import Page, Selection
 
 KEEP_STALE_S = 100.0
 VECTORS = {"c": b"1234", "d": b""}  # by name; the empty one is of a question the embedder cannot see
@@ -69,6 +71,11 @@ def full_entry() -> Entry:
         completion=completion,
         expires_s=1_000_500.25,
         tags=("red", "blå"),
+        tenant="ten",
+        namespace="space",
+        revision="r1",
+        schema=1,
+        sliding_s=60.0,
         embedder="mini@1",
         vector=bytes(range(256)) * 6,
     )
@@ -321,3 +328,233 @@ async def test_random_operations_agree_with_a_dict(answers: Answers, clock: Cloc
                 await answers.count_hit(f"e_{name}")
         assert await answers.get(*key) == truth.get(key)
         assert await answers.by_id(digest(scope), f"e_{name}") == truth.get(key)
+
+
+# -- selections ----------------------------------------------------------------------------------------------------
+
+VARIED: dict[str, Entry] = {
+    "plain": entry_of("plain"),
+    "model": replace(entry_of("model"), model="other"),
+    "namespace": replace(entry_of("namespace"), namespace="space"),
+    "tenant": replace(entry_of("tenant"), tenant="ten"),
+    "revision": replace(entry_of("revision"), revision="r2"),
+    "schema": replace(entry_of("schema"), schema=7),
+    "tag": replace(entry_of("tag"), tags=("red", 'it\'s "red"')),
+    "embedder": replace(entry_of("embedder"), embedder="mini@1", vector=b"1234"),
+    "old": entry_of("old", created_s=900_000.0),
+    "scope": entry_of("scope", scope="t"),
+    "text": entry_of("text", text='Der "Zug"\nkommt SPÄT'),
+}
+SELECTIONS: dict[str, Selection] = {
+    "plain": Selection(scope=digest("s"), exact=digest("plain")),
+    "model": Selection(model="other"),
+    "namespace": Selection(namespace="space"),
+    "tenant": Selection(tenant="ten"),
+    "revision": Selection(revision="r2"),
+    "schema": Selection(schema=7),
+    "tag": Selection(tag='it\'s "red"'),
+    "embedder": Selection(embedder="mini@1"),
+    "old": Selection(before_s=900_000.0),
+    "scope": Selection(scope=digest("t")),
+    "text": Selection(text='"zug"\nkommt'),
+}
+
+
+async def ids_of(answers: Answers, selection: Selection) -> list[str]:
+    return [row.id for row in await answers.select(selection, Page(100))]
+
+
+@pytest.mark.parametrize("name", VARIED)
+async def test_a_selection_means_its_own_and_removes_nothing_else(answers: Answers, name: str) -> None:
+    for entry in VARIED.values():
+        await answers.put(entry)
+    selection, meant = SELECTIONS[name], VARIED[name]
+
+    assert await ids_of(answers, selection) == [meant.id]
+    assert await answers.count(selection) == 1
+    assert await answers.remove_all(selection) == [Gone(meant.id, meant.scope, meant.compat)]
+    for other, entry in VARIED.items():
+        found = await answers.get(entry.scope, entry.exact)
+        assert found == (None if other == name else entry)
+    assert await answers.remove_all(selection) == []
+
+
+async def test_criteria_hold_together_and_none_means_everything(answers: Answers) -> None:
+    for entry in VARIED.values():
+        await answers.put(entry)
+
+    assert await ids_of(answers, Selection(model="other", namespace="space")) == []
+    assert await answers.count(Selection()) == len(VARIED)
+    assert len(await answers.remove_all(Selection())) == len(VARIED)
+    assert await answers.size() == 0
+
+
+async def test_pages_are_newest_first_and_leave_nothing_out(answers: Answers) -> None:
+    for number in range(20):
+        await answers.put(entry_of(f"{number}", created_s=1000.0 + number // 3))
+    seen, page = [], Page(7)
+    while rows := await answers.select(Selection(), page):
+        seen += rows
+        page = Page(7, rows[-1].place)
+
+    assert len({row.id for row in seen}) == 20
+    assert all(newer.created_s >= older.created_s for newer, older in pairwise(seen))
+
+
+async def test_a_row_of_the_list_says_what_the_entry_is(answers: Answers) -> None:
+    await answers.put(full_entry())
+    (row,) = await answers.select(Selection(id="e_a"), Page())
+
+    entry = full_entry()
+    shared = ("id", "tenant", "namespace", "model", "revision", "question", "tags", "created_s", "expires_s")
+    assert {name: getattr(row, name) for name in shared} == {name: getattr(entry, name) for name in shared}
+    assert row.size_bytes > 1000
+
+
+async def test_requests_of_a_scope_come_newest_first(answers: Answers) -> None:
+    for number, name in enumerate("abc"):
+        await answers.put(entry_of(name, created_s=1000.0 + number))
+    await answers.put(entry_of("d", scope="other"))
+
+    assert [entry_id for entry_id, _ in await answers.requests(digest("s"), 2)] == ["e_c", "e_b"]
+    assert (await answers.requests(digest("s"), 1))[0][1] == entry_of("c").canonical
+
+
+# -- what users say ------------------------------------------------------------------------------------------------
+
+
+def said(source: str, *, is_good: bool = False, at_s: float = 1.0) -> Verdict:
+    return Verdict(source, is_good, f"by {source}", at_s)
+
+
+async def test_two_bad_verdicts_from_two_sources_end_an_entry(answers: Answers) -> None:
+    entry = entry_of()
+    await answers.put(entry)
+    first = await answers.judge(entry, said("one"))
+    again = await answers.judge(entry, said("one", at_s=2.0))
+    assert first is not None
+    assert again is not None
+    assert (first.bad, again.bad, again.is_retired) == (1, 1, False)
+    found = await answers.get(entry.scope, entry.exact)
+    assert found is not None
+    assert found.bad == 1
+
+    last = await answers.judge(entry, said("two"))
+    assert last is not None
+    assert (last.bad, last.gone) == (2, (Gone(entry.id, entry.scope, entry.compat),))
+    assert await answers.get(entry.scope, entry.exact) is None
+    assert await answers.by_id(entry.scope, entry.id) is None
+    assert await answers.judge(entry, said("three")) is None
+
+
+async def test_good_verdicts_are_tallied_and_the_last_word_of_a_source_counts(answers: Answers) -> None:
+    entry = entry_of()
+    await answers.put(entry)
+    await answers.judge(entry, said("one"))
+    tally = await answers.judge(entry, said("one", is_good=True, at_s=3.0))
+    await answers.judge(entry, said("two", is_good=True, at_s=2.0))
+
+    assert tally is not None
+    assert (tally.good, tally.bad) == (1, 0)
+    assert [verdict.source for verdict in await answers.verdicts(entry.scope, entry.id)] == ["two", "one"]
+    assert [row.good for row in await answers.select(Selection(), Page())] == [2]
+
+
+async def test_a_new_answer_begins_with_no_verdicts_and_the_same_one_keeps_them(answers: Answers) -> None:
+    entry = entry_of()
+    await answers.put(entry)
+    await answers.judge(entry, said("one"))
+    await answers.put(entry)
+    found = await answers.get(entry.scope, entry.exact)
+    assert found is not None
+    assert found.bad == 1
+
+    newer = replace(entry, created_s=entry.created_s + 1)
+    await answers.put(newer)
+    assert await answers.get(entry.scope, entry.exact) == newer
+    assert await answers.verdicts(entry.scope, entry.id) == []
+    assert await answers.judge(entry, said("two")) is None  # that answer is gone
+    tally = await answers.judge(newer, said("two"))
+    assert tally is not None
+    assert tally.bad == 1
+
+
+async def test_an_entry_is_its_tenants_own(answers: Answers) -> None:
+    mine = replace(entry_of(), tenant="mine")
+    await answers.put(mine)
+
+    assert await answers.owned("mine", "e_a") == mine
+    assert await answers.owned("theirs", "e_a") is None
+    assert await answers.owned("mine", "e_b") is None
+
+
+# -- other names of an answer --------------------------------------------------------------------------------------
+
+
+def alias_of(entry: Entry, name: str) -> Entry:
+    return replace(entry, id=f"e_{name}", exact=digest(name), canonical=name.encode(), question=name, alias_of=entry.id)
+
+
+async def test_an_alias_goes_with_its_entry(answers: Answers) -> None:
+    entry, alias = entry_of(), alias_of(entry_of(), "b")
+    await answers.put(entry)
+    await answers.put(alias)
+    assert await answers.get(entry.scope, alias.exact) == alias
+
+    await answers.remove(entry.scope, entry.id)
+    assert await answers.get(entry.scope, alias.exact) is None
+    await answers.put(alias)  # of what is gone
+    assert await answers.get(entry.scope, alias.exact) is None
+
+
+async def test_an_alias_may_go_alone(answers: Answers) -> None:
+    entry, alias = entry_of(), alias_of(entry_of(), "b")
+    await answers.put(entry)
+    await answers.put(alias)
+    await answers.remove(entry.scope, alias.id)
+
+    assert await answers.get(entry.scope, entry.exact) == entry
+
+
+@pytest.mark.parametrize("how", ["retired", "answered anew", "selected"])
+async def test_no_alias_keeps_an_answer_that_is_gone(answers: Answers, how: str) -> None:
+    entry, alias = entry_of(), alias_of(entry_of(), "b")
+    await answers.put(entry)
+    await answers.put(alias)
+    if how == "retired":
+        await answers.judge(entry, said("one"))
+        tally = await answers.judge(entry, said("two"))
+        assert tally is not None
+        assert {one.id for one in tally.gone} == {"e_a", "e_b"}
+    elif how == "selected":
+        assert len(await answers.remove_all(Selection(id="e_a"))) == 2
+    else:
+        await answers.put(replace(entry, created_s=entry.created_s + 1))
+
+    assert await answers.get(entry.scope, alias.exact) is None
+
+
+# -- looking, and lives that move ----------------------------------------------------------------------------------
+
+
+async def test_a_look_sees_what_a_read_sees(answers: Answers, clock: Clock) -> None:
+    await answers.put(replace(full_entry(), expires_s=clock() + 10))
+    assert await answers.peek(digest("s"), digest("a")) == await answers.get(digest("s"), digest("a"))
+    assert await answers.peek(digest("s"), digest("b")) is None
+    clock.now_s += 10 + KEEP_STALE_S
+
+    assert await answers.peek(digest("s"), digest("a")) is None
+
+
+async def test_an_end_can_be_moved(answers: Answers, clock: Clock) -> None:
+    await answers.put(replace(entry_of(), expires_s=clock() + 10))
+    await answers.prolong(digest("s"), "e_a", clock() + 1000)
+    await answers.prolong(digest("s"), "e_unknown", clock() + 1000)
+
+    row = await answers.select(Selection(), Page())  # written behind, within a second
+    for _ in range(60):
+        if row[0].expires_s == clock() + 1000:
+            break
+        await asyncio.sleep(0.05)
+        row = await answers.select(Selection(), Page())
+    assert row[0].expires_s == clock() + 1000

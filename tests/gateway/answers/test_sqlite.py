@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway.answers.base import CacheError, Entry, Unembedded, unembedded_of
+from gateway.answers.base import CacheError, Entry, Unembedded, Verdict, unembedded_of
 from gateway.answers.codec import encode, size_bytes
+from gateway.answers.selection import Selection
 from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import Clock, digest, embedded, entry_of, full_entry
 
@@ -51,6 +52,10 @@ async def is_kept(answers: SqliteAnswers, name: str) -> bool:
 def query(path: Path, sql: str) -> Any:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchone()
+
+
+def tenant_bytes(path: Path, tenant: str) -> int:
+    return int(query(path, f"SELECT size_bytes FROM tenants WHERE tenant = '{tenant}'")[0])  # noqa: S608
 
 
 async def test_everything_is_there_after_a_restart(path: Path) -> None:
@@ -172,6 +177,72 @@ async def test_what_is_never_asked_for_goes_in_the_end_however_dear(path: Path) 
         assert not await is_kept(answers, "dear")
 
 
+@pytest.mark.parametrize(("policy", "stays"), [("lru", "used"), ("lfu", "used"), ("cost", "dear"), ("fifo", "new")])
+async def test_each_policy_keeps_what_it_values(path: Path, policy: str, stays: str) -> None:
+    clock = Clock()
+    async with opened(path, budget_bytes=100 * SIZE, policy=policy, now=clock) as answers:
+        for number in range(99):
+            clock.now_s += 1
+            await answers.put(replace(entry_of(f"{number:03}"), elapsed_s=50.0 if number == 1 else 1.0))
+        clock.now_s += 1
+        await answers.count_hit("e_000")
+    async with opened(path, budget_bytes=100 * SIZE, policy=policy, now=clock) as answers:
+        for name in ("new", "2nd"):
+            clock.now_s += 1
+            await answers.put(entry_of(name))
+
+        kept = {name: await is_kept(answers, key) for name, key in (("used", "000"), ("dear", "001"), ("new", "new"))}
+        assert kept[stays]
+        assert answers.stats.evicted > 0
+        assert not (policy == "fifo" and kept["used"])
+
+
+async def test_random_eviction_spares_the_new_as_much_as_the_old(path: Path) -> None:
+    async with opened(path, budget_bytes=200 * SIZE, policy="random", seed=5) as answers:
+        for number in range(600):
+            await answers.put(entry_of(f"{number:03}"))
+        kept = [number for number in range(600) if await is_kept(answers, f"{number:03}")]
+
+    assert len([number for number in kept if number < 400]) > 30
+    assert len([number for number in kept if number >= 400]) > 100
+
+
+async def test_a_tenant_over_its_budget_pays_alone(path: Path) -> None:
+    loud = SIZE + len("loud")
+    async with opened(path, budget_bytes=1000 * SIZE, tenant_bytes=100 * loud) as answers:
+        for number in range(20):
+            await answers.put(replace(entry_of(f"{number:03}", scope="q"), tenant="quiet", elapsed_s=0.0))
+        for number in range(300):
+            await answers.put(replace(entry_of(f"{number:03}"), tenant="loud"))
+            assert tenant_bytes(path, "loud") <= 100 * loud
+
+        assert await answers.count(Selection(tenant="quiet")) == 20
+        assert 90 <= await answers.count(Selection(tenant="loud")) <= 100
+
+
+async def test_what_went_is_told_to_whoever_keeps_an_index(path: Path) -> None:
+    async with opened(path, budget_bytes=100 * SIZE) as answers:
+        for number in range(101):
+            await answers.put(entry_of(f"{number:03}"))
+
+        told = answers.take_gone()
+        assert len(told) == answers.stats.evicted
+        assert not any([await is_kept(answers, one.id.removeprefix("e_")) for one in told])
+        assert answers.take_gone() == []
+
+
+async def test_another_policy_takes_over_a_file_as_it_is(path: Path) -> None:
+    async with opened(path, budget_bytes=100 * SIZE, policy="lru", now=Clock(2e9)) as answers:
+        for number in range(99):
+            await answers.put(replace(entry_of(f"{number:03}"), elapsed_s=30.0 if number < 20 else 0.5))
+    async with opened(path, budget_bytes=100 * SIZE, policy="cost") as answers:
+        for name in ("new", "2nd"):
+            await answers.put(replace(entry_of(name), elapsed_s=0.5))
+
+        assert answers.stats.evicted > 0
+        assert all([await is_kept(answers, f"{number:03}") for number in range(20)])
+
+
 async def test_a_replaced_entry_keeps_its_hits(path: Path) -> None:
     async with opened(path) as answers:
         await answers.put(entry_of())
@@ -206,6 +277,15 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
                 await answers.put(random_entry(rng, name, scope, clock()))
             elif rng.random() < 0.5:
                 await answers.remove(digest(scope), f"e_{name}")
+            elif rng.random() < 0.2:
+                await answers.remove_all(
+                    Selection(tenant=rng.choice(("one", "two")), before_s=clock() - rng.random() * 40)
+                )
+            elif rng.random() < 0.4:
+                verdict = Verdict(f"{rng.randrange(3)}", rng.random() < 0.5, "", clock())
+                found = await answers.by_id(digest(scope), f"e_{name}")
+                if found is not None:
+                    await answers.judge(found, verdict)
             elif rng.random() < 0.5:
                 row = Unembedded(f"e_{name}", digest(scope), b"", f"what is {name}?", None)
                 await answers.set_vector(row, rng.choice(("mini@1", "størst@1")), bytes(rng.randrange(100)))
@@ -216,6 +296,11 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
     assert query(path, "SELECT entries, size_bytes FROM totals") == query(
         path, "SELECT count(*), sum(size_bytes) FROM entries"
     )
+    kept = "SELECT tenant, entries, size_bytes FROM tenants"
+    counted = "SELECT tenant, count(*), sum(size_bytes) FROM entries GROUP BY tenant"
+    assert query(path, f"SELECT count(*) FROM ({kept} EXCEPT {counted})") == (0,)  # noqa: S608
+    assert query(path, f"SELECT count(*) FROM ({counted} EXCEPT {kept})") == (0,)  # noqa: S608
+    assert query(path, "SELECT count(*) FROM verdicts WHERE id NOT IN (SELECT id FROM entries)") == (0,)
     assert query(path, "PRAGMA integrity_check") == ("ok",)
 
 
@@ -236,6 +321,7 @@ def random_entry(rng: random.Random, name: str, scope: str, now_s: float) -> Ent
         entry_of(name, scope=scope, text=text),
         id=f"e_{rng.choice((name, '0', '1'))}",
         elapsed_s=rng.random(),
+        tenant=rng.choice(("", "one", "two")),
         expires_s=rng.choice((None, now_s + 20)),
     )
 

@@ -7,16 +7,24 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.answers.base import CacheError
+from gateway.answers.base import CacheError, Tally, Verdict
 from gateway.answers.file import connect
 from gateway.answers.schema import MIGRATIONS, migrate
+from gateway.answers.selection import Selection
 from gateway.answers.sqlite import SqliteAnswers
+from gateway.answers.table import row_of
 from tests.contracts.answers_contract import digest, entry_of
 from tests.gateway.answers.test_sqlite import opened, query
+
+FIRST = (  # the columns of the first version
+    *("scope", "exact", "compat", "id", "created_s", "expires_s", "elapsed_s", "size_bytes", "hits", "worth"),
+    *("priority", "model", "tags", "embedder", "vector", "question", "canonical", "completion"),
+)
 
 
 @pytest.fixture
@@ -146,6 +154,30 @@ async def test_an_older_schema_is_migrated_with_its_rows(path: Path) -> None:
 
     assert query(path, "SELECT count(*), max(colour) FROM entries") == (3, "red")
     assert query(path, "PRAGMA user_version") == (len(MIGRATIONS) + 1,)
+
+
+async def test_a_file_of_the_first_version_opens_and_works(path: Path) -> None:
+    old = [replace(entry_of(name), question=None) for name in "abc"]
+    with closing(connect(path, 1.0)) as connection:
+        migrate(connection, MIGRATIONS[:1])
+        for entry in old:
+            row = {**row_of(entry), "hits": 3, "priority": 0.001}
+            connection.execute(
+                f"INSERT INTO entries ({', '.join(FIRST)}) VALUES ({', '.join(f':{name}' for name in FIRST)})",  # noqa: S608
+                row,
+            )
+
+    async with opened(path) as answers:
+        assert [await answers.get(entry.scope, entry.exact) for entry in old] == old
+        assert await answers.size_bytes() == query(path, "SELECT sum(size_bytes) FROM entries")[0]
+        assert await answers.count(Selection(tenant="mine")) == 0
+        mine = replace(old[0], tenant="mine", created_s=old[0].created_s + 1)
+        await answers.put(mine)  # answered anew: now it is known whose it is
+        assert await answers.owned("mine", mine.id) == mine
+        assert (await answers.judge(old[1], Verdict("one", is_good=False, comment="", at_s=1.0))) == Tally(0, 1)
+        assert len(await answers.remove_all(Selection(model="m"))) == 3
+    assert query(path, "SELECT entries, size_bytes FROM totals") == (0, 0)
+    assert query(path, "SELECT count(*) FROM tenants") == (0,)
 
 
 async def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
