@@ -25,7 +25,7 @@ from gateway.canonical import Fingerprints
 from gateway.semantic.found import Judged, Match, NoMatch, Seen
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
-from gateway.semantic.lanes import Lanes, NewLane
+from gateway.semantic.lanes import MAX_LANES, Lanes, NewLane
 from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt
@@ -58,10 +58,11 @@ class Semantic:
         new_lane: NewLane = Lane,
         judge: Judge | None = None,
         promotes: bool = False,
+        max_lanes: int = MAX_LANES,
     ) -> None:
         """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
         `promotes`."""
-        self.lanes = Lanes(labels, secret, self._verifier_of, new_lane=new_lane)
+        self.lanes = Lanes(labels, secret, self._verifier_of, new_lane=new_lane, max_lanes=max_lanes)
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)

@@ -35,14 +35,17 @@ SECRET = b"s" * 32
 
 
 class PlainLane:
-    """A lane for an embedder that sees spelling alone: the nearest that no guard refuses is right from 0.7 on."""
+    """A lane for an embedder that sees spelling alone: the nearest that no guard refuses is right from the floor on."""
+
+    floor = 0.7
+    samples = False  # answer every would-be hit anew
 
     def __init__(self, verifier: Compares, *, target: float, shadow_rate: float, seed: bytes) -> None:
-        self._is_shadow = shadow_rate == 1.0
+        self._is_shadow = self.samples or shadow_rate == 1.0
         self.labels: list[Label] = []
 
     def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict:
-        floor = max(0.7, min_similarity)
+        floor = max(self.floor, min_similarity)
         looked = tuple(self._looked(question, near) for near in neighbours)
         fit = [near for near, one in zip(neighbours, looked, strict=True) if one.refusal is None]
         if not fit:
@@ -55,7 +58,7 @@ class PlainLane:
         self.labels.append(label)
 
     def report(self) -> LaneReport:
-        return LaneReport(0.7, None, 1.0, Counter(label.source for label in self.labels), 0, 0)
+        return LaneReport(self.floor, None, 1.0, Counter(label.source for label in self.labels), 0, 0)
 
     def _looked(self, question: Reading, near: Neighbour) -> Looked:
         guard = first_refusal(question.text, near.reading.text)
@@ -74,6 +77,7 @@ class House:
     semantic: Semantic
     metrics: Metrics
     ledger: Ledger
+    labels: LabelStore
     controls: Controls = field(default_factory=Controls)
 
     async def ask(
@@ -105,6 +109,7 @@ async def house(
     new_lane: NewLane = PlainLane,
     judge: str = "",
     judge_per_hour: int = 1000,
+    max_lanes: int = 256,
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
@@ -112,12 +117,14 @@ async def house(
     metrics = Metrics()
     ledger = Ledger(metrics)
     router = Router([backend])
+    labels = LabelStore(folder / "labels.db", per_tenant=1000)
     semantic = Semantic(
         answers,
         EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)),
         VectorIndex,
-        LabelStore(folder / "labels.db", per_tenant=1000),
+        labels,
         secret=SECRET,
+        max_lanes=max_lanes,
         new_lane=new_lane,
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
         promotes=True,
@@ -128,7 +135,7 @@ async def house(
     await semantic.open()
     await router.open()
     try:
-        yield House(backend, pipeline, answers, semantic, metrics, ledger)
+        yield House(backend, pipeline, answers, semantic, metrics, ledger, labels)
     finally:
         await pipeline.close()
         await router.close()
