@@ -9,22 +9,21 @@ certainty (Leviathan et al. 2023, arXiv 2211.17192) would have it.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import replace
 
 import torch
 
-from backends.local.engine.drafts import NOTHING, Guess, Guesser, Odds
+from backends.local.engine.drafts import LONGEST_REST, NOTHING, Guess, Guesser, Odds
 from backends.local.engine.pace import Pace
-from backends.local.engine.sampler import is_penalised_greedy, is_plainly_greedy, looks_back, sample
+from backends.local.engine.sampler import Tally, is_simply_greedy, looks_back, sample
 from backends.local.engine.sequence import Sequence
 from backends.local.wire import Event, Token
 
 FORCED = -1  # the source of a guess: the grammar
 UNLIKELY = 0.02  # chance below which no draft is worth a thought
-TIMED_EVERY = 4  # of the forwards without drafts: taking the time costs some too
+TIMED_EVERY = 8  # of the forwards nobody guesses for: to take the time costs some too
 
 
 class Drafting:
@@ -38,38 +37,52 @@ class Drafting:
         self._pace = pace
         self._clock = clock
         self._started_s: float | None = None  # None: what is under way is not timed
-        self._num_plain = 0
+        self._num_vain = self._rest = 0  # steps in a row without a guess worth checking; steps before the next guess
         self._odds = Odds(forget=1 / 512)
 
     def guesser(self, near: Many[int]) -> Guesser:
         """Guesses for one sequence, out of `near` and of what it says itself."""
-        return Guesser(near, self._odds)
+        self._rest = 0
+        return Guesser(near, self._odds, self._num_vain)
 
     def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
         """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
+        if not sequences:
+            return []
+        if self._rest and all(sequence.matcher is None for sequence in sequences):
+            self._rest -= 1
+            self._started_s = None if self._rest % TIMED_EVERY else self._clock()
+            return [()] * len(sequences)
+        self._started_s = self._clock()
         guesses = [_guess(sequence) for sequence in sequences]
         if not any(guess.token_ids for guess in guesses):
-            return self._nothing(sequences)
-        self._started_s = self._clock()
+            return self._in_vain(sequences)
         chances = [_chances(sequence, guess) for sequence, guess in zip(sequences, guesses, strict=True)]
         taken = self._pace.allot(chances)
+        if not any(taken):
+            return self._in_vain(sequences)
+        self._num_vain = 0
         for sequence, k in zip(sequences, taken, strict=True):
             if sequence.guesser is not None:
-                sequence.guesser.was_taken(k > 0)
+                sequence.guesser.was_taken(k > 0, sequence.num_tokens)
         return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
 
-    def _nothing(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
-        """No drafts, as quickly as can be: where no guess comes true, every token pays for this."""
-        self._num_plain += 1
-        self._started_s = None if self._num_plain % TIMED_EVERY else self._clock()
+    def _in_vain(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
+        """No drafts, and no look at any sequence before one of them is to guess again."""
+        self._num_vain += 1
+        self._rest = LONGEST_REST
         for sequence in sequences:
             if sequence.guesser is not None:
-                sequence.guesser.was_taken(False)
+                sequence.guesser.was_taken(False, sequence.num_tokens)
+                self._rest = min(self._rest, sequence.guesser.rest(sequence.num_tokens))
+        self._started_s = self._clock()  # what guessing took is no part of a forward without drafts
         return [()] * len(sequences)
 
     def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], *, is_alone: bool) -> None:
         """Learn from the step since `propose`: what was drafted and what came of it, and what it cost if that shows."""
-        if is_alone and self._started_s is not None:
+        if self._started_s is None or not drafts:
+            return
+        if is_alone:
             self._pace.note(len(drafts), sum(map(len, drafts)), self._clock() - self._started_s)
         if not any(drafts):
             return
@@ -80,21 +93,37 @@ class Drafting:
             self.rejected += len(drafted) - held
 
 
-@torch.inference_mode()
 def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: list[Event]) -> None:
     """Append the tokens that `logits` `[1 + drafts, vocab]` lead to; at least one, the last one no draft.
 
     Each goes to the sequence and to what is `said` at once: whatever fails behind it, the two agree. A draft that the
-    sequence's grammar forbids is never chosen, and so ends the run. Raises `GrammarError`.
+    sequence's grammar forbids is never chosen, and so ends the run. Raises `GrammarError`. Logits are written over.
     """
+    if sequence.matcher is None and is_simply_greedy(sequence.sampling):
+        _settle_greedily(sequence, drafts, logits, said)
+    else:
+        _settle_by_sampling(sequence, drafts, logits, said)
+
+
+def _settle_greedily(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: list[Event]) -> None:
+    """By numpy: what torch needs to begin with a row is a twentieth of a step of a small model."""
+    sampling, tally = sequence.sampling, None
+    if looks_back(sampling):
+        tally = sequence.tally = sequence.tally or Tally()
+    for row, draft in zip(logits.numpy(), (*drafts, None), strict=True):
+        if tally is not None:
+            tally.follow(sequence.token_ids, sequence.num_prompt)
+            tally.penalise(row, sampling)
+        token_id = int(row.argmax())
+        reason = sequence.append(token_id)
+        said.append(Token(sequence.request, sequence.index, token_id, reason))
+        if reason is not None or token_id != draft:
+            return
+
+
+@torch.inference_mode()
+def _settle_by_sampling(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: list[Event]) -> None:
     matcher = sequence.matcher
-    if matcher is None and is_plainly_greedy(sequence.sampling):
-        _settle_greedily(sequence, drafts, logits.argmax(-1).tolist(), said)
-        return
-    if matcher is None and is_penalised_greedy(sequence.sampling):
-        likeliest = _penalised(sequence, drafts, logits).argmax(-1).tolist()
-        _settle_greedily(sequence, drafts, likeliest, said)
-        return
     for row, draft in zip(logits, (*drafts, None), strict=True):
         prompt, output = _history(sequence)
         allowed = None if matcher is None else matcher.allowed(len(row))
@@ -107,35 +136,6 @@ def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: li
             return
 
 
-def _settle_greedily(sequence: Sequence, drafts: Many[int], likeliest: Many[int], said: list[Event]) -> None:
-    for token_id, draft in zip(likeliest, (*drafts, None), strict=True):
-        reason = sequence.append(token_id)
-        said.append(Token(sequence.request, sequence.index, token_id, reason))
-        if reason is not None or token_id != draft:
-            return
-
-
-def _penalised(sequence: Sequence, drafts: Many[int], logits: torch.Tensor) -> torch.Tensor:
-    """What `sampler.adjust` makes of each row, all drafts before it taken for said: else the row does not count.
-
-    Only what was said is touched: whole rows of counts take longer than a step of a small model.
-    """
-    sampling = sequence.sampling
-    counts = Counter(sequence.token_ids[sequence.num_prompt :])
-    adjusted = logits.clone()
-
-    def take(rows: slice, columns: torch.Tensor | int, times: torch.Tensor) -> None:
-        found = logits[rows, columns] - sampling.presence_penalty
-        adjusted[rows, columns] = found - sampling.frequency_penalty * times if sampling.frequency_penalty else found
-
-    if counts:
-        take(slice(None), torch.tensor(list(counts)), torch.tensor(list(counts.values())))
-    for row, draft in enumerate(drafts, 1):
-        counts[draft] += 1
-        take(slice(row, None), draft, torch.tensor(counts[draft]))
-    return adjusted
-
-
 def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
     """Prompt and output, where they count: of a long text they take longer to cut than a token to choose."""
     if not looks_back(sequence.sampling):
@@ -145,7 +145,7 @@ def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
 
 def _guess(sequence: Sequence) -> Guess:
     """What may come next, as far as the sequence's grammar allows it; or what it says must come."""
-    if sequence.guesser is None or (sequence.guesser.rests and sequence.matcher is None):
+    if sequence.guesser is None or (sequence.matcher is None and sequence.guesser.rest(sequence.num_tokens)):
         return NOTHING
     guess = sequence.guesser.guess(sequence.token_ids, sequence.num_prompt)
     if sequence.matcher is None:

@@ -21,6 +21,7 @@ LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
 PLACES = 16  # looked at per search
 SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
 CLOSE = 8  # tokens around the place where a match of two tokens is believed
+LOST = 16  # tokens said while nothing agreed: those before are not read when guessing begins again
 PATIENCE = 4  # guesses in a row that were not worth checking, after which it is guessed less and less often
 LONGEST_REST = 32  # tokens
 FIRST_REACH = 3  # drafts; twice as many and one more than held lately are risked next
@@ -73,13 +74,14 @@ NOTHING = Guess((), NEAR, 0)
 class Guesser:
     """Guesses for one sequence. `guess` is called with all its tokens, whenever there are more."""
 
-    def __init__(self, near: Ids[int] = (), pooled: Odds | None = None) -> None:
+    def __init__(self, near: Ids[int] = (), pooled: Odds | None = None, num_vain: int = 0) -> None:
+        """`num_vain` is how many guesses of others were in vain of late: then this one rests after fewer."""
         self._odds = Odds(prior=pooled)
         self._near = NearAnswer(near) if len(near) else None
         self._repeats = Repeats()
         self._guesses: tuple[Guess, ...] = ()
         self._num_seen = 0
-        self._num_wasted = self._rests_until = 0
+        self._num_vain, self._rests_until = min(num_vain, PATIENCE + 2), 0
         self._reach = FIRST_REACH
 
     def guess(self, token_ids: list[int], num_prompt: int) -> Guess:
@@ -88,35 +90,41 @@ class Guesser:
             held = max(self._mark(guess, token_ids[self._num_seen :]) for guess in self._guesses)
             self._reach = max(FIRST_REACH, 2 * held + 1, self._reach // 2)
         if self._near is not None:
-            for stop in range(max(self._num_seen, num_prompt), len(token_ids)):
-                self._near.follow(token_ids, stop)
+            start, stop = max(self._num_seen, num_prompt), len(token_ids)
+            if stop - start > LOST:
+                self._near.skip(stop - LOST - start)
+                start = stop - LOST
+            for place in range(start, stop):
+                self._near.follow(token_ids, place)
         self._num_seen = len(token_ids)
         near = self._near.guess() if self._near is not None else NOTHING
         repeat = self._repeats.guess(token_ids)
         self._guesses = tuple(guess for guess in (near, repeat) if guess.token_ids)
-        return max(self._guesses, key=lambda guess: self._odds.chance(guess.kind(0)), default=NOTHING)
+        if len(self._guesses) < 2:
+            return self._guesses[0] if self._guesses else NOTHING
+        return max(self._guesses, key=lambda guess: self._odds.chance(guess.kind(0)))
 
-    @property
-    def rests(self) -> bool:
-        """Whether to leave out this guess: the last ones were good for nothing, and cost a little too."""
-        return self._num_wasted < self._rests_until
+    def rest(self, num_tokens: int) -> int:
+        """How many tokens more to leave out: the last guesses were good for nothing, and cost a little too."""
+        return max(0, self._rests_until - num_tokens)
 
-    def was_taken(self, taken: bool) -> None:
-        """Hear whether any of the last guess, made or left out, is checked."""
-        if taken:
-            self._num_wasted = self._rests_until = 0
+    def was_taken(self, taken: bool, num_tokens: int) -> None:
+        """Hear whether any of the last guess is checked, if it was made of so many tokens."""
+        if num_tokens != self._num_seen:
             return
-        self._num_wasted += 1
-        if self._num_wasted > max(PATIENCE, self._rests_until):  # a rest is half of what was in vain
-            self._rests_until = self._num_wasted + min(LONGEST_REST, self._num_wasted // 2)
+        self._num_vain = 0 if taken else self._num_vain + 1
+        rest = min(LONGEST_REST, 2 ** (self._num_vain - PATIENCE)) if self._num_vain > PATIENCE else 0
+        self._rests_until = num_tokens + rest
 
     def chances(self, guess: Guess, most: int, least: float) -> list[float]:
         """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""
-        levels = [self._odds.chance(guess.source + level) for level in range(REPEAT)]
         found: list[float] = []
-        chance = 1.0
+        chance, known, own = 1.0, -1, 0.0
         for index in range(min(most, self._reach, len(guess.token_ids))):
-            chance *= levels[guess.kind(index) - guess.source]
+            kind = guess.kind(index)
+            if kind != known:
+                known, own = kind, self._odds.chance(kind)
+            chance *= own
             if chance < least:
                 break
             found.append(chance)
@@ -174,10 +182,18 @@ class NearAnswer:
         elif not self._agreeing:
             self._guess_anew(token)
 
+    def skip(self, count: int) -> None:
+        """Take `count` tokens that nobody looked at, each for one in the place of another."""
+        if self._agreeing >= 2:
+            self._parted, self._since = self._place, 0
+        self._agreeing = 0
+        self._since += count
+        self._place = min(self._parted + self._since, len(self._ids))
+
     def _guess_anew(self, token: int) -> None:
         """One token in the place of another; or the end of what was put in or left out."""
         place = self._parted + self._since
-        for expected in (place - 1, *range(self._parted, place + SKIPPED)):
+        for expected in (place - 1, *range(max(self._parted, place - LOST), place + SKIPPED)):
             if expected < len(self._ids) and self._ids[expected] == token:
                 self._place, self._agreeing = expected + 1, 1
                 return

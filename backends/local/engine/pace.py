@@ -14,25 +14,26 @@ from dataclasses import dataclass, field
 LADDER = (0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63)  # numbers of drafts in one forward
 HOPE = 0.03  # of a forward of one sequence: what a row is thought to cost before it is measured
 FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
-STALE = 256  # forwards after which a cost is only half believed; one that was measured once is so from the start
-PLAIN = 128  # forwards after which one without drafts is made, to know what it costs now
+STALE = 256  # forwards per time it was measured after which a cost is half believed; measured once, so from the start
+LONG_KNOWN = 8  # times
+PLAIN = 64  # forwards after which one without drafts is made, to know what it costs now
 GAIN = 1.08  # less is noise, and what drafting costs beside the forward
 SAMPLES = 9
-RECKON_EVERY = 4  # forwards
+RECKON_EVERY, RECKON_SELDOM = 4, 32  # forwards: at first, and of a hundred or more
 
 
 @dataclass(slots=True)
 class Cost:
     """The last few times a forward of one size took. The first one ever is slower than the rest, and not kept."""
 
-    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    is_warm: bool = False
+    seconds: deque[float] = field(default_factory=lambda: deque(maxlen=SAMPLES))  # or times a forward without drafts
+    times: int = 0
     number: int = 0  # of the forward it was measured at
 
     def note(self, seconds: float, number: int) -> None:
-        if self.is_warm:
+        if self.times:
             self.seconds.append(seconds)
-        self.is_warm, self.number = True, number
+        self.times, self.number = self.times + 1, number
 
     @property
     def quartile(self) -> float | None:
@@ -53,7 +54,10 @@ class Pace:
         """Take in one forward, with what comes before and after it."""
         number = self._numbers[sequences] = self._numbers.get(sequences, 0) + 1
         costs = self._costs.setdefault(sequences, {})
-        costs.setdefault(drafts, Cost()).note(seconds, number)
+        if not drafts:
+            costs.setdefault(0, Cost()).note(seconds, number)
+        elif 0 in costs and (base := costs[0].quartile) is not None:  # the machine may be twice as fast next minute
+            costs.setdefault(drafts, Cost()).note(seconds / base, number)
 
     def allot(self, chances: Sequence[Sequence[float]]) -> list[int]:
         """How many drafts of each sequence to check now, given that its first one holds, its first two...
@@ -79,7 +83,7 @@ class Pace:
         """`_steps` of not long ago."""
         number = self._numbers.get(sequences, 0)
         known = self._reckoned.get(sequences)
-        if known is None or not known[1] or number >= known[0] + RECKON_EVERY:
+        if known is None or not known[1] or number >= known[0] + min(RECKON_SELDOM, RECKON_EVERY + number // 4):
             known = self._reckoned[sequences] = (number, self._steps(sequences))
         return known[1]
 
@@ -92,13 +96,17 @@ class Pace:
         if plain is None or base is None or number - plain.number >= PLAIN:
             return []
         known = [(0, base)]
+        weights = [SAMPLES]
         for drafts in LADDER[1:]:
             cost = costs.get(drafts)
-            if cost is not None and (measured := cost.quartile) is not None:
+            if cost is not None and (ratio := cost.quartile) is not None:
+                measured = ratio * base
                 hope, times = _hope(base, drafts, sequences), len(cost.seconds)
-                faith = min(1.0, (times + 1) / 4) * 0.5 ** ((number - cost.number) / STALE)
+                age = (number - cost.number) / (STALE * min(cost.times, LONG_KNOWN))
+                faith = min(1.0, (times + 1) / 4) * 0.5**age
                 known.append((drafts, measured if measured < hope else hope + (measured - hope) * faith))
-        known = _rising(known)
+                weights.append(times)
+        known = _rising(known, weights)
         most = max(FIRST_TRY, 2 * known[-1][0] + 1)
         return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER if drafts <= most]
 
@@ -107,18 +115,18 @@ def _hope(base: float, drafts: int, sequences: int) -> float:
     return base * (1 + HOPE * drafts / sequences)
 
 
-def _rising(known: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def _rising(known: Sequence[tuple[int, float]], weights: Sequence[int]) -> list[tuple[int, float]]:
     """The same where more drafts never take less: what says otherwise is noise, and is averaged (isotonic regression).
 
-    Else the size that was lucky when it was measured would win.
+    Else the size that was lucky when it was measured would win. What was measured more often counts for more.
     """
-    pools: list[tuple[float, int]] = []  # seconds of neighbours together, and how many they are
-    for _, seconds in known:
-        pools.append((seconds, 1))
+    pools: list[tuple[float, int, int]] = []  # weighed seconds of neighbours together, their weights, how many they are
+    for (_, seconds), weight in zip(known, weights, strict=True):
+        pools.append((seconds * weight, weight, 1))
         while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
-            last, count = pools.pop()
-            pools[-1] = (pools[-1][0] + last, pools[-1][1] + count)
-    risen = [total / count for total, count in pools for _ in range(count)]
+            last, more, count = pools.pop()
+            pools[-1] = (pools[-1][0] + last, pools[-1][1] + more, pools[-1][2] + count)
+    risen = [total / weight for total, weight, count in pools for _ in range(count)]
     return [(drafts, seconds) for (drafts, _), seconds in zip(known, risen, strict=True)]
 
 

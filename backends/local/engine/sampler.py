@@ -7,10 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from backends.local.params import Sampling
 
+FloatArray = np.typing.NDArray[np.float32]
 GREEDY_BELOW = 1e-5  # a temperature that would only overflow
 LEADING = 1024  # candidates sorted first: the nucleus seldom needs more, and a whole vocabulary takes milliseconds
 
@@ -49,13 +51,36 @@ def looks_back(sampling: Sampling) -> bool:
     return bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
 
 
-def is_plainly_greedy(sampling: Sampling) -> bool:
-    """Whether the likeliest token is all that is asked for."""
-    is_adjusted = looks_back(sampling) or sampling.logit_bias
-    return sampling.temperature < GREEDY_BELOW and not is_adjusted and sampling.top_logprobs is None
+class Tally:
+    """How often each token was said, kept up: to count anew and to touch whole rows takes longer than a small step."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, int] = {}
+        self._ids = np.empty(64, np.int64)
+        self._times = np.empty(64, np.float32)
+        self._num_seen = 0
+
+    def follow(self, token_ids: Sequence[int], start: int) -> None:
+        """Count what was said since the last time; the first time, from `start` on."""
+        self._num_seen = max(self._num_seen, start)
+        for token_id in token_ids[self._num_seen :]:
+            slot = self._slots.get(token_id)
+            if slot is None:
+                slot = self._slots[token_id] = len(self._slots)
+                if slot == len(self._ids):
+                    self._ids, self._times = np.resize(self._ids, 2 * slot), np.resize(self._times, 2 * slot)
+                self._ids[slot], self._times[slot] = token_id, 0
+            self._times[slot] += 1
+        self._num_seen = len(token_ids)
+
+    def penalise(self, row: FloatArray, sampling: Sampling) -> None:
+        """Take from a row of logits what `adjust` takes, presence and frequency, to the bit."""
+        ids, times = self._ids[: len(self._slots)], self._times[: len(self._slots)]
+        found = row[ids] - np.float32(sampling.presence_penalty)
+        row[ids] = found - np.float32(sampling.frequency_penalty) * times if sampling.frequency_penalty else found
 
 
-def is_penalised_greedy(sampling: Sampling) -> bool:
+def is_simply_greedy(sampling: Sampling) -> bool:
     """Whether it is the likeliest token after what a token's presence or frequency takes from it, and no more."""
     is_adjusted = sampling.repetition_penalty != 1.0 or sampling.logit_bias
     return sampling.temperature < GREEDY_BELOW and not is_adjusted and sampling.top_logprobs is None

@@ -13,6 +13,7 @@ from random import Random
 
 from backends.local.engine.drafts import Guesser
 from backends.local.engine.matcher import Matcher
+from backends.local.engine.sampler import Tally
 from backends.local.params import Sampling
 from kvtier.keys import Chain
 from kvtier.tiers.prefetch import Prefetch
@@ -45,6 +46,7 @@ class Sequence:
     prefetched: Prefetch | None = None  # what slower tiers have of it, under way or here
     by_tier: Mapping[str, int] = field(default_factory=dict)  # where they were
     guesser: Guesser | None = None  # None: no drafts
+    tally: Tally | None = None  # of what it said, where that is asked for
     capacity: int = field(default=0)  # tokens its slab holds; 0: it has none
     is_finished: bool = False  # its last token is said
 

@@ -11,7 +11,7 @@ UNSURE = [0.2**n for n in range(1, 4)]
 def pace(row_cost: float, sequences: int = 1, rungs: tuple[int, ...] = LADDER) -> Pace:
     """A machine where a draft costs `row_cost` of a forward without, measured a few times."""
     found = Pace()
-    for _ in range(4):
+    for _ in range(5):
         for drafts in rungs:
             found.note(sequences, drafts, 0.010 * (1 + row_cost * drafts))
     return found
