@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from embeddings.base import Reading
 from embeddings.guards import NEAR_MISSES, near_misses
-from embeddings.guards.text import CARRIES_NO_MEANING, is_han, stem, words
+from embeddings.guards.text import CARRIES_NO_MEANING, is_han, plain, stem, words
+from embeddings.repairs import corrected
 
 FEATURES = (
     "cosine",
@@ -67,8 +68,13 @@ def weight(piece: str) -> float:
     return _FUNCTION_WEIGHT if said in CARRIES_NO_MEANING else 1.0
 
 
+@lru_cache(maxsize=256)
+def _weights(pieces: tuple[str, ...]) -> NDArray[np.float32]:
+    return np.array([weight(piece) for piece in pieces[:_MOST_PIECES]], np.float32)
+
+
 def _alignment(a: Reading, b: Reading) -> list[float]:
-    weights_a, weights_b = (np.array([weight(p) for p in r.pieces[:_MOST_PIECES]], np.float32) for r in (a, b))
+    weights_a, weights_b = _weights(a.pieces), _weights(b.pieces)
     if not weights_a.sum() or not weights_b.sum():
         return [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     similar = _unit(a.states[:_MOST_PIECES]) @ _unit(b.states[:_MOST_PIECES]).T
@@ -85,7 +91,7 @@ def _side(best: NDArray[np.float32], weights: NDArray[np.float32]) -> tuple[floa
 
 
 def _unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths: NDArray[np.float32] = np.linalg.norm(states, axis=1, keepdims=True)
+    lengths = np.sqrt(np.einsum("ij,ij->i", states, states))[:, None]
     found: NDArray[np.float32] = states / np.maximum(lengths, np.float32(1e-9))
     return found
 
@@ -99,7 +105,8 @@ class _Said:
 
 @lru_cache(maxsize=256)
 def _said(text: str) -> _Said:
-    parts = [part for word in words(text)[:_MOST_PIECES] for part in (word if is_han(word) else (stem(word),))]
+    said = words(corrected(plain(text)))[:_MOST_PIECES]
+    parts = [part for word in said for part in (word if is_han(word) else (stem(word),))]
     stems = tuple(parts[:_MOST_PIECES])
     run = " ".join(stems)
     return _Said(stems, Counter(stems), Counter(run[n : n + 3] for n in range(max(len(run) - 2, 1))))

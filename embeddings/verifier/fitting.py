@@ -35,7 +35,7 @@ def fit(pairs: Sequence[Pair], start: Verifier) -> Verifier:
     if not pairs:
         return start
     labels = np.array([label for _, _, label in pairs], np.float64)
-    folds = np.array([_fold(a.text) for a, _, _ in pairs])
+    folds = np.array([fold_of(a.text) for a, _, _ in pairs])
     return fit_rows(pairs_of([(a, b) for a, b, _ in pairs]), labels, folds, start)
 
 
@@ -95,5 +95,6 @@ def _basis(pairs: Pairs) -> dict[str, NDArray[Any]]:
     }
 
 
-def _fold(question: str) -> int:
+def fold_of(question: str) -> int:
+    """The fold that judges pairs of this question."""
     return int.from_bytes(blake2b(question.encode("utf-8", "replace"), digest_size=4).digest(), "little") % FOLDS

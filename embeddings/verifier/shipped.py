@@ -11,16 +11,21 @@ log = logging.getLogger(__name__)
 
 
 def family_of(fingerprint: str) -> str:
-    """What embedders of equal states share: the digest of weights and vocabulary, the pooling, the wording. Its name
-    and the precision of its arithmetic may differ. Empty when the fingerprint is not of that form."""
+    """What embedders of like states share: the digest of weights and vocabulary, and the pooling. Their name, the
+    precision of their arithmetic and the wording of what they are given may differ. Empty for a foreign form."""
     parts = fingerprint.split(":")
-    return ":".join((parts[-6], parts[-3], parts[-1])) if len(parts) >= 7 else ""
+    return f"{parts[-6]}:{parts[-3]}" if len(parts) >= 7 else ""
+
+
+def file_of(family: str) -> str:
+    """The name of its file."""
+    return f"{family.replace(':', '-')}.safetensors"
 
 
 def load_verifier(embedder_fingerprint: str) -> Verifier:
     """The shipped verifier for this embedder; the conservative one when there is none, or it is damaged."""
     family = family_of(embedder_fingerprint)
-    path = files("embeddings.verifier") / f"{family.replace(':', '-')}.safetensors"
+    path = files("embeddings.verifier") / file_of(family)
     if not family or not path.is_file():
         return conservative()
     try:
