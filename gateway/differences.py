@@ -78,9 +78,7 @@ def _parted(here: Sequence[Any], there: Sequence[Any]) -> Iterator[tuple[int, An
 def _message(at: int, messages: Sequence[Any], here: Mapping[str, Any], there: Mapping[str, Any]) -> Difference:
     field, name = f"messages[{at}]", _name(at, messages)
     if here.get("role") != there.get("role"):
-        return Difference(
-            field, f"message {at + 1} is of the {here.get('role')} here, of the {there.get('role')} there"
-        )
+        return Difference(field, f"message {at + 1} is the {here.get('role')}'s here, the {there.get('role')}'s there")
     mine, theirs = here.get("content"), there.get("content")
     if isinstance(mine, str) and isinstance(theirs, str) and mine != theirs:
         return Difference(field, f"{name} {_where(mine, theirs)}")

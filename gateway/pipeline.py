@@ -163,6 +163,9 @@ class Pipeline:
 
     def _refresh(self, asked: Asked) -> None:
         """Answer anew in the background, once, while the stale answer is served."""
+        landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
+        if landed is not None and landed.is_fresh(time.time()):
+            return  # somebody else's refresh came in while this one was looking
         if self._flights.find(asked.fp.exact) is None and asked.plan.share_flight:
             flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
             self._recorder.chores.add(_drain(flight.ride()))
