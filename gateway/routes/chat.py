@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from starlette.datastructures import Headers
@@ -19,6 +19,7 @@ from gateway.errors import GatewayError, Stopping, describe, error_body
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
+from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
 from gateway.scope import tenant_of
 from gateway.served import ServedMemory
@@ -137,7 +138,10 @@ class _Delivery:
             seen.append(delta)
         completion = collect(seen)
         body = self._envelope.completion(completion, self._billed(completion.usage))
-        await self._exchange.whole(200, body, headers_of(reply.outcome))
+        outcome = reply.outcome
+        if not outcome.is_stored and refuse_to_keep(completion) is not None:
+            outcome = replace(outcome, entry=None)  # of a stream it is not known when its headers go out
+        await self._exchange.whole(200, body, headers_of(outcome))
 
     async def stream(self, reply: Reply, *, include_usage: bool) -> None:
         await self._exchange.start(headers_of(reply.outcome))

@@ -125,3 +125,12 @@ def test_a_retired_answer_stays_gone_after_a_restart(upstream: RunningUpstream, 
         assert ask(gateway, "gone for good").headers["x-twicetold-tier"] == "full"
         assert ask(gateway, "kept for good").headers["x-twicetold-tier"] == "exact"
         assert say(gateway, entry=kept, verdict="good").json()["good"] == 1
+
+
+def test_an_entry_is_named_only_when_the_answer_is_kept(gateway: Gateway, upstream: RunningUpstream) -> None:
+    upstream.control(mode="with:length")
+    answer = ask(gateway, "cut this one short please")
+
+    assert answer.json()["choices"][0]["finish_reason"] == "length"
+    assert "x-twicetold-entry" not in answer.headers
+    assert say(gateway, id=answer.json()["id"], verdict="bad").json()["state"] == "not_kept"
