@@ -16,6 +16,7 @@ from embeddings.verifier.forest import check_forest
 from embeddings.verifier.model import Arrays, Verifier
 
 FORMAT = "twicetold-verifier-1"
+_HEADER = "verifier"
 _KNOWN = json.dumps(FEATURES)
 
 
@@ -24,7 +25,8 @@ def dump(verifier: Verifier) -> bytes:
     from safetensors.numpy import save
 
     header = {"format": FORMAT, "family": verifier.family, "features": _KNOWN, "name": verifier.name}
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in verifier.arrays.items()}, header))
+    arrays = {name: np.ascontiguousarray(array) for name, array in verifier.arrays.items()}
+    return bytes(save(arrays, {_HEADER: json.dumps(header)}))  # one string: the library writes several in any order
 
 
 def parse(data: bytes) -> Verifier:
@@ -48,7 +50,8 @@ def parse(data: bytes) -> Verifier:
 def _header(data: bytes) -> dict[str, str]:
     """The strings that safetensors keeps beside the arrays: length in 8 bytes, then JSON."""
     try:
-        found = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        outer = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        found = json.loads(outer["__metadata__"][_HEADER])
         return {str(key): str(value) for key, value in found.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise EmbedderError(f"the verifier's header cannot be read: {exc!r}") from exc

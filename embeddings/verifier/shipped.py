@@ -2,6 +2,7 @@
 
 import logging
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from embeddings.base import EmbedderError
 from embeddings.verifier.files import parse
@@ -22,10 +23,10 @@ def file_of(family: str) -> str:
     return f"{family.replace(':', '-')}.safetensors"
 
 
-def load_verifier(embedder_fingerprint: str) -> Verifier:
+def load_verifier(embedder_fingerprint: str, folder: Traversable | None = None) -> Verifier:
     """The shipped verifier for this embedder; the conservative one when there is none, or it is damaged."""
     family = family_of(embedder_fingerprint)
-    path = files("embeddings.verifier") / file_of(family)
+    path = (folder or files("embeddings.verifier")) / file_of(family)
     if not family or not path.is_file():
         return conservative()
     try:
