@@ -38,6 +38,7 @@ from gateway.served import ServedMemory
 from gateway.settings import DEMO, CacheSettings, ModelSettings, RouteSettings, Settings, served_name
 
 if TYPE_CHECKING:
+    from embeddings.base import Embedder
     from gateway.semantic.thresholds import Thresholds
     from gateway.semantic.tier import Semantic
 
@@ -158,6 +159,7 @@ class Services:
             return
         self.semantic_state = "ready"
         while True:
+            self.semantic.drop(self.answers.take_gone())
             with self.ledger.best_effort("catch_up"):
                 await self.semantic.catch_up()
             await asyncio.sleep(LOOK_EVERY_S)
@@ -265,7 +267,6 @@ def _semantic(
     try:
         from embeddings.batcher import EmbeddingBatcher
         from embeddings.index import VectorIndex
-        from embeddings.local import SentenceTransformerEmbedder
         from gateway.semantic.judge import Judge
         from gateway.semantic.labels import LabelStore
         from gateway.semantic.shelf import Shelf
@@ -275,9 +276,6 @@ def _semantic(
         return None
     cache = settings.cache
 
-    def load() -> SentenceTransformerEmbedder:
-        return SentenceTransformerEmbedder(cache.embedder or None, threads=cache.embedder_threads).load()
-
     judge = None
     if cache.judge:
         is_local = cache.judge == "local"
@@ -286,7 +284,7 @@ def _semantic(
         judge = Judge(router, model, per_hour=cache.judge_per_hour, is_idle=is_idle)
     return Semantic(
         answers,
-        EmbeddingBatcher(load, timeout_s=cache.embedder_timeout_s),
+        EmbeddingBatcher(partial(load_embedder, cache), timeout_s=cache.embedder_timeout_s),
         VectorIndex,
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
         secret=secret,
@@ -294,6 +292,13 @@ def _semantic(
         judge=judge,
         promotes=cache.promotion,
     )
+
+
+def load_embedder(cache: CacheSettings) -> "Embedder":
+    """The embedder the settings name. Takes seconds; raises `EmbedderError`."""
+    from embeddings.local import SentenceTransformerEmbedder
+
+    return SentenceTransformerEmbedder(cache.embedder or None, threads=cache.embedder_threads).load()
 
 
 def _are_idle(engines: Engines) -> bool:

@@ -190,6 +190,16 @@ class Answers(Protocol):
     async def close(self) -> None: ...
 
 
+class Store(Answers, Protocol):
+    """A store that lets entries go by itself, and says which."""
+
+    def take_gone(self) -> list[Gone]:
+        """What expired or was evicted since the last call and was not put again: for an index to forget.
+
+        Some may be left out; an index meets them when it finds them.
+        """
+
+
 class NearAnswers(Answers, Protocol):
     """A store with memory in front of it: what is there can be had, and put, without waiting."""
 

@@ -328,6 +328,10 @@ class MemoryAnswers:
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         return sorted(self._verdicts.get((scope, entry_id), {}).values(), key=lambda verdict: verdict.at_s)
 
+    def take_gone(self) -> list[Gone]:
+        """Nothing is noted: an index meets what is gone when it finds it."""
+        return []
+
     async def count_hit(self, entry_id: str) -> None:
         """Nothing to note: being read is what counts here."""
 

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,7 +86,7 @@ class SqliteAnswers:
         )
         self._hits: Counter[str] = Counter()
         self._ends: dict[tuple[bytes, str], float] = {}
-        self._gone: deque[Gone] = deque(maxlen=MAX_GONE)  # filled by the writer's thread, emptied by the loop
+        self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
         self._hits_timer: asyncio.TimerHandle | None = None
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
@@ -125,7 +125,7 @@ class SqliteAnswers:
         for whose, budget in (("the whole", self._budget_bytes), ("a tenant's", self._tenant_bytes)):
             if budget is not None and row["size_bytes"] > budget:
                 raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, {whose} budget {budget}")
-        await self._call(self._writer, lambda connection: table.put(connection, row, self._rank()))
+        await self._call(self._writer, partial(self._put, row=row))
         self.stats.puts += 1
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
@@ -163,10 +163,13 @@ class SqliteAnswers:
         return said
 
     def take_gone(self) -> list[Gone]:
-        """What expired or was evicted since the last call, for an index to forget; the oldest may be left out."""
+        """What expired or was evicted since the last call and was not put again: for an index to forget.
+
+        Some may be left out; an index meets them when it finds them.
+        """
         taken = []
         while self._gone:
-            taken.append(self._gone.popleft())
+            taken.append(self._gone.popitem()[1])
         return taken
 
     async def count_hit(self, entry_id: str) -> None:
@@ -299,6 +302,14 @@ class SqliteAnswers:
             log.warning("nothing was tidied up in %s: %s", self._path, tidied)
         return results
 
+    def _put(self, connection: sqlite3.Connection, row: table.Row) -> None:
+        table.put(connection, row, self._rank())
+        self._gone.pop((row["scope"], row["id"]), None)
+
+    def _let_go(self, gone: Sequence[Gone]) -> None:
+        room = max(0, MAX_GONE - len(self._gone))
+        self._gone.update({(one.scope, one.id): one for one in gone[:room]})
+
     def _rank(self) -> upkeep.Rank:
         return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0))
 
@@ -306,7 +317,7 @@ class SqliteAnswers:
         """Delete a few expired entries, then the least valuable while a budget is passed."""
         expired = upkeep.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
         self.stats.expired += len(expired)
-        self._gone.extend(expired)
+        self._let_go(expired)
         rounds = EVICT_ROUNDS
         while rounds and self._tenant_bytes is not None:
             passed = upkeep.over_budget(connection, self._tenant_bytes)
@@ -322,5 +333,5 @@ class SqliteAnswers:
             rounds -= 1
             evicted = upkeep.evict(connection, excess, EVICT_ROWS, self._rank(), tenant)
             self.stats.evicted += len(evicted)
-            self._gone.extend(evicted)
+            self._let_go(evicted)
         return rounds

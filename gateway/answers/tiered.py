@@ -8,7 +8,7 @@ first and written first.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Answers, Embedded, Entry, Gone, Tally, Unembedded, Verdict
+from gateway.answers.base import Embedded, Entry, Gone, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.selection import Listed, Page, Selection
 
@@ -16,7 +16,7 @@ from gateway.answers.selection import Listed, Page, Selection
 class TieredAnswers:
     """An `Answers` store of two levels. Belongs to one event loop."""
 
-    def __init__(self, memory: MemoryAnswers, store: Answers) -> None:
+    def __init__(self, memory: MemoryAnswers, store: Store) -> None:
         self._memory = memory
         self._store = store
         self._writes = 0  # puts and removals so far: what was read before one may be old after it
@@ -133,6 +133,10 @@ class TieredAnswers:
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         return await self._store.verdicts(scope, entry_id)
+
+    def take_gone(self) -> list[Gone]:
+        """What the store let go by itself since the last call, for an index to forget."""
+        return self._store.take_gone()
 
     async def count_hit(self, entry_id: str) -> None:
         await self._store.count_hit(entry_id)

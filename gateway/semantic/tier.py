@@ -9,7 +9,7 @@ compared with the neighbours' behind everybody's back: that is what the lane lea
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 
@@ -20,7 +20,7 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Compares, Lane, Neighbour
 from embeddings.index import VectorIndex
 from embeddings.verifier import load_verifier
-from gateway.answers.base import Answers, CacheError, Entry, Unembedded
+from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.semantic.found import Judged, Match, NoMatch, Seen
 from gateway.semantic.judge import Judge
@@ -184,6 +184,11 @@ class Semantic:
     async def remember(self, row: Unembedded) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
         await self._vectors.remember(row)
+
+    def drop(self, gone: Iterable[Gone]) -> None:
+        """Find no more what the store let go by itself."""
+        for one in gone:
+            self._vectors.drop(one.scope + one.compat, one.id)
 
     async def catch_up(self) -> None:
         """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""

@@ -229,6 +229,9 @@ async def test_what_went_is_told_to_whoever_keeps_an_index(path: Path) -> None:
         assert len(told) == answers.stats.evicted
         assert not any([await is_kept(answers, one.id.removeprefix("e_")) for one in told])
         assert answers.take_gone() == []
+        for one in told:
+            await answers.put(entry_of(one.id.removeprefix("e_")))
+        assert not {one.id for one in told[-3:]} & {one.id for one in answers.take_gone()}  # they are there again
 
 
 async def test_another_policy_takes_over_a_file_as_it_is(path: Path) -> None:
