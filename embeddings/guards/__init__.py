@@ -12,10 +12,11 @@ from types import MappingProxyType
 from embeddings.guards.antonyms import no_opposites
 from embeddings.guards.extent import nothing_added, similar_length
 from embeddings.guards.form import same_form
+from embeddings.guards.kinds import same_kinds
 from embeddings.guards.names import same_names
 from embeddings.guards.nearness import NEAR_MISSES, near_misses
 from embeddings.guards.negation import same_polarity
-from embeddings.guards.numbers import same_numbers
+from embeddings.guards.numbers import same_numbers, same_units
 from embeddings.guards.order import same_order
 from embeddings.guards.question import same_question
 from embeddings.guards.script import same_script
@@ -29,9 +30,11 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "script": same_script,
         "length": similar_length,
         "numbers": same_numbers,
+        "units": same_units,
         "negation": same_polarity,
         "antonyms": no_opposites,
         "names": same_names,
+        "kinds": same_kinds,
         "question": same_question,
         "form": same_form,
         "order": same_order,

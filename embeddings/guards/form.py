@@ -25,7 +25,22 @@ _TONGUES = (
     " turkish polish latin greek hebrew swedish vietnamese thai"
 )
 _WISHES = (
-    *(_wish(name, name) for name in ("json", "yaml", "xml", "csv", "html", "markdown", "essay", "tweet")),
+    *(_wish(name, name) for name in ("json", "yaml", "xml", "csv", "html", "markdown", "essay", "tweet", "haiku")),
+    *(_wish(name, name) for name in ("limerick", "sonnet", "diagram", "flowchart", "infographic")),
+    _wish("chart", "chart graph", r"\b(?:as|in|into|make|draw|show) (?:an? )?(?:\w+ )?(?:chart|graph|plot)\b"),
+    _wish("recipe", "recipe", r"\brecipe\b"),
+    _wish("history", "history", r"\b(?:give|write|tell)(?: me)? an? (?:\w+ )?history\b"),
+    _wish("post", "post", r"\b(?:write|draft|compose)(?: me)? (?:an?|the) (?:\w+ )?(?:post|caption)\b"),
+    _wish("message", "message", r"\b(?:write|draft|compose|send)(?: me)? (?:an?|the) (?:\w+ )?(?:message|text|sms)\b"),
+    _wish("speech", "speech", r"\b(?:write|draft|give)(?: me)? (?:an?|the) (?:\w+ )?speech\b"),
+    _wish("yes or no", "yes", r"\byes or no\b"),
+    _wish("one word", "word", r"\b(?:in|as) (?:one|1|a single) word\b"),
+    _wish("outline", "outline bullet checklist", r"\boutline\b|\bchecklist\b"),
+    _wish("pros", "debate dialogue", r"\b(?:write|make)(?: me)? (?:an? )?(?:debate|dialogue)\b"),
+    _wish("short sms", "微信 短信", "写.{0,8}(?:微信|短信)"),
+    _wish("prose", "散文 作文 文章 游记 日记", "写.{0,8}(?:散文|作文|文章|游记|日记)"),
+    _wish("list", "清单", "列.{0,8}清单"),
+    _wish("speech", "演讲稿", "演讲稿"),
     _wish("table", "table tabular", r"\b(?:as|in|into|with|using|make|draw) (?:an? (?:\w+ )?)?table\b|\btabular\b"),
     _wish("table", "表格", "表格"),
     _wish(
@@ -36,7 +51,7 @@ _WISHES = (
     _wish("code", "code", r"\bcode (?:example|snippet|sample)s?\b"),
     _wish("code", "代码", "代码"),
     _wish("steps", "step 逐步 一步一步", r"\bstep[ -]by[ -]step\b|逐步|一步一步"),
-    _wish("poem", "poem haiku sonnet limerick"),
+    _wish("poem", "poem"),
     _wish("poem", "诗", "写.{0,6}诗"),
     _wish("story", "story", r"\b(?:write|tell|make)(?: me)? (?:up )?a (?:\w+ )?story\b"),
     _wish("mail", "mail letter", r"\b(?:write|draft|compose)(?: me)? (?:an?|the) (?:\w+ )?(?:e-?mail|letter)\b"),
@@ -58,7 +73,12 @@ _WISHES = (
     _wish("long", "comprehensive thorough", r"\bcomprehensive(?:ly)?\b|\bthorough(?:ly)?\b"),
     _wish("long", "详细 深入", "详细|深入"),
     _wish("simple", "eli5 like", r"\beli5\b|\blike i(?:'m| am) (?:five|5|a child)\b"),
-    _wish("simple", "terms words language", r"\bin (?:simple|plain|layman'?s?) (?:terms|words|english|language)\b"),
+    _wish(
+        "simple",
+        "simple plain layman",
+        r"\bin (?:simple|plain|layman'?s?) (?:terms|words|english|language)\b|\b(?:explain|put) (?:it |this )?simply\b",
+    ),
+    _wish("technical", "technical", r"\bin technical (?:terms|language|detail)\b|\btechnically\b"),
     _wish(
         "simple",
         "year child kid beginner dummies layman newbie novice",
@@ -74,12 +94,54 @@ _WISHES = (
     _wish("in french", "法文 法语", "[用成以]法[文语]"),
     _wish("in japanese", "日文 日语", "[用成以]日[文语]"),
 )
-_INTO_TONGUE = re.compile(rf"\b(in|into|to|from) ({_TONGUES.replace(' ', '|')})\b")
+_TONGUE = _TONGUES.replace(" ", "|")
+_IN_TONGUE = re.compile(
+    rf"\b(?:answer|reply|respond|write|explain|translate|summari[sz]e|rewrite|describe|poem|essay|story|mail|letter|text|"
+    rf"article|sentence|paragraph|it|this|that|me)\b.{{0,60}}? (?:in|into|to) (?:simple |plain |fluent )?({_TONGUE})\b"
+    rf"(?! \w+ed\b)|^in ({_TONGUE})\b"
+)
+_FROM_TONGUE = re.compile(rf"\bfrom ({_TONGUE})\b")
+_ANY_TONGUE = re.compile(rf"\b({_TONGUE})\b")
+# "To a biologist", "like I'm an economist": two texts that name their readers name the same ones.
+_AUDIENCE = re.compile(
+    r"\b(?:explain|describe|teach|present|introduce)\b.{1,80}? (?:to|for) (?:an? |my |the )([\w -]{2,40}?)(?=$|[.,?!;])"
+    r"|\blike i(?:'m| am) (?:an? )?([\w -]{1,40}?)(?=$|[.,?!;])"
+)
+_YEARS = re.compile(r"\b(?:\d+|\w+)[ -]years?[ -]olds?\b")
 
 
 def same_form(a: str, b: str) -> bool:
     """Refuse when one text asks for a form, language, length or audience of the answer that the other does not."""
-    return wishes(a) == wishes(b)
+    return wishes(a) == wishes(b) and _same_readers(a, b) and _same_tongues(a, b)
+
+
+def _same_tongues(a: str, b: str) -> bool:
+    """Whether a language that one text wants its answer in, or gives its text in, is named in the other."""
+    (into_a, from_a, any_a), (into_b, from_b, any_b) = _tongues(a), _tongues(b)
+    return into_a <= any_b and into_b <= any_a and not (into_a & from_b or into_b & from_a)
+
+
+def _tongues(text: str) -> tuple[set[str], set[str], set[str]]:
+    lowered = plain(text).lower()
+    named = set(_ANY_TONGUE.findall(lowered))
+    if not named:
+        return named, named, named
+    wanted = {one or other for one, other in _IN_TONGUE.findall(lowered)}
+    return wanted, set(_FROM_TONGUE.findall(lowered)), named
+
+
+def _same_readers(a: str, b: str) -> bool:
+    readers_a, readers_b = _readers(a), _readers(b)
+    return not readers_a or not readers_b or readers_a == readers_b
+
+
+def _readers(text: str) -> set[str]:
+    """Of a group of words the last one counts; ages are numbers, and compared as such."""
+    found = _AUDIENCE.findall(plain(text).lower())
+    said = ("child" if _YEARS.search(one) else one for pair in found for one in pair if one)
+    return {
+        "child" if word in ("five", "5", "kid", "kids", "children") else word for word in (s.split()[-1] for s in said)
+    }
 
 
 def wishes(text: str) -> frozenset[str]:
@@ -92,5 +154,3 @@ def _wishes(text: str) -> Iterator[str]:
     for wish in _WISHES:
         if any(cue in lowered for cue in wish.cues) and wish.pattern.search(lowered):
             yield wish.name
-    for direction, tongue in _INTO_TONGUE.findall(lowered):
-        yield f"{'from' if direction == 'from' else 'in'} {tongue}"

@@ -7,6 +7,7 @@ People do not all write capitals, so a name of one text only has to be found in 
 import re
 from collections.abc import Iterator, Sequence
 
+from embeddings.guards.kinds import other_names
 from embeddings.text import HAN, has_han, plain, word_set, words
 
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{2,200})\'(?!\w)|「([^」]+)」|《([^》]+)》|『([^』]+)』')
@@ -17,7 +18,7 @@ _ADDRESS = re.compile(
 _IDENTIFIER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:--?[a-z][\w-]+|[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|[A-Za-z]+\+\+|[A-Z]#|\.?[A-Z]{2,}s?|"
     r"\w+\.(?:py|js|ts|json|ya?ml|toml|txt|csv|md|sh|c|cpp|h|rs|go|java|html|css|com|org|net|io)\b|\.NET|"
-    r"[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?![A-Za-z0-9_])"
+    r"[a-z_]{2,}(?:\.[a-z_]\w+)+|[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?![A-Za-z0-9_])"
 )
 _ORDINAL = re.compile(
     r"\d+(?:st|nd|rd|th|s|k|m|b|bn|am|pm|h|hr|hrs|min|mins|kg|km|cm|mm|g|gb|mb|kb|tb|ms|ft|lb|lbs|mph|kmh|usd|x)",
@@ -30,6 +31,7 @@ _NO_NAME = word_set(
     " P.M AM PM What Who Where When Why How Which Can Could Is Are Do Does Did Tell Explain Give Show List"
     " Describe Define First Second Third January February March April May June July August September October"
     " November December II III IV VI VII VIII IX"
+    " City Airport Airline Airlines University Street State Country Celsius Fahrenheit GB MB KB TB KG KM CM MM ML TV"
 )
 _FORMS = word_set("n an ian ean ic ese ish y al")
 _LOUD = re.compile(r"[a-z]")
@@ -106,7 +108,7 @@ class _Said:
             return _SPACE.sub("", folded) in self.tight  # `==` is not `!=`, though neither holds a word
         return (
             f" {' '.join(parts)} " in self.run
-            or any(f" {alias} " in self.run for alias in _ALIAS_GROUP.get(folded, ()))
+            or any(f" {alias} " in self.run for alias in (*_ALIAS_GROUP.get(folded, ()), *other_names(folded)))
             or self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
             or (len(parts) > 1 and (self._has_acronym(parts) or all(part in self.words for part in parts)))
         )

@@ -2,7 +2,7 @@
 
 import re
 
-from embeddings.text import han, latin_words, word_set
+from embeddings.text import CARRIES_NO_MEANING, han, latin_words, stem, word_set
 
 _STRONG = word_set(
     "not no never without nobody nothing nowhere none nor neither except excluding excluded exclude unable besides"
@@ -35,7 +35,28 @@ _HAN_IDIOM = re.compile(
 
 def same_polarity(a: str, b: str) -> bool:
     """Refuse when one text is negated and the other is not: not, no, never, without, except; 不, 没, 无, 别, 未."""
-    return _agree(_english(a), _english(b)) and _chinese(a) == _chinese(b)
+    if not (_agree(_english(a), _english(b)) or _is_told_otherwise(a, b)):
+        return False
+    return _chinese(a) == _chinese(b)
+
+
+# What somebody complains of can be told without a denial, in other words: "I can't find my card", "where is my card".
+_COMPLAINT = re.compile(
+    r"\bi (?:still )?(?:can|could|do|did|have|am|was|will|would) not\b|\b(?:it|they|that|he|she) (?:still )?"
+    r"(?:is|was|does|did|has|have|are|were|will|would|can|could) not\b"
+    r"|\b(?:my|the|this) (?:\w+ ){1,3}(?:is|was|does|did|has|have|are|were|will|would|can|could) not\b"
+)
+_ALIKE = 0.5
+
+
+def _is_told_otherwise(a: str, b: str) -> bool:
+    """Whether one text denies in a complaint alone, and the other says it in words of its own."""
+    said_a, said_b = (" ".join(latin_words(text)) for text in (a, b))
+    without = [set(_COMPLAINT.sub(" ", _IDIOM.sub(" ", said)).split()) & _STRONG for said in (said_a, said_b)]
+    if any(without):
+        return False
+    one, other = ({stem(word) for word in said.split()} - CARRIES_NO_MEANING - _STRONG for said in (said_a, said_b))
+    return len(one & other) < _ALIKE * len(one | other)
 
 
 def denial(text: str) -> tuple[bool, bool]:

@@ -16,7 +16,14 @@ _ONES = _counted(
     " eighteen nineteen"
 )
 _TENS = _counted("twenty thirty forty fifty sixty seventy eighty ninety", 20, 10)
-_ORDINALS = _counted("first second third fourth fifth sixth seventh eighth ninth tenth", 1)
+_ORDINALS = _counted(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth"
+    " sixteenth seventeenth eighteenth nineteenth twentieth",
+    1,
+)
+_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4} | {
+    name: n for name, n in _ORDINALS.items() if 5 <= n <= 10
+}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ALONE = {"dozen": 12.0, "half": 0.5, "twice": 2.0, "thrice": 3.0}
 _ANY = "|".join(sorted([*_ONES, *_TENS, *_ORDINALS, *_SCALES, *_ALONE], key=len, reverse=True))
@@ -27,6 +34,11 @@ _RUN = re.compile(
 _SECOND_OF_TIME = re.compile(r"\b(?:a|per|each|every|one|split|half|\d+)[\s-]+$|/\s*$", re.IGNORECASE)
 _HALF_UNIT = re.compile(r"\bhalf an? (hour|minute|day|year|mile)\b", re.IGNORECASE)
 _LIKE_FIVE = re.compile(r"\blike i(?:'m| am) (?:five|5)\b|\beli5\b", re.IGNORECASE)  # a tone, not a number
+_PART = re.compile(
+    rf"\b(an?|one|two|three|four|five|\d+)[ -]({'|'.join(_PARTS)})(s?)\b(?=( (?:of|as|more|less|fewer|the)\b)?)",
+    re.IGNORECASE,
+)
+_TIMES = re.compile(r"\b(?:double[ds]?|doubling)\b", re.IGNORECASE)
 _HALVES = {"hour": "30 minutes", "minute": "30 seconds", "day": "12 hours", "year": "6 months", "mile": "0.5 miles"}
 _ROMAN = re.compile(r"(?<![\w.'])(?:I{2,3}|IV|VI{1,3}|IX|X[IV]+|XI{1,3}|XX[IVX]*)(?![\w'])")
 
@@ -35,9 +47,19 @@ def in_digits(text: str) -> str:
     """The text with spelled numbers in digits; what may be no number is marked `UNSURE`."""
     text = _LIKE_FIVE.sub(" ", text)
     text = _HALF_UNIT.sub(lambda m: _HALVES[m[1].lower()], text)
+    text = _TIMES.sub("twice", _PART.sub(_part, text))
     text = _ROMAN.sub(lambda m: str(_roman(m.group())), text)
     text = _RUN.sub(lambda m: _spelled(m.group(), text[max(0, m.start() - 12) : m.start()]), text)
     return _chinese_in_digits(text) if _HAS_CHINESE.search(text) else text
+
+
+def _part(match: re.Match[str]) -> str:
+    """A sixth of, two thirds: 1/6, 2/3. "A third time" is none, nor is "one second"."""
+    count, part, plural, behind = match.groups()
+    if not (behind or plural) or (part.lower() in ("second", "half") and not behind and not plural):
+        return match.group()
+    top = 1 if count.lower() in ("a", "an") else int(count) if count.isdigit() else _ONES[count.lower()]
+    return f"{top}/{_PARTS[part.lower()]}"
 
 
 def _roman(numeral: str) -> int:

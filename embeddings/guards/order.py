@@ -14,10 +14,14 @@ _PLACED = word_set("us before after than if minus over")
 _DENIAL = word_set("not no never without")  # placed in one clause or the other; inside a clause it may move
 _JOINS_CLAUSES = word_set("if but and or that because when while although")
 _SAME_BOTH_WAYS = word_set("and or vs versus nor")
+_JOINING = _SAME_BOTH_WAYS | word_set("a an the my your both")
 _DOUBLED = re.compile(r"([bdgmnprt])\1$")  # running, run
 _DIRECTED = re.compile(
     r"(?:from )?(\S+) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
 )
+_LOOSE = word_set("in on at of for with using")
+_LINKS = _LOOSE | word_set("to into than from by over before after against minus without under behind")
+_MONTHS = word_set("jan feb mar apr may jun jul aug sep oct nov dec")
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
 _HANCARRIES_NO_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
 
@@ -28,7 +32,9 @@ def same_order(a: str, b: str) -> bool:
         return _same_han_order(a, b)
     if _directions(a) & {(right, link, left) for left, link, right in _directions(b)}:
         return False
-    return _agree(_content(a, _left_out(a)), _content(b, _left_out(b))) and _agree(_content(a), _content(b))
+    if _agree(_content(a, _left_out(a)), _content(b, _left_out(b))) and _agree(_content(a), _content(b)):
+        return True
+    return _same_but_for_phrases(a, b)
 
 
 def _left_out(text: str) -> frozenset[str]:
@@ -53,9 +59,45 @@ def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[s
     row = [word for _, word in kept]
     for n in range(len(kept) - 1):
         between = said[kept[n][0] + 1 : kept[n + 1][0]]
-        if _SAME_BOTH_WAYS & set(between) and row[n] > row[n + 1]:
+        if _SAME_BOTH_WAYS & set(between) and set(between) <= _JOINING and row[n] > row[n + 1]:
             row[n], row[n + 1] = row[n + 1], row[n]
     return row
+
+
+def _same_but_for_phrases(a: str, b: str) -> bool:
+    """Whether only phrases moved: a chat in Telegram, a Telegram chat; at noon on Monday, on Monday at noon."""
+    if _DENIAL & {*words(a), *words(b)}:
+        return False
+    (core_a, ruled_a), (core_b, ruled_b) = _phrases(a), _phrases(b)
+    only_a, only_b = ruled_a - ruled_b, ruled_b - ruled_a
+    if any(link not in _LOOSE for link, _ in ruled_a | ruled_b):
+        return False
+    if {word for _, word in only_a} & set(core_a) or {word for _, word in only_b} & set(core_b):
+        return False
+    moved_a, moved_b = {word for _, word in only_b}, {word for _, word in only_a}
+    core_a = [word for word in core_a if word not in moved_a]
+    core_b = [word for word in core_b if word not in moved_b]
+    if len(only_a) and len(only_b):
+        return False  # father of the king, king of the father
+    return core_a == core_b
+
+
+def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
+    """The words that no preposition rules, and the pairs of a preposition and the word it rules."""
+    core: list[str] = []
+    ruled: set[tuple[str, str]] = set()
+    link = ""
+    for word in words(text):
+        if word in _LINKS:
+            link = word
+        elif word not in CARRIES_NO_MEANING and not word.isdigit() and word[:3] not in _MONTHS:
+            cut = _DOUBLED.sub(r"\1", stem(word))
+            if link:
+                ruled.add((link, cut))
+            else:
+                core.append(cut)
+            link = ""
+    return core, ruled
 
 
 def _is_rotation(a: Sequence[str], b: Sequence[str]) -> bool:

@@ -17,11 +17,13 @@ _OPERAND = r"\({0,4}(?:\d+(?:\.\d+)?[a-z]?|[a-z])\){0,4}"
 _EXPRESSION = re.compile(rf"(?<![\w.]){_OPERAND}(?:\s?(?:\*\*|[<>!=]=|[-+*/^<>=])\s?{_OPERAND})+(?!\w)")
 _SAME = str.maketrans({"×": "*", "÷": "/"})
 
+_MORE = "more|greater|higher|longer|older|larger|bigger|later|taller|heavier|faster"
+_LESS = "less|fewer|lower|shorter|younger|smaller|earlier|lighter|cheaper|slower"
 _BOUNDS = (
     ("at least", re.compile(r"\bat least\b|\bno (?:less|fewer) than\b|\bor more\b|\bminimum of\b")),
     ("at most", re.compile(r"\bat most\b|\bno more than\b|\bor (?:less|fewer)\b|\bmaximum of\b|\bup to(?= \d)")),
-    ("more", re.compile(r"(?<!no )\b(?:more|greater) than(?= \d)|\b(?:over|above)(?= \d)")),
-    ("less", re.compile(r"(?<!no )\b(?:less|fewer) than(?= \d)|\b(?:under|below)(?= \d)")),
+    ("more", re.compile(rf"(?<!no )\b(?:{_MORE}) than(?= (?:an? single )?\d)|\b(?:over|above|after)(?= \d)")),
+    ("less", re.compile(rf"(?<!no )\b(?:{_LESS}) than(?= \d)|\b(?:under|below|before)(?= \d)")),
     ("about", re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost)(?= \d)")),
 )
 
@@ -42,7 +44,13 @@ def same_bounds(a: str, b: str) -> bool:
     return _bounds(a) == _bounds(b)
 
 
+# \\d+ is not \\w+, ++i is not i++, -r is not -R.
+_ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|\w+\+\+(?![\w+])|(?<![\w-])--\w+|(?<!\S)-[A-Za-z](?!\w)|//")
+
+
 def _symbols(text: str) -> Iterator[str]:
+    if "://" not in text:
+        yield from _ESCAPE.findall(text)
     for char in plain(text):
         if char.isascii() or char in _READ_ELSEWHERE:
             continue
