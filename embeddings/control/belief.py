@@ -33,6 +33,9 @@ class Belief:
         self._mean: Floats = np.array(mean, np.float64)
         self._covariance: Floats = np.diag(np.square(np.array(deviation, np.float64)))
 
+    def __len__(self) -> int:
+        return len(self._mean)
+
     def probability(self, features: Sequence[float]) -> float:
         x = np.asarray(features, np.float64)
         spread = float(x @ self._covariance @ x)

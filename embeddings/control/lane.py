@@ -1,32 +1,35 @@
-"""A lane: one tenant's or route's state of what may be served.
+"""A lane: what one tenant or route may be served, and what it has learned about that.
 
-    neighbours -> guards -> verifier -> what neighbours agree on -> this lane's own model -> threshold -> verdict
+    neighbours -> guards -> verifier -> support -> belief -> calibration -> ledger -> serve | shadow | pass
 
-Owns the lane's model (`belief`), who shares an answer with whom (`kinship`), and the labels that say how often a
-would-be hit is wrong (`risk`). Invariants: a verdict depends on the question, the neighbours and the labels learned so
-far, in order, and on nothing else; nothing is served below the threshold; a share of would-be hits is generated all the
-same (`shadow`), so that the estimate stays alive. Driven by one thread.
+`belief` is the lane's own model of "its answer serves this question", over what the verifier says and what neighbours
+agree on; `calibration` corrects it by outcomes; `ledger` has the target and says how doubtful the next hit may be.
+
+Invariants. Nothing is served whose chance of being wrong has no room in the ledger. A share of would-be hits is
+generated all the same (`shadow`), so that the estimate stays alive. Labels alone, in their order, restore everything
+but the ledger, which begins strict again. No clock, no I/O, and no chance but a keyed hash. Driven by one thread.
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from hashlib import blake2b
 
 from embeddings.base import Reading
 from embeddings.control.belief import Belief
+from embeddings.control.calibration import Calibration
 from embeddings.control.kinship import Kinship
-from embeddings.control.risk import Evidence
-from embeddings.control.support import FEATURES, support
+from embeddings.control.risk import Ledger, clopper_pearson
+from embeddings.control.support import PRIOR_DEVIATION, PRIOR_MEAN, support
 from embeddings.control.types import Compares, Label, LaneReport, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
 
-PRIOR_MEAN = (-2.0, 1.6, 0.3, 0.5, 0.2, 0.5, 0.5)
-PRIOR_DEVIATION = (1.5, 0.5, 0.5, 0.5, 0.3, 0.5, 0.3)
 MOST_BAD = 2  # so many negatives retire an entry
 WORTH_LABELLING = 0.5  # similarity from which a comparison with the fresh answer teaches something
-
-assert len(FEATURES) == len(PRIOR_MEAN) == len(PRIOR_DEVIATION)
+OF_THE_OTHERS = 0.05  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
+_CLUE_DEVIATION = 0.5  # what is believed of the weight of one of the verifier's own features: 0, give or take this
+_MOST_CLUE = 4.0
+_LABELS_REPORTED = 10_000
 
 
 class Lane:
@@ -42,71 +45,110 @@ class Lane:
         seed: bytes = b"",
     ) -> None:
         self._verifier = verifier
+        self._confidence = confidence
         self._shadow_rate = shadow_rate
         self._seed = seed
-        self._belief = Belief(PRIOR_MEAN, PRIOR_DEVIATION)
+        self._belief = _unlearned(0)
+        self._calibration = Calibration()
         self._kinship = Kinship()
-        self._evidence = Evidence(target, confidence)
+        self._ledger = Ledger(target, confidence)
         self._labels: Counter[str] = Counter()
+        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=_LABELS_REPORTED)  # of neighbours that were chosen
         self._served = self._shadowed = 0
 
     @property
     def threshold(self) -> float:
-        return self._evidence.threshold
+        """The probability from which the next hit is served."""
+        return 1.0 - self._ledger.room
 
-    def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict:
-        """What to do with `question`, given up to a handful of stored ones, nearest first."""
+    def decide(
+        self,
+        question: Reading,
+        neighbours: Sequence[Neighbour],
+        *,
+        min_similarity: float = 0.0,
+        is_shadow_only: bool = False,
+    ) -> Verdict:
+        """What to do with `question`, given a handful of stored ones; `is_shadow_only`: what would be served."""
         looked = self._look(question, neighbours, min_similarity)
         judged = [(one.probability, -n) for n, one in enumerate(looked) if one.probability is not None]
+        threshold = self.threshold
         if not judged:
             reason = looked[0].refusal if looked and looked[0].refusal else "no_candidates"
-            return Verdict("pass", None, None, self.threshold, reason, looked)
+            return Verdict("pass", None, None, threshold, reason, looked)
         probability, best = max(judged)
-        neighbour = neighbours[-best]
-        if probability < self.threshold:
-            worth = neighbour if neighbour.similarity >= WORTH_LABELLING else None
-            return Verdict("pass", worth, probability, self.threshold, "below_threshold", looked)
-        if self._is_shadowed(question.text, neighbour.id):
+        chosen = neighbours[-best]
+        if probability < threshold:
+            worth = chosen if chosen.similarity >= WORTH_LABELLING else None
+            return Verdict("pass", worth, probability, threshold, "below_threshold", looked)
+        if is_shadow_only or self._is_drawn(question.text, chosen.id):
             self._shadowed += 1
-            return Verdict("shadow", neighbour, probability, self.threshold, "shadow", looked)
+            return Verdict("shadow", chosen, probability, threshold, "shadow", looked)
         self._served += 1
-        return Verdict("serve", neighbour, probability, self.threshold, "served", looked)
+        self._ledger.serve(1.0 - probability)
+        return Verdict("serve", chosen, probability, threshold, "served", looked)
 
     def learn(self, label: Label) -> None:
-        """Take in what is known now. The order counts; replaying all labels restores the lane."""
+        """Take in what is known now. The order counts."""
         self._labels[label.source] += 1
-        if label.was_eligible:
-            self._evidence.add(label.probability, label.is_right)
-        if len(label.features) == len(FEATURES):
-            self._belief.learn(label.features, label.is_right)
-        if label.is_right and label.source != "feedback":
+        if label.source == "feedback":  # of what was served: the account knows the outcome now
+            self._ledger.correct(1.0 - label.probability, is_right=label.is_right)
+        elif label.is_right:
             self._kinship.link(label.question, label.stored)
+        if label.was_eligible:
+            self._outcomes.append((label.probability, label.is_right))
+        if label.features:
+            *features, believed = label.features
+            if label.was_eligible:
+                self._calibration.learn(believed, label.is_right)
+            self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)
 
     def report(self) -> LaneReport:
-        rate, upper = self._evidence.estimate()
-        return LaneReport(self.threshold, rate, upper, dict(self._labels), self._served, self._shadowed)
+        threshold = self.threshold
+        above = [is_right for probability, is_right in self._outcomes if probability >= threshold]
+        wrong = above.count(False)
+        upper = clopper_pearson(wrong, len(above), self._confidence)[1]
+        rate = wrong / len(above) if above else None
+        return LaneReport(threshold, rate, upper, dict(self._labels), self._served, self._shadowed)
 
     def _look(self, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float) -> tuple[Looked, ...]:
         refusals = [_refusal(question, neighbour, min_similarity) for neighbour in neighbours]
-        families = self._kinship.families([n.reading.text for n in neighbours], [n.answer for n in neighbours])
         compared = [
-            self._verifier.compare(question, neighbour.reading).probability if refusal is None else 0.0
+            self._verifier.compare(question, neighbour.reading) if refusal is None else None
             for neighbour, refusal in zip(neighbours, refusals, strict=True)
         ]
-        records = [math.log((n.good + 1.0) / (n.bad + 1.0)) for n in neighbours]
-        features = support([n.similarity for n in neighbours], families, compared, records)
-        return tuple(
-            Looked(n.id, n.similarity, refusal, None, ())
-            if refusal is not None
-            else Looked(n.id, n.similarity, None, self._belief.probability(x), x)
-            for n, refusal, x in zip(neighbours, refusals, features, strict=True)
+        supported = support(
+            [neighbour.similarity for neighbour in neighbours],
+            self._kinship.families([n.reading.text for n in neighbours], [n.answer for n in neighbours]),
+            [math.log((neighbour.good + 1.0) / (neighbour.bad + 1.0)) for neighbour in neighbours],
+            [one.probability if one is not None else 0.0 for one in compared],
         )
+        looked = []
+        for neighbour, refusal, one, numbers in zip(neighbours, refusals, compared, supported, strict=True):
+            if one is None:
+                looked.append(Looked(neighbour.id, neighbour.similarity, refusal, None))
+                continue
+            features = (*numbers, *(max(-_MOST_CLUE, min(_MOST_CLUE, clue)) for clue in one.features))
+            believed = self._sized(len(features)).probability(features)
+            probability = 1.0 - self._calibration.chance_wrong(believed)
+            looked.append(Looked(neighbour.id, neighbour.similarity, None, probability, (*features, believed)))
+        return tuple(looked)
 
-    def _is_shadowed(self, question: str, entry: str) -> bool:
+    def _sized(self, count: int) -> Belief:
+        """The belief about so many weights; a verifier with other features makes the lane forget about its own."""
+        if len(self._belief) != count:
+            self._belief = _unlearned(count - len(PRIOR_MEAN))
+        return self._belief
+
+    def _is_drawn(self, question: str, entry: str) -> bool:
         drawn = blake2b(digest_size=8, key=self._seed[:64])
         for part in (question.encode("utf-8", "surrogatepass"), entry.encode(), str(self._labels.total()).encode()):
             drawn.update(len(part).to_bytes(8, "little") + part)
         return int.from_bytes(drawn.digest(), "little") < self._shadow_rate * 2**64
+
+
+def _unlearned(clues: int) -> Belief:
+    return Belief([*PRIOR_MEAN, *[0.0] * clues], [*PRIOR_DEVIATION, *[_CLUE_DEVIATION] * clues])
 
 
 def _refusal(question: Reading, neighbour: Neighbour, min_similarity: float) -> str | None:

@@ -1,102 +1,76 @@
-"""Bounds on a rate of wrong hits, from few labels.
+"""How many wrong hits a target allows.
 
-`clopper_pearson` is the exact binomial bound (Clopper and Pearson 1934): with `wrong` of `n` labels wrong, the true
-rate is above `upper` with at most `1 - confidence` chance. Counts need not be whole: what is known beforehand enters
-as labels that nobody gave.
+The promise is about what happens: of the hits served, at most `target` are wrong. Two things stand between a target
+and a threshold. Hits are few at first, and one wrong among fifty is 2 % already; and nobody knows what a hit is, it is
+believed to be wrong with some chance (`calibration.py` says how far beliefs can be trusted). A `Ledger` keeps account:
+
+    spent       the sum of these chances over the hits served
+    allowance   the largest sum at which more than `target * hits` wrong ones are still unlikely
+
+A hit is served when its own chance still has room. So the threshold is strict while hits are few (the first hundred at
+1 % share 0.35 of a wrong hit, the first ten 0.07) and comes near the target as they add up. The limit is Garwood's
+(1936), the Poisson form of Clopper and Pearson (1934), turned around: they bound a rate given counted events, this
+bounds events to come given believed rates. A sum of unequal chances strays less than a Poisson count of the same mean
+(Hoeffding 1956): the bound errs on the safe side.
 """
 
-import math
+from collections.abc import Callable
+from functools import lru_cache
+
+from embeddings.control.curves import beta_cdf, gamma_cdf
+
+DOUBTFUL = 10.0  # a single hit may be this many times as likely to be wrong as the target says
+MEMORY = 4000.0  # hits after which an old one counts a third: what was saved long ago is no licence for today
 
 
 def clopper_pearson(wrong: float, n: float, confidence: float) -> tuple[float, float]:
-    """Lower and upper one-sided bounds of the rate, each at `confidence`."""
+    """Lower and upper one-sided bounds, each at `confidence`, of a rate of which `n` labels showed `wrong`."""
     if not 0 <= wrong <= n:
         raise ValueError(f"{wrong} wrong of {n}")
-    tail = 1.0 - confidence
-    lower = 0.0 if wrong <= 0 else _beta_quantile(tail, wrong, n - wrong + 1.0)
-    upper = 1.0 if wrong >= n else _beta_quantile(1.0 - tail, wrong + 1.0, n - wrong)
+    lower = 0.0 if wrong <= 0 else _where(lambda x: beta_cdf(x, wrong, n - wrong + 1.0), 1.0 - confidence, 1.0)
+    upper = 1.0 if wrong >= n else _where(lambda x: beta_cdf(x, wrong + 1.0, n - wrong), confidence, 1.0)
     return lower, upper
 
 
-def _beta_quantile(p: float, a: float, b: float) -> float:
-    """The x below which a Beta(a, b) lies with chance `p`, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if beta_cdf(middle, a, b) < p:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+@lru_cache(maxsize=65536)
+def allowance(hits: int, target: float, confidence: float) -> float:
+    """The largest mean of a Poisson count that stays at or under `target * hits` with `confidence`.
+
+    Where the target times the hits is not whole, the limits beside it are joined smoothly.
+    """
+    events = target * hits + 1.0
+    return _where(lambda mean: gamma_cdf(mean, events), 1.0 - confidence, events)
 
 
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function, by its continued fraction (DLMF 8.17.22), modified Lentz."""
-    if x <= 0.0 or x >= 1.0:
-        return 0.0 if x <= 0.0 else 1.0
-    if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast on the other side
-        return 1.0 - beta_cdf(1.0 - x, b, a)
-    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) - math.log(a)
-    tiny = 1e-300
-    c, d = 1.0, 1.0 / _off_zero(1.0 - (a + b) * x / (a + 1.0), tiny)
-    value = d
-    for m in range(1, 300):
-        step = 1.0
-        for numerator in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1.0 / _off_zero(1.0 + numerator * d, tiny)
-            c = _off_zero(1.0 + numerator / c, tiny)
-            step = d * c
-            value *= step
-        if abs(step - 1.0) < 1e-12:
-            break
-    return math.exp(front) * value
-
-
-def _off_zero(value: float, tiny: float) -> float:
-    return value if abs(value) > tiny else tiny
-
-
-GRID = tuple(1.0 - 0.5 * 0.9**step for step in range(60, -1, -1))  # from strict to loose
-STRICT = 0.98  # serves while labels are few
-
-
-class Evidence:
-    """Labels of would-be hits, and the threshold they allow."""
+class Ledger:
+    """The account of one target."""
 
     def __init__(self, target: float, confidence: float) -> None:
+        if not (0.0 < target < 1.0 and 0.5 <= confidence < 1.0):
+            raise ValueError(f"target {target}, confidence {confidence}")
         self._target, self._confidence = target, confidence
-        self._seen: list[tuple[float, bool]] = []
-        self._threshold: float | None = STRICT
+        self._hits = self._spent = 0.0
 
     @property
-    def threshold(self) -> float:
-        if self._threshold is None:
-            self._threshold = self._chosen()
-        return self._threshold
+    def room(self) -> float:
+        """The largest chance of being wrong that the next hit may have."""
+        left = allowance(int(self._hits) + 1, self._target, self._confidence) - self._spent
+        return max(0.0, min(left, DOUBTFUL * self._target, 0.5))
 
-    def add(self, probability: float, is_right: bool) -> None:
-        self._seen.append((probability, is_right))
-        self._threshold = None
+    def serve(self, chance_wrong: float) -> None:
+        fading = 1.0 - 1.0 / MEMORY
+        self._hits = self._hits * fading + 1.0
+        self._spent = self._spent * fading + chance_wrong
 
-    def estimate(self) -> tuple[float | None, float]:
-        n, wrong = self._counts(self.threshold)
-        return (wrong / n if n else None), clopper_pearson(wrong, n, self._confidence)[1]
+    def correct(self, chance_wrong: float, *, is_right: bool) -> None:
+        """A hit that was served is known now."""
+        self._spent = max(0.0, self._spent + (0.0 if is_right else 1.0) - chance_wrong)
 
-    def _counts(self, threshold: float) -> tuple[int, int]:
-        above = [is_right for probability, is_right in self._seen if probability >= threshold]
-        return len(above), len(above) - sum(above)
 
-    def _chosen(self) -> float:
-        """Fixed sequence testing (Angelopoulos et al. 2021): from strict to loose, until one fails."""
-        chosen = STRICT
-        for threshold in GRID:
-            n, wrong = self._counts(threshold)
-            if clopper_pearson(wrong, n, self._confidence)[1] > self._target:
-                if threshold < STRICT:
-                    break
-                continue
-            chosen = min(chosen, threshold)
-        return chosen
+def _where(rising: Callable[[float], float], value: float, high: float) -> float:
+    """Where between 0 and `high` a rising function takes `value`, by bisection."""
+    low = 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < value else (low, middle)
+    return (low + high) / 2

@@ -16,6 +16,9 @@ class Compared(Protocol):
     @property
     def probability(self) -> float: ...
 
+    @property
+    def features(self) -> tuple[float, ...]: ...  # standardised: a lane refits their weights
+
 
 class Compares(Protocol):
     """A verifier, as far as a lane needs one: symmetric in its two readings, and deterministic."""
@@ -74,8 +77,8 @@ class Label:
     entry: str
     is_right: bool
     source: Source
-    probability: float  # as it was judged before anybody knew
-    features: tuple[float, ...]  # as `Looked` had them
+    probability: float  # as `Looked` had it, before anybody knew
+    features: tuple[float, ...]  # likewise
     was_eligible: bool  # it was the neighbour the verdict chose: it would have been served, had the threshold allowed
     at_s: float = 0.0
 

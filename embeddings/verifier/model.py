@@ -29,7 +29,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a verifier says about two texts, and the numbers it looked at."""
+    """What a verifier says about two texts, and the numbers it looked at, in units of their spread."""
 
     probability: float
     features: tuple[float, ...]
@@ -76,7 +76,8 @@ class Verifier:
     def compare(self, a: Reading, b: Reading) -> Comparison:
         """Symmetric and deterministic: the same two texts, the same numbers."""
         pairs = pairs_of([(a, b)])
-        return Comparison(float(self.probabilities(pairs)[0]), tuple(pairs.features[0].tolist()))
+        in_spreads = prior_rows(self.arrays, pairs)[0, :-1]  # so that whoever learns from them needs no units
+        return Comparison(float(self.probabilities(pairs)[0]), tuple(in_spreads.tolist()))
 
     def probabilities(self, pairs: Pairs) -> Numbers:
         """The same for many pairs."""
