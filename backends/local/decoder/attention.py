@@ -61,13 +61,12 @@ class _Block:
         self._keys, self._values = seen[:, :1].unbind(0), seen[:, 1:].unbind(0)
         few_or_fast = num_queries <= FEW_QUERIES or seen.dtype != torch.bfloat16 or seen.device.type != "cpu"
         self._is_fused = few_or_fast or not has_slow_flash_attention()
-        is_columns = not self._is_fused and has_columns()
-        self._products = self._by_columns if is_columns else self._by_rows
+        self._is_by_columns = not self._is_fused and has_columns()  # not the method: it would hold us, and we the slab
         self._hidden = hidden
         if hidden is not None and self._is_fused:
             padded = F.pad(hidden, (seen.shape[TOKEN_DIM] - hidden.shape[1], 0))
             self._hidden = padded.repeat(num_queries // len(hidden), 1)
-        elif hidden is not None and is_columns:
+        elif hidden is not None and self._is_by_columns:
             self._hidden = hidden.t().repeat(1, num_queries // len(hidden))
 
     def attend(self, layer: int, queries: torch.Tensor) -> torch.Tensor:
@@ -79,8 +78,10 @@ class _Block:
         folded = queries.view(rows, kv_heads, group, dim).permute(1, 2, 0, 3).reshape(1, kv_heads, group * rows, dim)
         if self._is_fused:
             found = F.scaled_dot_product_attention(folded, keys, values, attn_mask=self._hidden, scale=1.0)
+        elif self._is_by_columns:
+            found = self._by_columns(folded[0], keys[0], values[0])
         else:
-            found = self._products(folded[0], keys[0], values[0])
+            found = self._by_rows(folded[0], keys[0], values[0])
         return found.view(kv_heads, group, rows, dim).permute(2, 0, 1, 3).reshape(rows, heads * dim)
 
     def _by_columns(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

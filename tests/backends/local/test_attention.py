@@ -1,5 +1,6 @@
 """Attention in blocks, by products and by torch's fused kernel, is attention."""
 
+import gc
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -77,3 +78,17 @@ def test_rows_are_written_where_they_belong() -> None:
     assert torch.equal(kept[1, 0, :, 4:7], rows[:, :2].transpose(0, 1))
     assert torch.equal(kept[1, 1, :, 4:7], rows[:, 2:].transpose(0, 1))
     assert bool((kept[1, :, :, [0, 1, 2, 3, 7]] == 0).all())
+
+
+@pytest.mark.usefixtures("threads")
+def test_what_has_looked_at_a_slab_is_gone_at_once() -> None:
+    def look() -> None:
+        span = Span([0] * 200, slab(torch.bfloat16, 0.0), 300)
+        SpanAttention(span, CONFIG).attend(0, torch.zeros(200, 4, 16, dtype=torch.bfloat16))
+
+    look()  # what is compiled stays
+    gc.collect()
+
+    look()
+
+    assert gc.collect() == 0  # in a cycle it would hold the memory of slabs that were given back
