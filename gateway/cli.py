@@ -1,9 +1,10 @@
-"""The command line: `twicetold serve | stats | doctor | simulate | explain | invalidate`."""
+"""The command line: `twicetold serve | stats | doctor | simulate | explain | invalidate | backtest | calibrate`."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(verbs)
     add_explain(verbs)
     add_invalidate(verbs)
+    _add_backtest(verbs)
+    _add_calibrate(verbs)
     return parser
 
 
@@ -101,6 +104,45 @@ def _add_simulate(verbs: Any) -> None:
     verb.set_defaults(run=_simulate)
 
 
+def _add_backtest(verbs: Any) -> None:
+    verb = verbs.add_parser("backtest", help="what other targets would have served of a log, and got wrong")
+    verb.add_argument("log", type=Path, metavar="LOG", help="JSON lines of prompts, or a data directory with labels")
+    verb.add_argument(
+        "--target", type=_rate, action="append", metavar="RATE", help="max_wrong_hit_rate; several times for several"
+    )
+    verb.add_argument(
+        "--shadow-rate", type=_share, metavar="RATE", help="of would-be hits, as cache.shadow_rate (0.02)"
+    )
+    verb.add_argument("--limit", type=int, metavar="N", help="the first N prompts only")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings of the embedder")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=_backtest)
+
+
+def _add_calibrate(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "calibrate", help="fit the verifier to labelled pairs, or to the labels of a data directory"
+    )
+    verb.add_argument("pairs", type=Path, nargs="?", metavar="PAIRS", help="tab-separated: label, query_a, query_b")
+    verb.add_argument("--data-dir", type=Path, help="whose labels are read, and where the verifier goes (.twicetold)")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings of the embedder")
+    verb.set_defaults(run=_calibrate)
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 0 to 1")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0.0001 <= number <= 0.5:
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 0.0001 to 0.5")
+    return number
+
+
 def _counts(text: str) -> tuple[int, ...]:
     counts = tuple(int(part) for part in text.split(","))
     if min(counts) < 1:
@@ -141,6 +183,47 @@ def _simulate(args: argparse.Namespace) -> int:
     from gateway.simulate import simulate
 
     return simulate(args.trace, args.blocks, args.policy or KV_POLICIES, as_json=args.json, knee_tokens=args.knee)
+
+
+def _backtest(args: argparse.Namespace) -> int:
+    cache = load_settings({}, args.config).cache
+    with _semantic_extra():
+        from embeddings.verifier import load_verifier
+        from gateway.backtest import backtest
+        from gateway.policy import Rules
+        from gateway.services import load_embedder
+
+        def load() -> tuple[Any, Any]:
+            embedder = load_embedder(cache)
+            return embedder, load_verifier(embedder.fingerprint)
+
+        return backtest(
+            args.log,
+            args.target or [0.005, 0.01, 0.02, 0.05],
+            load,
+            shadow_rate=cache.shadow_rate if args.shadow_rate is None else args.shadow_rate,
+            rules=Rules(),
+            limit=args.limit,
+            as_json=args.json,
+        )
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    settings = load_settings({"data_dir": args.data_dir}, args.config)
+    with _semantic_extra():
+        from gateway.calibrate import calibrate
+        from gateway.services import load_embedder
+
+        return calibrate(args.pairs, settings.data_dir, lambda: load_embedder(settings.cache))
+
+
+@contextmanager
+def _semantic_extra() -> Iterator[None]:
+    """What is missing is said in one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error.name} is not installed: pip install 'twicetold-server[semantic]'") from error
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -51,6 +51,11 @@ class Learner:
             del self._since[lane]
             self._task = asyncio.create_task(self._learn(lane))
 
+    async def settled(self) -> None:
+        """Wait for the fit under way, if there is one."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def close(self) -> None:
         """Give up what is under way."""
         if self._task is not None:
@@ -74,7 +79,7 @@ class Learner:
         )
         outcome = await _apart(work)
         if outcome.verifier:
-            await asyncio.to_thread(self._shelf.put, lane, outcome.verifier, kept[-1].seq)
+            await asyncio.to_thread(self._shelf.put, lane, outcome.verifier, embedder.fingerprint, kept[-1].seq)
             self._lanes.drop(lane)
         return outcome
 

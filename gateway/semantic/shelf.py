@@ -1,8 +1,8 @@
 """The verifiers of a data directory: one folder for each lane, one file for each version, the old ones kept.
 
-    verifiers/<lane>/0003-812.safetensors      the third fit, on labels up to number 812
-    verifiers/all/0001-0.safetensors           by hand (`twicetold calibrate PAIRS`): for lanes without one of their own
-    verifiers/<lane>/chosen                    the name of one to use instead of the newest; empty: the shipped one
+    verifiers/<lane>/0003-812-1f2e3d4c.safetensors     the third fit, on labels up to number 812, for that embedder
+    verifiers/all/0001-0-1f2e3d4c.safetensors          by `twicetold calibrate PAIRS`: for lanes without their own
+    verifiers/<lane>/chosen                            the name of one to use instead of the newest, or "shipped"
 
 A lane's folder is named by a digest: tenants' names are nobody's business. A file that is damaged, or was fitted for
 another embedder, is passed over for the one before it.
@@ -41,6 +41,10 @@ class Version:
         """The newest label it was fitted on."""
         return int(self.path.stem.split("-")[1])
 
+    def is_for(self, fingerprint: str) -> bool:
+        """Whether it was fitted on readings of this embedder."""
+        return self.path.stem.split("-")[2] == _short(fingerprint)
+
 
 @dataclass(frozen=True, slots=True)
 class InUse:
@@ -62,9 +66,9 @@ class Shelf:
         for folder in (self._of(lane), self._folder / "all"):
             chosen = _chosen(folder)
             for version in reversed(list(_versions(folder))):
-                if chosen is not None and version.path.stem != chosen:
+                if not version.is_for(fingerprint) or chosen not in (None, version.path.stem):
                     continue
-                if (verifier := _read(version, fingerprint)) is not None:
+                if (verifier := _read(version)) is not None:
                     return InUse(verifier, version.path.stem, version.until_seq)
             if chosen == SHIPPED:
                 break
@@ -74,12 +78,12 @@ class Shelf:
         """The names of a lane's versions, oldest first."""
         return [version.path.stem for version in _versions(self._of(lane))]
 
-    def put(self, lane: LaneKey | None, raw: bytes, until_seq: int = 0) -> Path:
+    def put(self, lane: LaneKey | None, raw: bytes, fingerprint: str, until_seq: int = 0) -> Path:
         """Keep a verifier as the newest of a lane, or of everybody, and use it. Raises `CacheError`."""
         folder = self._folder / "all" if lane is None else self._of(lane)
         versions = list(_versions(folder))
         number = versions[-1].number + 1 if versions else 1
-        path = folder / f"{number:04d}-{until_seq}.safetensors"
+        path = folder / f"{number:04d}-{until_seq}-{_short(fingerprint)}.safetensors"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             half = path.with_suffix(".half")
@@ -114,22 +118,23 @@ def _chosen(folder: Path) -> str | None:
 
 
 def _versions(folder: Path) -> Iterator[Version]:
-    for path in sorted(folder.glob("*-*.safetensors")):
-        number, _, seq = path.stem.partition("-")
-        if number.isdigit() and seq.isdigit():
+    for path in sorted(folder.glob("*-*-*.safetensors")):
+        number, seq, *rest = path.stem.split("-")
+        if number.isdigit() and seq.isdigit() and len(rest) == 1:
             yield Version(path)
 
 
-def _read(version: Version, fingerprint: str) -> Verifier | None:
+def _read(version: Version) -> Verifier | None:
     try:
-        verifier = parse(version.path.read_bytes())
+        return parse(version.path.read_bytes())
     except (EmbedderError, OSError) as error:
         log.error("%s is not used: %s", version.path, error)
         return None
-    if verifier.family not in ("", family_of(fingerprint)):
-        log.warning("%s is of another embedder", version.path)
-        return None
-    return verifier
+
+
+def _short(fingerprint: str) -> str:
+    """Embedders whose readings are equal have the same."""
+    return blake2b((family_of(fingerprint) or fingerprint).encode(), digest_size=4).hexdigest()
 
 
 def shipped(fingerprint: str) -> bytes:

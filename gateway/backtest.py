@@ -1,0 +1,346 @@
+"""`twicetold backtest`: what any target would have served of a log, and how much of that would have been wrong.
+
+A log is JSON lines, gzipped or not, in order of arrival. Each line has a `prompt`, or `messages` whose last one is the
+user's, and says which answers are one: by `class_id` (equal: one answer serves both), or by the `answer` that was
+given, which is compared as a shadow's is. `scope` keeps questions apart, as a system prompt does. A data directory is
+a log, too: of its stored labels, in the order they came.
+
+The very lane, verifier, guards and index that serve are driven, one lane for each target; what a target serves teaches
+it nothing, as in earnest, and every other prompt is answered and compared.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backends.chat import Choice, Completion
+from embeddings.base import DoesNotFit, Embedder, Reading, Vector
+from embeddings.control import Compares, Label, Lane, Neighbour, Verdict
+from embeddings.control.risk import clopper_pearson
+from embeddings.index import VectorIndex
+from gateway.answers.base import CacheError
+from gateway.policy import Rules
+from gateway.questions import is_volatile
+from gateway.rows import FileError, objects
+from gateway.semantic.comparing import same_answer
+from gateway.semantic.labels import Kept, read_all
+from gateway.semantic.tier import CANDIDATES, FAR
+
+CONFIDENCE = 0.95
+READ_AHEAD = 32  # prompts
+MEMO_TEXTS = 20_000  # readings of prompts kept at once: some 30 KB each
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One line of a log."""
+
+    text: str
+    scope: str
+    class_id: str | None
+    answer: str | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one target came to."""
+
+    target: float
+    prompts: int = 0
+    answerable: int = 0  # an answer that serves was stored; known where classes are given
+    exact: int = 0
+    semantic: int = 0
+    wrong: int = 0
+    unknown: int = 0  # served, and nobody can tell whether rightly
+    sampled: int = 0  # would-be hits that were answered anew: the cost of learning
+    labels: int = 0
+    threshold: float = 1.0
+
+    def report(self) -> dict[str, Any]:
+        """With the rate of wrong hits and its interval."""
+        known = self.semantic - self.unknown
+        low, high = clopper_pearson(self.wrong, known, CONFIDENCE) if known else (0.0, 1.0)
+        rate = self.wrong / known if known else None
+        return {**asdict(self), "wrong_hit_rate": rate, "lower": low, "upper": high}
+
+
+@dataclass(slots=True)
+class Bench:
+    """One target's world: its lane, its index and what it has stored."""
+
+    tally: Tally
+    lane: Lane
+    index: VectorIndex
+    stored: dict[str, tuple[Prompt, Reading]] = field(default_factory=dict)
+    exact: dict[tuple[str, str], Prompt] = field(default_factory=dict)
+    classes: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Replay:
+    """Drives the lanes through a log."""
+
+    def __init__(
+        self, embedder: Embedder, verifier: Compares, targets: Sequence[float], shadow_rate: float, rules: Rules
+    ) -> None:
+        self._embedder = embedder
+        self._rules = rules
+        self._memo: dict[str, Reading] = {}
+        self.benches = [
+            Bench(
+                Tally(target),
+                Lane(verifier, target=target, shadow_rate=shadow_rate, seed=b"backtest"),
+                VectorIndex(embedder.dim),
+            )
+            for target in targets
+        ]
+
+    def read_ahead(self, prompts: Sequence[Prompt]) -> None:
+        """Read what is new among prompts in one batch."""
+        new = dict.fromkeys(one.text for one in prompts if one.text not in self._memo and self._may_be_found(one.text))
+        texts = [text for text in new if self._embedder.fits(text)][: MEMO_TEXTS - len(self._memo)]
+        self._memo |= {reading.text: reading for reading in self._embedder.read(texts)}
+
+    async def ask(self, prompt: Prompt) -> None:
+        """One prompt, for every target."""
+        reading = self._read(prompt.text) if self._may_be_found(prompt.text) else None
+        for bench in self.benches:
+            await self._ask(bench, prompt, reading)
+
+    def _may_be_found(self, text: str) -> bool:
+        return len(text) <= self._rules.max_question_chars and not is_volatile(text)
+
+    def _read(self, text: str) -> Reading | None:
+        if (known := self._memo.get(text)) is not None:
+            return known
+        try:
+            if not self._embedder.fits(text):
+                return None
+            (reading,) = self._embedder.read([text])
+        except DoesNotFit:
+            return None
+        if len(self._memo) < MEMO_TEXTS:
+            self._memo[text] = reading
+        return reading
+
+    async def _ask(self, bench: Bench, prompt: Prompt, reading: Reading | None) -> None:
+        tally = bench.tally
+        tally.prompts += 1
+        if prompt.class_id is not None:
+            tally.answerable += (prompt.scope, prompt.class_id) in bench.classes
+            bench.classes.add((prompt.scope, prompt.class_id))
+        if (prompt.scope, prompt.text) in bench.exact:
+            tally.exact += 1
+            return
+        if reading is None:
+            bench.exact[prompt.scope, prompt.text] = prompt
+            return
+        verdict = bench.lane.decide(reading, self._neighbours(bench, prompt.scope, reading))
+        if verdict.action == "serve" and verdict.neighbour is not None:
+            tally.semantic += 1
+            is_right = await self._is_right(prompt, bench.stored[verdict.neighbour.id][0])
+            tally.wrong += is_right is False
+            tally.unknown += is_right is None
+            return
+        tally.sampled += verdict.action == "shadow"
+        await self._learn(bench, prompt, verdict)
+        self._store(bench, prompt, reading)
+
+    def _neighbours(self, bench: Bench, scope: str, reading: Reading) -> list[Neighbour]:
+        found = bench.index.search(scope.encode(), reading.vector, CANDIDATES)
+        near = [(one, *bench.stored[one.id]) for one in found if one.similarity >= FAR]
+        return [Neighbour(one.id, stored, one.similarity, _answer_of(prompt)) for one, prompt, stored in near]
+
+    async def _learn(self, bench: Bench, prompt: Prompt, verdict: Verdict) -> None:
+        chosen = verdict.neighbour.id if verdict.neighbour is not None else None
+        for one in verdict.looked:
+            stored = bench.stored[one.id][0]
+            if one.probability is None or (is_right := await self._is_right(prompt, stored)) is None:
+                continue
+            is_chosen = one.id == chosen
+            bench.lane.learn(
+                Label(prompt.text, stored.text, one.id, is_right, "shadow", one.probability, one.features, is_chosen)
+            )
+            bench.tally.labels += 1
+
+    def _store(self, bench: Bench, prompt: Prompt, reading: Reading) -> None:
+        name = str(len(bench.stored))
+        bench.stored[name] = (prompt, reading)
+        bench.exact[prompt.scope, prompt.text] = prompt
+        bench.index.add(prompt.scope.encode(), name, reading.vector)
+
+    async def _is_right(self, prompt: Prompt, stored: Prompt) -> bool | None:
+        if prompt.class_id is not None and stored.class_id is not None:
+            return prompt.class_id == stored.class_id
+        if prompt.answer is None or stored.answer is None:
+            return None
+        return await same_answer(_said(prompt.answer), _said(stored.answer), self._embed)
+
+    async def _embed(self, text: str) -> Vector | None:
+        reading = self._read(text)
+        return None if reading is None else reading.vector
+
+
+def read_log(path: Path, limit: int | None = None) -> Iterator[Prompt]:
+    """The prompts of a log. Raises `FileError`."""
+    for number, (where, row) in enumerate(objects(path)):
+        if limit is not None and number >= limit:
+            return
+        yield _prompt(row, where)
+
+
+def _prompt(row: dict[str, Any], where: str) -> Prompt:
+    text = row.get("prompt")
+    if text is None and isinstance(row.get("messages"), list) and row["messages"]:
+        last = row["messages"][-1]
+        text = last.get("content") if isinstance(last, dict) and last.get("role") == "user" else None
+    if not isinstance(text, str) or not text.strip():
+        raise FileError(f"{where}: prompt must be a text, or messages must end with a user's")
+    class_id, answer, scope = row.get("class_id"), row.get("answer"), row.get("scope")
+    if class_id is None and answer is None:
+        raise FileError(f"{where}: class_id or answer is missing: nothing says which prompts share an answer")
+    for name, value in (("class_id", class_id), ("answer", answer), ("scope", scope)):
+        if value is not None and not isinstance(value, str | int):
+            raise FileError(f"{where}: {name} must be a text, got {value!r}")
+    before = row["messages"][:-1] if row.get("prompt") is None else []
+    walls = json.dumps([scope, before]) if before else str(scope or "")
+    return Prompt(text, walls, None if class_id is None else str(class_id), None if answer is None else str(answer))
+
+
+def replay_labels(
+    kept: Sequence[Kept], verifier: Compares, targets: Sequence[float], shadow_rate: float
+) -> list[Tally]:
+    """What each target would have made of the questions that stored labels are about."""
+    tallies = []
+    for target in targets:
+        tally, lane = Tally(target), Lane(verifier, target=target, shadow_rate=shadow_rate)
+        for label in (one.label for one in kept):
+            if label.was_eligible:
+                tally.prompts += 1
+                tally.answerable += label.is_right
+                if label.probability >= lane.threshold:
+                    tally.semantic += 1
+                    tally.wrong += not label.is_right
+            lane.learn(label)
+            tally.labels += 1
+        tally.threshold = lane.threshold
+        tallies.append(tally)
+    return tallies
+
+
+def backtest(
+    path: Path,
+    targets: Sequence[float],
+    load: Callable[[], tuple[Embedder, Compares]],
+    *,
+    shadow_rate: float,
+    rules: Rules,
+    limit: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Print what each target would have come to; returns the exit status."""
+    try:
+        reports = _backtest(path, targets, load, shadow_rate, rules, limit)
+    except (FileError, CacheError) as error:
+        print(f"twicetold: {error}", file=sys.stderr)
+        return 2
+    if not reports:
+        print(f"twicetold: {path} has nothing to replay", file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps(reports, indent=2))
+        return 0
+    for name, tallies in reports.items():
+        _show(name, tallies)
+    return 0
+
+
+def _backtest(
+    path: Path,
+    targets: Sequence[float],
+    load: Callable[[], tuple[Embedder, Compares]],
+    shadow_rate: float,
+    rules: Rules,
+    limit: int | None,
+) -> dict[str, list[dict[str, Any]]]:
+    if path.is_dir():
+        lanes = read_all(path / "labels.db")
+        verifier = _NoVerifier()
+        return {
+            f"{path}: labels of {lane.tenant}, route {lane.route}": [
+                tally.report() for tally in replay_labels(kept, verifier, targets, shadow_rate)
+            ]
+            for lane, kept in lanes.items()
+        }
+    prompts = list(read_log(path, limit))
+    if not prompts:
+        return {}
+    embedder, compares = load()
+    replay = Replay(embedder, compares, targets, shadow_rate, rules)
+    asyncio.run(_all(replay, prompts))
+    for bench in replay.benches:
+        bench.tally.threshold = bench.lane.threshold
+    return {str(path): [bench.tally.report() for bench in replay.benches]}
+
+
+async def _all(replay: Replay, prompts: Sequence[Prompt]) -> None:
+    for at in range(0, len(prompts), READ_AHEAD):
+        some = prompts[at : at + READ_AHEAD]
+        replay.read_ahead(some)
+        for prompt in some:
+            await replay.ask(prompt)
+
+
+class _NoVerifier:
+    """Stored labels have been compared already."""
+
+    name = "none"
+
+    def compare(self, a: Reading, b: Reading, /) -> Any:
+        raise NotImplementedError
+
+
+def _said(answer: str) -> Completion:
+    return Completion((Choice({"role": "assistant", "content": answer}, "stop"),))
+
+
+def _answer_of(prompt: Prompt) -> bytes:
+    """What is known of its answer's words; of a class, that of one wording is not that of another."""
+    said = prompt.answer if prompt.answer is not None else f"{prompt.scope}\0{prompt.text}"
+    return blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _show(name: str, reports: Sequence[dict[str, Any]]) -> None:
+    table = Table(title=name, title_justify="left", show_edge=False)
+    for heading in ("target", "prompts", "served", "of answerable", "exact", "semantic", "wrong", "wrong / semantic",
+                    "95 % interval", "generated to learn", "labels", "threshold"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for one in reports:
+        right = one["exact"] + one["semantic"] - one["wrong"]
+        rate = one["wrong_hit_rate"]
+        table.add_row(
+            f"{one['target']:.2%}",
+            f"{one['prompts']:,}",
+            _share(one["exact"] + one["semantic"], one["prompts"]),
+            _share(right, one["answerable"]),
+            f"{one['exact']:,}",
+            f"{one['semantic']:,}",
+            f"{one['wrong']:,}" + (f" (+{one['unknown']} unknown)" if one["unknown"] else ""),
+            "" if rate is None else f"{rate:.2%}",
+            f"{one['lower']:.2%} - {one['upper']:.2%}",
+            f"{one['sampled']:,}",
+            f"{one['labels']:,}",
+            f"{one['threshold']:.3f}",
+        )
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""

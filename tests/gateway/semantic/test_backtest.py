@@ -1,0 +1,154 @@
+"""`twicetold backtest` and `calibrate`, on the real embedder: what they print, write, and complain of."""
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embeddings.base import Embedder
+from embeddings.control import Compares, Label
+from embeddings.local import SentenceTransformerEmbedder
+from embeddings.verifier import load_verifier
+from gateway.backtest import backtest
+from gateway.calibrate import calibrate
+from gateway.cli import main
+from gateway.policy import Rules
+from gateway.semantic.labels import Given, LabelStore
+from gateway.semantic.rule import LaneKey
+from gateway.semantic.shelf import SHIPPED, Shelf
+from tests.gateway.semantic.pairs import DEVICES, FORMS, WISHES, pairs
+
+LANE = LaneKey("t", "default")
+
+
+def log(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def run(path: Path, minilm: SentenceTransformerEmbedder, capsys: Any, targets: Sequence[float] = (0.01,)) -> Any:
+    def load() -> tuple[Embedder, Compares]:
+        return minilm, load_verifier(minilm.fingerprint)
+
+    assert backtest(path, targets, load, shadow_rate=0.1, rules=Rules(), as_json=True) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def stream() -> list[dict[str, Any]]:
+    """Every wish in every form, of three devices; then the first again, word by word."""
+    rows = [
+        {"prompt": form.format(wish=wish, device=device), "class_id": wish}
+        for form in FORMS
+        for device in DEVICES[:3]
+        for wish in WISHES
+    ]
+    return [*rows, rows[0]]
+
+
+def test_a_stream_is_replayed_for_every_target(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (report,) = run(log(tmp_path / "s.jsonl.gz", stream()), minilm, capsys, (0.01, 0.5)).values()
+
+    assert [one["target"] for one in report] == [0.01, 0.5]
+    for one in report:
+        assert (one["prompts"], one["answerable"], one["exact"]) == (55, 49, 1)
+        assert one["wrong"] <= one["semantic"]
+        assert one["lower"] <= (one["wrong_hit_rate"] or 0) <= one["upper"]
+    assert report[0]["semantic"] <= report[1]["semantic"]
+
+
+def test_a_log_with_answers_is_compared_by_them(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How do I reset my lamp?"}]
+    rows: list[dict[str, Any]] = [
+        {"messages": messages, "answer": "Hold the button."},
+        {"messages": messages, "answer": "Hold the button."},
+        {"prompt": "How can I reset my lamp?", "answer": "hold the button"},
+        {"prompt": "How do I reset my lamp?", "answer": "Hold the button."},
+    ]
+    (report,) = run(log(tmp_path / "log.jsonl", rows), minilm, capsys).values()
+
+    assert (report[0]["prompts"], report[0]["exact"], report[0]["wrong"]) == (4, 1, 0)
+    assert report[0]["labels"] + report[0]["semantic"] == 1  # another system prompt is another world
+
+
+async def stored_labels(folder: Path, count: int) -> None:
+    store = LabelStore(folder / "labels.db", per_tenant=10_000)
+    await store.open()
+    for number, (a, b, is_right) in enumerate(pairs(count)):
+        label = Label(a, b, f"e_{number}", is_right, "shadow", 0.99 if is_right else 0.4, (), True, float(number))
+        await store.put(Given(LANE, b"s" * 32, label))
+    await store.close()
+
+
+async def test_stored_labels_are_replayed(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await stored_labels(tmp_path, 400)
+    ((name, report),) = run(tmp_path, minilm, capsys, (0.005, 0.05)).items()
+
+    assert "labels of t, route default" in name
+    assert [one["labels"] for one in report] == [400, 400]
+    assert report[0]["semantic"] <= report[1]["semantic"] <= 400
+    assert all(one["wrong"] == 0 for one in report)
+
+
+def test_pairs_are_fitted_and_the_better_verifier_is_written(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{int(is_right)}\t{a}\t{b}\n" for a, b, is_right in pairs(160))
+    (tmp_path / "pairs.tsv").write_text("label\tquery_a\tquery_b\n" + rows, "utf-8")
+
+    assert calibrate(tmp_path / "pairs.tsv", tmp_path, lambda: minilm) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("held back", "cosine alone", "in use (shipped)", "fitted", "Written to"))
+    assert Shelf(tmp_path / "verifiers").in_use(LANE, minilm.fingerprint).name.startswith("0001-0-")
+
+
+async def test_labels_of_a_data_directory_are_fitted_lane_by_lane(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await stored_labels(tmp_path, 160)
+
+    assert calibrate(None, tmp_path, lambda: minilm) == 0
+    assert "written to" in capsys.readouterr().out
+    shelf = Shelf(tmp_path / "verifiers")
+    assert shelf.in_use(LANE, minilm.fingerprint).name != SHIPPED
+    assert shelf.in_use(LaneKey("u", "default"), minilm.fingerprint).name == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "complaint"),
+    [
+        ("backtest", '{"prompt": "a", "class_id": "1"}\n{"prompt": 5}\n', "line 2: prompt must be a text"),
+        ("backtest", '{"prompt": "a"}\n', "line 1: class_id or answer is missing"),
+        ("backtest", '{"prompt": "a", "class_id": [1]}\n', "line 1: class_id must be a text"),
+        ("backtest", "{\n", "line 1: not JSON"),
+        ("backtest", "[]\n", "line 1: not an object"),
+        ("backtest", "", "has nothing to replay"),
+        ("calibrate", "label\tquery_a\n1\ta\n", "line 1: the header has no column query_b"),
+        ("calibrate", "label\tquery_a\tquery_b\n2\ta\tb\n", "line 2: label must be 0 or 1"),
+        ("calibrate", "label\tquery_a\tquery_b\n1\t \tb\n", "line 2: query_a is empty"),
+        ("calibrate", "label\tquery_a\tquery_b\n1\ta\n", "line 2: 2 columns, and the header has 3"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_by_line_and_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, text: str, complaint: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(text, "utf-8")
+
+    assert main([command, str(path)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_folder_without_labels_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(tmp_path)]) == 2
+    assert main(["calibrate", "--data-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("labels.db") == 2
