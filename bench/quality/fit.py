@@ -20,7 +20,7 @@ from bench.quality.sources import Source, load_sources
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, dump
 from embeddings.verifier.features import FEATURES
-from embeddings.verifier.logistic import Numbers, regress
+from embeddings.verifier.logistic import Numbers, chances, regress
 from embeddings.verifier.model import prior_logits, prior_rows
 from embeddings.verifier.shipped import family_of, file_of
 
@@ -69,30 +69,29 @@ def fit_prior(sources: Sequence[Source], family: str) -> Verifier:
 
 
 def _weights(sources: Sequence[Source], arrays: dict[str, NDArray[np.float32]]) -> Numbers:
+    """Of every feature; the logistic loss over all sources, each with an intercept of its own."""
     minimize = import_module("scipy.optimize").minimize
-    count = len(FEATURES)
-    rows = np.concatenate([prior_rows(arrays, source.pairs)[:, :count] for source in sources])
+    clues = [FEATURES.index(name) for name in ("cosine", *AGAINST)]
     groups = np.repeat(np.arange(len(sources)), [len(source.labels) for source in sources])
-    rows = np.column_stack([rows, np.eye(len(sources))[groups]])
+    seen = np.concatenate([prior_rows(arrays, source.pairs)[:, clues] for source in sources])
+    rows = np.column_stack([seen, np.eye(len(sources))[groups]])
     labels = np.concatenate([source.labels for source in sources])
     weights = np.concatenate([_balance(source) for source in sources])
+    pull = np.where(np.arange(rows.shape[1]) < len(clues), _PULL, 0.0)
 
     def loss(now: Numbers) -> tuple[float, Numbers]:
         said = rows @ now
-        wrong = weights * (1.0 / (1.0 + np.exp(-np.clip(said, -30, 30))) - labels)
-        slope = rows.T @ wrong
-        slope[:count] += _PULL * now[:count]
-        value = weights @ (np.logaddexp(0.0, said) - labels * said) + 0.5 * _PULL * float(now[:count] @ now[:count])
-        return float(value), slope
+        wrong = weights * (chances(said) - labels)
+        value = weights @ (np.logaddexp(0.0, said) - labels * said) + 0.5 * float(pull @ now**2)
+        return float(value), rows.T @ wrong + pull * now
 
-    bounds: list[tuple[float | None, float | None]] = [
-        (None, 0.0) if name in AGAINST else (0.0, 0.0) for name in FEATURES
-    ]
-    bounds[FEATURES.index("cosine")] = (COSINE_AT_LEAST, None)
-    bounds += [(None, None)] * len(sources)
-    first = np.array([low or 0.0 for low, _ in bounds])
-    found = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 500})
-    return np.asarray(found.x[:count], np.float64)
+    bounds = [(COSINE_AT_LEAST, None), *[(None, 0.0)] * len(AGAINST), *[(None, None)] * len(sources)]
+    first = np.zeros(rows.shape[1])
+    first[0] = COSINE_AT_LEAST
+    found = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 300})
+    every = np.zeros(len(FEATURES))
+    every[clues] = found.x[: len(clues)]
+    return every
 
 
 def _balance(source: Source) -> Numbers:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from embeddings.base import Reading
 from embeddings.guards import NEAR_MISSES, near_misses
-from embeddings.guards.text import CARRIES_NO_MEANING, is_han, plain, stem, words
 from embeddings.repairs import corrected
+from embeddings.text import CARRIES_NO_MEANING, is_han, plain, stem, words
 
 FEATURES = (
     "cosine",
