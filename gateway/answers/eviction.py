@@ -1,6 +1,6 @@
 """What goes first when a budget is full: one number per entry, and the lowest goes.
 
-    cost    floor + uses (at most 100) * (seconds it took + 50 ms) / bytes
+    cost    floor + uses (at most 100) * (seconds it took + 50 ms) / bytes; a fifth of it for a first use
     lru     the moment of the last use
     lfu     how often it was used
     fifo    the moment it came
@@ -9,6 +9,9 @@
 `cost` is GreedyDual-Size-Frequency (Cherkasova, HP Labs 1998): chance of another use times what it saves, over what
 it occupies. `floor` rises to the priority of whatever went last, so that an entry nobody asks for any more is
 overtaken in time, however dear it was: recency without a clock. A priority never falls while an entry is kept.
+
+Uses are those of the last while, before the entry was put too (`gateway.answers.popularity`), and what has had one use
+alone is on probation: a scan of requests that never come back pushes out little but itself (`bench/answers.py`).
 """
 
 from collections.abc import Callable, Hashable
@@ -17,6 +20,7 @@ from typing import Generic, TypeVar
 
 POLICIES = ("cost", "lru", "lfu", "fifo", "random")
 MAX_USES = 100
+PROBATION = 0.2  # of its priority, for what has been asked for once
 LOOKUP_S = 0.05  # even an answer that cost nothing saves about this much
 
 Key = TypeVar("Key", bound=Hashable)
@@ -31,7 +35,7 @@ def first_priority(policy: str, *, floor: float, tick: float, uses: int, worth: 
     """Of an entry that is put; `tick` is now, on a clock of the store's own."""
     match policy:
         case "cost":
-            return floor + min(uses, MAX_USES) * worth
+            return floor + min(uses, MAX_USES) * worth * (1.0 if uses > 1 else PROBATION)
         case "lru" | "fifo":
             return tick
         case "lfu":

@@ -32,6 +32,7 @@ from gateway.answers.base import (
 )
 from gateway.answers.codec import encode, size_bytes, vector_bytes
 from gateway.answers.eviction import Shelf, first_priority, next_priority, worth
+from gateway.answers.popularity import Popularity
 from gateway.answers.selection import Listed, Page, Selection, needle
 
 KEEP_STALE_S = 3600.0
@@ -84,6 +85,7 @@ class MemoryAnswers:
         self._verdicts: dict[tuple[bytes, str], dict[str, Verdict]] = {}
         self._shelves: dict[str | None, Shelf[Key]] = {None: Shelf()}
         self._tenants: Counter[str] = Counter()
+        self._popularity = Popularity(budget_bytes)
         self._tick = 0
         self._floor = 0.0
         self.bytes_kept = 0
@@ -102,7 +104,7 @@ class MemoryAnswers:
             self.stats.expired += 1
             return None
         self._tick += 1
-        kept.uses += 1
+        kept.uses = max(kept.uses + 1, self._popularity.add(exact))
         kept.priority = next_priority(
             self._policy,
             before=kept.priority,
@@ -135,6 +137,7 @@ class MemoryAnswers:
             return False
         self._make_room(entry.tenant, size)
         self._tick += 1
+        uses = max(uses, self._popularity.add(entry.exact))
         value = worth(entry.elapsed_s, size)
         priority = first_priority(
             self._policy,

@@ -26,6 +26,7 @@ from typing import Any
 from gateway.answers import catalog, file, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Gone, Tally, Unembedded, Verdict
 from gateway.answers.memory import KEEP_STALE_S
+from gateway.answers.popularity import Popularity
 from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
 
@@ -76,6 +77,7 @@ class SqliteAnswers:
         self._tenant_bytes = tenant_bytes
         self._policy = policy
         self._draws = Random(seed)  # of the writer's thread  # noqa: S311
+        self._popularity = Popularity(budget_bytes or 0)  # of the writer's thread, too
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
         self._now = now
@@ -311,7 +313,7 @@ class SqliteAnswers:
         self._gone.update({(one.scope, one.id): one for one in gone[:room]})
 
     def _rank(self) -> upkeep.Rank:
-        return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0))
+        return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0), self._popularity.add)
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Delete a few expired entries, then the least valuable while a budget is passed."""

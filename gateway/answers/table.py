@@ -96,7 +96,8 @@ def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
         if tenant != row["tenant"]:  # a row of an older version, which did not know whose it is
             connection.execute("DELETE FROM entries WHERE scope = :scope AND exact = :exact", row)
     connection.execute("DELETE FROM entries WHERE id = :id AND scope = :scope AND exact <> :exact", row)
-    priority = rank.first(floor_of(connection), 1 + hits, row["worth"])
+    uses = max(1 + hits, rank.used(row["exact"], 1))
+    priority = rank.first(floor_of(connection), uses, row["worth"])
     connection.execute(_PUT, {**row, **said, "priority": priority})
 
 

@@ -18,6 +18,7 @@ class Rank:
     policy: str
     now_s: float
     draw: Callable[[], float]
+    used: Callable[[bytes, int], int]  # notes uses of a fingerprint; how many are known, kept or not
 
     @property
     def has_floor(self) -> bool:
@@ -43,9 +44,9 @@ def add_hits(
     """Note uses, and the ends that they moved."""
     floor = floor_of(connection)
     for entry_id, n in hits.items():
-        found = "SELECT seq, hits, worth, priority FROM entries WHERE id = ?"
-        for seq, before, value, priority in connection.execute(found, (entry_id,)).fetchall():
-            raised = rank.next(priority, floor, 1 + before + n, value)
+        found = "SELECT seq, exact, hits, worth, priority FROM entries WHERE id = ?"
+        for seq, exact, before, value, priority in connection.execute(found, (entry_id,)).fetchall():
+            raised = rank.next(priority, floor, max(1 + before + n, rank.used(exact, n)), value)
             connection.execute("UPDATE entries SET hits = hits + ?, priority = ? WHERE seq = ?", (n, raised, seq))
     connection.executemany(
         "UPDATE entries SET expires_s = max(expires_s, ?) WHERE id = ? AND scope = ? AND expires_s IS NOT NULL",

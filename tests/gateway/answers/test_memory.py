@@ -168,6 +168,7 @@ class Model:
         self.budget, self.share, self.policy, self.draws = budget, share, policy, draws
         self.kept: dict[tuple[bytes, bytes], Kept] = {}
         self.tick, self.floor = 0, 0.0
+        self.asked: Counter[bytes] = Counter()  # kept or not
 
     def sizes(self) -> Counter[str]:
         sizes: Counter[str] = Counter()
@@ -189,7 +190,8 @@ class Model:
             self.remove(key)
             return None
         self.tick += 1
-        kept.uses += 1
+        self.asked[kept.entry.exact] += 1
+        kept.uses = max(kept.uses + 1, self.asked[kept.entry.exact])
         if self.policy not in ("fifo", "random"):
             kept.priority = self.priority(kept.uses, kept.worth)
         return kept.entry
@@ -201,7 +203,9 @@ class Model:
     def priority(self, uses: int, value: float) -> float:
         if self.policy == "random":
             return self.floor + self.draws.expovariate(1.0)
-        return {"cost": self.floor + min(uses, 100) * value, "lfu": float(uses)}.get(self.policy, float(self.tick))
+        return {"cost": self.floor + min(uses, 100) * value * (1 if uses > 1 else 0.2), "lfu": float(uses)}.get(
+            self.policy, float(self.tick)
+        )
 
     def put(self, entry: Entry) -> None:
         before = self.kept.pop((entry.scope, entry.exact), None)
@@ -211,7 +215,8 @@ class Model:
             return
         self.shrink(entry.tenant, size)
         self.tick += 1
-        uses = before.uses + 1 if before else 1
+        self.asked[entry.exact] += 1
+        uses = max(before.uses + 1 if before else 1, self.asked[entry.exact])
         value = (entry.elapsed_s + 0.05) / size
         self.kept[entry.scope, entry.exact] = Kept(entry, uses, value, self.priority(uses, value), self.tick)
 
