@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from embeddings.guards.antonyms import no_opposites
-from embeddings.guards.extent import nothing_added, similar_length
+from embeddings.guards.extent import nothing_added, same_remainder, similar_length, told_otherwise
 from embeddings.guards.form import same_form
 from embeddings.guards.kinds import same_kinds
 from embeddings.guards.names import same_names
@@ -22,6 +22,11 @@ from embeddings.guards.question import same_question
 from embeddings.guards.script import same_script
 from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
 from embeddings.repairs import corrected
+
+# They compare single words, which says something of two texts that are alike, and nothing of two that share few words:
+# those are left to their vectors. Measured on banking77: of its true pairs 79 % pass instead of 64 %, and of the pairs
+# that pass more in seven public files none has a cosine of 0.85.
+ABOUT_ONE_WORD = frozenset({"length", "negation", "antonyms", "names", "question", "addition"})
 
 Guard = Callable[[str, str], bool]
 
@@ -39,6 +44,7 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "form": same_form,
         "order": same_order,
         "addition": nothing_added,
+        "remainder": same_remainder,
         "symbols": same_symbols,
         "expressions": same_expressions,
         "bounds": same_bounds,
@@ -49,10 +55,14 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
 def first_refusal(a: str, b: str) -> str | None:
     """The name of the first guard that refuses `a` and `b`; None when they may share an answer.
 
-    What a text takes back ("in Oslo, no sorry, in Bergen") is not held against it.
+    What a text takes back ("in Oslo, no sorry, in Bergen") is not held against it, nor are single words where two
+    texts tell the same in words of their own.
     """
     one, other = corrected(a), corrected(b)
-    return next((name for name, may_share in GUARDS.items() if not may_share(one, other)), None)
+    for name, may_share in GUARDS.items():
+        if not may_share(one, other) and not (name in ABOUT_ONE_WORD and told_otherwise(one, other)):
+            return name
+    return None
 
 
 __all__ = ["GUARDS", "NEAR_MISSES", "Guard", "first_refusal", "near_misses"]

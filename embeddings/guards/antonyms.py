@@ -135,6 +135,73 @@ deep deeper deepest | shallow shallower shallowest
 dark darker darkest | light lighter lightest
 front | back
 forward | backward
+cure relieve treat heal soothe | cause trigger worsen aggravate
+arrest | release
+ask question | answer
+ancient | modern
+natural | artificial
+alive living | dead
+awake | asleep
+beautiful pretty | ugly
+better improve | worse worsen
+boy boys | girl girls
+bright | dim
+busy | idle
+clean | dirty
+complex complicated | simple
+create | destroy
+defend protect | attack
+ebb | flow
+empty | full
+enter | exit
+failure | success
+fresh | stale frozen
+front | rear
+frozen freeze | thaw melt
+guilty | innocent
+happy | sad unhappy
+hero | villain
+import | export
+include | exclude
+inhale | exhale
+landlord | tenant
+latest | oldest
+major | minor
+majority | minority
+maximum | minimum
+mortal | immortal
+optimist optimistic | pessimist pessimistic
+passive | active
+plural | singular
+plus | minus
+present | absent
+pass passed passing | fail failed failing
+quiet silent | loud noisy
+raw | cooked
+sweet | sour bitter
+sharp | dull blunt
+smooth | rough
+straight | curved
+sunrise | sunset
+temporary | permanent
+tight | loose
+together | apart
+urban | rural
+vacant | occupied
+victory | defeat
+visible | invisible hidden
+voluntary | compulsory mandatory
+inflate inflation | deflate deflation
+zoom_in | zoom_out
+wholesale | retail
+ceiling | floor
+inbound | outbound
+incoming | outgoing
+junior | senior
+novice beginner | expert
+known | unknown
+literal | figurative
+lend | borrow
 """
 _HAN_SIDES = """
 打开 开启 启用 激活 | 关闭 关掉 禁用 停用

@@ -1,6 +1,8 @@
 """Does one text say more than the other?"""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 
 from embeddings.text import CARRIES_NO_MEANING, is_han, stem, words
 
@@ -8,6 +10,12 @@ _MAX_RATIO = 2.5
 _SLACK_WORDS = 6
 _LONG_WORDS = 20  # from here on a vector hardly moves when a sentence is added
 _ADDED_WORDS = 3
+_PASSAGE_WORDS = 25
+_PASSAGE_SHARE = 0.6
+_REMAINDER_SHARE = 0.34
+_OWN_WORDS = 3
+_OWN_SHARE = 0.34
+_LITERAL = re.compile(r"[\"`/_《「]")
 
 
 def similar_length(a: str, b: str) -> bool:
@@ -22,7 +30,34 @@ def nothing_added(a: str, b: str) -> bool:
         return True
     in_a, in_b = _content(a), _content(b)
     fewer, more = sorted(((in_a - in_b).total(), (in_b - in_a).total()))
-    return more < _ADDED_WORDS or fewer * 4 > more
+    return more < _ADDED_WORDS or fewer * 8 > more
+
+
+def same_remainder(a: str, b: str) -> bool:
+    """Refuse when two long texts are one passage with different questions: "... Summarise it.", "... Who wrote it?"."""
+    one, other = words(a), words(b)
+    if min(len(one), len(other)) < _PASSAGE_WORDS or one == other:
+        return True
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
+    if start + end < _PASSAGE_SHARE * min(len(one), len(other)):
+        return True
+    left_a, left_b = ({stem(word) for word in row[start : len(row) - end]} - CARRIES_NO_MEANING for row in (one, other))
+    if not left_a or not left_b:
+        return len(left_a | left_b) < 2
+    return len(left_a & left_b) >= _REMAINDER_SHARE * min(len(left_a), len(left_b))
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many words two rows begin with in common."""
+    return next((n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
+
+
+def told_otherwise(a: str, b: str) -> bool:
+    """Whether two texts use words of their own: a rule about one word that differs has nothing to say of them."""
+    one, other = ({word for word in _content(text) if not word.isdigit()} for text in (a, b))
+    fewer = min(len(one), len(other))
+    return fewer >= _OWN_WORDS and len(one & other) <= _OWN_SHARE * fewer and not _LITERAL.search(a + b)
 
 
 def _length(text: str) -> float:

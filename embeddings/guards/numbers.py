@@ -166,11 +166,15 @@ def _add_unit(found: dict[str, set[tuple[str, float]]], kind: str, factor: float
     """Hours and months are of one kind here: asked for the one, the other is no answer."""
     if kind == "months":
         kind, factor = "time", factor * 2.6e6
+    if kind in ("pound", "gbp") or (kind, factor) == ("mass", 453.592):
+        found.setdefault("money", set()).add(("pound", 1.0))
+        found.setdefault("mass", set()).add(("pound", 1.0))
+        return
     found.setdefault(_FAMILY.get(kind, kind), set()).add((kind, factor))
 
 
 _FAMILY = dict.fromkeys(("celsius", "fahrenheit"), "degrees") | dict.fromkeys(
-    ("usd", "eur", "gbp", "cny", "jpy", "inr", "pound"), "money"
+    ("usd", "eur", "cny", "jpy", "inr"), "money"
 )
 
 

@@ -87,10 +87,12 @@ def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
     core: list[str] = []
     ruled: set[tuple[str, str]] = set()
     link = ""
-    for word in words(text):
+    said = words(text)
+    is_dated = not _MONTHS.isdisjoint(word[:3] for word in said)  # its numbers and months are read elsewhere
+    for word in said:
         if word in _LINKS:
             link = word
-        elif word not in CARRIES_NO_MEANING and not word.isdigit() and word[:3] not in _MONTHS:
+        elif word not in CARRIES_NO_MEANING and not (is_dated and (word.isdigit() or word[:3] in _MONTHS)):
             cut = _DOUBLED.sub(r"\1", stem(word))
             if link:
                 ruled.add((link, cut))

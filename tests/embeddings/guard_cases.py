@@ -1,5 +1,10 @@
 """Pairs a cache must never confuse, by the guard that is meant to see it, and rewordings that must pass all guards."""
 
+PASSAGE = (
+    "The old lighthouse stood on the cliff for two hundred years before the storm of last winter took its lamp and half"
+    " of the tower; the town has argued ever since about what to do with it."
+)
+
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "numbers": [
         ("What is 21+1?", "What is 1+1?"),
@@ -99,6 +104,12 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("土耳其的首都是哪里", "希腊的首都是哪里"),
         ("春天怎么种花", "秋天怎么种花"),
         ("端午节吃什么", "重阳节吃什么"),
+    ],
+    "remainder": [
+        (f"{PASSAGE} Summarize the passage.", f"{PASSAGE} Translate everything."),
+        (f"{PASSAGE} Who paid for the repair?", f"{PASSAGE} What broke first?"),
+        (f"Who paid for the repair? {PASSAGE}", f"What broke first? {PASSAGE}"),
+        (PASSAGE, f"{PASSAGE} Write a headline."),
     ],
     "units": [
         ("How tall is the tower in feet?", "How tall is the tower in metres?"),
@@ -285,6 +296,7 @@ PASSED: list[tuple[str, str]] = [
     ("Show shops with more than 3 clerks", "Which shops have a number of clerks greater than 3?"),
     ("How much is a 5 pound note worth?", "How much is a £5 note worth?"),
     ("I can't find the PIN of my card", "Where do I see my card's PIN?"),
+    (f"{PASSAGE} What broke first?", f"{PASSAGE} Please tell me what broke first."),
     ("推荐三家餐馆", "推荐3家餐馆"),
     ("請問如何打開深色模式？", "怎样开启深色模式"),
     ("什么是前缀缓存？", "前缀缓存是什么？"),
