@@ -143,7 +143,7 @@ class Pipeline:
                 may_sample=asked.plan.write and not asked.controls.only_if_cached,
             )
         if isinstance(found, Match):
-            self._ledger.looked_up("semantic", "hit", "same_question")
+            self._ledger.looked_up("semantic", "hit", found.reason)
         else:
             self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
         return found

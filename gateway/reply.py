@@ -45,7 +45,7 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
     tier: Literal["exact", "semantic"] = "exact" if match is None else "semantic"
     now_s = time.time()
     usage = entry.completion.usage
-    reason = "same_request" if tier == "exact" else "same_question"
+    reason = "same_request" if match is None else match.reason
     outcome = Outcome(
         tier=tier,
         reason=reason if entry.is_fresh(now_s) else "stale",

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from embeddings.control import Verdict
 
 
+SAME_WORDING = "same_wording"
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A stored question beside the one asked, and what was thought of the two: what a label of them needs.
@@ -39,9 +42,16 @@ class Seen:
     verdict: "Verdict"
     entries: Mapping[str, Entry]  # of the neighbours, by id
 
+    @property
+    def chosen(self) -> str | None:
+        """The entry the verdict is about; of a shadow without a neighbour, the one that was looked at."""
+        if self.verdict.neighbour is not None:
+            return self.verdict.neighbour.id
+        return self.verdict.looked[0].id if self.verdict.action == "shadow" and self.verdict.looked else None
+
     def judged(self) -> list[Judged]:
         """Every neighbour that was weighed, the one that counts first."""
-        chosen = self.verdict.neighbour.id if self.verdict.neighbour is not None else None
+        chosen = self.chosen
         found = [
             Judged(
                 self.rule,
@@ -65,13 +75,9 @@ class Match:
     """A stored answer to other words that may be served."""
 
     entry: Entry
-    similarity: float
-    seen: Seen
-
-    @property
-    def judged(self) -> Judged | None:
-        """What a label of this hit needs."""
-        return next((one for one in self.seen.judged() if one.entry == self.entry.id), None)
+    similarity: float | None  # None: the words were enough
+    seen: Seen | None = None
+    reason: str = "same_question"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,9 @@ class NoMatch:
     def unsampled(self) -> "Match | NoMatch":
         """What a sample would have served."""
         seen = self.seen
-        if seen is None or seen.verdict.neighbour is None:
+        if seen is None or seen.chosen is None:
             return self
-        return Match(seen.entries[seen.verdict.neighbour.id], seen.verdict.neighbour.similarity, seen)
+        neighbour = seen.verdict.neighbour
+        if neighbour is None:
+            return Match(seen.entries[seen.chosen], None, seen, SAME_WORDING)
+        return Match(seen.entries[seen.chosen], neighbour.similarity, seen)

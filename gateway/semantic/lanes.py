@@ -35,7 +35,14 @@ T = TypeVar("T")
 class Decides(Protocol):
     """What a lane does; not safe between threads."""
 
-    def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict: ...
+    def decide(
+        self,
+        question: Reading,
+        neighbours: Sequence[Neighbour],
+        *,
+        min_similarity: float = 0.0,
+        is_shadow_only: bool = False,
+    ) -> Verdict: ...
 
     def learn(self, label: Label) -> None: ...
 
@@ -89,6 +96,7 @@ class Lanes:
         self._verifier_of = verifier_of
         self._new_lane = new_lane
         self._max_lanes = max_lanes
+        self._drawn = 0
         self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
         self._changes: dict[LaneKey, Change] = {}
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
@@ -120,15 +128,27 @@ class Lanes:
     # -- lanes -------------------------------------------------------------------------------------------------------
 
     async def decide(
-        self, rule: LaneRule, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float
+        self,
+        rule: LaneRule,
+        question: Reading,
+        neighbours: Sequence[Neighbour],
+        min_similarity: float,
+        *,
+        is_dry: bool = False,
     ) -> Verdict:
-        """What the lane makes of a question. Raises `CacheError` when its labels cannot be read: not to know of a
-        wrong hit is not the same as to have none."""
+        """What the lane makes of a question; a dry run serves nothing, and what it says is `shadow` would be served or
+        sampled. Raises `CacheError` when the labels cannot be read: not to know of a wrong hit is not to have none."""
         held = await self._lane(rule)
-        verdict = await self._run(lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity))
-        if rule.mode == "shadow" and verdict.action == "serve":
-            return replace(verdict, action="shadow", reason="shadow_mode")
-        return verdict
+        only = is_dry or rule.mode == "shadow"
+        return await self._run(
+            lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
+        )
+
+    def is_drawn(self, rule: LaneRule, question: str) -> bool:
+        """Whether a hit that needs no lane is to be answered anew all the same, to see whether it was right."""
+        self._drawn += 1
+        drawn = blake2b(f"{self._drawn}\0{question}".encode("utf-8", "replace"), key=self._secret, digest_size=8)
+        return int.from_bytes(drawn.digest(), "little") < rule.shadow_rate * 2**64
 
     async def learn(self, rule: LaneRule, given: Sequence[Given]) -> int:
         """Keep labels and let the lane know; how many it has. Raises `CacheError` when they cannot be kept; the lane
@@ -194,8 +214,7 @@ class Lanes:
     def _built(self, rule: LaneRule, kept: Iterable[Kept]) -> Held:
         verifier = self._verifier_of(rule.key)
         seed = blake2b("\0".join(rule.key).encode(), key=self._secret, digest_size=32, person=b"lane").digest()
-        rate = 1.0 if rule.mode == "shadow" else rule.shadow_rate
-        lane = self._new_lane(verifier, target=rule.max_wrong_hit_rate, shadow_rate=rate, seed=seed)
+        lane = self._new_lane(verifier, target=rule.max_wrong_hit_rate, shadow_rate=rule.shadow_rate, seed=seed)
         held = Held(rule, lane, verifier, lane.report())
         for one in kept:
             held.learn(one.label)

@@ -1,6 +1,7 @@
 """The semantic tier: has this question been answered in other words, and how sure is that?
 
-    reading -> up to 8 neighbours inside (scope, compat) -> guards -> verifier -> lane -> serve, shadow or pass
+    bare form -> the same but for words that mean nothing, guards
+    reading   -> up to 8 neighbours inside (scope, compat) -> guards -> verifier -> lane -> serve, shadow or pass
 
 A lane decides what may be served (`embeddings.control`). When nothing may, the answer of a near neighbour may still be
 of use: as a draft, which the model checks and which so cannot change what it says. And the answer that is then made is
@@ -17,12 +18,13 @@ import orjson
 
 from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
-from embeddings.control import Compares, Lane, Neighbour
+from embeddings.control import Compares, Lane, Looked, Neighbour, Verdict
+from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
 from embeddings.verifier import load_verifier
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
-from gateway.semantic.found import Judged, Match, NoMatch, Seen
+from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import MAX_LANES, Lanes, NewLane
@@ -32,6 +34,7 @@ from gateway.semantic.promotion import adopt
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.shelf import Shelf
 from gateway.semantic.vectors import Vectors
+from gateway.semantic.wordings import Wordings
 from gateway.served import Served
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Semantic:
         judge: Judge | None = None,
         promotes: bool = False,
         max_lanes: int = MAX_LANES,
+        reads_wordings: bool = True,
     ) -> None:
         """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
         `promotes`."""
@@ -66,6 +70,7 @@ class Semantic:
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
+        self._wordings = Wordings(answers) if reads_wordings else None
         self._shelf = shelf
         self.learning = Learning(
             labels,
@@ -86,6 +91,8 @@ class Semantic:
 
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
+        if self._wordings is not None:
+            await self._wordings.open()
         await self.learning.open()
         await self._vectors.open()
 
@@ -109,7 +116,9 @@ class Semantic:
     ) -> Match | NoMatch:
         """A stored answer that may be served, or why there is none. What may not be sampled is not generated for the
         sake of a label. Raises `CacheError` when a part fails."""
-        found = await self.consider(fp, question, rule=rule, min_similarity=min_similarity, is_usable=is_usable)
+        found = await self._look(fp, question, rule, min_similarity, is_usable)
+        if isinstance(found, Match) and found.seen is None and found.reason == SAME_WORDING:
+            found = self._sampled(found, fp, question, rule)
         if isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on" and not may_sample:
             found = found.unsampled()
         if isinstance(found, Match):
@@ -121,9 +130,25 @@ class Semantic:
     async def consider(
         self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
     ) -> Match | NoMatch:
-        """As `find`, for somebody who only wants to know."""
+        """As `find`, for somebody who only wants to know: nothing is sampled, and no account is kept."""
+        found = await self._look(fp, question, rule, min_similarity, is_usable, is_dry=True)
+        is_hit = isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on"
+        return found.unsampled() if is_hit and isinstance(found, NoMatch) else found
+
+    async def _look(
+        self,
+        fp: Fingerprints,
+        question: str,
+        rule: LaneRule,
+        min_similarity: float,
+        is_usable: IsUsable,
+        *,
+        is_dry: bool = False,
+    ) -> Match | NoMatch:
         if rule.mode == "off":
             return NoMatch("off")
+        if min_similarity <= 0 and (entry := await self._same_wording(fp, question, is_usable)) is not None:
+            return Match(entry, None, reason=SAME_WORDING)  # who asks for a cosine has one looked at
         if not self._vectors.is_ready:
             return NoMatch("index_loading")
         if self._vectors.is_empty(fp.partition):
@@ -135,12 +160,34 @@ class Semantic:
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
-        verdict = await self.lanes.decide(rule, reading, await self._neighbours(near), min_similarity)
+        neighbours = await self._neighbours(near)
+        verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
         if verdict.action == "serve" and verdict.neighbour is not None:
             return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
         draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
         return NoMatch(verdict.reason, best, draft, seen)
+
+    async def _same_wording(self, fp: Fingerprints, question: str, is_usable: IsUsable) -> Entry | None:
+        """A stored answer to the same bare question, if no guard minds the words that were left out."""
+        for name in self._wordings.find(fp.partition, question) if self._wordings is not None else ():
+            entry = await self._answers.by_id(fp.scope, name)
+            if entry is None or entry.compat != fp.compat or entry.question is None:
+                self._forget(fp.scope, fp.compat, name)
+            elif is_usable(entry) and entry.bad == 0 and first_refusal(question, entry.question) is None:
+                return entry
+        return None
+
+    def _sampled(self, match: Match, fp: Fingerprints, question: str, rule: LaneRule) -> Match | NoMatch:
+        """The same, unless it is only to be measured: a hit by words is right or wrong like any other."""
+        if rule.mode == "on" and not self.lanes.is_drawn(rule, question):
+            return match
+        entry = match.entry
+        looked = Looked(entry.id, 1.0, None, 1.0)
+        seen = Seen(
+            rule, fp.scope, question, Verdict("shadow", None, 1.0, 0.0, SAME_WORDING, (looked,)), {entry.id: entry}
+        )
+        return NoMatch(SAME_WORDING, None, entry.completion.text, seen)
 
     async def _near(
         self, fp: Fingerprints, reading: Reading, is_usable: IsUsable
@@ -153,7 +200,7 @@ class Semantic:
         near, has_expired = [], False
         for candidate, entry in zip(candidates, entries, strict=True):
             if entry is None or entry.compat != fp.compat or entry.question is None:
-                self._vectors.drop(fp.partition, candidate.id)  # evicted or replaced behind the index's back
+                self._forget(fp.scope, fp.compat, candidate.id)
             elif is_usable(entry):
                 near.append((entry, candidate.similarity))
             else:
@@ -183,6 +230,8 @@ class Semantic:
 
     async def remember(self, row: Unembedded) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
+        if self._wordings is not None:
+            self._wordings.add(row)
         await self._vectors.remember(row)
 
     def drop(self, gone: Iterable[Gone]) -> None:
@@ -195,6 +244,12 @@ class Semantic:
         await self._vectors.catch_up()
         await self.learning.tidy()
         await self.lanes.refresh()
+
+    def _forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
+        """Drop what was evicted, replaced or removed behind the indexes' back."""
+        self._vectors.drop(scope + compat, entry_id)
+        if self._wordings is not None:
+            self._wordings.drop(scope, entry_id)
 
     # -- verifiers ---------------------------------------------------------------------------------------------------
 
@@ -223,7 +278,7 @@ class Semantic:
 
     async def forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
         """An entry was removed: find it no more, and blank its words. Raises `CacheError`."""
-        self._vectors.drop(scope + compat, entry_id)
+        self._forget(scope, compat, entry_id)
         await self.learning.forget(scope, entry_id)
 
 

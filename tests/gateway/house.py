@@ -41,10 +41,16 @@ class PlainLane:
     samples = False  # answer every would-be hit anew
 
     def __init__(self, verifier: Compares, *, target: float, shadow_rate: float, seed: bytes) -> None:
-        self._is_shadow = self.samples or shadow_rate == 1.0
         self.labels: list[Label] = []
 
-    def decide(self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0) -> Verdict:
+    def decide(
+        self,
+        question: Reading,
+        neighbours: Sequence[Neighbour],
+        *,
+        min_similarity: float = 0.0,
+        is_shadow_only: bool = False,
+    ) -> Verdict:
         floor = max(self.floor, min_similarity)
         looked = tuple(self._looked(question, near) for near in neighbours)
         fit = [near for near, one in zip(neighbours, looked, strict=True) if one.refusal is None]
@@ -52,7 +58,9 @@ class PlainLane:
             return Verdict("pass", None, None, floor, looked[0].refusal or "", looked)
         if fit[0].similarity < floor:
             return Verdict("pass", fit[0], fit[0].similarity, floor, "below_threshold", looked)
-        return Verdict("shadow" if self._is_shadow else "serve", fit[0], fit[0].similarity, floor, "served", looked)
+        return Verdict(
+            "shadow" if self.samples or is_shadow_only else "serve", fit[0], fit[0].similarity, floor, "served", looked
+        )
 
     def learn(self, label: Label) -> None:
         self.labels.append(label)
@@ -110,6 +118,7 @@ async def house(
     judge: str = "",
     judge_per_hour: int = 1000,
     max_lanes: int = 256,
+    reads_wordings: bool = False,
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
@@ -125,6 +134,7 @@ async def house(
         labels,
         secret=SECRET,
         max_lanes=max_lanes,
+        reads_wordings=reads_wordings,
         new_lane=new_lane,
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
         promotes=True,

@@ -1,0 +1,81 @@
+"""The same question in its bare form: served without an embedder, guarded, sampled, forgotten with its entry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.fake import ScriptedBackend, say
+from embeddings.base import EmbedderError, Reading, Vectors
+from embeddings.hashing import HashingEmbedder
+from gateway.controls import Controls
+from gateway.policy import Rules
+from gateway.semantic.rule import LaneKey
+from tests.gateway.house import House, PlainLane, house
+
+QUESTION = "What is the capital city of France?"
+POLITE = "Could you please tell me what the capital city of France is?"
+ON = Rules(shadow_rate=0.0)
+
+
+class Blind(HashingEmbedder):
+    """Reads nothing."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        raise EmbedderError("nothing can be read")
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        raise EmbedderError("nothing can be read")
+
+
+class Nothing(PlainLane):
+    """Serves nothing."""
+
+    floor = 1.1
+
+
+async def answered(gateway: House, text: str = QUESTION) -> None:
+    await gateway.chat(text)
+    await gateway.pipeline.close()
+
+
+async def test_politeness_makes_no_other_question_whatever_an_embedder_says_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    for is_first in (True, False):
+        async with house(tmp_path, rules=ON, embedder=Blind(), new_lane=Nothing, reads_wordings=True) as gateway:
+            if is_first:
+                await answered(gateway)
+            outcome, _ = await gateway.chat(POLITE)
+            assert (outcome.tier, outcome.reason, outcome.similarity) == ("semantic", "same_wording", None)
+            assert gateway.backend.calls == is_first
+
+
+async def test_walls_guards_and_a_wish_for_likeness_hold_for_bare_forms_too(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=ON, embedder=Blind(), new_lane=Nothing, reads_wordings=True) as gateway:
+        await answered(gateway)
+        for wishes in ({"tenant": "u"}, {"salt": "s"}, {"controls": Controls(min_similarity=0.5)}):
+            assert (await gateway.chat(POLITE, **wishes))[0].tier == "full"
+        assert (await gateway.chat("Could you please tell me what the capital city of Spain is?"))[0].tier == "full"
+
+
+async def test_a_share_of_them_is_sampled_and_in_shadow_all(tmp_path: Path) -> None:
+    for rules in (Rules(shadow_rate=1.0), Rules(mode="shadow", shadow_rate=0.0)):
+        folder = tmp_path / rules.mode
+        folder.mkdir()
+        backend = ScriptedBackend(say("It is Paris."))
+        async with house(folder, backend, rules, new_lane=Nothing, reads_wordings=True) as gateway:
+            await answered(gateway)
+            assert (await gateway.chat(POLITE))[0].tier == "full"
+            await gateway.pipeline.close()
+            (kept,) = await gateway.labels.read(LaneKey("t", "default"))
+            assert (kept.label.is_right, kept.label.probability, kept.label.was_eligible) == (True, 1.0, True)
+            reason = {"tier": "semantic", "outcome": "shadow", "reason": "same_wording"}
+            assert gateway.count("twicetold_lookups_total", **reason) == 1
+
+
+async def test_an_entry_that_is_gone_or_was_called_wrong_is_not_found(tmp_path: Path) -> None:
+    async with house(tmp_path, rules=ON, embedder=Blind(), new_lane=Nothing, reads_wordings=True) as gateway:
+        await answered(gateway)
+        entry = await gateway.answers.owned("t", (await gateway.chat(QUESTION))[0].entry or "")
+        assert entry is not None
+        await gateway.answers.remove(entry.scope, entry.id)
+        assert (await gateway.chat(POLITE))[0].tier == "full"
