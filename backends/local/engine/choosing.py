@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from backends.local.engine.drafts import LONGEST_REST, NOTHING, Guess, Guesser, Odds
+from backends.local.engine.drafts import LONGEST_REST, NOTHING, Guess, Guesser, Odds, rest_after
 from backends.local.engine.pace import Pace
 from backends.local.engine.sampler import Tally, is_simply_greedy, looks_back, sample
 from backends.local.engine.sequence import Sequence
@@ -68,13 +68,14 @@ class Drafting:
         return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
 
     def _in_vain(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
-        """No drafts, and no look at any sequence before one of them is to guess again."""
+        """No drafts, and no look at anybody before one of them is to guess again; later where all go on in vain."""
         self._num_vain += 1
-        self._rest = LONGEST_REST
+        rest = LONGEST_REST
         for sequence in sequences:
             if sequence.guesser is not None:
                 sequence.guesser.was_taken(False, sequence.num_tokens)
-                self._rest = min(self._rest, sequence.guesser.rest(sequence.num_tokens))
+                rest = min(rest, sequence.guesser.rest(sequence.num_tokens))
+        self._rest = max(rest, rest_after(self._num_vain))
         self._started_s = self._clock()  # what guessing took is no part of a forward without drafts
         return [()] * len(sequences)
 

@@ -36,7 +36,7 @@ class Odds:
     """How often guesses of each kind came true; older ones count less and less."""
 
     prior: "Odds | None" = None  # what counts as `weight` guesses beforehand; None: HOPES
-    weight: float = 3.0
+    weight: float = 6.0
     forget: float = 1 / 48
     _hits: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
     _tries: list[float] = field(default_factory=lambda: [0.0] * len(HOPES))
@@ -113,8 +113,7 @@ class Guesser:
         if num_tokens != self._num_seen:
             return
         self._num_vain = 0 if taken else self._num_vain + 1
-        rest = min(LONGEST_REST, 2 ** (self._num_vain - PATIENCE)) if self._num_vain > PATIENCE else 0
-        self._rests_until = num_tokens + rest
+        self._rests_until = num_tokens + rest_after(self._num_vain)
 
     def chances(self, guess: Guess, most: int, least: float) -> list[float]:
         """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""
@@ -139,6 +138,11 @@ class Guesser:
                 break
             held += 1
         return held
+
+
+def rest_after(num_vain: int) -> int:
+    """How many tokens not to guess for after so many guesses in a row that were not worth checking."""
+    return min(LONGEST_REST, 2 ** (num_vain - PATIENCE)) if num_vain > PATIENCE else 0
 
 
 class NearAnswer:
