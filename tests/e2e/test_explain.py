@@ -97,6 +97,16 @@ def test_a_response_is_explained_afterwards(gateway: Gateway) -> None:
     assert gateway.get("/admin/api/explain/chatcmpl-none").status_code == 404
 
 
+def test_a_stream_says_where_it_came_from_as_a_whole_answer_does(gateway: Gateway) -> None:
+    said = []
+    for is_stream in (True, True, False):
+        headers = gateway.post(body_of("streams say it too", stream=is_stream)).headers
+        said.append((headers["x-twicetold-tier"], headers["x-twicetold-reason"], headers["x-twicetold-entry"]))
+
+    assert [tier for tier, _, _ in said] == ["full", "exact", "exact"]
+    assert said[1] == said[2]
+
+
 def test_a_bypass_is_explained_by_its_reason(gateway: Gateway) -> None:
     told = explain(gateway, body_of("round it", cache={"no-cache": True}))
 
