@@ -3,7 +3,7 @@
 One forward takes the rows of several spans, one after the other. Products see all rows at once; attention is computed
 per span, over the slab of its sequence: in one call for spans of one row it takes as long (bfloat16, 8 rows over 512).
 
-torch compiles a product anew for every number of rows it meets (2 to 11 ms a layer's four), and keeps it for good. So
+torch compiles a product anew for every number of rows it meets (2 to 11 ms a layer's four), and keeps the last ones. So
 products see one of a few numbers: rows of nothing are put behind the real ones, and their results are left.
 """
 
