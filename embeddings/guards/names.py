@@ -16,15 +16,15 @@ _ADDRESS = re.compile(
     r"(?:https?|ftp)://[^\s<>\"')]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?<![\w/])(?:~|\.{1,2})?/[\w.@-]+(?:/[\w.@-]*)*|\b[A-Za-z]:\\\S+"
 )
 _IDENTIFIER = re.compile(
-    r"(?<![A-Za-z0-9_.])(?:--?[a-z][\w-]+|[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|[A-Za-z]+\+\+|[A-Z]#|\.?[A-Z]{2,}s?|"
+    r"(?<![\w.])(?:--?[a-z][\w-]+|[A-Za-z]\w*_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|[A-Za-z]+\+\+|[A-Z]#|\.?[A-Z]{2,}s?|"
     r"\w+\.(?:py|js|ts|json|ya?ml|toml|txt|csv|md|sh|c|cpp|h|rs|go|java|html|css|com|org|net|io)\b|\.NET|"
-    r"[a-z_]{2,}(?:\.[a-z_]\w+)+|[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?![A-Za-z0-9_])"
+    r"[a-z_]{2,}(?:\.[a-z_]\w+)+|[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?!\w)"
 )
 _ORDINAL = re.compile(
     r"\d+(?:st|nd|rd|th|s|k|m|b|bn|am|pm|h|hr|hrs|min|mins|kg|km|cm|mm|g|gb|mb|kb|tb|ms|ft|lb|lbs|mph|kmh|usd|x)",
     re.IGNORECASE,
 )
-_CAPITALISED = re.compile(rf"(?<![A-Za-zÀ-ÿ0-9_'.])[A-ZÀ-Þ][^\W_{HAN}]*(?:['-][^\W_{HAN}]+)*(?![+#\w])")
+_CAPITALISED = re.compile(rf"(?<![\w'.])[A-ZÀ-Þ][^\W_{HAN}]*(?:['-][^\W_{HAN}]+)*(?![+#\w])")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n>*#•\-\"(]|\d[.)])\s*$")
 _NO_NAME = word_set(
     "I I'm I've I'd I'll A An The OK Ok Please Hi Hello Hey Thanks Mr Mrs Ms Dr PLEASE NOT AND OR IS THE A.M"
@@ -63,30 +63,28 @@ _ALIAS_GROUP = {name: group for group in _ALIASES for name in group}
 def same_names(a: str, b: str) -> bool:
     """Refuse when a name, quotation, code span, address, path or identifier of one text is not in the other."""
     first, second = plain(a), plain(b)
-    return _mentions(first, second) and _mentions(second, first)
+    return not _missing(first, second) and not _missing(second, first)
 
 
 def num_missing(a: str, b: str) -> int:
     """How many names of either text are not in the other."""
     first, second = plain(a), plain(b)
-    return sum(
-        not said.has(name)
-        for text, said in ((first, _Said(second)), (second, _Said(first)))
-        for name in set(_names(text))
-    )
+    return len(_missing(first, second)) + len(_missing(second, first))
 
 
 def num_names(text: str) -> int:
     return len(set(_names(plain(text))))
 
 
-def _mentions(text: str, other: str) -> bool:
-    """Whether everything that `text` names is somewhere in `other`."""
+def _missing(text: str, other: str) -> set[str]:
+    """What `text` names and `other` does not. What cannot be found in its own text either is a piece, not a name."""
     names = set(_names(text))
     if not names:
-        return True
+        return names
     said = _Said(other)
-    return all(said.has(name) for name in names)
+    missing = {name for name in names if not said.has(name)}
+    own = _Said(text) if missing else said
+    return {name for name in missing if own.has(name)}
 
 
 class _Said:

@@ -41,6 +41,10 @@ _PART = re.compile(
 _TIMES = re.compile(r"\b(?:double[ds]?|doubling)\b", re.IGNORECASE)
 _HALVES = {"hour": "30 minutes", "minute": "30 seconds", "day": "12 hours", "year": "6 months", "mile": "0.5 miles"}
 _ROMAN = re.compile(r"(?<![\w.'])(?:I{2,3}|IV|VI{1,3}|IX|X[IV]+|XI{1,3}|XX[IVX]*)(?![\w'])")
+_NUMBERED = re.compile(
+    r"\b((?:world )?war|chapter|volume|phase|act) (i{1,3}|iv|vi{0,3}|ix|xi{0,3})\b(?! (?:am|was|have|do|can)\b)",
+    re.IGNORECASE,
+)
 
 
 def in_digits(text: str) -> str:
@@ -48,6 +52,7 @@ def in_digits(text: str) -> str:
     text = _LIKE_FIVE.sub(" ", text)
     text = _HALF_UNIT.sub(lambda m: _HALVES[m[1].lower()], text)
     text = _TIMES.sub("twice", _PART.sub(_part, text))
+    text = _NUMBERED.sub(lambda m: f"{m[1]} {_roman(m[2].upper())}", text)
     text = _ROMAN.sub(lambda m: str(_roman(m.group())), text)
     text = _RUN.sub(lambda m: _spelled(m.group(), text[max(0, m.start() - 12) : m.start()]), text)
     return _chinese_in_digits(text) if _HAS_CHINESE.search(text) else text
