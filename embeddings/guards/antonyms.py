@@ -6,6 +6,7 @@ only the one side and the other text only the other.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from embeddings.text import han, latin_words, stem
 
@@ -311,6 +312,7 @@ def _contradicts(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
     return any(row in rows for row, _ in a ^ b)
 
 
+@lru_cache(maxsize=256)
 def _english_sides(text: str) -> set[tuple[int, int]]:
     said = " ".join(latin_words(text))
     phrases = {f"{_PARTICLE_STEM.get(stem(m[1]), stem(m[1]))}_{m[3]}" for m in _PARTICLE.finditer(said)}
@@ -318,6 +320,7 @@ def _english_sides(text: str) -> set[tuple[int, int]]:
     return {place for word in (*map(stem, kept), *phrases) for place in _WHERE.get(word, ())}
 
 
+@lru_cache(maxsize=256)
 def _han_sides(text: str) -> set[tuple[int, int]]:
     said = han(text)
     if not said:

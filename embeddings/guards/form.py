@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from embeddings.text import plain
 
@@ -121,6 +122,7 @@ def _same_tongues(a: str, b: str) -> bool:
     return into_a <= any_b and into_b <= any_a and not (into_a & from_b or into_b & from_a)
 
 
+@lru_cache(maxsize=256)
 def _tongues(text: str) -> tuple[set[str], set[str], set[str]]:
     lowered = plain(text).lower()
     named = set(_ANY_TONGUE.findall(lowered))
@@ -135,6 +137,7 @@ def _same_readers(a: str, b: str) -> bool:
     return not readers_a or not readers_b or readers_a == readers_b
 
 
+@lru_cache(maxsize=256)
 def _readers(text: str) -> set[str]:
     """Of a group of words the last one counts; ages are numbers, and compared as such."""
     found = _AUDIENCE.findall(plain(text).lower())
@@ -144,6 +147,7 @@ def _readers(text: str) -> set[str]:
     }
 
 
+@lru_cache(maxsize=256)
 def wishes(text: str) -> frozenset[str]:
     """The forms that a text asks its answer in."""
     return frozenset(_wishes(text))

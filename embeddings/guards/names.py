@@ -6,6 +6,7 @@ People do not all write capitals, so a name of one text only has to be found in 
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from embeddings.guards.kinds import other_names
 from embeddings.text import HAN, has_han, plain, word_set, words
@@ -73,17 +74,17 @@ def num_missing(a: str, b: str) -> int:
 
 
 def num_names(text: str) -> int:
-    return len(set(_names(plain(text))))
+    return len(_named(plain(text)))
 
 
 def _missing(text: str, other: str) -> set[str]:
     """What `text` names and `other` does not. What cannot be found in its own text either is a piece, not a name."""
-    names = set(_names(text))
+    names = _named(text)
     if not names:
-        return names
-    said = _Said(other)
+        return set()
+    said = _said(other)
     missing = {name for name in names if not said.has(name)}
-    own = _Said(text) if missing else said
+    own = _said(text) if missing else said
     return {name for name in missing if own.has(name)}
 
 
@@ -133,6 +134,16 @@ class _Said:
     def _has_acronym(self, parts: Sequence[str]) -> bool:
         acronym = "".join(part[0] for part in parts)
         return acronym in self.words or acronym + "s" in self.words
+
+
+@lru_cache(maxsize=256)
+def _said(text: str) -> _Said:
+    return _Said(text)
+
+
+@lru_cache(maxsize=256)
+def _named(text: str) -> frozenset[str]:
+    return frozenset(_names(text))
 
 
 def _names(text: str) -> Iterator[str]:

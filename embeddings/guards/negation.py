@@ -1,6 +1,7 @@
 """Does one text deny what the other says?"""
 
 import re
+from functools import lru_cache
 
 from embeddings.text import CARRIES_NO_MEANING, han, latin_words, stem, word_set
 
@@ -65,6 +66,7 @@ def denial(text: str) -> tuple[bool, bool]:
     return strong or _chinese(text), weak
 
 
+@lru_cache(maxsize=256)
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
     said = " ".join(latin_words(text))
@@ -79,6 +81,7 @@ def _agree(a: tuple[bool, bool], b: tuple[bool, bool]) -> bool:
     return other[1] and not denied[1]
 
 
+@lru_cache(maxsize=256)
 def _chinese(text: str) -> bool:
     said = han(text)
     except_some = "除了" in said and not re.search("除了.*[还也都]", said)

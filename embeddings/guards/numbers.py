@@ -183,12 +183,14 @@ def same_numbers(a: str, b: str) -> bool:
     (in_a, operators_a), (in_b, operators_b) = _read(a), _read(b)
     if operators_a and operators_b and operators_a != operators_b:
         return False  # 1+1, 1-1. A dash alone may be a range, so one side is no proof
-    return _covers(in_a, in_b) and _covers(in_b, in_a)
+    return in_a == in_b or (_covers(in_a, in_b) and _covers(in_b, in_a))
 
 
 def num_unpaired(a: str, b: str) -> tuple[int, int]:
     """How many quantities of either text find no partner, unsure ones too, and how many find one."""
     (in_a, _), (in_b, _) = _read(a), _read(b)
+    if in_a == in_b:
+        return 0, len(in_a)
     paired = min(_num_paired(in_a, in_b), _num_paired(in_b, in_a))
     return len(in_a) + len(in_b) - 2 * paired, paired
 

@@ -6,6 +6,7 @@ so are the two sides of an `and`. Everything else that changes places changes ro
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from embeddings.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
 
@@ -52,6 +53,7 @@ def _is_mostly_han(text: str) -> bool:
     return len(han(text)) * 2 > len(plain(text).replace(" ", ""))
 
 
+@lru_cache(maxsize=256)
 def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
@@ -82,6 +84,7 @@ def _same_but_for_phrases(a: str, b: str) -> bool:
     return core_a == core_b
 
 
+@lru_cache(maxsize=256)
 def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
     """The words that no preposition rules, and the pairs of a preposition and the word it rules."""
     core: list[str] = []
@@ -106,6 +109,7 @@ def _is_rotation(a: Sequence[str], b: Sequence[str]) -> bool:
     return any(list(a[i:]) + list(a[:i]) == list(b) for i in range(1, len(a)))
 
 
+@lru_cache(maxsize=256)
 def _directions(text: str) -> set[tuple[str, str, str]]:
     said = " ".join(words(text))
     return {

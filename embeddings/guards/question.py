@@ -1,6 +1,7 @@
 """Do two texts ask for the same kind of thing: a person, a time, a place, a reason, a count?"""
 
 import re
+from functools import lru_cache
 
 from embeddings.text import han, latin_words, word_set
 
@@ -48,6 +49,7 @@ def same_question(a: str, b: str) -> bool:
     return any(frozenset((one, other)) in _NEAR for one in asked_a for other in asked_b)
 
 
+@lru_cache(maxsize=256)
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
     said, chinese = " ".join(latin_words(text)), han(text)

@@ -1,6 +1,7 @@
 """Are two texts in the same script and language?"""
 
 import re
+from functools import lru_cache
 
 from embeddings.text import HAN, latin_words, plain
 
@@ -36,6 +37,7 @@ def same_script(a: str, b: str) -> bool:
     return not one or not other or one == other
 
 
+@lru_cache(maxsize=256)
 def _script(text: str) -> str:
     folded = plain(text)
     counts = {name: len(pattern.findall(folded)) * _WEIGHTS.get(name, 1) for name, pattern in _SCRIPTS}
@@ -43,6 +45,7 @@ def _script(text: str) -> str:
     return most if counts[most] else ""
 
 
+@lru_cache(maxsize=256)
 def _language(text: str) -> str:
     """The language of a Latin text, by its function words; empty when they do not say."""
     said = latin_words(text)

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from embeddings.guards.numerals import in_digits
 from embeddings.text import latin_words, plain
@@ -58,11 +59,13 @@ def _symbols(text: str) -> Iterator[str]:
             yield char
 
 
+@lru_cache(maxsize=256)
 def _expressions(text: str) -> list[str]:
     bare = _DATE.sub(" ", plain(text).lower().translate(_SAME))
     return ["".join(match.group().split()).replace("**", "^") for match in _EXPRESSION.finditer(bare)]
 
 
+@lru_cache(maxsize=256)
 def _bounds(text: str) -> set[str]:
     said = " ".join(latin_words(in_digits(text)))
     return {name for name, pattern in _BOUNDS if pattern.search(said)}
