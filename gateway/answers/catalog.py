@@ -35,15 +35,21 @@ def count(connection: sqlite3.Connection, selection: Selection) -> int:
     return int(found[0])
 
 
-def remove_some(connection: sqlite3.Connection, selection: Selection, last: int, limit: int) -> list[Gone]:
-    """Delete up to `limit` of what is selected among the rows up to `last`."""
+def places(connection: sqlite3.Connection, selection: Selection) -> list[tuple[int, float]]:
+    """Row and time of everything that is selected."""
     where, values = _where(selection)
-    sql = f"SELECT seq, id, scope, compat FROM entries WHERE {where} AND seq <= ? LIMIT ?"  # noqa: S608
-    return delete(connection, connection.execute(sql, (*values, last, limit)).fetchall())
+    return connection.execute(f"SELECT seq, created_s FROM entries WHERE {where}", values).fetchall()  # noqa: S608
 
 
-def last_row(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+def remove_places(connection: sqlite3.Connection, chosen: Sequence[tuple[int, float]]) -> list[Gone]:
+    """Delete these rows, unless they hold another answer by now."""
+    sql = "SELECT seq, id, scope, compat FROM entries WHERE seq = ? AND created_s = ?"
+    found = (connection.execute(sql, place).fetchone() for place in chosen)
+    return delete(connection, [row for row in found if row is not None])
+
+
+def nothing(_: sqlite3.Connection) -> None:
+    """Done when everything that was queued before is."""
 
 
 def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tally | None:

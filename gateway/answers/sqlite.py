@@ -1,6 +1,7 @@
 """Answers in one SQLite file: they outlive the process.
 
-    reader thread   its own connection: get, by_id, embedded, select, size
+    reader thread   its own connection: get, by_id, embedded, size
+    clerk thread    its own connection: what reads every row for an operator, so that no request waits behind it
     writer thread   its own connection: what waits together is one transaction, and every put returns after its commit
 
 One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
@@ -83,6 +84,7 @@ class SqliteAnswers:
         self._now = now
         connect = partial(file.connect, path, busy_timeout_s)
         self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
+        self._clerk = ConnectionThread("answers-clerk", connect, run_each, max_waiting=256, max_together=8)
         self._writer = ConnectionThread(
             "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
         )
@@ -98,11 +100,11 @@ class SqliteAnswers:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
         self.stats.corrupt_files += await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
         self._identity = file.identity(self._path)
-        await self._writer.open()
         try:
-            await self._reader.open()
+            for thread in (self._writer, self._reader, self._clerk):
+                await thread.open()
         except CacheError:
-            await self._writer.close()
+            await self._close_threads()
             raise
         await self._call(self._writer, lambda connection: upkeep.adopt(connection, self._rank()))
 
@@ -134,26 +136,26 @@ class SqliteAnswers:
         return bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
-        last: int = await self._call(self._writer, catalog.last_row)
+        await self._call(self._writer, catalog.nothing)  # what waits to be written is seen then
+        chosen: list[tuple[int, float]] = await self._call(self._clerk, partial(catalog.places, selection=selection))
         gone: list[Gone] = []
-        while some := await self._call(
-            self._writer, partial(catalog.remove_some, selection=selection, last=last, limit=REMOVE_ROWS)
-        ):
-            gone += some
+        for start in range(0, len(chosen), REMOVE_ROWS):
+            some = chosen[start : start + REMOVE_ROWS]
+            gone += await self._call(self._writer, partial(catalog.remove_places, chosen=some))
         return gone
 
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
-        rows: list[Listed] = await self._call(self._reader, partial(catalog.select, selection=selection, page=page))
+        rows: list[Listed] = await self._call(self._clerk, partial(catalog.select, selection=selection, page=page))
         return rows
 
     async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
         rows: list[tuple[str, bytes]] = await self._call(
-            self._reader, partial(catalog.requests, scope=scope, limit=limit)
+            self._clerk, partial(catalog.requests, scope=scope, limit=limit)
         )
         return rows
 
     async def count(self, selection: Selection) -> int:
-        return int(await self._call(self._reader, partial(catalog.count, selection=selection)))
+        return int(await self._call(self._clerk, partial(catalog.count, selection=selection)))
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         tally: Tally | None = await self._call(self._writer, partial(catalog.judge, entry=entry, verdict=verdict))
@@ -161,7 +163,7 @@ class SqliteAnswers:
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         read = partial(catalog.verdicts, scope=scope, entry_id=entry_id)
-        said: list[Verdict] = await self._call(self._reader, read)
+        said: list[Verdict] = await self._call(self._clerk, read)
         return said
 
     def take_gone(self) -> list[Gone]:
@@ -253,6 +255,7 @@ class SqliteAnswers:
             log.error("%s cannot be replaced, going on without it: %s", self._path, trouble)
 
     async def _close_threads(self) -> None:
+        await self._clerk.close()
         await self._reader.close()
         await self._writer.close()  # last: it takes the write-ahead log in
 
