@@ -16,6 +16,7 @@ class Answer:
 
     body: dict[str, Any]
     flavour: str = ""
+    text: str = ""  # instead of words chosen by the question
 
     @property
     def id(self) -> str:
@@ -27,8 +28,8 @@ class Answer:
 
     def tokens(self, choice: int) -> list[str]:
         """The text of a choice in pieces, the same for the same messages."""
-        if self.flavour == "echo":
-            return [str(self.body["messages"])]
+        if self.flavour == "echo" or self.text:
+            return [self.text or str(self.body["messages"])]
         if self.flavour in ("tools", "refusal"):
             return []
         return [f"{'' if i == 0 else ' '}{WORDS[byte % len(WORDS)]}" for i, byte in enumerate(self._digest(choice))]

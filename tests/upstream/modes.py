@@ -83,6 +83,16 @@ async def flavoured(ask: Ask) -> None:
         await ask.reply(orjson.dumps(answer.completion()))
 
 
+async def say(ask: Ask) -> None:
+    """`say:TEXT`: that text, whole."""
+    answer = Answer(ask.body, text=ask.argument)
+    if ask.is_stream:
+        await ask.events(answer.chunks())
+        await ask.write(DONE, more=False)
+    else:
+        await ask.reply(orjson.dumps(answer.completion()))
+
+
 async def no_stream(ask: Ask) -> None:
     """The whole answer as JSON, even when a stream was asked for."""
     await ask.reply(orjson.dumps(ask.answer.completion()))
@@ -181,5 +191,5 @@ FAST = fast_bodies()
 MODES: dict[str, Callable[[Ask], Awaitable[None]]] = {
     "normal": normal, "slow": normal, "fast": fast, "with": flavoured, "pings": pings, "pings-only": pings_only,
     "error": error, "html": html, "raw": raw, "cut": cut, "truncated": truncated, "hang": hang,
-    "error-mid": error_mid, "huge": huge, "echo": echo, "no-stream": no_stream,
+    "error-mid": error_mid, "huge": huge, "echo": echo, "no-stream": no_stream, "say": say,
 }  # fmt: skip
