@@ -9,13 +9,33 @@ import re
 
 _WORD = re.compile(r"[A-Za-z0-9']+|[㐀-鿿]")
 
-_VOLATILE = re.compile(
-    r"\b(today|tonight|tomorrow|yesterday|now|nowadays|currently|current|latest|newest|recent(ly)?|so far"
-    r"|this (morning|afternoon|evening|week|weekend|month|quarter|year)|(next|last) (week|weekend|month|year)"
-    r"|(what|which) (time|day|date|year|month) is it|right away|at the moment"
-    r"|weather|forecast|stock price|share price|exchange rate|price of|breaking|news|live score)\b"
-    r"|今天|今晚|今日|明天|昨天|现在|目前|当前|最新|最近|此刻|这周|本周|本月|这个月|今年|明年|去年|上周|下周"
-    r"|几点|几号|星期几|天气|股价|汇率|新闻|价格",
+# The world's, not the asker's: what is true of them is another thing tomorrow.
+_ALWAYS_VOLATILE = re.compile(
+    r"\b(weather|forecast|(stock|share) prices?|breaking news|live score|(?<!fake )news|price of (gold|oil|gas|bitcoin)"
+    r"|(what|which) (time|day|date|year|month) is it|what time is it|what'?s the (time|date)( now)?)\b"
+    r"|几点(?=了|$|[?？])|几号|星期几|天气|股价|汇率|新闻|[油金币房菜]价|(黄金|石油|汽油|猪肉|比特币)的?价格|此刻",
+    re.IGNORECASE,
+)
+# They count where a sentence asks about them, and not where somebody tells what happened to him: "the card I ordered
+# last week has not come". The first row counts in both.
+_DAYS = re.compile(
+    r"\b(today|tonight|tomorrow|this (afternoon|evening|weekend)|next (week|weekend|month|year))\b"
+    r"|今天|今晚|今日|明天|下周|明年|这周末|本周末",
+    re.IGNORECASE,
+)
+_MOMENTS = re.compile(
+    r"\b(yesterday|now|nowadays|currently"
+    r"|(?<!electric )(?<!alternating )(?<!direct )current(?! (density|source|flow))|latest|newest"
+    r"|recent|recently|so far|this (morning|week|month|quarter|year)|last (week|weekend|month|year)|at the moment"
+    r"|right away|exchange rates?)\b|^(what|how much)[^.?!]{0,20} price of\b"
+    r"|昨天|现在|目前|当前|最新|最近|这周|本周|本月|这个月|今年|去年|上周",
+    re.IGNORECASE,
+)
+_OWN = re.compile(r"\b(i|i'm|i've|i'd|im|my|me|we|our|us)\b|我", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.?!。？！;；\n])\s*")
+_ASKS = re.compile(
+    r"[?？]|^\W*(what|who|whom|whose|which|where|when|why|how|is|are|was|were|do|does|did|can|could|will|would|should|has"
+    r"|have|tell|give|show|list|name|find)\b|[谁吗呢]|什么|多少|哪|几|怎|如何|为何",
     re.IGNORECASE,
 )
 
@@ -33,7 +53,16 @@ _SELF_CONTAINED_WORDS = 4
 
 def is_volatile(text: str) -> bool:
     """Whether the right answer may change by the hour or the day."""
-    return _VOLATILE.search(text) is not None
+    if _ALWAYS_VOLATILE.search(text):
+        return True
+    sentences = [sentence for sentence in _SENTENCE.split(text) if sentence]
+    return any(_is_of_the_moment(sentence) for sentence in sentences if len(sentences) == 1 or _ASKS.search(sentence))
+
+
+def _is_of_the_moment(sentence: str) -> bool:
+    if _DAYS.search(sentence):
+        return True
+    return _MOMENTS.search(sentence) is not None and _OWN.search(sentence) is None
 
 
 def is_deictic(text: str) -> bool:
