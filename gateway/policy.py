@@ -11,7 +11,6 @@ from backends.chat import ChatRequest, Choice, Completion
 from gateway.controls import Controls
 from gateway.questions import is_deictic, is_volatile
 
-
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 
 

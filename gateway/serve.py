@@ -15,6 +15,7 @@ from gateway.settings import Settings
 
 LAST_WORDS_S = 2  # from the curfew to the cutting of connections
 BACKLOG = 2048
+SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
 def serve(settings: Settings) -> int:
@@ -30,6 +31,7 @@ def serve(settings: Settings) -> int:
         print(f"twicetold: {error}", file=sys.stderr)
         listener.close()
         return 1
+    sys.setswitchinterval(SWITCH_S)
     curfew = Curfew()
     config = uvicorn.Config(
         create_app(services, services.opened, curfew),

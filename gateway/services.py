@@ -267,6 +267,7 @@ def _semantic(
     try:
         from embeddings.batcher import EmbeddingBatcher
         from embeddings.index import VectorIndex
+        from embeddings.verifier.cross_encoder import SecondLook
         from gateway.semantic.judge import Judge
         from gateway.semantic.labels import LabelStore
         from gateway.semantic.shelf import Shelf
@@ -289,6 +290,7 @@ def _semantic(
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
         secret=secret,
         shelf=Shelf(settings.data_dir / "verifiers"),
+        second_look=SecondLook(cache.second_look) if cache.second_look else None,
         judge=judge,
         promotes=cache.promotion,
     )

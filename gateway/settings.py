@@ -61,6 +61,7 @@ class CacheSettings:
     promotion: bool = True  # a question the judge finds answered becomes another name of the stored answer
     conversation: str = "strict"  # or "loose": other histories may lead to the same last question
     labels_per_tenant: int = 20_000  # comparisons remembered; the oldest go
+    second_look: str = ""  # a cross-encoder, by name or directory, for pairs the verifier is unsure about; empty: none
     routes: tuple[RouteSettings, ...] = ()
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
@@ -287,6 +288,10 @@ def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
     _check_ranges(_ranges(settings))
     _check_engine(settings.engine, "engine.")
     _check_routes(settings.cache)
+    if settings.cache.judge == "local" and not settings.local_model:
+        raise SettingsError(
+            "cache.judge is local, and there is no local model: name one, or a model of the upstream"
+        )
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)

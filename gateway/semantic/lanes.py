@@ -234,7 +234,13 @@ class Lanes:
             done = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except RuntimeError as error:  # the thread was shut down
             raise CacheError(f"the lanes are closed: {error}") from error
-        return await done
+        try:
+            return await done
+        except CacheError:
+            raise
+        except Exception as error:  # the root of a thread: a question nobody can judge is a question that is generated
+            log.exception("a lane failed")
+            raise CacheError(f"a lane failed: {error!r}") from error
 
 
 def _is_there(future: "asyncio.Future[Held]") -> bool:

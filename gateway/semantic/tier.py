@@ -22,6 +22,7 @@ from embeddings.control import Compares, Lane, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
 from embeddings.verifier import load_verifier
+from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen
@@ -33,6 +34,7 @@ from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.shelf import Shelf
+from gateway.semantic.twice import LooksTwice
 from gateway.semantic.vectors import Vectors
 from gateway.semantic.wordings import Wordings
 from gateway.served import Served
@@ -58,6 +60,7 @@ class Semantic:
         *,
         secret: bytes,
         shelf: Shelf | None = None,
+        second_look: SecondLook | None = None,
         new_lane: NewLane = Lane,
         judge: Judge | None = None,
         promotes: bool = False,
@@ -72,6 +75,7 @@ class Semantic:
         self._vectors = Vectors(answers, batcher, new_index)
         self._wordings = Wordings(answers) if reads_wordings else None
         self._shelf = shelf
+        self._second_look = second_look
         self.learning = Learning(
             labels,
             self.lanes,
@@ -91,6 +95,11 @@ class Semantic:
 
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
+        if self._second_look is not None:
+            try:
+                await asyncio.to_thread(self._second_look.load)
+            except EmbedderError as error:
+                raise CacheError(str(error)) from error
         if self._wordings is not None:
             await self._wordings.open()
         await self.learning.open()
@@ -266,7 +275,9 @@ class Semantic:
 
     def _verifier_of(self, lane: LaneKey) -> Compares:
         fingerprint = self._vectors.fingerprint
-        return self._shelf.in_use(lane, fingerprint).verifier if self._shelf is not None else load_verifier(fingerprint)
+        shelf = self._shelf
+        found = load_verifier(fingerprint) if shelf is None else shelf.in_use(lane, fingerprint).verifier
+        return found if self._second_look is None else LooksTwice(found, self._second_look)
 
     # -- what users say ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,42 @@
+"""A second look by a cross-encoder, where the verifier is unsure: what it says is one more clue for the lane.
+
+The verifier's probability stays as it is. A lane learns from its labels how much the clue is worth, and that is
+nothing at first: no model is trusted for its name.
+"""
+
+import logging
+import math
+
+from embeddings.base import EmbedderError, Reading
+from embeddings.verifier import Comparison, Verifier
+from embeddings.verifier.cross_encoder import SecondLook
+
+log = logging.getLogger(__name__)
+
+UNSURE = (0.3, 0.97)  # probabilities of the verifier between which a second look is worth its time
+_SURE = 4.0  # log odds beyond which it says no more
+
+
+class LooksTwice:
+    """A verifier with a cross-encoder behind it, which is loaded already; one that fails is done without."""
+
+    def __init__(self, first: Verifier, look: SecondLook) -> None:
+        self.name = f"{first.name}+{look.name}"
+        self._first = first
+        self._look = look
+
+    def compare(self, a: Reading, b: Reading, /) -> Comparison:
+        """As the verifier says, with the clue at the end of its features; 0 where nothing was looked at."""
+        found = self._first.compare(a, b)
+        is_unsure = UNSURE[0] < found.probability < UNSURE[1]
+        clue = self._clue(a.text, b.text) if is_unsure else 0.0
+        return Comparison(found.probability, (*found.features, clue))
+
+    def _clue(self, a: str, b: str) -> float:
+        try:
+            chance = float(self._look.probabilities([(a, b)])[0])
+        except EmbedderError as error:
+            log.warning("no second look: %s", error)
+            return 0.0
+        chance = min(max(chance, 1e-6), 1 - 1e-6)
+        return max(-_SURE, min(_SURE, math.log(chance / (1 - chance))))
