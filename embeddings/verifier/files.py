@@ -88,9 +88,9 @@ def _forms(arrays: Arrays) -> Mapping[str, tuple[tuple[int, ...], type[np.generi
     dim, directions = arrays["basis"].shape if "basis" in arrays and arrays["basis"].ndim == 2 else (0, 0)
     if "basis" in arrays:
         forms["basis"] = ((dim, directions), np.float32)
-        forms["product_mean"] = forms["product_scale"] = ((2 * directions,), np.float32)
+        forms["product_mean"] = forms["product_scale"] = ((3 * directions,), np.float32)
     if "blend" in arrays:
-        forms["own"] = ((count + 1 + 2 * directions,), np.float32)
+        forms["own"] = ((count + 1 + 3 * directions,), np.float32)
         forms["blend"] = ((4 if "forest_roots" in arrays else 3,), np.float32)
     if "forest_roots" in arrays:
         nodes = arrays["forest_feature"].size if "forest_feature" in arrays else 0

@@ -25,7 +25,7 @@ FEWEST = 20  # labels, with some of either kind: under it nothing is learned
 FEWEST_FOR_TREES = 100
 DIRECTIONS = 64  # of the basis; fewer when there are few texts
 _PULL = 3.0  # of the prior on a standardised weight
-_PULL_PRODUCTS = 30.0  # products are many, and each says little
+_PULL_PRODUCTS = 50.0  # products are many, and each says little
 _PULL_BLEND = 2.0
 
 

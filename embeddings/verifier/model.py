@@ -1,8 +1,8 @@
 """A verifier: two readings in, the probability that one answer serves both out.
 
     prior     logistic over the features; the only part of a shipped verifier. Cosine is its strongest
-    own       logistic over the features and over products of the vectors in a basis of few directions: which of
-              them matter for what is asked here (a diagonal metric)
+    own       logistic over the features and over the vectors in a basis of few directions: which of them matter
+              for what is asked here (a diagonal metric), and where near questions have different answers
     forest    trees over the features: "closer is not better once a number differs"
     blend     logit = blend . (1, prior, own, forest), calibrated on labels none of the three had seen
 
@@ -102,7 +102,7 @@ def prior_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
 
 
 def own_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
-    """The same, then products and squared differences of the vectors in the basis, in units of their spread."""
+    """The same, then what `products` says of the vectors, in units of its spread."""
     rows = prior_rows(arrays, pairs)
     if "basis" not in arrays:
         return rows
@@ -111,8 +111,9 @@ def own_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
 
 
 def products(basis: NDArray[Any], pairs: Pairs) -> Numbers:
+    """Per direction of the basis: where both lie, how far they are apart, and where the pair is."""
     left, right = (vectors.astype(np.float64) @ basis for vectors in (pairs.left, pairs.right))
-    return np.column_stack([left * right, (left - right) ** 2])
+    return np.column_stack([left * right, np.abs(left - right), left + right])
 
 
 def conservative() -> Verifier:
