@@ -15,17 +15,17 @@ import orjson
 
 from backends.chat import ChatRequest
 from gateway.answers.base import CacheError, Entry
-from gateway.answers.selection import Page, Selection
+from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.asked import Asked
 from gateway.controls import Controls
 from gateway.differences import Difference, differences, likeness
 from gateway.pipeline import Pipeline
+from gateway.semantic.found import Match, NoMatch
 from gateway.served import Served
 
 if TYPE_CHECKING:
     from embeddings.control import Verdict
-    from gateway.semantic.found import Match, NoMatch
     from gateway.semantic.tier import Semantic
 
 NEAREST_OF = 200  # stored requests of a scope that are compared, the newest
@@ -102,7 +102,7 @@ class Explainer:
             }
             return {"found": True, "miss": miss, **kept}
         elsewhere = await self._answers.select(Selection(canonical=asked.fp.canonical), Page(ELSEWHERE))
-        places = [_place(row.id, row.model, row.revision, row.namespace, row.tenant) for row in elsewhere]
+        places = [_place(asked, row) for row in elsewhere]
         near = None if places else await self._nearest(asked)
         return {
             "found": False,
@@ -115,7 +115,7 @@ class Explainer:
         rows = await self._answers.requests(asked.fp.scope, NEAREST_OF)
         return await asyncio.to_thread(nearest, asked.fp.canonical, rows)  # long histories are not the loop's affair
 
-    async def _similar(self, asked: Asked) -> "Match | NoMatch | str":
+    async def _similar(self, asked: Asked) -> Match | NoMatch | str:
         """What the semantic tier makes of it, or why it is not asked."""
         if self._semantic is None:
             return "not_installed_or_off"
@@ -172,14 +172,17 @@ def explain_served(response_id: str, served: Served) -> JSON:
     }
 
 
-def _would(asked: Asked, entry: Entry | None, miss: str | None, found: "Match | NoMatch | str") -> JSON:
+def _would(asked: Asked, entry: Entry | None, miss: str | None, found: Match | NoMatch | str) -> JSON:
     """The tier that would answer, in the order of the road."""
     if asked.plan.read_exact and entry is not None and miss is None:
         is_fresh = entry.is_fresh(time.time())
         return {"tier": "exact", "reason": "same_request" if is_fresh else "stale", "entry": entry.id}
-    if not isinstance(found, str) and (served := getattr(found, "entry", None)) is not None:
-        return {"tier": "semantic", "reason": "same_question", "entry": served.id}
+    if isinstance(found, Match):
+        is_fresh = found.entry.is_fresh(time.time())
+        return {"tier": "semantic", "reason": found.reason if is_fresh else "stale", "entry": found.entry.id}
     reason = asked.plan.bypass or (miss if miss in ("expired", "collision") else "miss")
+    if isinstance(found, NoMatch) and found.is_shadowed:
+        reason = "shadow"  # it would be served, and is answered anew all the same to see whether that were right
     return {"tier": "full", "reason": reason, "entry": None}
 
 
@@ -189,7 +192,7 @@ def _plan(asked: Asked) -> JSON:
     return {**said, "semantic_refusal": asked.semantic_refusal}
 
 
-def _semantic(asked: Asked, found: "Match | NoMatch | str") -> JSON:
+def _semantic(asked: Asked, found: Match | NoMatch | str) -> JSON:
     rules = asked.rules
     said: JSON = {
         "mode": rules.mode,
@@ -201,9 +204,8 @@ def _semantic(asked: Asked, found: "Match | NoMatch | str") -> JSON:
         return {**said, "reason": found}
     seen = found.seen
     questions = {} if seen is None else {entry.id: entry.question for entry in seen.entries.values()}
-    reason = getattr(found, "reason", "same_question")
     judged = {} if seen is None else _verdict(seen.verdict, questions)
-    return {**said, **judged, "reason": reason, "similarity": found.similarity}
+    return {**said, **judged, "reason": found.reason, "similarity": found.similarity}
 
 
 def _verdict(verdict: "Verdict", questions: dict[str, str | None]) -> JSON:
@@ -225,5 +227,14 @@ def _verdict(verdict: "Verdict", questions: dict[str, str | None]) -> JSON:
     }
 
 
-def _place(entry: str, model: str, revision: str, namespace: str, tenant: str) -> JSON:
-    return {"entry": entry, "model": model, "revision": revision, "namespace": namespace, "tenant": tenant}
+def _place(asked: Asked, row: Listed) -> JSON:
+    """Where else a request is stored, and which walls are between: a salt is not kept, so it is what is left."""
+    here = {
+        "model": asked.request.model,
+        "revision": asked.route.model.revision,
+        "namespace": asked.controls.namespace,
+        "tenant": asked.request.owner,
+    }
+    there = {name: getattr(row, name) for name in here}
+    walls = [name for name in here if here[name] != there[name]]
+    return {"entry": row.id, **there, "walls": walls or ["cache_salt"]}

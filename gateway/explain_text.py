@@ -68,16 +68,19 @@ def _exact(exact: JSON) -> Iterator[str]:
         return
     yield "not found"
     for place in exact["elsewhere"]:
-        where = ", ".join(
-            f"{name} {place[name]}" for name in ("model", "revision", "namespace", "tenant") if place[name]
-        )
-        yield f"the very request is stored elsewhere: {place['entry']} ({where})"
+        walls = ", ".join(f"{name} {_of(place, name)}".strip() for name in place["walls"])
+        yield f"the very request is stored behind another wall: {place['entry']} ({walls})"
     if not exact["elsewhere"] and exact["nearest"] is None:
         yield "nothing is stored for this model, namespace, salt and tenant"
     if exact["nearest"] is not None:
         yield f"nearest stored request {exact['nearest']['entry']}:"
         for difference in exact["nearest"]["differences"]:
             yield f"  {difference['text']}"
+
+
+def _of(place: JSON, wall: str) -> str:
+    """What stands there; a salt is nowhere kept."""
+    return "" if wall == "cache_salt" else str(place[wall] or "none")
 
 
 def _semantic(semantic: JSON) -> Iterator[str]:

@@ -73,7 +73,11 @@ def test_the_same_request_in_another_scope_is_pointed_at(gateway: Gateway) -> No
     told = explain(gateway, body_of("whose wall"), api_key="sk-b")
 
     assert not told["exact"]["found"]
-    assert [place["entry"] for place in told["exact"]["elsewhere"]] == [entry]
+    assert [(place["entry"], place["walls"]) for place in told["exact"]["elsewhere"]] == [(entry, ["tenant"])]
+    salted = explain(gateway, body_of("whose wall", cache_salt="s", cache={"namespace": "n"}), api_key="sk-a")
+    assert [place["walls"] for place in salted["exact"]["elsewhere"]] == [["namespace"]]
+    salted = explain(gateway, body_of("whose wall", cache_salt="s"), api_key="sk-a")
+    assert [place["walls"] for place in salted["exact"]["elsewhere"]] == [["cache_salt"]]
     assert explain(gateway, body_of("whose wall"), api_key="sk-a")["would"]["tier"] == "exact"
 
 
