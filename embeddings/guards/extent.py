@@ -15,6 +15,7 @@ _PASSAGE_SHARE = 0.6
 _REMAINDER_SHARE = 0.34
 _OWN_WORDS = 3
 _OWN_SHARE = 0.34
+_SAID_SHARE = 0.45  # function words count here: a shared frame ("how can I ... my ...") makes two texts alike
 _LITERAL = re.compile(r"[\"`/_《「]")
 
 
@@ -57,7 +58,10 @@ def told_otherwise(a: str, b: str) -> bool:
     """Whether two texts use words of their own: a rule about one word that differs has nothing to say of them."""
     one, other = ({word for word in _content(text) if not word.isdigit()} for text in (a, b))
     fewer = min(len(one), len(other))
-    return fewer >= _OWN_WORDS and len(one & other) <= _OWN_SHARE * fewer and not _LITERAL.search(a + b)
+    if fewer < _OWN_WORDS or len(one & other) > _OWN_SHARE * fewer or _LITERAL.search(a + b):
+        return False
+    one, other = ({stem(word) for word in words(text)} for text in (a, b))
+    return len(one & other) <= _SAID_SHARE * min(len(one), len(other))
 
 
 def _length(text: str) -> float:

@@ -42,13 +42,21 @@ _WISHES = (
     _wish("prose", "散文 作文 文章 游记 日记", "写.{0,8}(?:散文|作文|文章|游记|日记)"),
     _wish("list", "清单", "列.{0,8}清单"),
     _wish("speech", "演讲稿", "演讲稿"),
-    _wish("table", "table tabular", r"\b(?:as|in|into|with|using|make|draw) (?:an? (?:\w+ )?)?table\b|\btabular\b"),
+    _wish(
+        "table",
+        "table tabular",
+        r"\b(?:as|in|into|with|using|make|draw) (?:an? (?:markdown |html |simple |small )?)?table\b|\btabular\b",
+    ),
     _wish("table", "表格", "表格"),
     _wish(
         "bullets", "bullet list", r"\bbullet(?:ed|s| points?| list)?\b|\bas a(?: numbered)? list\b|\bnumbered list\b"
     ),
     _wish("bullets", "要点 列表形式", "要点|列表形式"),
-    _wish("code", "code", r"\bwrite (?:me )?(?:\w+ ){0,2}code\b|\b(?:with|show)(?: me)?(?: some| the)? code\b"),
+    _wish(
+        "code",
+        "code",
+        r"\bwrite (?:me )?(?:\w+ ){0,2}code\b|\b(?:with|show)(?: me)?(?: some| the)? code\b(?=$|[.,?!;:]| (?:for|to|in|that|which|examples?|samples?|snippets?)\b)",
+    ),
     _wish("code", "code", r"\bcode (?:example|snippet|sample)s?\b"),
     _wish("code", "代码", "代码"),
     _wish("steps", "step 逐步 一步一步", r"\bstep[ -]by[ -]step\b|逐步|一步一步"),
@@ -70,8 +78,13 @@ _WISHES = (
     _wish("short", "brief concise", r"\bbrief(?:ly)?\b|\bconcise(?:ly)?\b"),
     _wish("short", "short", r"\bin short\b|\bshort (?:answer|explanation|description|version|overview)\b"),
     _wish("short", "简短 简要 简洁 简单", "简短|简要|简洁|简单(?:介绍|说明|说)"),
-    _wish("long", "detail depth", r"\bin (?:\w+ )?detail\b|\bdetailed\b|\bin[- ]depth\b"),
-    _wish("long", "comprehensive thorough", r"\bcomprehensive(?:ly)?\b|\bthorough(?:ly)?\b"),
+    _wish("long", "detail depth", r"\bin (?:\w+ )?detail\b|\bin[- ]depth\b"),
+    _wish(
+        "long",
+        "detailed comprehensive thorough",
+        r"\b(?:give|write|provide|create|make|want|need|explain|draft|prepare|describe|show)\b.{0,40}"
+        r"\b(?:detailed|comprehensive(?:ly)?|thorough(?:ly)?)\b",
+    ),
     _wish("long", "详细 深入", "详细|深入"),
     _wish("simple", "eli5 like", r"\beli5\b|\blike i(?:'m| am) (?:five|5|a child)\b"),
     _wish(

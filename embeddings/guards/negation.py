@@ -7,19 +7,21 @@ from embeddings.text import CARRIES_NO_MEANING, han, latin_words, stem, word_set
 
 _STRONG = word_set(
     "not no never without nobody nothing nowhere none nor neither except excluding excluded exclude unable besides"
+    " absence non"
 )
 # They deny softly: "my card is not working" and "my card was declined" ask the same.
 _WEAK = word_set(
     "fail fails failed failing broken break lack lacks lacking missing avoid avoids avoiding prevent stop"
     " stopped refuse refused decline declined reject rejected block blocked wrong stuck unsuccessful impossible"
-    " rather instead only problem problems trouble unrecognized unrecognised unknown unauthorized denied deny"
+    " rather instead only problem problems trouble unrecognized unrecognised"
+    " unclear uncertain unsure absent lack optional unknown unauthorized denied deny"
 )
 # Asking politely or saying what one does not know denies nothing.
 _IDIOM = re.compile(
     r"\b(?:why (?:do|does) not (?:you|we)|(?:could|can|would|will|do) (?:not you|you not)|whether or not|or not|"
     r"if not|no problem|no matter|no idea|not only|not sure|i (?:do|did) not (?:know|understand|get)|no one else|"
     r"(?:or|um|uh|er|uhm) no|am i not|is not it|not to mention|"
-    r"why not|no later than|no more than|no less than|it does not matter)\b|\bno(?= \d)"
+    r"^(?:yes|no)(?= (?!\w+$))|why not|no later than|no more than|no less than|it does not matter)\b|\bno(?= \d)"
 )
 # "Winters, no, actually summers": the speaker corrects himself, nothing is denied.
 _INTERJECTION = re.compile(

@@ -207,8 +207,18 @@ def _num_paired(a: Sequence[Quantity], b: Sequence[Quantity]) -> int:
 @lru_cache(maxsize=256)
 def _read(text: str) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
     """The quantities and the arithmetic operators of a text."""
-    spelled = in_digits(plain(text))
+    spelled = in_digits(_without_markers(plain(text)))
     return tuple(_quantities(spelled)), tuple(_operators(spelled.lower()))
+
+
+_MARKER = re.compile(r"(?:(?<=\s)|^)\(?(\d{1,2})[.)]\s+(?=[A-Za-z`\"])")
+
+
+def _without_markers(text: str) -> str:
+    """Without the numbers that number a list: 1. ... 2. ..."""
+    markers = _MARKER.findall(text)
+    is_list = markers[:2] == ["1", "2"] and markers == [str(n + 1) for n in range(len(markers))]
+    return _MARKER.sub(" ", text) if is_list else text
 
 
 def _quantities(spelled: str) -> list[Quantity]:

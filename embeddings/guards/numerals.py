@@ -72,6 +72,9 @@ def _roman(numeral: str) -> int:
     return sum(-v if any(later > v for later in values[i + 1 : i + 2]) else v for i, v in enumerate(values))
 
 
+_VAGUE = frozenset({"one", "ones", "first", "dozens", "hundreds", "thousands", "millions", "billions"})
+
+
 def _spelled(run: str, before: str) -> str:
     """The numbers of a run of number words. "twenty-one" is one, "one two three" are three."""
     parts = [part for part in re.split(r"[\s-]+", run.lower()) if part != "and"]
@@ -94,7 +97,7 @@ def _spelled(run: str, before: str) -> str:
                 total, current = 0.0, None
             current = value if current is None else current + value
     numbers.append(total + (current or 0.0))
-    mark = UNSURE if run.lower() in ("one", "ones", "first") else ""
+    mark = UNSURE if run.lower() in _VAGUE else ""
     return mark + " ".join(f"{number:.9g}" for number in numbers)
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from embeddings.guards.numerals import in_digits
-from embeddings.text import latin_words, plain
+from embeddings.guards.numerals import UNSURE, in_digits
+from embeddings.text import latin_words, plain, words
 
 # The other guards read these with their numbers: 20 °C, €5, 3 × 4.
 _READ_ELSEWHERE = frozenset("°×÷$€£¥₹")
+_PICTURES = 0x1F300
+_ENOUGH_WORDS = 6
 _SKIN = range(0x1F3FB, 0x1F400)
 
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
@@ -23,15 +25,24 @@ _LESS = "less|fewer|lower|shorter|younger|smaller|earlier|lighter|cheaper|slower
 _BOUNDS = (
     ("at least", re.compile(r"\bat least\b|\bno (?:less|fewer) than\b|\bor more\b|\bminimum of\b")),
     ("at most", re.compile(r"\bat most\b|\bno more than\b|\bor (?:less|fewer)\b|\bmaximum of\b|\bup to(?= \d)")),
-    ("more", re.compile(rf"(?<!no )\b(?:{_MORE}) than(?= (?:an? single )?\d)|\b(?:over|above|after)(?= \d)")),
-    ("less", re.compile(rf"(?<!no )\b(?:{_LESS}) than(?= \d)|\b(?:under|below|before)(?= \d)")),
+    ("more", re.compile(rf"(?<!no )\b(?:{_MORE}) (?:\w+ )?than(?= (?:an? single )?\d)|\b(?:over|above|after)(?= \d)")),
+    ("less", re.compile(rf"(?<!no )\b(?:{_LESS}) (?:\w+ )?than(?= \d)|\b(?:under|below|before)(?= \d)")),
     ("about", re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost)(?= \d)")),
 )
 
 
 def same_symbols(a: str, b: str) -> bool:
     """Refuse when an emoji or a symbol that is no punctuation stands in one text more often than in the other."""
-    return Counter(_symbols(a)) == Counter(_symbols(b))
+    in_a, in_b = Counter(_symbols(a)), Counter(_symbols(b))
+    return in_a == in_b or (_is_decoration(in_a - in_b, b) and _is_decoration(in_b - in_a, a))
+
+
+def _is_decoration(symbols: Counter[str], other: str) -> bool:
+    """Whether pictures that the other text lacks say nothing: it has none at all, and words enough without."""
+    if not symbols:
+        return True
+    are_pictures = all(ord(symbol[0]) >= _PICTURES for symbol in symbols)
+    return are_pictures and not any(ord(char) >= _PICTURES for char in other) and len(words(other)) >= _ENOUGH_WORDS
 
 
 def same_expressions(a: str, b: str) -> bool:
@@ -67,5 +78,5 @@ def _expressions(text: str) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _bounds(text: str) -> set[str]:
-    said = " ".join(latin_words(in_digits(text)))
+    said = " ".join(latin_words(in_digits(text).replace(UNSURE, "")))
     return {name for name, pattern in _BOUNDS if pattern.search(said)}
