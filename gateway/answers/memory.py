@@ -1,22 +1,19 @@
 """Answers in this process's memory, under a budget of bytes in all and per tenant.
 
 Every operation is synchronous (`..._now`) and costs a few map accesses; the awaitable ones are the `Answers` contract
-over them. What goes first is said in `gateway.answers.eviction`.
+over them. Who leaves when the budget is full is the affair of `gateway.answers.room`.
 
-    _kept      (scope, exact) -> entry, its bytes, its uses, its priority
+    _kept      (scope, exact) -> entry
     _ids       (scope, id)    -> exact
     _aliases   (scope, id)    -> exact of what is kept under other wordings of it
-    _shelves   tenant -> its keys by priority; None -> all keys
 
-Invariants: both maps know the same entries; `bytes_kept` is the sum of their sizes and never above the budget,
-`_tenants` the same for each tenant.
+Invariant: all three, and the room, know the same entries.
 """
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
-from random import Random
+from functools import partial
 
 from gateway.answers.base import (
     BAD_RETIRES,
@@ -31,14 +28,10 @@ from gateway.answers.base import (
     unembedded_of,
 )
 from gateway.answers.codec import encode, size_bytes, vector_bytes
-from gateway.answers.eviction import Shelf, first_priority, next_priority, worth
-from gateway.answers.popularity import Popularity
+from gateway.answers.room import Key, Room
 from gateway.answers.selection import Listed, Page, Selection, needle
 
 KEEP_STALE_S = 3600.0
-SWEEP_OVER = 4  # stays on a shelf per entry kept, before those that ended are swept off
-
-Key = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -48,16 +41,6 @@ class MemoryStats:
     evicted: int = 0
     expired: int = 0
     too_large: int = 0
-
-
-@dataclass(slots=True)
-class _Kept:
-    entry: Entry
-    size: int
-    uses: int
-    worth: float
-    priority: float
-    number: int  # of this stay
 
 
 class MemoryAnswers:
@@ -73,47 +56,34 @@ class MemoryAnswers:
         keep_stale_s: float = KEEP_STALE_S,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._budget_bytes = budget_bytes
-        self._tenant_bytes = tenant_bytes
-        self._policy = policy
-        self._draws = Random(seed)  # noqa: S311 (no secret)
         self._keep_stale_s = keep_stale_s
         self._now = now
-        self._kept: dict[Key, _Kept] = {}
+        self._new_room = partial(Room, budget_bytes, tenant_bytes, policy, seed)
+        self._room = self._new_room()
+        self._kept: dict[Key, Entry] = {}
         self._ids: dict[tuple[bytes, str], bytes] = {}
         self._aliases: dict[tuple[bytes, str], set[bytes]] = {}
         self._verdicts: dict[tuple[bytes, str], dict[str, Verdict]] = {}
-        self._shelves: dict[str | None, Shelf[Key]] = {None: Shelf()}
-        self._tenants: Counter[str] = Counter()
-        self._popularity = Popularity(budget_bytes)
-        self._tick = 0
-        self._floor = 0.0
-        self.bytes_kept = 0
         self.stats = MemoryStats()
+
+    @property
+    def bytes_kept(self) -> int:
+        return self._room.size_bytes
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry under this fingerprint if it is here; counts as use."""
-        kept = self._kept.get((scope, exact))
-        if kept is None:
+        entry = self._kept.get((scope, exact))
+        if entry is None:
             return None
-        if not kept.entry.is_fresh(self._now() - self._keep_stale_s):
+        if not entry.is_fresh(self._now() - self._keep_stale_s):
             self._drop((scope, exact))
             self.stats.expired += 1
             return None
-        self._tick += 1
-        kept.uses = max(kept.uses + 1, self._popularity.add(exact))
-        kept.priority = next_priority(
-            self._policy,
-            before=kept.priority,
-            floor=self._floor,
-            tick=self._tick,
-            uses=kept.uses,
-            worth=kept.worth,
-        )
-        return kept.entry
+        self._room.use((scope, exact))
+        return entry
 
     def by_id_now(self, scope: bytes, entry_id: str) -> Entry | None:
         """The entry of this name inside this scope if it is here; no use of it: neighbours are looked at by name."""
@@ -122,8 +92,8 @@ class MemoryAnswers:
 
     def peek_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """As `get_now`, but no use of the entry."""
-        kept = self._kept.get((scope, exact))
-        return kept.entry if kept is not None and kept.entry.is_fresh(self._now() - self._keep_stale_s) else None
+        entry = self._kept.get((scope, exact))
+        return entry if entry is not None and entry.is_fresh(self._now() - self._keep_stale_s) else None
 
     def put_now(self, entry: Entry) -> None:
         """Keep `entry`, making room for it; one larger than a budget is counted and not kept."""
@@ -132,30 +102,22 @@ class MemoryAnswers:
     def _keep(self, entry: Entry) -> bool:
         size = size_bytes(entry, encode(entry.completion))
         entry, uses = self._replace(entry)
-        if size > self._most_bytes():
+        if size > self._room.most_bytes:
             self.stats.too_large += 1
             return False
         self._make_room(entry.tenant, size)
-        self._tick += 1
-        uses = max(uses, self._popularity.add(entry.exact))
-        value = worth(entry.elapsed_s, size)
-        priority = first_priority(
-            self._policy,
-            floor=self._floor,
-            tick=self._tick,
-            uses=uses,
-            worth=value,
-            draw=self._draws.expovariate(1.0) if self._policy == "random" else 0.0,
-        )
         key = (entry.scope, entry.exact)
-        self._kept[key] = _Kept(entry, size, uses, value, priority, self._tick)
+        self._room.enter(key, entry.tenant, size, entry.elapsed_s, uses)
+        self._kept[key] = entry
         self._ids[entry.scope, entry.id] = entry.exact
         if entry.alias_of is not None:
             self._aliases.setdefault((entry.scope, entry.alias_of), set()).add(entry.exact)
-        self._count(entry.tenant, size)
-        for shelf in self._shelves_of(entry.tenant):
-            shelf.put(priority, self._tick, key)
         return True
+
+    def _make_room(self, tenant: str, size: int) -> None:
+        for key in self._room.leaving(tenant, size):
+            self._drop(key)
+            self.stats.evicted += 1
 
     def remove_now(self, scope: bytes, entry_id: str) -> bool:
         """Forget the entry, and what is kept under other wordings of it; False when it is not here."""
@@ -169,93 +131,58 @@ class MemoryAnswers:
 
     def remove_all_now(self, selection: Selection) -> list[Gone]:
         """Forget what is selected."""
-        chosen = [kept.entry for kept in self._kept.values() if is_meant(selection, kept.entry)]
+        chosen = [entry for entry in self._kept.values() if is_meant(selection, entry)]
         for entry in chosen:
             self._drop((entry.scope, entry.exact))
         return gone(chosen)
 
     def change_now(self, entry: Entry, **fields: object) -> None:
         """Change what weighs nothing of this very answer, if it is here; no use of it."""
-        kept = self._kept.get((entry.scope, entry.exact))
-        if kept is not None and is_same(kept.entry, entry):
-            kept.entry = replace(kept.entry, **fields)  # type: ignore[arg-type]
+        key = (entry.scope, entry.exact)
+        found = self._kept.get(key)
+        if found is not None and is_same(found, entry):
+            self._kept[key] = replace(found, **fields)  # type: ignore[arg-type]
 
     def prolong_now(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         """Move an entry's end if it is here."""
-        kept = self._kept.get((scope, self._ids.get((scope, entry_id), b"")))
-        if kept is not None:
-            kept.entry = replace(kept.entry, expires_s=expires_s)
+        key = (scope, self._ids.get((scope, entry_id), b""))
+        if key in self._kept:
+            self._kept[key] = replace(self._kept[key], expires_s=expires_s)
 
     def set_vector_now(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         """Give the entry its vector if it is here and still asks the same; does not count as use."""
-        kept = self._kept.get((row.scope, self._ids.get((row.scope, row.id), b"")))
-        if kept is None or kept.entry.question != row.question:
+        key = (row.scope, self._ids.get((row.scope, row.id), b""))
+        entry = self._kept.get(key)
+        if entry is None or entry.question != row.question:
             return False
-        grown = replace(kept.entry, embedder=embedder, vector=vector)
-        growth = vector_bytes(grown) - vector_bytes(kept.entry)
-        kept.entry, kept.size = grown, kept.size + growth
-        self._count(grown.tenant, growth)
+        grown = replace(entry, embedder=embedder, vector=vector)
+        self._kept[key] = grown
+        self._room.grow(key, vector_bytes(grown) - vector_bytes(entry))
         self._make_room(grown.tenant, 0)
         return True
-
-    # -- room ----------------------------------------------------------------------------------------------------
-
-    def _most_bytes(self) -> int:
-        return self._budget_bytes if self._tenant_bytes is None else min(self._budget_bytes, self._tenant_bytes)
-
-    def _make_room(self, tenant: str, size: int) -> None:
-        while self._tenant_bytes is not None and self._tenants[tenant] + size > self._tenant_bytes:
-            self._evict(tenant)
-        while self.bytes_kept + size > self._budget_bytes:
-            self._evict(None)
-
-    def _evict(self, tenant: str | None) -> None:
-        key = self._shelves[tenant].lowest(self._priority)
-        if key is None:
-            raise RuntimeError(f"{self.bytes_kept} bytes of {len(self._kept)} entries, and none to evict")
-        if self._policy in ("cost", "random"):
-            self._floor = max(self._floor, self._kept[key].priority)
-        self._drop(key)
-        self.stats.evicted += 1
-
-    def _priority(self, key: Key, number: int) -> float | None:
-        kept = self._kept.get(key)
-        return kept.priority if kept is not None and kept.number == number else None
-
-    def _shelves_of(self, tenant: str) -> Iterable[Shelf[Key]]:
-        """Where a tenant's keys lie; one of its own only where its bytes are bounded."""
-        names = (None,) if self._tenant_bytes is None else (None, tenant)
-        for name in names:
-            shelf = self._shelves.setdefault(name, Shelf())
-            if len(shelf) > SWEEP_OVER * len(self._kept) + 64:
-                shelf.sweep(self._priority)
-            yield shelf
-
-    def _count(self, tenant: str, size: int) -> None:
-        self.bytes_kept += size
-        self._tenants[tenant] += size
 
     def _replace(self, entry: Entry) -> tuple[Entry, int]:
         """Drop what has this fingerprint, and what has this name under another one.
 
-        The entry, with the verdicts on it if it is the same answer put again, and its uses with this one.
+        The entry, with the verdicts on it if it is the same answer put again, and its uses so far.
         """
-        before, uses = self._kept.get((entry.scope, entry.exact)), 1
+        key, uses = (entry.scope, entry.exact), 0
+        before = self._kept.get(key)
         if before is not None:
-            uses = before.uses + 1
-            if is_same(before.entry, entry):
-                entry = replace(entry, good=before.entry.good, bad=before.entry.bad)
-                self._drop((entry.scope, entry.exact), is_replaced=True)
+            uses = self._room.stay(key).uses
+            if is_same(before, entry):
+                entry = replace(entry, good=before.good, bad=before.bad)
+                self._drop(key, is_replaced=True)
             else:
-                self.remove_now(entry.scope, before.entry.id)  # with its aliases: they have the old answer
+                self.remove_now(entry.scope, before.id)  # with its aliases: they have the old answer
         exact = self._ids.get((entry.scope, entry.id))
         if exact is not None:
             self._drop((entry.scope, exact))
         return entry, uses
 
     def _drop(self, key: Key, *, is_replaced: bool = False) -> None:
-        kept = self._kept.pop(key)
-        entry = kept.entry
+        self._room.leave(key)
+        entry = self._kept.pop(key)
         del self._ids[entry.scope, entry.id]
         if entry.alias_of is not None:
             aliases = self._aliases[entry.scope, entry.alias_of]
@@ -264,10 +191,6 @@ class MemoryAnswers:
                 del self._aliases[entry.scope, entry.alias_of]
         if not is_replaced:
             self._verdicts.pop((entry.scope, entry.id), None)
-        self._count(entry.tenant, -kept.size)
-        if not self._tenants[entry.tenant]:
-            del self._tenants[entry.tenant]
-            self._shelves.pop(entry.tenant, None)
 
     # -- the Answers contract ------------------------------------------------------------------------------------
 
@@ -290,7 +213,7 @@ class MemoryAnswers:
         if entry.alias_of is not None and (entry.scope, entry.alias_of) not in self._ids:
             return
         if not self._keep(entry):
-            raise CacheError(f"entry {entry.id} is larger than the memory budget of {self._most_bytes()} bytes")
+            raise CacheError(f"entry {entry.id} is larger than the memory budget of {self._room.most_bytes} bytes")
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         return self.remove_now(scope, entry_id)
@@ -299,34 +222,32 @@ class MemoryAnswers:
         return self.remove_all_now(selection)
 
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
-        chosen = [self._listed(kept) for kept in self._kept.values() if is_meant(selection, kept.entry)]
+        chosen = [self._listed(entry) for entry in self._kept.values() if is_meant(selection, entry)]
         chosen.sort(key=lambda row: row.place, reverse=True)
         return [row for row in chosen if page.after is None or row.place < page.after][: page.limit]
 
-    def _listed(self, kept: _Kept) -> Listed:
-        return listed(kept.entry, (kept.entry.created_s, kept.number), kept.size, kept.uses - 1)
+    def _listed(self, entry: Entry) -> Listed:
+        stay = self._room.stay((entry.scope, entry.exact))
+        return listed(entry, (entry.created_s, stay.number), stay.size, stay.uses - 1)
 
     async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
-        rows = [kept for kept in self._kept.values() if kept.entry.scope == scope]
-        rows.sort(key=lambda kept: (kept.entry.created_s, kept.number), reverse=True)
-        return [(kept.entry.id, kept.entry.canonical) for kept in rows[:limit]]
+        rows = await self.select(Selection(scope=scope), Page(limit))
+        return [(row.id, self._kept[scope, self._ids[scope, row.id]].canonical) for row in rows]
 
     async def count(self, selection: Selection) -> int:
-        return sum(is_meant(selection, kept.entry) for kept in self._kept.values())
+        return sum(is_meant(selection, entry) for entry in self._kept.values())
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         kept = self._kept.get((entry.scope, entry.exact))
-        if kept is None or not is_same(kept.entry, entry):
+        if kept is None or not is_same(kept, entry):
             return None
         said = self._verdicts.setdefault((entry.scope, entry.id), {})
         said[verdict.source] = verdict
         good = sum(verdict.is_good for verdict in said.values())
         bad = len(said) - good
-        kept.entry = replace(kept.entry, good=good, bad=bad)
-        return Tally(good, bad, tuple(self._remove(kept.entry)) if bad >= BAD_RETIRES else ())
-
-    def _remove(self, entry: Entry) -> list[Gone]:
-        return self.remove_all_now(Selection(id=entry.id, scope=entry.scope))
+        self.change_now(kept, good=good, bad=bad)
+        own = Selection(id=entry.id, scope=entry.scope)
+        return Tally(good, bad, tuple(self.remove_all_now(own)) if bad >= BAD_RETIRES else ())
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         return sorted(self._verdicts.get((scope, entry_id), {}).values(), key=lambda verdict: verdict.at_s)
@@ -358,7 +279,7 @@ class MemoryAnswers:
     def _visible(self) -> list[Entry]:
         """Entries that are not gone yet, oldest first."""
         horizon_s = self._now() - self._keep_stale_s
-        entries = [kept.entry for kept in self._kept.values() if kept.entry.is_fresh(horizon_s)]
+        entries = [entry for entry in self._kept.values() if entry.is_fresh(horizon_s)]
         return sorted(entries, key=lambda entry: entry.created_s)
 
     async def size(self) -> int:
@@ -369,9 +290,7 @@ class MemoryAnswers:
         self._ids.clear()
         self._aliases.clear()
         self._verdicts.clear()
-        self._tenants.clear()
-        self._shelves = {None: Shelf()}
-        self.bytes_kept = 0
+        self._room = self._new_room()
 
 
 def is_same(one: Entry, other: Entry) -> bool:

@@ -147,8 +147,8 @@ def test_random_operations_agree_with_a_plain_model(seed: int, policy: str) -> N
         sizes = truth.sizes()
         assert memory.bytes_kept == sum(sizes.values()) <= budget
         assert max(sizes.values(), default=0) <= share
-        assert memory._tenants == sizes
-        assert {key: kept.entry for key, kept in memory._kept.items()} == {k: m.entry for k, m in truth.kept.items()}
+        assert memory._room.tenants == sizes
+        assert memory._kept == {k: m.entry for k, m in truth.kept.items()}
         assert memory._ids == {(e.scope, e.id): e.exact for e in (m.entry for m in truth.kept.values())}
 
 
