@@ -55,7 +55,8 @@ _WISHES = (
     _wish(
         "code",
         "code",
-        r"\bwrite (?:me )?(?:\w+ ){0,2}code\b|\b(?:with|show)(?: me)?(?: some| the)? code\b(?=$|[.,?!;:]| (?:for|to|in|that|which|examples?|samples?|snippets?)\b)",
+        r"\bwrite (?:me )?(?:\w+ ){0,2}code\b|\b(?:with|show)(?: me)?(?: some| the)? code\b"
+        r"(?=$|[.,?!;:]| (?:for|to|in|that|which|examples?|samples?|snippets?)\b)",
     ),
     _wish("code", "code", r"\bcode (?:example|snippet|sample)s?\b"),
     _wish("code", "代码", "代码"),
