@@ -59,12 +59,12 @@ class CacheSettings:
     judge: str = ""  # a model that is asked whether two answers say the same; "local": the local engine, when idle
     judge_per_hour: int = 120  # questions to the judge, for each tenant
     promotion: bool = True  # a question the judge finds answered becomes another name of the stored answer
-    conversation: str = "strict"  # or "loose": other histories may lead to the same last question
     labels_per_tenant: int = 20_000  # comparisons remembered; the oldest go
     second_look: str = ""  # a cross-encoder, by name or directory, for pairs the verifier is unsure about; empty: none
     routes: tuple[RouteSettings, ...] = ()
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
+    embedder_precision: str = "auto"  # or "float32", "bfloat16"; another one embeds what is stored anew
     embedder_timeout_s: float = 2.0
     min_similarity: float = 0.0  # no semantic hit under this cosine, whatever else speaks for it
     max_temperature: float = 1.0
@@ -289,9 +289,7 @@ def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
     _check_engine(settings.engine, "engine.")
     _check_routes(settings.cache)
     if settings.cache.judge == "local" and not settings.local_model:
-        raise SettingsError(
-            "cache.judge is local, and there is no local model: name one, or a model of the upstream"
-        )
+        raise SettingsError("cache.judge is local, and there is no local model: name one, or a model of the upstream")
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)
@@ -344,7 +342,7 @@ def _check_engine(engine: EngineSettings, prefix: str) -> None:
 
 def _check_routes(cache: CacheSettings) -> None:
     _one_of("cache.semantic_mode", cache.semantic_mode, MODES)
-    _one_of("cache.conversation", cache.conversation, ("strict", "loose"))
+    _one_of("cache.embedder_precision", cache.embedder_precision, ("auto", "float32", "bfloat16"))
     names = set()
     for number, route in enumerate(cache.routes):
         prefix = f"cache.routes[{number}]."

@@ -126,7 +126,6 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({}, {"twicetold_cache__semantic_mode": "loud"}, "cache.semantic_mode"),
     ({}, {"twicetold_cache__max_wrong_hit_rate": "0"}, "cache.max_wrong_hit_rate"),
     ({}, {"twicetold_cache__shadow_rate": "2"}, "cache.shadow_rate"),
-    ({}, {"twicetold_cache__conversation": "free"}, "cache.conversation"),
     ({"upstream": "http://localhost:1"}, {"twicetold_cache__judge": "local"}, "cache.judge"),
     ({"cache": {"routes": [{"model": "a"}, {"colour": "red"}]}}, {}, r"cache.routes\[1\].colour"),
     ({"cache": {"routes": [{"semantic_mode": "loud"}]}}, {}, r"cache.routes\[0\].semantic_mode"),
