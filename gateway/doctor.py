@@ -145,13 +145,13 @@ def _embedder(settings: Settings) -> Iterator[Finding]:
         return
     try:
         from embeddings.base import EmbedderError
-        from embeddings.local import SentenceTransformerEmbedder
+        from embeddings.local import load_embedder
     except ImportError as error:
         mend = f"pip install '{OUR_DISTRIBUTION}[semantic]'; until then only exact hits"
         yield Finding("embedder", "warn", f"{error.name} is not installed", mend)
         return
     try:
-        embedder = SentenceTransformerEmbedder(settings.cache.embedder or None).load()
+        embedder = load_embedder(settings.cache.embedder or None, precision=settings.cache.embedder_precision)
     except EmbedderError as error:
         mend = "name a folder or a reachable model in cache.embedder; until then only exact hits"
         yield Finding("embedder", "warn", str(error), mend)

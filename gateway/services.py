@@ -298,9 +298,11 @@ def _semantic(
 
 def load_embedder(cache: CacheSettings) -> "Embedder":
     """The embedder the settings name. Takes seconds; raises `EmbedderError`."""
-    from embeddings.local import SentenceTransformerEmbedder
+    from embeddings import local
 
-    return SentenceTransformerEmbedder(cache.embedder or None, threads=cache.embedder_threads).load()
+    return local.load_embedder(
+        cache.embedder or None, threads=cache.embedder_threads, precision=cache.embedder_precision
+    )
 
 
 def _are_idle(engines: Engines) -> bool:

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 
 ONLY_IN = {
-    "torch": ("kvtier", "backends/local", "embeddings/local.py"),
+    "torch": ("kvtier", "backends/local", "embeddings/local.py", "embeddings/runtime"),
     "numba": ("backends/local/decoder/columns.py", "backends/local/decoder/kernels.py"),
     "llvmlite": ("backends/local/decoder/kernels.py",),
     "faiss": ("embeddings/index.py",),
@@ -30,7 +30,13 @@ ONLY_IN = {
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }
 
-CONCRETE = {"gateway.answers.sqlite", "backends.openai", "backends.local.backend", "embeddings.local"}
+CONCRETE = {
+    "gateway.answers.sqlite",
+    "backends.openai",
+    "backends.local.backend",
+    "embeddings.local",
+    "embeddings.runtime",
+}
 
 INSIDE_GATEWAY = {
     # routes translate; they never touch stores, indexes or backends

@@ -38,7 +38,7 @@ def different_texts_have_different_vectors(embedder: Embedder) -> None:
 
 
 def has_a_fingerprint_with_its_precision_and_dimension(embedder: Embedder) -> None:
-    assert "float32" in embedder.fingerprint
+    assert any(f":{precision}" in embedder.fingerprint for precision in ("float32", "bfloat16"))
     assert str(embedder.dim) in embedder.fingerprint
 
 

@@ -1,0 +1,165 @@
+"""The forward of a BERT body, for one text or some of any lengths, on a processor.
+
+    ids of all texts, shortest first, end to end: no padding        [tokens, width]
+    layer: one product for queries, keys and values                 [tokens, 3 width]
+           attention among the tokens of a text; texts of one length together
+           out, add, normalise; up with gelu, down, add, normalise  [tokens, width]
+    float32: states of the tokens; pooled: mean or first token of each text
+
+Weights are laid out once for oneDNN: `F.linear` asks MKL in float32, which is slow on AMD, and lays a bfloat16 weight
+out anew at every call. The body is that of BERT, RoBERTa and XLM-R, which differ in where positions begin; others
+(relative positions, rotations) are left to sentence-transformers.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional as F
+
+Pooling = Literal["mean", "cls"]
+Norm = tuple[torch.Tensor, torch.Tensor]
+
+BODIES = ("bert", "roberta", "xlm-roberta")
+GELUS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}  # as oneDNN and torch name the two
+
+
+class Unsuited(Exception):
+    """Not a body this forward can compute; the message says why."""
+
+
+class Linear:
+    """A product with a weight `[out, in]`, laid out for oneDNN where torch has it; with gelu on top if asked."""
+
+    __slots__ = ("_bias", "_gelu", "_laid_out", "_weight")
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, gelu: str = "") -> None:
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if has_onednn else None
+        self._weight = None if has_onednn else weight
+        self._bias = bias
+        self._gelu = gelu
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        if self._weight is not None:
+            product = F.linear(rows, self._weight, self._bias)
+            return F.gelu(product, approximate=self._gelu) if self._gelu else product
+        then = ("gelu", [], self._gelu) if self._gelu else ("none", [], "")
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._laid_out, self._bias, *then)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer."""
+
+    queries_keys_values: Linear
+    out: Linear
+    out_norm: Norm
+    up: Linear
+    down: Linear
+    down_norm: Norm
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a forward gives for some texts, in their order."""
+
+    pooled: torch.Tensor  # float32 [texts, width], each of length 1
+    states: list[torch.Tensor]  # float32 [tokens, width] of each
+
+
+class BertForward:
+    """A body of known shape, its weights laid out in one precision. Holds no state: any thread may call it."""
+
+    def __init__(self, config: Any, weights: Mapping[str, torch.Tensor], pooling: Pooling, dtype: torch.dtype) -> None:
+        check_config(config)
+        self.dtype = dtype
+        self._pooling = pooling
+        self._num_heads = int(config.num_attention_heads)
+        self._epsilon = float(config.layer_norm_eps)
+        first = 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
+        self._words = weights["embeddings.word_embeddings.weight"]
+        kind = weights["embeddings.token_type_embeddings.weight"][0]  # one text, one kind: part of every position
+        self._places = weights["embeddings.position_embeddings.weight"][first:] + kind
+        self._norm = _norm(weights, "embeddings.LayerNorm", torch.float32)
+        gelu = GELUS[config.hidden_act]
+        self._layers = [_layer(weights, f"encoder.layer.{n}", gelu, dtype) for n in range(config.num_hidden_layers)]
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[Sequence[int]]) -> Computed:
+        """Compute texts, given by their ids; each has one at least."""
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+        lengths = [len(texts[n]) for n in order]
+        groups = [(length, len(list(same))) for length, same in groupby(lengths)]
+        ids = torch.tensor([number for n in order for number in texts[n]])
+        rows = F.embedding(ids, self._words) + torch.cat([self._places[:length] for length in lengths])
+        rows = self._normalised(rows, self._norm).to(self.dtype)
+        for layer in self._layers:
+            mixed = self._attended(layer.queries_keys_values(rows), groups)
+            rows = self._normalised(layer.out(mixed).add_(rows), layer.out_norm)
+            rows = self._normalised(layer.down(layer.up(rows)).add_(rows), layer.down_norm)
+        states, back = rows.float(), [0] * len(order)
+        for place, n in enumerate(order):
+            back[n] = place
+        pooled = F.normalize(torch.cat([self._pooled(part) for part in _parts(states, groups)]), dim=1, eps=1e-12)
+        by_length = states.split(lengths)
+        return Computed(pooled[back], [by_length[place] for place in back])
+
+    def _normalised(self, rows: torch.Tensor, norm: Norm) -> torch.Tensor:
+        return F.layer_norm(rows, rows.shape[-1:], *norm, self._epsilon)
+
+    def _attended(self, rows: torch.Tensor, groups: Sequence[tuple[int, int]]) -> torch.Tensor:
+        """Each token's mixture of the values of its own text."""
+        found = []
+        for part in _parts(rows, groups):  # [texts, length, 3 width]
+            count, length, width = part.shape
+            heads = part.view(count, length, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(*heads.unbind(0))
+            found.append(mixed.transpose(1, 2).reshape(count * length, width // 3))
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _pooled(self, part: torch.Tensor) -> torch.Tensor:
+        return part.mean(1) if self._pooling == "mean" else part[:, 0]
+
+
+def check_config(config: Any) -> None:
+    """Raise `Unsuited` unless the forward knows such a body."""
+    kind, act = getattr(config, "model_type", "?"), getattr(config, "hidden_act", "?")
+    if kind not in BODIES:
+        raise Unsuited(f"its body is {kind}, not one of {', '.join(BODIES)}")
+    if act not in GELUS:
+        raise Unsuited(f"its activation is {act}")
+    if getattr(config, "position_embedding_type", "absolute") != "absolute" or getattr(config, "is_decoder", False):
+        raise Unsuited("its positions are relative, or it looks backward only")
+
+
+def _parts(rows: torch.Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
+    """Rows of texts of one length together: `[texts, length, ...]`."""
+    start = 0
+    for length, count in groups:
+        yield rows[start : start + length * count].view(count, length, -1)
+        start += length * count
+
+
+def _layer(weights: Mapping[str, torch.Tensor], name: str, gelu: str, dtype: torch.dtype) -> Layer:
+    parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+    joined = [torch.cat([weights[f"{part}.{kind}"] for part in parts]).to(dtype) for kind in ("weight", "bias")]
+    return Layer(
+        Linear(*joined),
+        _linear(weights, f"{name}.attention.output.dense", dtype),
+        _norm(weights, f"{name}.attention.output.LayerNorm", dtype),
+        _linear(weights, f"{name}.intermediate.dense", dtype, gelu),
+        _linear(weights, f"{name}.output.dense", dtype),
+        _norm(weights, f"{name}.output.LayerNorm", dtype),
+    )
+
+
+def _linear(weights: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, gelu: str = "") -> Linear:
+    return Linear(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype), gelu)
+
+
+def _norm(weights: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype) -> Norm:
+    return weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype)

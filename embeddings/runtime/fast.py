@@ -1,0 +1,91 @@
+"""An embedder over our own forward, made from one that sentence-transformers loaded and checked against it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from embeddings.base import EmbedderError, Reading, Vectors
+from embeddings.runtime.bert import BertForward, Computed, Unsuited, check_config
+from embeddings.runtime.tokens import Tokenized, Tokens
+from embeddings.wording import settled
+
+VERSION = "bert1"  # part of the fingerprint: changes when the same weights give other numbers
+TOKENS_TOGETHER = 1024  # of one forward: more are no faster, and their memory grows
+KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+class FastEmbedder:
+    """Embed by our own forward; the texts of a batch by length, without padding. Any thread may call it."""
+
+    def __init__(self, forward: BertForward, tokens: Tokens, *, name: str, dim: int, fingerprint: str) -> None:
+        self.name = name
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self.max_tokens = tokens.max_tokens
+        self._forward = forward
+        self._tokens = tokens
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        for places, _, computed in self._computed(texts):
+            vectors[places] = computed.pooled.numpy()
+        return vectors
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """The same vectors, with the word pieces of every text and their last hidden states."""
+        found: dict[int, Reading] = {}
+        for places, tokenized, computed in self._computed(texts):
+            vectors = computed.pooled.numpy()
+            for place, tokens, vector, states in zip(places, tokenized, vectors, computed.states, strict=True):
+                found[place] = Reading(texts[place], vector, tokens.pieces, states.numpy()[tokens.places])
+        return [found[place] for place in range(len(texts))]
+
+    def fits(self, text: str) -> bool:
+        """Whether the model sees the whole text: not too long, and no letter or digit unknown to it."""
+        return len(text) <= 32 * self.max_tokens and self._tokens.fits(settled(text))
+
+    def _computed(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Tokenized], Computed]]:
+        """Some texts at a time, those of like lengths together."""
+        tokenized = [self._tokens.encode(settled(text)) for text in texts]
+        for places in together([len(tokens.ids) for tokens in tokenized], TOKENS_TOGETHER):
+            some = [tokenized[place] for place in places]
+            try:
+                yield places, some, self._forward([tokens.ids for tokens in some])
+            except (RuntimeError, IndexError) as exc:
+                raise EmbedderError(f"{self.name} failed on {len(some)} texts: {exc}") from exc
+
+
+def together(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Where texts of these lengths stand, shortest first, in parts of up to `most` tokens or of one text."""
+    part: list[int] = []
+    total = 0
+    for place in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if part and total + lengths[place] > most:
+            yield part
+            part, total = [], 0
+        part.append(place)
+        total += lengths[place]
+    if part:
+        yield part
+
+
+def forward_of(model: Any, dtype: torch.dtype) -> BertForward:
+    """The forward of a sentence-transformers model. Raises `Unsuited` when it has a part we do not know."""
+    kinds = [type(module).__name__ for module in model]
+    if kinds[:2] != list(KNOWN_MODULES[:2]) or kinds[2:] not in ([], [KNOWN_MODULES[2]]):
+        raise Unsuited(f"its modules are {', '.join(kinds)}")
+    if getattr(model, "default_prompt_name", None):
+        raise Unsuited("it puts words of its own before every text")
+    pooling = getattr(model[1], "pooling_mode", None)
+    if pooling not in ("mean", "cls"):
+        raise Unsuited(f"its pooling is {pooling}")
+    body = model[0].auto_model
+    check_config(body.config)
+    weights = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in body.state_dict().items()}
+    try:
+        return BertForward(body.config, weights, pooling, dtype)
+    except (KeyError, AttributeError, RuntimeError) as exc:
+        raise Unsuited(f"its weights are not where a BERT has them: {exc!r}") from exc
