@@ -46,8 +46,8 @@ class Linear:
         if self._weight is not None:
             product = F.linear(rows, self._weight, self._bias)
             return F.gelu(product, approximate=self._gelu) if self._gelu else product
-        then = ("gelu", [], self._gelu) if self._gelu else ("none", [], "")
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._laid_out, self._bias, *then)
+        then = "gelu" if self._gelu else "none"
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._laid_out, self._bias, then, [], self._gelu)
         return found
 
 
@@ -105,7 +105,7 @@ class BertForward:
         for place, n in enumerate(order):
             back[n] = place
         pooled = F.normalize(torch.cat([self._pooled(part) for part in _parts(states, groups)]), dim=1, eps=1e-12)
-        by_length = states.split(lengths)
+        by_length = torch.split(states, lengths)
         return Computed(pooled[back], [by_length[place] for place in back])
 
     def _normalised(self, rows: torch.Tensor, norm: Norm) -> torch.Tensor:
@@ -117,7 +117,7 @@ class BertForward:
         for part in _parts(rows, groups):  # [texts, length, 3 width]
             count, length, width = part.shape
             heads = part.view(count, length, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
-            mixed = F.scaled_dot_product_attention(*heads.unbind(0))
+            mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
             found.append(mixed.transpose(1, 2).reshape(count * length, width // 3))
         return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -146,9 +146,9 @@ def _parts(rows: torch.Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[to
 
 def _layer(weights: Mapping[str, torch.Tensor], name: str, gelu: str, dtype: torch.dtype) -> Layer:
     parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
-    joined = [torch.cat([weights[f"{part}.{kind}"] for part in parts]).to(dtype) for kind in ("weight", "bias")]
+    weight, bias = (torch.cat([weights[f"{part}.{kind}"] for part in parts]).to(dtype) for kind in ("weight", "bias"))
     return Layer(
-        Linear(*joined),
+        Linear(weight, bias),
         _linear(weights, f"{name}.attention.output.dense", dtype),
         _norm(weights, f"{name}.attention.output.LayerNorm", dtype),
         _linear(weights, f"{name}.intermediate.dense", dtype, gelu),
