@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 MAX_PER_TENANT = 2_000
 MAX_IN_ALL = 20_000
 MAX_TENANTS = 1_000
+MAX_BYTES = 32 * 2**20
 MAX_CHARS = 2_000  # of a question that is remembered
+RESPONSE_BYTES = 1500  # measured, without its texts and neighbours
+NEIGHBOUR_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,12 @@ class Served:
     made_after_s: float  # the entry was made between these two moments: a later answer is another one
     made_before_s: float
 
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes."""
+        texts = 2 * (len(self.question or "") + len(self.stored_question or ""))
+        return RESPONSE_BYTES + texts + NEIGHBOUR_BYTES * (len(self.verdict.looked) if self.verdict is not None else 0)
+
     def is_about(self, entry: Entry) -> bool:
         """Whether `entry` is still the answer that was given."""
         return entry.id == self.entry and self.made_after_s <= entry.created_s <= self.made_before_s
@@ -47,9 +56,11 @@ class Served:
 class ServedMemory:
     """The last responses of every tenant. Belongs to one event loop."""
 
-    def __init__(self, per_tenant: int = MAX_PER_TENANT, in_all: int = MAX_IN_ALL) -> None:
+    def __init__(self, per_tenant: int = MAX_PER_TENANT, in_all: int = MAX_IN_ALL, max_bytes: int = MAX_BYTES) -> None:
         self._per_tenant = per_tenant
         self._in_all = in_all
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._responses: OrderedDict[str, Served] = OrderedDict()
         self._tenants: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()  # the least lately served first
         self._judged: set[str] = set()
@@ -64,7 +75,10 @@ class ServedMemory:
             served = replace(served, question=None)
         if served.verdict is not None and served.verdict.neighbour is not None:
             served = replace(served, verdict=replace(served.verdict, neighbour=None))  # its reading is large
+        if response_id in self._responses:
+            self._forget(response_id)
         self._responses[response_id] = served
+        self._bytes += served.size_bytes
         mine = self._tenants.setdefault(served.tenant, OrderedDict())
         self._tenants.move_to_end(served.tenant)
         mine[response_id] = None
@@ -72,8 +86,12 @@ class ServedMemory:
             self._last[served.tenant, served.entry] = response_id
         if len(mine) > self._per_tenant:
             self._forget(next(iter(mine)))
-        while len(self._responses) > self._in_all or len(self._tenants) > MAX_TENANTS:
+        while self._is_full:
             self._forget(next(iter(next(iter(self._tenants.values())))))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._responses) > self._in_all or len(self._tenants) > MAX_TENANTS or self._bytes > self._max_bytes
 
     def ended(self, response_id: str) -> None:
         """The response is whole: what is stored from now on is not its answer."""
@@ -99,6 +117,7 @@ class ServedMemory:
     def _forget(self, response_id: str) -> None:
         served = self._responses.pop(response_id)
         self._judged.discard(response_id)
+        self._bytes -= served.size_bytes
         mine = self._tenants[served.tenant]
         del mine[response_id]
         if not mine:

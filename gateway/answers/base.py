@@ -14,6 +14,7 @@ from gateway.answers.selection import Listed, Page, Selection
 
 DIGEST_BYTES = 32
 BAD_RETIRES = 2  # so many bad verdicts end an entry
+MAX_VERDICTS = 100  # of an entry that are remembered one by one, the last; older ones are in its tally alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,14 @@ class Tally:
     @property
     def is_retired(self) -> bool:
         return bool(self.gone)
+
+
+def counted(tally: tuple[int, int], before: bool | None, *, is_good: bool) -> tuple[int, int]:
+    """A tally of good and bad with one more verdict, in the place of what its source said before."""
+    good, bad = tally
+    if before is not None:
+        good, bad = good - before, bad - (not before)
+    return good + is_good, bad + (not is_good)
 
 
 def embedded_of(entry: Entry) -> Embedded | None:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.answers.base import BAD_RETIRES, Entry, Gone, Tally, Verdict
+from gateway.answers.base import BAD_RETIRES, MAX_VERDICTS, Entry, Gone, Tally, Verdict, counted
 from gateway.answers.codec import decode_json
 from gateway.answers.selection import Listed, Page, Selection, needle
 from gateway.answers.upkeep import delete
@@ -55,15 +55,23 @@ def nothing(_: sqlite3.Connection) -> None:
 def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tally | None:
     """Write a verdict down, in the place of an earlier one of the same source; enough bad ones delete the entry."""
     key = (entry.scope, entry.id)
-    is_here = "SELECT 1 FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
-    if connection.execute(is_here, (*key, entry.created_s)).fetchone() is None:
+    is_here = "SELECT good, bad FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
+    tally = connection.execute(is_here, (*key, entry.created_s)).fetchone()
+    if tally is None:
         return None
+    before = connection.execute(
+        "SELECT is_good FROM verdicts WHERE scope = ? AND id = ? AND source = ?", (*key, verdict.source)
+    ).fetchone()
+    good, bad = counted(tally, None if before is None else bool(before[0]), is_good=verdict.is_good)
     connection.execute(
         "INSERT OR REPLACE INTO verdicts (scope, id, source, is_good, comment, at_s) VALUES (?, ?, ?, ?, ?, ?)",
         (*key, verdict.source, verdict.is_good, verdict.comment, verdict.at_s),
     )
-    said = "SELECT coalesce(sum(is_good), 0), coalesce(sum(NOT is_good), 0) FROM verdicts WHERE scope = ? AND id = ?"
-    good, bad = connection.execute(said, key).fetchone()
+    connection.execute(
+        "DELETE FROM verdicts WHERE (scope, id, source) IN (SELECT scope, id, source FROM verdicts"
+        " WHERE scope = ? AND id = ? ORDER BY at_s DESC LIMIT -1 OFFSET ?)",
+        (*key, MAX_VERDICTS),
+    )
     connection.execute("UPDATE entries SET good = ?, bad = ? WHERE scope = ? AND id = ?", (good, bad, *key))
     if bad < BAD_RETIRES:
         return Tally(good, bad)

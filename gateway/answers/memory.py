@@ -17,6 +17,7 @@ from functools import partial
 
 from gateway.answers.base import (
     BAD_RETIRES,
+    MAX_VERDICTS,
     CacheError,
     Embedded,
     Entry,
@@ -24,6 +25,7 @@ from gateway.answers.base import (
     Tally,
     Unembedded,
     Verdict,
+    counted,
     embedded_of,
     unembedded_of,
 )
@@ -242,9 +244,11 @@ class MemoryAnswers:
         if kept is None or not is_same(kept, entry):
             return None
         said = self._verdicts.setdefault((entry.scope, entry.id), {})
+        before = said.pop(verdict.source, None)
+        good, bad = counted((kept.good, kept.bad), None if before is None else before.is_good, is_good=verdict.is_good)
         said[verdict.source] = verdict
-        good = sum(verdict.is_good for verdict in said.values())
-        bad = len(said) - good
+        if len(said) > MAX_VERDICTS:
+            del said[next(iter(said))]
         self.change_now(kept, good=good, bad=bad)
         own = Selection(id=entry.id, scope=entry.scope)
         return Tally(good, bad, tuple(self.remove_all_now(own)) if bad >= BAD_RETIRES else ())

@@ -12,7 +12,17 @@ from types import MappingProxyType
 import pytest
 
 from backends.chat import Choice, Completion, Usage
-from gateway.answers.base import Answers, CacheError, Embedded, Entry, Gone, Unembedded, Verdict, unembedded_of
+from gateway.answers.base import (
+    MAX_VERDICTS,
+    Answers,
+    CacheError,
+    Embedded,
+    Entry,
+    Gone,
+    Unembedded,
+    Verdict,
+    unembedded_of,
+)
 from gateway.answers.selection import Page, Selection
 
 KEEP_STALE_S = 100.0
@@ -458,6 +468,18 @@ async def test_good_verdicts_are_tallied_and_the_last_word_of_a_source_counts(an
     assert (tally.good, tally.bad) == (1, 0)
     assert [verdict.source for verdict in await answers.verdicts(entry.scope, entry.id)] == ["two", "one"]
     assert [row.good for row in await answers.select(Selection(), Page())] == [2]
+
+
+async def test_old_verdicts_are_in_the_tally_alone(answers: Answers) -> None:
+    entry = entry_of()
+    await answers.put(entry)
+    for number in range(MAX_VERDICTS + 5):
+        tally = await answers.judge(entry, said(f"{number}", is_good=True, at_s=float(number)))
+
+    assert tally is not None
+    assert tally.good == MAX_VERDICTS + 5
+    kept = await answers.verdicts(entry.scope, entry.id)
+    assert [verdict.source for verdict in kept] == [f"{number}" for number in range(5, MAX_VERDICTS + 5)]
 
 
 async def test_a_new_answer_begins_with_no_verdicts_and_the_same_one_keeps_them(answers: Answers) -> None:

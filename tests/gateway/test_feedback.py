@@ -111,5 +111,9 @@ async def test_the_memory_of_responses_is_bounded_for_each_tenant(tmp_path: Path
 
         assert len(served) == 5
         assert served.find("q0") is None  # the least lately served tenant goes first
+        small = ServedMemory(max_bytes=2 * replies["busy"].served.size_bytes)
+        for number in range(4):
+            small.note(f"b{number}", replies["busy"].served)
+        assert [number for number in range(4) if small.find(f"b{number}")] == [2, 3]
         for reply in replies.values():
             await reply.deltas.aclose()
