@@ -5,8 +5,8 @@ user's, and says which answers are one: by `class_id` (equal: one answer serves 
 given, which is compared as a shadow's is. `scope` keeps questions apart, as a system prompt does. A data directory is
 a log, too: of its stored labels, in the order they came.
 
-The very lane, verifier, guards and index that serve are driven, one lane for each target; what a target serves teaches
-it nothing, as in earnest, and every other prompt is answered and compared.
+The very lane, verifier, guards, bare forms and index that serve are driven, one lane for each target; what a target
+serves teaches it nothing, as in earnest, and every other prompt is answered and compared.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,9 @@ from backends.chat import Choice, Completion
 from embeddings.base import DoesNotFit, Embedder, Reading, Vector
 from embeddings.control import Compares, Label, Lane, Neighbour, Verdict
 from embeddings.control.risk import clopper_pearson
+from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
+from embeddings.lexical import bare
 from gateway.answers.base import CacheError
 from gateway.policy import Rules
 from gateway.questions import is_volatile
@@ -82,6 +85,8 @@ class Bench:
     stored: dict[str, tuple[Prompt, Reading]] = field(default_factory=dict)
     exact: dict[tuple[str, str], Prompt] = field(default_factory=dict)
     classes: set[tuple[str, str]] = field(default_factory=set)
+    wordings: dict[tuple[str, str], list[Prompt]] = field(default_factory=dict)  # by scope and bare form
+    drawn: Random = field(default_factory=lambda: Random(1))  # noqa: S311 - which hits are sampled
 
 
 class Replay:
@@ -92,6 +97,7 @@ class Replay:
     ) -> None:
         self._embedder = embedder
         self._rules = rules
+        self._shadow_rate = shadow_rate
         self._memo: dict[str, Reading] = {}
         self.benches = [
             Bench(
@@ -139,19 +145,29 @@ class Replay:
         if (prompt.scope, prompt.text) in bench.exact:
             tally.exact += 1
             return
+        if (known := _same_wording(bench, prompt)) is not None:
+            if bench.drawn.random() >= self._shadow_rate:
+                await self._serve(tally, prompt, known)
+                return
+            tally.sampled += 1
+            _keep(bench, prompt)
+            return
         if reading is None:
-            bench.exact[prompt.scope, prompt.text] = prompt
+            _keep(bench, prompt)
             return
         verdict = bench.lane.decide(reading, self._neighbours(bench, prompt.scope, reading))
         if verdict.action == "serve" and verdict.neighbour is not None:
-            tally.semantic += 1
-            is_right = await self._is_right(prompt, bench.stored[verdict.neighbour.id][0])
-            tally.wrong += is_right is False
-            tally.unknown += is_right is None
+            await self._serve(tally, prompt, bench.stored[verdict.neighbour.id][0])
             return
         tally.sampled += verdict.action == "shadow"
         await self._learn(bench, prompt, verdict)
         self._store(bench, prompt, reading)
+
+    async def _serve(self, tally: Tally, prompt: Prompt, stored: Prompt) -> None:
+        tally.semantic += 1
+        is_right = await self._is_right(prompt, stored)
+        tally.wrong += is_right is False
+        tally.unknown += is_right is None
 
     def _neighbours(self, bench: Bench, scope: str, reading: Reading) -> list[Neighbour]:
         found = bench.index.search(scope.encode(), reading.vector, CANDIDATES)
@@ -173,7 +189,7 @@ class Replay:
     def _store(self, bench: Bench, prompt: Prompt, reading: Reading) -> None:
         name = str(len(bench.stored))
         bench.stored[name] = (prompt, reading)
-        bench.exact[prompt.scope, prompt.text] = prompt
+        _keep(bench, prompt)
         bench.index.add(prompt.scope.encode(), name, reading.vector)
 
     async def _is_right(self, prompt: Prompt, stored: Prompt) -> bool | None:
@@ -186,6 +202,21 @@ class Replay:
     async def _embed(self, text: str) -> Vector | None:
         reading = self._read(text)
         return None if reading is None else reading.vector
+
+
+def _same_wording(bench: Bench, prompt: Prompt) -> Prompt | None:
+    """A stored prompt of the same bare form that no guard minds, as the gateway has it."""
+    if is_volatile(prompt.text) or not (said := bare(prompt.text)):
+        return None
+    known = bench.wordings.get((prompt.scope, said), ())
+    return next((other for other in known if first_refusal(prompt.text, other.text) is None), None)
+
+
+def _keep(bench: Bench, prompt: Prompt) -> None:
+    """An answer to these words, and to the same in their bare form."""
+    bench.exact[prompt.scope, prompt.text] = prompt
+    if not is_volatile(prompt.text) and (said := bare(prompt.text)):
+        bench.wordings.setdefault((prompt.scope, said), []).append(prompt)
 
 
 def read_log(path: Path, limit: int | None = None) -> Iterator[Prompt]:

@@ -293,6 +293,7 @@ def _semantic(
         second_look=SecondLook(cache.second_look) if cache.second_look else None,
         judge=judge,
         promotes=cache.promotion,
+        timeout_s=cache.embedder_timeout_s,
     )
 
 

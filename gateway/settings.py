@@ -65,7 +65,7 @@ class CacheSettings:
     embedder: str = ""  # empty: the bundled all-MiniLM-L6-v2; else a sentence-transformers name or directory
     embedder_threads: int = 1
     embedder_precision: str = "auto"  # or "float32", "bfloat16"; another one embeds what is stored anew
-    embedder_timeout_s: float = 2.0
+    embedder_timeout_s: float = 2.0  # for reading a question, and for a verdict on it; then it goes on without
     min_similarity: float = 0.0  # no semantic hit under this cosine, whatever else speaks for it
     max_temperature: float = 1.0
     default_ttl_s: float | None = None

@@ -89,13 +89,16 @@ class Lanes:
         *,
         new_lane: NewLane = Lane,
         max_lanes: int = MAX_LANES,
+        timeout_s: float = 5.0,
     ) -> None:
-        """`verifier_of` is asked once the embedder is there, in the lanes' thread."""
+        """`verifier_of` is asked once the embedder is there, in the lanes' thread; a verdict takes `timeout_s` at most,
+        a lane that has to be restored first included."""
         self._labels = labels
         self._secret = secret
         self._verifier_of = verifier_of
         self._new_lane = new_lane
         self._max_lanes = max_lanes
+        self._timeout_s = timeout_s
         self._drawn = 0
         self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
         self._changes: dict[LaneKey, Change] = {}
@@ -138,11 +141,15 @@ class Lanes:
     ) -> Verdict:
         """What the lane makes of a question; a dry run serves nothing, and what it says is `shadow` would be served or
         sampled. Raises `CacheError` when the labels cannot be read: not to know of a wrong hit is not to have none."""
-        held = await self._lane(rule)
         only = is_dry or rule.mode == "shadow"
-        return await self._run(
-            lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
-        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                held = await self._lane(rule)
+                return await self._run(
+                    lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
+                )
+        except TimeoutError as error:
+            raise CacheError(f"no verdict within {self._timeout_s:g} s") from error
 
     def is_drawn(self, rule: LaneRule, question: str) -> bool:
         """Whether a hit that needs no lane is to be answered anew all the same, to see whether it was right."""

@@ -66,10 +66,13 @@ class Semantic:
         promotes: bool = False,
         max_lanes: int = MAX_LANES,
         reads_wordings: bool = True,
+        timeout_s: float = 5.0,
     ) -> None:
         """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
         `promotes`."""
-        self.lanes = Lanes(labels, secret, self._verifier_of, new_lane=new_lane, max_lanes=max_lanes)
+        self.lanes = Lanes(
+            labels, secret, self._verifier_of, new_lane=new_lane, max_lanes=max_lanes, timeout_s=timeout_s
+        )
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)

@@ -119,6 +119,7 @@ async def house(
     judge_per_hour: int = 1000,
     max_lanes: int = 256,
     reads_wordings: bool = False,
+    timeout_s: float = 5.0,
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
@@ -135,6 +136,7 @@ async def house(
         secret=SECRET,
         max_lanes=max_lanes,
         reads_wordings=reads_wordings,
+        timeout_s=timeout_s,
         new_lane=new_lane,
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
         promotes=True,

@@ -1,12 +1,15 @@
 """What is learned behind callers' backs, on the whole road: comparisons, samples, the judge, promotion, feedback."""
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.chat import ChatRequest
 from backends.fake import ScriptedBackend, Step, say
+from embeddings.control import Verdict
 from gateway.answers.base import CacheError
 from gateway.controls import Controls
 from gateway.policy import RouteRules, Rules
@@ -200,6 +203,21 @@ async def test_without_its_labels_a_lane_serves_nothing_and_it_is_counted(tmp_pa
         assert gateway.count("twicetold_cache_failures_total", step="semantic_read") == 1
         with pytest.raises(CacheError):
             await gateway.semantic.lanes.report(LaneRule.of("t", SHADOW))
+
+
+@pytest.mark.parametrize("trouble", ["slow", "broken"])
+async def test_a_lane_that_is_slow_or_broken_is_a_miss_and_counted(tmp_path: Path, trouble: str) -> None:
+    class Troubled(PlainLane):
+        def decide(self, *args: Any, **more: Any) -> Verdict:
+            if trouble == "broken":
+                raise ZeroDivisionError
+            time.sleep(0.3)
+            return super().decide(*args, **more)
+
+    backend = answers({QUESTION: "It is Paris.", REWORDED: "It is Paris."})
+    async with house(tmp_path, backend, new_lane=Troubled, timeout_s=0.1) as gateway:
+        assert await two(gateway) == "full"
+        assert gateway.count("twicetold_cache_failures_total", step="semantic_read") == 1
 
 
 async def test_lanes_that_are_not_asked_go_and_come_back_from_the_file(tmp_path: Path) -> None:
