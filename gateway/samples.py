@@ -1,8 +1,9 @@
 """The engine's own counters as metrics. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gateway.answers.base import Figures
 from gateway.metrics import Sample
 
 _MISS = "miss_"
@@ -19,6 +20,15 @@ _ENGINE_TOTALS = (
     ("idle_dropped", "Prompts to compute that were outdated, or too many"),
 )
 _EVENTS = ("hits", "loads", "writes", "drops", "refused", "failures", "late", "bad", "errors", "evictions", "breakeven")
+
+
+def answer_samples(levels: Iterable[Figures]) -> Iterator[Sample]:
+    """What each level of the answer store holds and lets go."""
+    for one in levels:
+        level = (("level", one.level),)
+        yield Sample("twicetold_store_bytes", "What stored answers weigh, as budgets count", one.size_bytes, level)
+        yield Sample("twicetold_store_evicted", "Answers let go for want of room", one.evicted, level, is_total=True)
+        yield Sample("twicetold_store_expired", "Answers deleted after their end", one.expired, level, is_total=True)
 
 
 def kv_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:

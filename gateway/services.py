@@ -18,7 +18,7 @@ from backends.base import Backend
 from backends.http import Timeouts
 from backends.openai import OpenAIBackend
 from backends.router import Router
-from gateway.answers.base import CacheError
+from gateway.answers.base import CacheError, Figures
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
@@ -31,7 +31,7 @@ from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.policy import Mode, RouteRules, Rules
 from gateway.routes.health import Readiness
-from gateway.samples import draft_samples, engine_samples, kv_samples
+from gateway.samples import answer_samples, draft_samples, engine_samples, kv_samples
 from gateway.scope import Scope, tenant_of
 from gateway.secret import load_secret
 from gateway.served import ServedMemory
@@ -68,6 +68,7 @@ class Services:
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
+    store_figures: tuple[Figures, ...] = ()
     backends_up: dict[str, bool] = field(default_factory=dict)  # by the last look
 
     async def readiness(self) -> Readiness:
@@ -110,6 +111,7 @@ class Services:
             ratio = self.ledger.totals.hit_ratio(tier)
             yield Sample("twicetold_hit_ratio", "Share of requests a tier served", ratio, (("tier", tier),))
         yield Sample("twicetold_store_entries", "Stored answers", self.num_entries)
+        yield from answer_samples(self.store_figures)
         vectors = self.semantic.num_vectors if self.semantic is not None else 0
         yield Sample("twicetold_index_entries", "Vectors searched", vectors)
         if self.semantic is not None:
@@ -170,7 +172,8 @@ class Services:
             if not self.has_store:
                 await self._open_answers()
             with self.ledger.best_effort("store_size"):
-                self.num_entries = await self.answers.size()
+                self.store_figures = await self.answers.figures()
+                self.num_entries = self.store_figures[-1].entries
             await self.readiness()
             await asyncio.sleep(LOOK_EVERY_S)
 

@@ -84,6 +84,17 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What one level of a store holds, and what it let go since the start."""
+
+    level: str  # "memory" or "disk"
+    entries: int
+    size_bytes: int
+    evicted: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a user said of an answer. `source` names the response it was about: one response, one verdict."""
 
@@ -200,7 +211,9 @@ class Answers(Protocol):
 
 
 class Store(Answers, Protocol):
-    """A store that lets entries go by itself, and says which."""
+    """A store that lets entries go by itself, and says which and how many."""
+
+    async def figures(self) -> Figures: ...
 
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.

@@ -21,6 +21,7 @@ from gateway.answers.base import (
     CacheError,
     Embedded,
     Entry,
+    Figures,
     Gone,
     Tally,
     Unembedded,
@@ -255,6 +256,9 @@ class MemoryAnswers:
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         return sorted(self._verdicts.get((scope, entry_id), {}).values(), key=lambda verdict: verdict.at_s)
+
+    async def figures(self) -> Figures:
+        return Figures("memory", len(self), self.bytes_kept, self.stats.evicted, self.stats.expired)
 
     def take_gone(self) -> list[Gone]:
         """Nothing is noted: an index meets what is gone when it finds it."""

@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 
 from gateway.answers import catalog, file, table, upkeep
-from gateway.answers.base import CacheError, Embedded, Entry, Gone, Tally, Unembedded, Verdict
+from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
 from gateway.answers.selection import Listed, Page, Selection
@@ -223,6 +223,10 @@ class SqliteAnswers:
     async def size_bytes(self) -> int:
         """What the entries weigh, as the budget counts it."""
         return int((await self._call(self._reader, upkeep.totals))[1])
+
+    async def figures(self) -> Figures:
+        entries, size = await self._call(self._reader, upkeep.totals)
+        return Figures("disk", entries, size, self.stats.evicted, self.stats.expired)
 
     async def close(self) -> None:
         """Write what waits, the hits included, and close the file."""

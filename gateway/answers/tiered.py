@@ -8,7 +8,7 @@ first and written first.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Embedded, Entry, Gone, Store, Tally, Unembedded, Verdict
+from gateway.answers.base import Embedded, Entry, Figures, Gone, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.selection import Listed, Page, Selection
 
@@ -133,6 +133,10 @@ class TieredAnswers:
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         return await self._store.verdicts(scope, entry_id)
+
+    async def figures(self) -> tuple[Figures, ...]:
+        """Of memory, then of the store."""
+        return await self._memory.figures(), await self._store.figures()
 
     def take_gone(self) -> list[Gone]:
         """What the store let go by itself since the last call, for an index to forget."""
