@@ -1,13 +1,16 @@
-"""How far a cosine alone can be trusted, and what the guards are worth: `python -m bench.guards [DATA]`.
+"""What the guards stop and what they cost, and what the whole decision makes of the hard set: `python -m bench guards`.
 
-Over labelled pairs: at each threshold the share of true pairs that would be served and the wrong share of what would
-be served, without and with the guards; then what each guard stops and what it costs. Over streams: a cache that starts
-empty, the nearest allowed candidate of eight, every question remembered. DATA defaults to the folder `shared/data`
-beside the repository and is not part of it.
+Pair files: how many of the different pairs each guard stops (and it alone), and how many of the same it loses, of
+pairs that share at least half of their content words: those are what a cache mistakes. The bare form beside it: pairs
+and prompts of streams that it would serve, and how many wrongly. No embedder is needed for these.
+
+The hard set (tests/embeddings/hard): bare form, then guards, then verifier and lane with their defaults, each pair
+asked of a lane that has served nothing yet; beside it the fixed cosine with the same guards. DATA defaults to the
+folder `shared/data` beside the repository and is not part of it.
 """
 
+import csv
 import gzip
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,178 +19,215 @@ from pathlib import Path
 
 import numpy as np
 
-from embeddings.base import Vectors
-from embeddings.guards import GUARDS, first_refusal
-from embeddings.index import Candidate, VectorIndex
+from bench.datasets import DATA, read_rows
+from bench.rows import Row, Scale
+from embeddings.base import Embedder, Reading
+from embeddings.control import Lane, Neighbour
+from embeddings.guards import GUARDS, NEAR_MISSES, first_refusal, near_misses, refusals
+from embeddings.lexical import bare
 from embeddings.local import SentenceTransformerEmbedder
+from embeddings.verifier import load_verifier
 
-THRESHOLDS = [round(0.90 + 0.01 * step, 2) for step in range(10)]
-STREAMS = ("arena_hard_distinct", "clinc150_static", "disfl_qa", "gsm_plus", "mixed_zipf", "spider")
-CANDIDATES = 8
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+HARD = Path(__file__).resolve().parents[1] / "tests" / "embeddings" / "hard"
+HALVES = ("development", "held_out")
+COSINES = (0.90, 0.93, 0.96)
+ALIKE = 0.5
+_SHARED = NEAR_MISSES.index("shared_words")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two questions, whether one answer serves both, and what the embedder and the guards say."""
+    """Two questions, whether one answer serves both, and where they come from."""
 
+    a: str
+    b: str
     is_same: bool
-    similarity: float
-    refusals: frozenset[str]
-    fits: bool  # the embedder sees all of both
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """What a stream's question would have been served with: the nearest candidate, and the nearest the guards allow."""
+class Shares:
+    """Of the same pairs and of the different ones: how many there are, and how many are served."""
 
-    is_repeat: bool  # a question of its class came before
-    similarity: float
-    is_right: bool
-    guarded_similarity: float
-    guarded_is_right: bool
+    same: int
+    served_same: int
+    different: int
+    served_different: int
+
+    def __str__(self) -> str:
+        return (
+            f"true served {_percent(self.served_same, self.same)}, "
+            f"wrongly served {_percent(self.served_different, self.different)} of {self.different}"
+        )
 
 
-def main(data: Path) -> None:
+def run(scale: Scale) -> list[Row]:
+    """The rows of `python -m bench guards`."""
+    report(DATA, every=scale.of(1, 20))
+    embedder = SentenceTransformerEmbedder().load()
+    rows = []
+    for half, pairs in hard_set().items():
+        for what, shares in decisions(pairs[:: scale.of(1, 8)], embedder).items():
+            print(f"  hard set, {half}, {what}: {shares}")
+            rows.append(_row(half, what, shares))
+    return rows
+
+
+def report(data: Path, *, every: int = 1) -> None:
+    """Print what needs no embedder; `every` how manieth pair counts."""
     if not (data / "pairs").is_dir():
         print(f"no evaluation data: {data / 'pairs'} is not there; give its parent folder as the first argument")
         return
-    embedder = SentenceTransformerEmbedder().load()
-    print(f"embedder {embedder.fingerprint}")
     for path in sorted((data / "pairs").glob("*.tsv.gz")):
-        report_pairs(path.name.removesuffix(".tsv.gz"), read_pairs(path, embedder))
-    for name in STREAMS:
-        path = data / "streams" / f"{name}.jsonl.gz"
-        if path.exists():
-            report_stream(name, play(path, embedder))
+        pairs = read_pairs(path)[::every]
+        print(f"\n== {_name(path)}\n{guard_table(pairs)}\n{bare_line(pairs)}")
+    print()
+    for path in sorted((data / "streams").glob("*.jsonl.gz")):
+        print(f"  stream {_name(path)}: {bare_stream(path)}")
 
 
-def read_pairs(path: Path, embedder: SentenceTransformerEmbedder) -> list[Pair]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        next(lines)
-        rows = [line.rstrip("\n").split("\t") for line in lines]
-    left, right = (embed_all(embedder, [row[side] for row in rows]) for side in (1, 2))
-    similarities = np.sum(left * right, axis=1)
-    return [
-        Pair(
-            row[0] == "1",
-            float(similarity),
-            frozenset(name for name, may_share in GUARDS.items() if not may_share(row[1], row[2])),
-            embedder.fits(row[1]) and embedder.fits(row[2]),
-        )
-        for row, similarity in zip(rows, similarities, strict=True)
-    ]
+def read_pairs(path: Path) -> list[Pair]:
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [Pair(row["query_a"], row["query_b"], row["label"] == "1") for row in rows]
 
 
-def embed_all(embedder: SentenceTransformerEmbedder, texts: Sequence[str]) -> Vectors:
-    """Each distinct text once."""
-    distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    vectors = embedder.embed(list(distinct))
-    return vectors[[distinct[text] for text in texts]]
+def hard_set() -> dict[str, list[Pair]]:
+    """The hard set by halves."""
+    return {half: list(_read_hard(HARD / f"{half}.tsv")) for half in HALVES}
 
 
-def report_pairs(name: str, pairs: Sequence[Pair]) -> None:
-    same = [pair for pair in pairs if pair.is_same]
-    fitting = sum(pair.fits for pair in pairs)
-    print(f"\n== pairs {name}: {len(same)} same, {len(pairs) - len(same)} different; {fitting} the embedder can read")
-    print("threshold   cosine: served  wrong of hits   guarded: served  wrong of hits   and readable: served  wrong")
-    for threshold in THRESHOLDS:
-        near = [pair for pair in pairs if pair.similarity >= threshold]
-        guarded = [pair for pair in near if not pair.refusals]
-        readable = [pair for pair in guarded if pair.fits]
-        cells = [f"{_served(rows, len(same))}  {_wrong(rows)}" for rows in (near, guarded, readable)]
-        print(f"     {threshold:.2f}   " + "   ".join(f"{cell:>24}" for cell in cells))
-    for low in (-1.0, THRESHOLDS[0]):
-        report_guards([pair for pair in pairs if pair.similarity >= low], low)
+def _read_hard(path: Path) -> Iterator[Pair]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            yield Pair(row["a"], row["b"], row["label"] == "1", row["language"])
 
 
-def report_guards(pairs: Sequence[Pair], low: float) -> None:
-    """Per guard: of different pairs stopped (and by it alone), of same pairs lost (and by it alone)."""
-    stopped: Counter[str] = Counter()
-    alone: Counter[str] = Counter()
+def guard_table(pairs: Sequence[Pair]) -> str:
+    """Per guard: of different pairs stopped (and by it alone) / of same pairs lost (and by it alone)."""
+    stopped: Counter[tuple[str, bool]] = Counter()
+    alone: Counter[tuple[str, bool]] = Counter()
+    passed: Counter[tuple[bool, bool]] = Counter()
+    count: Counter[tuple[bool, bool]] = Counter()
     for pair in pairs:
-        for guard in pair.refusals:
-            stopped[f"{guard} {pair.is_same}"] += 1
-            alone[f"{guard} {pair.is_same}"] += len(pair.refusals) == 1
-    same = sum(pair.is_same for pair in pairs)
-    where = "all pairs" if low < 0 else f"pairs at {low:.2f} and above"
+        found = refusals(pair.a, pair.b)
+        is_alike = near_misses(pair.a, pair.b)[_SHARED] >= ALIKE
+        count[pair.is_same, is_alike] += 1
+        passed[pair.is_same, is_alike] += not found
+        if is_alike:
+            stopped.update((name, pair.is_same) for name in found)
+            alone.update((name, pair.is_same) for name in found if len(found) == 1)
     cells = [
-        f"{guard} {stopped[f'{guard} False']} ({alone[f'{guard} False']}) / {stopped[f'{guard} True']}"
-        f" ({alone[f'{guard} True']})"
-        for guard in GUARDS
-        if stopped[f"{guard} False"] or stopped[f"{guard} True"]
+        f"{name} {stopped[name, False]} ({alone[name, False]}) / {stopped[name, True]} ({alone[name, True]})"
+        for name in GUARDS
+        if stopped[name, False] or stopped[name, True]
     ]
-    print(f"  {where}: {len(pairs) - same} different, {same} same; stopped (alone) / lost (alone): {'; '.join(cells)}")
+    shares = ", ".join(
+        f"{'alike' if is_alike else 'other'} {'same' if is_same else 'different'} "
+        f"{_percent(passed[is_same, is_alike], count[is_same, is_alike])} of {count[is_same, is_alike]}"
+        for is_alike in (True, False)
+        for is_same in (True, False)
+    )
+    return f"  pass the guards: {shares}\n  of alike ones stopped (alone) / lost (alone): {'; '.join(cells)}"
 
 
-def play(path: Path, embedder: SentenceTransformerEmbedder) -> list[Hit]:
-    """Run a stream through an empty cache. What the embedder cannot read whole is neither asked nor remembered."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    vectors = embed_all(embedder, [row["prompt"] for row in rows])
-    index = VectorIndex(embedder.dim)
-    seen: set[tuple[bytes, str]] = set()
-    exact: set[tuple[bytes, str]] = set()
-    hits = []
-    for number, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
-        scope, prompt = str(row.get("scope", "")).encode(), row["prompt"]
-        is_repeat = (scope, row["class_id"]) in seen
-        seen.add((scope, row["class_id"]))
+def bare_line(pairs: Sequence[Pair]) -> str:
+    served = Counter(pair.is_same for pair in pairs if says_the_same(pair))
+    return f"  bare form: serves {served[True]} same, {served[False]} different"
+
+
+def bare_stream(path: Path) -> str:
+    """What equal bare forms alone serve of a stream that starts empty."""
+    kept: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    exact: set[tuple[str, str]] = set()
+    count: Counter[str] = Counter()
+    for row in read_rows(path):
+        scope, prompt, wanted = str(row.get("scope", "")), row["prompt"], str(row["class_id"])
         if (scope, prompt) in exact:
-            continue  # the exact tier has answered
-        exact.add((scope, prompt))
-        if not embedder.fits(prompt):
-            hits.append(Hit(is_repeat, -1.0, False, -1.0, False))
             continue
-        found = index.search(scope, vector, CANDIDATES)
-        hits.append(judge(prompt, row["class_id"], found, rows, is_repeat))
-        index.add(scope, str(number), vector, prompt)
-    return hits
+        exact.add((scope, prompt))
+        count["prompts"] += 1
+        key = bare(prompt)
+        served = next(
+            (c for text, c in kept.get((scope, key), ()) if key and first_refusal(prompt, text) is None), None
+        )
+        if served is not None:
+            count["right" if served == wanted else "wrong"] += 1
+        kept.setdefault((scope, key), []).append((prompt, wanted))
+    return f"{count['prompts']} distinct prompts, bare form serves {count['right']} rightly, {count['wrong']} wrongly"
 
 
-def judge(prompt: str, wanted: str, found: Sequence[Candidate], rows: Sequence[dict[str, str]], is_repeat: bool) -> Hit:
-    allowed = [
-        candidate
-        for candidate in found
-        if candidate.similarity >= THRESHOLDS[0] and first_refusal(prompt, candidate.text) is None
-    ]
-    cells = [(first.similarity, rows[int(first.id)]["class_id"] == wanted) for first in _first_of_each(found, allowed)]
-    (similarity, is_right), (guarded_similarity, guarded_is_right) = cells
-    return Hit(is_repeat, similarity, is_right, guarded_similarity, guarded_is_right)
+def says_the_same(pair: Pair) -> bool:
+    key = bare(pair.a)
+    return key != "" and key == bare(pair.b) and first_refusal(pair.a, pair.b) is None
 
 
-def _first_of_each(*rankings: Sequence[Candidate]) -> Iterator[Candidate]:
-    for ranking in rankings:
-        yield ranking[0] if ranking else Candidate("0", -1.0)
+def decisions(pairs: Sequence[Pair], embedder: Embedder) -> dict[str, Shares]:
+    """What each way to decide serves of `pairs`."""
+    texts = list(dict.fromkeys(text for pair in pairs for text in (pair.a, pair.b)))
+    readings = dict(zip(texts, embedder.read(texts), strict=True))
+    can_read = {text: embedder.fits(text) for text in texts}
+    verifier = load_verifier(embedder.fingerprint)
+
+    def by_lane(pair: Pair) -> bool:
+        if says_the_same(pair):
+            return True
+        if not (can_read[pair.a] and can_read[pair.b]):
+            return False
+        lane = Lane(verifier, shadow_rate=0.0)
+        return lane.decide(readings[pair.a], [_neighbour(readings, pair)]).action == "serve"
+
+    def by_cosine(pair: Pair, least: float) -> bool:
+        if says_the_same(pair):
+            return True
+        is_near = can_read[pair.a] and can_read[pair.b] and _cosine(readings, pair) >= least
+        return is_near and first_refusal(pair.a, pair.b) is None
+
+    served = {"as shipped": [by_lane(pair) for pair in pairs]}
+    for least in COSINES:
+        served[f"cosine {least:.2f} and guards"] = [by_cosine(pair, least) for pair in pairs]
+    found = {what: _shares(pairs, which) for what, which in served.items()}
+    for language in sorted({pair.language for pair in pairs}):
+        of_it = [n for n, pair in enumerate(pairs) if pair.language == language]
+        which = [served["as shipped"][n] for n in of_it]
+        found[f"as shipped, {language}"] = _shares([pairs[n] for n in of_it], which)
+    return found
 
 
-def report_stream(name: str, hits: Sequence[Hit]) -> None:
-    repeats = sum(hit.is_repeat for hit in hits)
-    print(f"\n== stream {name}: {len(hits)} questions beyond exact repeats, {repeats} of a class seen before")
-    print("threshold   cosine: true hits of repeats, wrong of hits, wrong of all     guarded: the same")
-    for threshold in THRESHOLDS:
-        plain = [hit.is_right for hit in hits if hit.similarity >= threshold]
-        guarded = [hit.guarded_is_right for hit in hits if hit.guarded_similarity >= threshold]
-        cells = [
-            f"{_percent(sum(rows), repeats)}  {_percent(len(rows) - sum(rows), len(rows))} ({len(rows) - sum(rows)})"
-            f"  {_percent(len(rows) - sum(rows), len(hits))}"
-            for rows in (plain, guarded)
-        ]
-        print(f"     {threshold:.2f}   {cells[0]:>34}   {cells[1]:>34}")
+def _shares(pairs: Sequence[Pair], served: Sequence[bool]) -> Shares:
+    same = [is_served for pair, is_served in zip(pairs, served, strict=True) if pair.is_same]
+    different = [is_served for pair, is_served in zip(pairs, served, strict=True) if not pair.is_same]
+    return Shares(len(same), sum(same), len(different), sum(different))
 
 
-def _served(pairs: Sequence[Pair], same: int) -> str:
-    return _percent(sum(pair.is_same for pair in pairs), same)
+def _neighbour(readings: dict[str, Reading], pair: Pair) -> Neighbour:
+    return Neighbour("1", readings[pair.b], _cosine(readings, pair), b"answer")
 
 
-def _wrong(pairs: Sequence[Pair]) -> str:
-    wrong = sum(not pair.is_same for pair in pairs)
-    return f"{_percent(wrong, len(pairs))} ({wrong})"
+def _cosine(readings: dict[str, Reading], pair: Pair) -> float:
+    return float(np.dot(readings[pair.a].vector, readings[pair.b].vector))
+
+
+def _row(half: str, what: str, shares: Shares) -> Row:
+    wrong = shares.served_different / shares.different if shares.different else 0.0
+    return Row(
+        "guards",
+        f"hard set, {half}, {what}: true ones served",
+        100 * shares.served_same / max(shares.same, 1),
+        "%",
+        None,
+        "",
+        f"wrongly served {100 * wrong:.1f} % of {shares.different} near twins",
+    )
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:5.1f} %" if whole else "    - "
+    return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA)
+    report(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA)

@@ -6,7 +6,7 @@ as far as it can tell, and refuses (False) only for the reason in its name. All 
 thread may call them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from embeddings.guards.antonyms import no_opposites
@@ -59,13 +59,21 @@ def first_refusal(a: str, b: str) -> str | None:
     What a text takes back ("in Oslo, no sorry, in Bergen") is not held against it, nor are single words where two
     texts tell the same in words of their own.
     """
+    return next(_refusals(a, b), None)
+
+
+def refusals(a: str, b: str) -> list[str]:
+    """The names of all guards that refuse `a` and `b`."""
+    return list(_refusals(a, b))
+
+
+def _refusals(a: str, b: str) -> Iterator[str]:
     one, other = corrected(a), corrected(b)
     if plain(one).split() == plain(other).split():
-        return None
+        return
     for name, may_share in GUARDS.items():
         if not may_share(one, other) and not (name in ABOUT_ONE_WORD and told_otherwise(one, other)):
-            return name
-    return None
+            yield name
 
 
-__all__ = ["GUARDS", "NEAR_MISSES", "Guard", "first_refusal", "near_misses"]
+__all__ = ["GUARDS", "NEAR_MISSES", "Guard", "first_refusal", "near_misses", "refusals"]

@@ -22,6 +22,7 @@ _DIRECTED = re.compile(
 )
 _LOOSE = word_set("in on at of for with using")
 _LINKS = _LOOSE | word_set("to into than from by over before after against minus without under behind")
+_ARTICLES = word_set("a an the my your")
 _MONTHS = word_set("jan feb mar apr may jun jul aug sep oct nov dec")
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
 _HANCARRIES_NO_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
@@ -86,7 +87,7 @@ def _same_but_for_phrases(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
-    """The words that no preposition rules, and the pairs of a preposition and the word it rules."""
+    """The words that no preposition rules, and those that one does, up to the next word without meaning."""
     core: list[str] = []
     ruled: set[tuple[str, str]] = set()
     link = ""
@@ -95,13 +96,14 @@ def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
     for word in said:
         if word in _LINKS:
             link = word
-        elif word not in CARRIES_NO_MEANING and not (is_dated and (word.isdigit() or word[:3] in _MONTHS)):
+        elif word in CARRIES_NO_MEANING:
+            link = link if word in _ARTICLES else ""
+        elif not (is_dated and (word.isdigit() or word[:3] in _MONTHS)):
             cut = _DOUBLED.sub(r"\1", stem(word))
             if link:
                 ruled.add((link, cut))
             else:
                 core.append(cut)
-            link = ""
     return core, ruled
 
 
