@@ -23,7 +23,7 @@ class Rules:
     kv: bool = True
     mode: Mode = "on"
     max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
-    shadow_rate: float = 0.02  # of the would-be hits, answered anew all the same
+    shadow_rate: float = 0.05  # of the would-be hits, answered anew all the same
     min_similarity: float = 0.0  # under whatever else is asked of a semantic hit
     max_temperature: float = 1.0  # semantic hits only; the same request may always be answered the same
     max_question_chars: int = 2000

@@ -55,7 +55,7 @@ class CacheSettings:
     semantic: bool = True  # load an embedder at all
     semantic_mode: str = "on"  # or "shadow", "off"
     max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
-    shadow_rate: float = 0.02  # of the would-be hits, answered anew all the same and compared
+    shadow_rate: float = 0.05  # of the would-be hits, answered anew all the same and compared
     judge: str = ""  # a model that is asked whether two answers say the same; "local": the local engine, when idle
     judge_per_hour: int = 120  # questions to the judge, for each tenant
     promotion: bool = True  # a question the judge finds answered becomes another name of the stored answer
