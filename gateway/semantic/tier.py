@@ -250,6 +250,8 @@ class Semantic:
         """Find no more what the store let go by itself."""
         for one in gone:
             self._vectors.drop(one.scope + one.compat, one.id)
+            if self._wordings is not None:
+                self._wordings.drop(one.scope, one.id)
 
     async def catch_up(self) -> None:
         """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""

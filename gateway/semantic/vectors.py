@@ -117,7 +117,8 @@ class Vectors:
         if vector is not None:
             index.add(row.scope + row.compat, row.id, vector)  # before the store: it is served although that fails
         raw = b"" if vector is None else vector.astype("<f4").tobytes()
-        await self._answers.set_vector(row, self.fingerprint, raw)
+        if not await self._answers.set_vector(row, self.fingerprint, raw):
+            index.remove(row.scope + row.compat, row.id)  # it was removed while the embedder was at work
 
 
 async def _batched(rows: AsyncIterator[Unembedded], size: int) -> AsyncIterator[list[Unembedded]]:

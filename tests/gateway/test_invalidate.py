@@ -1,10 +1,15 @@
 """What is removed is removed everywhere at once: memory, store, index, and what waits to be written."""
 
+import asyncio
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from embeddings.base import Vectors
+from embeddings.hashing import HashingEmbedder
 from gateway.answers.base import CacheError, Verdict
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Selection
@@ -86,3 +91,32 @@ async def test_without_its_store_a_verdict_is_refused_and_an_invalidation_still_
 def test_a_bad_setting_of_the_store_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"cache.{name}"):
         load_settings({}, environ={f"TWICETOLD_CACHE__{name.upper()}": value})
+
+
+class Held(HashingEmbedder):
+    """An embedder that waits until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__(256)
+        self.may_go_on = threading.Event()
+        self.is_asked = threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.is_asked.set()
+        self.may_go_on.wait(10)
+        return super().embed(texts)
+
+
+async def test_what_is_removed_while_its_vector_is_made_is_in_no_index(tmp_path: Path) -> None:
+    embedder = Held()
+    embedder.may_go_on.set()
+    async with house(tmp_path, embedder=embedder) as gateway:
+        embedder.may_go_on.clear()
+        embedder.is_asked.clear()
+        await gateway.chat(QUESTIONS[0])
+        await asyncio.to_thread(embedder.is_asked.wait, 10)  # so it is in the store
+        await invalidation(gateway).run(Selection(model="scripted"))
+        embedder.may_go_on.set()
+        await gateway.pipeline.close()
+
+        assert gateway.semantic.num_vectors == 0
