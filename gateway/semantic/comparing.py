@@ -7,6 +7,7 @@ gives no label, unless a judge is asked. A label that is wrong costs more than o
 hit in a hundred.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from unicodedata import normalize
@@ -23,6 +24,7 @@ ALIKE = 0.96  # cosine from which answers that no guard tells apart say the same
 UNLIKE = 0.55  # cosine below which they do not
 STATEMENT_GUARDS = ("script", "numbers", "negation", "antonyms", "names", "symbols", "expressions")
 TELLING = ("numbers", "negation", "antonyms")  # of these, that short answers differ, not that one says more
+MAX_CHARS = 8000  # a longer answer is more than an embedder sees
 SHORT_WORDS = 40  # a longer answer may well differ in a number that nobody asked for
 
 Embed = Callable[[str], Awaitable[Vector | None]]
@@ -31,19 +33,28 @@ _MARKS = ".,;:!?。，；：！？、\"'“”‘’`*#"  # at the ends of words
 
 
 async def same_answer(fresh: Completion, stored: Completion, embed: Embed) -> bool | None:
-    """Whether the two say the same."""
-    if has_equal_words(fresh, stored):
-        return True
-    a, b = statement(fresh), statement(stored)
-    if a is None or b is None:
-        return None
-    refusal = refused_by(a, b)
-    if refusal in TELLING and max(len(words(a)), len(words(b))) <= SHORT_WORDS:
-        return False
+    """Whether the two say the same. What takes long is read in a thread."""
+    seen = await asyncio.to_thread(beside, fresh, stored)
+    if not isinstance(seen, tuple):
+        return seen
+    a, b, refusal = seen
     one, other = await embed(a), await embed(b)
     if one is None or other is None:
         return None
     return judged(float(one @ other), refusal)
+
+
+def beside(fresh: Completion, stored: Completion) -> bool | None | tuple[str, str, str | None]:
+    """What words tell; else the two statements, and the guard that tells them apart."""
+    if has_equal_words(fresh, stored):
+        return True
+    a, b = statement(fresh), statement(stored)
+    if a is None or b is None or max(len(a), len(b)) > MAX_CHARS:
+        return None
+    refusal = refused_by(a, b)
+    if refusal in TELLING and max(len(words(a)), len(words(b))) <= SHORT_WORDS:
+        return False
+    return a, b, refusal
 
 
 def judged(cosine: float, refusal: str | None) -> bool | None:
