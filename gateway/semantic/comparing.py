@@ -44,7 +44,7 @@ async def same_answer(fresh: Completion, stored: Completion, embed: Embed) -> bo
     return judged(float(one @ other), refusal)
 
 
-def beside(fresh: Completion, stored: Completion) -> bool | None | tuple[str, str, str | None]:
+def beside(fresh: Completion, stored: Completion) -> bool | tuple[str, str, str | None] | None:
     """What words tell; else the two statements, and the guard that tells them apart."""
     if has_equal_words(fresh, stored):
         return True

@@ -36,7 +36,7 @@ from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.shelf import Shelf
 from gateway.semantic.twice import LooksTwice
 from gateway.semantic.vectors import Vectors
-from gateway.semantic.wordings import Wordings
+from gateway.semantic.wordings import Wordings, apart
 from gateway.served import Served
 
 log = logging.getLogger(__name__)
@@ -182,12 +182,13 @@ class Semantic:
 
     async def _same_wording(self, fp: Fingerprints, question: str, is_usable: IsUsable) -> Entry | None:
         """A stored answer to the same bare question, if no guard minds the words that were left out."""
-        for name in self._wordings.find(fp.partition, question) if self._wordings is not None else ():
+        for name in await self._wordings.find(fp.partition, question) if self._wordings is not None else ():
             entry = await self._answers.by_id(fp.scope, name)
             if entry is None or entry.compat != fp.compat or entry.question is None:
                 self._forget(fp.scope, fp.compat, name)
-            elif is_usable(entry) and entry.bad == 0 and first_refusal(question, entry.question) is None:
-                return entry
+            elif is_usable(entry) and entry.bad == 0:
+                if await apart(question, partial(first_refusal, question, entry.question)) is None:
+                    return entry
         return None
 
     def _sampled(self, match: Match, fp: Fingerprints, question: str, rule: LaneRule) -> Match | NoMatch:

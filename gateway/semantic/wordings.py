@@ -4,14 +4,21 @@ Needs no embedder, so it is there from the start, and for texts that no embedder
 digests and a name for an entry; rebuilt from the store.
 """
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
+from typing import TypeVar
 
 from embeddings.lexical import VERSION, bare
 from gateway.answers.base import Answers, Unembedded
 
 SAME_AT_MOST = 8  # entries of one bare form that are looked at; the newest
 
+SHORT_CHARS = 300
+
 Key = bytes
+T = TypeVar("T")
 
 
 class Wordings:
@@ -47,11 +54,16 @@ class Wordings:
         if not names:
             del self._names[key]
 
-    def find(self, partition: bytes, question: str) -> list[str]:
+    async def find(self, partition: bytes, question: str) -> list[str]:
         """Names of entries that ask the same in their bare form, the newest first."""
-        if not self._names or not (key := _key(partition, question)):
+        if not self._names or not (key := await apart(question, partial(_key, partition, question))):
             return []
         return self._names.get(key, [])[: -SAME_AT_MOST - 1 : -1]
+
+
+async def apart(text: str, work: Callable[[], T]) -> T:
+    """Do what reads `text` here if it is short, else in a thread: the event loop has others to serve."""
+    return work() if len(text) <= SHORT_CHARS else await asyncio.to_thread(work)
 
 
 def _key(partition: bytes, question: str) -> Key:
