@@ -17,11 +17,13 @@ from embeddings.text import plain, word_set
 _ASKS = "what|how|who|whom|whose|which|when|where|why"
 _DET = "the|an?|this|that|these|those|his|her|their|my"
 _INTO = "in|on|of|for|at|by|from|to|during|with|about"
-_FILLER = r"(?:um+|uh+|er+m?|hm+|oo+f|oops|oh|ah|well|wait|sorry|ok|okay|actually|rather|like|so|instead|yeah)"
+_FILLER = r"(?:um+|uh+|er+m?|hm+|oo+f|oops|oh|ah|huh|hmm+|well|wait|sorry|ok|okay|actually|rather|like|so|instead|yeah)"
 _PLAIN_CUE = (
     r"(?:no (?:no|wait|sorry|actually|rather|i mean|i meant|make that|scratch that|um+|uh+|hold on|not that)"
     r"|(?:or )?(?<!do )(?<!did )(?<!what )(?<!this )(?<!that )i (?:mean|meant)(?: to (?:say|ask))?|i(?: am|'m) sorry"
-    r"|or make that|scratch that|strike that|or rather|actually no|or no|sorry no|wait no|hold on|my mistake"
+    rf"|or make that|make that(?= (?:\d|{_ASKS}))|(?:let me|i will|i'll) (?:rephrase|try again|correct)(?: that| it)?"
+    r"|nope|no(?=,? \d)|sorry(?=,? \d)|correction(?=,? )|or actually|or wait"
+    r"|(?:(?<=, )|wait,? )hold (?:on|up)|scratch that|strike that|or rather|actually no|(?<!yes )or no|sorry no|wait no"
     r"|um+|uh+|erm|oo+f|oops|oh(?= (?:no|wait|sorry|i|in|what|who|how|when|where|which|off)\b)"
     rf"|(?<!the )(?<!an )(?-i:er)(?=,? (?:{_DET}|{_ASKS}|{_INTO}|[A-Z]))|(?<=, )er(?=,? )"
     rf"|(?<!say )(?<!saying )(?<!am )(?<!so )(?<!feel )(?<!is )(?<!are )(?<!be )sorry(?=,? (?:{_ASKS}|{_DET}|\d))"
@@ -42,6 +44,7 @@ _QUESTION = word_set(_ASKS.replace("|", " "))
 _LEADS_IN = word_set(_INTO.replace("|", " "))
 _DETERMINERS = word_set("the a an this that these those its his her their my your")
 _POINTS_BACK = word_set("it they them he him she this that its their his her")
+_DIGIT = re.compile(r"\d")
 _MOST_TAKEN_BACK = 8
 _MOST_WORDS = 60
 
@@ -69,7 +72,10 @@ def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
         return None
     old, new = [_bare(word) for word in before], [_bare(word) for word in after]
     if _asks(new) and ((len(new) >= 4 and 5 * len(new) >= 4 * len(old)) or (len(new) == 3 and len(old) <= 3)):
-        return None if _POINTS_BACK & set(new) else [*_lead(before), *after]  # begun anew
+        is_begun_anew = not _POINTS_BACK & set(new) and (_asks(old) or old[0] in _LEADS_IN or len(old) <= 3)
+        return [*_lead(before), *after] if is_begun_anew else None  # a statement before a question is its ground
+    if _DIGIT.search(new[0]):
+        return _with_number(before, old, after)
     start = _start_of_taken_back(before, old, new)
     if start is None:
         start = _name_at_end(before)
@@ -80,6 +86,16 @@ def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
         elif start > 1 and old[start - 1] in _DETERMINERS and new[0] in _DETERMINERS:
             start -= 1
     return [*before[: max(start, 0)], *after]
+
+
+def _with_number(before: Sequence[str], old: Sequence[str], after: Sequence[str]) -> list[str] | None:
+    """A number takes the place of the last one: "in 1956, no, 1957"; without one to take back nothing is certain."""
+    if _DIGIT.search(old[-1]):
+        return [*before[:-1], *after]
+    number = next((n for n in range(len(old) - 1, -1, -1) if _DIGIT.search(old[n])), None)
+    if number is None or len(after) > 1:
+        return None
+    return [*before[:number], after[0].rstrip("?."), *before[number + 1 :]]
 
 
 def _start_of_taken_back(before: Sequence[str], old: Sequence[str], new: Sequence[str]) -> int | None:
