@@ -84,9 +84,9 @@ class Feedback:
             tally = await self._invalidation.judge(entry, verdict)
         except CacheError as error:
             raise StoreAway(str(error)) from error
-        if tally is None:
-            return Said(entry.id, "not_kept")
-        return Said(entry.id, "retired" if tally.is_retired else "kept", tally.good, tally.bad)
+        state: State = "not_kept" if tally is None else "retired" if tally.is_retired else "kept"
+        self._ledger.looked_up("feedback", "good" if is_good else "bad", state)
+        return Said(entry.id, state) if tally is None else Said(entry.id, state, tally.good, tally.bad)
 
     async def _read(self, served: Served) -> Entry | None:
         try:

@@ -70,6 +70,7 @@ class SqliteAnswers:
         seed: int = 0,
         keep_stale_s: float = KEEP_STALE_S,
         busy_timeout_s: float = 2.0,
+        hits_every_s: float = HITS_EVERY_S,
         max_waiting: int = 4096,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +82,7 @@ class SqliteAnswers:
         self._popularity = Popularity(budget_bytes or 0)  # of the writer's thread, too
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
+        self._hits_every_s = hits_every_s
         self._now = now
         connect = partial(file.connect, path, busy_timeout_s)
         self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
@@ -190,7 +192,7 @@ class SqliteAnswers:
 
     def _flush_soon(self) -> None:
         if self._hits_timer is None:
-            self._hits_timer = asyncio.get_running_loop().call_later(HITS_EVERY_S, self._flush_hits)
+            self._hits_timer = asyncio.get_running_loop().call_later(self._hits_every_s, self._flush_hits)
 
     async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         place: tuple[float, int] | None = (float("-inf"), 0)

@@ -573,7 +573,7 @@ async def test_an_end_can_be_moved(answers: Answers, clock: Clock) -> None:
     await answers.prolong(digest("s"), "e_a", clock() + 1000)
     await answers.prolong(digest("s"), "e_unknown", clock() + 1000)
 
-    row = await answers.select(Selection(), Page())  # written behind, within a second
+    row = await answers.select(Selection(), Page())  # written behind
     for _ in range(60):
         if row[0].expires_s == clock() + 1000:
             break

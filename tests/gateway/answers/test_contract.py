@@ -30,7 +30,7 @@ async def answers(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) 
 
 
 def make(kind: str, clock: Clock, path: Path) -> Answers:
-    sqlite = SqliteAnswers(path, budget_bytes=LARGE, keep_stale_s=KEEP_STALE_S, now=clock)
+    sqlite = SqliteAnswers(path, budget_bytes=LARGE, keep_stale_s=KEEP_STALE_S, hits_every_s=0.05, now=clock)
     if kind == "sqlite":
         return sqlite
     memory = MemoryAnswers(SMALL if "small" in kind else LARGE, keep_stale_s=KEEP_STALE_S, now=clock)

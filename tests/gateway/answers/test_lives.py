@@ -60,12 +60,12 @@ async def test_lives_slide_only_where_the_operator_wants_it(tmp_path: Path, slid
 
 async def test_an_answer_found_in_other_words_slides_too(tmp_path: Path) -> None:
     async with house(tmp_path, rules=Rules(sliding_ttl=True, shadow_rate=0.0)) as gateway:
-        first, _ = await gateway.chat(QUESTION, controls=Controls(ttl_s=50.0))
+        first, _ = await gateway.chat(QUESTION, controls=Controls(ttl_s=20.0))
         await settled(gateway)
         reply = await gateway.ask(REWORDED)
         entry = await gateway.answers.peek(reply.served.scope, reply.served.exact)
         await read(reply)
-        await asyncio.sleep(0.6)  # a hundredth of its life
+        await asyncio.sleep(0.25)  # more than a hundredth of its life
         await gateway.chat(REWORDED)
         await settled(gateway)
         later = await gateway.answers.peek(reply.served.scope, reply.served.exact)

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.answers.base import CacheError, Entry, Unembedded, Verdict, unembedded_of
 from gateway.answers.codec import encode, size_bytes
-from gateway.answers.selection import Selection
+from gateway.answers.selection import Page, Selection
 from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import Clock, digest, embedded, entry_of, full_entry
 
@@ -295,6 +295,11 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
             else:
                 await answers.count_hit(f"e_{name}")
             clock.now_s += rng.random()
+        kept = [await answers.get(digest(scope), digest(f"{name}")) for scope in "xy" for name in range(60)]
+        rows = await answers.select(Selection(), Page(500))
+        weights = [size_bytes(entry, encode(entry.completion)) for entry in kept if entry is not None]
+        visible = [row.size_bytes for row in rows if row.expires_s is None or row.expires_s > clock() - 5]
+        assert sorted(visible) == sorted(weights)
 
     assert query(path, "SELECT entries, size_bytes FROM totals") == query(
         path, "SELECT count(*), sum(size_bytes) FROM entries"
