@@ -295,9 +295,9 @@ async def test_the_totals_are_true_after_random_operations(path: Path, seed: int
             else:
                 await answers.count_hit(f"e_{name}")
             clock.now_s += rng.random()
-        found = [await answers.get(digest(scope), digest(f"{name}")) for scope in "xy" for name in range(60)]
+        all_left = [await answers.get(digest(scope), digest(f"{name}")) for scope in "xy" for name in range(60)]
         rows = await answers.select(Selection(), Page(500))
-        weights = [size_bytes(entry, encode(entry.completion)) for entry in found if entry is not None]
+        weights = [size_bytes(entry, encode(entry.completion)) for entry in all_left if entry is not None]
         visible = [row.size_bytes for row in rows if row.expires_s is None or row.expires_s > clock() - 5]
         assert sorted(visible) == sorted(weights)
 
