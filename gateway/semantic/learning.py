@@ -27,7 +27,7 @@ from gateway.semantic.rule import LaneKey
 
 log = logging.getLogger(__name__)
 
-COMPARED = 4  # neighbours of one question
+COMPARED = 8  # neighbours of one question: those that share an answer speak for each other
 MAX_COMPARING = 256  # questions at once
 TIDY_EVERY_S = 600.0
 

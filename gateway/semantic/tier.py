@@ -186,9 +186,10 @@ class Semantic:
             entry = await self._answers.by_id(fp.scope, name)
             if entry is None or entry.compat != fp.compat or entry.question is None:
                 self._forget(fp.scope, fp.compat, name)
-            elif is_usable(entry) and entry.bad == 0:
-                if await apart(question, partial(first_refusal, question, entry.question)) is None:
-                    return entry
+            elif not is_usable(entry) or entry.bad:
+                continue
+            elif await apart(question, partial(first_refusal, question, entry.question)) is None:
+                return entry
         return None
 
     def _sampled(self, match: Match, fp: Fingerprints, question: str, rule: LaneRule) -> Match | NoMatch:
