@@ -98,11 +98,14 @@ class MemoryAnswers:
         entry = self._kept.get((scope, exact))
         return entry if entry is not None and entry.is_fresh(self._now() - self._keep_stale_s) else None
 
-    def put_now(self, entry: Entry) -> None:
-        """Keep `entry`, making room for it; one larger than a budget is counted and not kept."""
-        self._keep(entry)
+    def put_now(self, entry: Entry, *, is_use: bool = True) -> None:
+        """Keep `entry`, making room for it; one larger than a budget is counted and not kept.
 
-    def _keep(self, entry: Entry) -> bool:
+        It is no use of it when it comes here because it was looked at.
+        """
+        self._keep(entry, is_use=is_use)
+
+    def _keep(self, entry: Entry, *, is_use: bool = True) -> bool:
         size = size_bytes(entry, encode(entry.completion))
         entry, uses = self._replace(entry)
         if size > self._room.most_bytes:
@@ -110,7 +113,7 @@ class MemoryAnswers:
             return False
         self._make_room(entry.tenant, size)
         key = (entry.scope, entry.exact)
-        self._room.enter(key, entry.tenant, size, entry.elapsed_s, uses)
+        self._room.enter(key, entry.tenant, size, entry.elapsed_s, uses, is_use=is_use)
         self._kept[key] = entry
         self._ids[entry.scope, entry.id] = entry.exact
         if entry.alias_of is not None:

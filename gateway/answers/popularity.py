@@ -25,7 +25,7 @@ class Popularity:
         self._added = 0
 
     def add(self, digest: bytes, times: int = 1) -> int:
-        """Note a use, or several; how many are known with it."""
+        """Note a use, or several, or none; how many are known then."""
         cells = tuple(self._cells(digest))
         known = min(255, min(self._counts[cell] for cell in cells) + times)
         for cell in cells:

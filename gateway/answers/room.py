@@ -60,10 +60,10 @@ class Room:
         while self.size_bytes + size > self._budget_bytes:
             yield self._lowest(None)
 
-    def enter(self, key: Key, tenant: str, size: int, elapsed_s: float, uses: int) -> None:
+    def enter(self, key: Key, tenant: str, size: int, elapsed_s: float, uses: int, *, is_use: bool) -> None:
         """Count `key` in; it was used so often before, as far as the caller knows."""
         self._tick += 1
-        uses = max(uses + 1, self._popularity.add(key[1]))
+        uses = max(1, uses + is_use, self._popularity.add(key[1], int(is_use)))
         value = worth(elapsed_s, size)
         priority = first_priority(
             self._policy,

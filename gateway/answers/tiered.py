@@ -60,7 +60,11 @@ class TieredAnswers:
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         """As `get`, by name."""
         found = self._memory.by_id_now(scope, entry_id)
-        return found if found is not None else await self._fetched(lambda: self._store.by_id(scope, entry_id))
+        return (
+            found
+            if found is not None
+            else await self._fetched(lambda: self._store.by_id(scope, entry_id), is_use=False)
+        )
 
     async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
         found = self._memory.peek_now(scope, exact)
@@ -172,10 +176,10 @@ class TieredAnswers:
         for key in [key for key, entry in self._pending.items() if is_meant(selection, entry)]:
             del self._pending[key]
 
-    async def _fetched(self, fetch: Callable[[], Awaitable[Entry | None]]) -> Entry | None:
+    async def _fetched(self, fetch: Callable[[], Awaitable[Entry | None]], *, is_use: bool = True) -> Entry | None:
         """Read from the store, and keep it near unless something was written or removed meanwhile."""
         writes = self._writes
         entry = await fetch()
         if entry is not None and writes == self._writes:
-            self._memory.put_now(entry)
+            self._memory.put_now(entry, is_use=is_use)
         return entry

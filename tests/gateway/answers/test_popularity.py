@@ -60,6 +60,18 @@ def test_what_comes_back_is_known_although_it_was_let_go() -> None:
     assert found == [False, False, True]
 
 
+def test_a_look_at_an_entry_is_no_use_of_it() -> None:
+    memory = MemoryAnswers(10 * SIZE)
+    for _ in range(5):
+        memory.put_now(hashed("neighbour"), is_use=False)
+        memory.remove_now(hashed("neighbour").scope, "e_neighbour")
+    asked(memory, "neighbour")
+    for number in range(20):
+        asked(memory, f"{number}")
+
+    assert not asked(memory, "neighbour")  # it was on probation
+
+
 def test_a_scan_leaves_what_is_asked_for() -> None:
     memory = MemoryAnswers(40 * SIZE)
     wanted = [f"w{number}" for number in range(20)]
