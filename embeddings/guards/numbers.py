@@ -6,6 +6,7 @@ is unsure: it may match, it need not.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -196,6 +197,8 @@ def num_unpaired(a: str, b: str) -> tuple[int, int]:
 
 
 def _num_paired(a: Sequence[Quantity], b: Sequence[Quantity]) -> int:
+    if max(len(a), len(b)) > _MANY:
+        return (Counter(q.written for q in a) & Counter(q.written for q in b)).total()
     left = list(b)
     for quantity in a:
         if partner := next((other for other in left if quantity.agrees(other)), None):
@@ -281,7 +284,7 @@ def _month_number(match: re.Match[str]) -> str:
 
 _CANONICAL = {name: names.split()[0] for rows in _KINDS.values() for names in rows.values() for name in names.split()}
 _COIN_FIRST = re.compile(r"([$€£¥₹])\s?(\d[\d,.]*\d|\d)")
-_WITH_UNIT = re.compile(r"(?<![\w.])(\d+(?:[.,]\d+)*)[\s-]?(%|[$€£₹]|°?[A-Za-z]+)(?![\w%])")
+_WITH_UNIT = re.compile(r"(?<![\w.])(\d{1,15}(?:[.,]\d{1,15}){0,5})[\s-]?(%|[$€£₹]|°?[A-Za-z]+)(?![\w%])")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ORDINAL_END = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
 
@@ -318,8 +321,13 @@ def _rounded(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+_MANY = 100  # from here on numbers are data, and pairing them costs too much
+
+
 def _covers(needed: Sequence[Quantity], given: Sequence[Quantity]) -> bool:
     """Whether every sure quantity has a partner of its own, the same kind first."""
+    if max(len(needed), len(given)) > _MANY:
+        return Counter(q.written for q in needed if q.is_sure) <= Counter(q.written for q in given)
     left = list(given)
     for quantity in sorted((q for q in needed if q.is_sure), key=lambda q: not q.kind):
         partners = [other for other in left if quantity.agrees(other)]

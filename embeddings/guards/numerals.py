@@ -120,7 +120,7 @@ _NO_NUMBER = re.compile(
     "百度|百科|百货|四川|三明治|三星|九寨|七夕|五一|十一|双十一|一会|一路|一家(?!人)|一名|一种|一个|同一|哪一|另一|每一|任一"
 )
 _PERCENT = re.compile(rf"百分之([{_NUMERAL}\d.]+)")
-_MIXED = re.compile(r"(\d+(?:\.\d+)?)([万亿千百])(?!分)")
+_MIXED = re.compile(r"(?<!\d)(\d{1,15}(?:\.\d{1,15})?)([万亿千百])(?!分)")
 _CHINESE_RUN = re.compile(rf"[{_NUMERAL}]+")
 _CHINESE_CLOCK = re.compile(
     r"(上午|早上|凌晨|中午|下午|晚上)?(\d{1,2})点(?:(半)|(\d{1,2})分?)?(?!\d|建议|理由|原因|方法)"

@@ -18,7 +18,7 @@ _SAME_BOTH_WAYS = word_set("and or vs versus nor")
 _JOINING = _SAME_BOTH_WAYS | word_set("a an the my your both")
 _DOUBLED = re.compile(r"([bdgmnprt])\1$")  # running, run
 _DIRECTED = re.compile(
-    r"(?:from )?(\S+) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
+    r"(?<!\S)(\S{1,40}) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
 )
 _LOOSE = word_set("in on at of for with using")
 _LINKS = _LOOSE | word_set("to into than from by over before after against minus without under behind")

@@ -57,7 +57,7 @@ def same_bounds(a: str, b: str) -> bool:
 
 
 # \\d+ is not \\w+, ++i is not i++, -r is not -R.
-_ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|\w+\+\+(?![\w+])|(?<![\w-])--\w+|(?<!\S)-[A-Za-z](?!\w)|//")
+_ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|(?<!\w)\w{1,40}\+\+(?![\w+])|(?<![\w-])--\w+|(?<!\S)-[A-Za-z](?!\w)|//")
 
 
 def _symbols(text: str) -> Iterator[str]:
