@@ -20,7 +20,7 @@ ONLY_IN = {
     "torch": ("kvtier", "backends/local", "embeddings/local.py", "embeddings/runtime"),
     "numba": ("backends/local/decoder/columns.py", "backends/local/decoder/kernels.py"),
     "llvmlite": ("backends/local/decoder/kernels.py",),
-    "faiss": ("embeddings/index.py",),
+    "faiss": ("embeddings/index",),
     "sentence_transformers": ("embeddings/local.py",),
     "transformers": ("backends/local",),
     "prometheus_client": ("gateway/metrics.py",),

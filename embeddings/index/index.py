@@ -1,0 +1,272 @@
+"""Nearest-neighbour search inside partitions that never see each other.
+
+A partition is named by opaque bytes; the gateway names it after everything that must agree before two questions may
+share an answer, so most partitions hold one to ten rows and a few hold thousands. Small ones are searched row by row:
+exact, no training, and a search cannot leave one by any filter forgotten. One that grows past `FLAT_ROWS` gets inverted
+lists, made by a thread in the background (`building.py`); its scores stay exact, because candidates are scored against
+the rows themselves (`partition.py`). A removal moves the last row into the hole (`rows.py`).
+
+With a budget, rows become 16-bit integers when it is passed, and then those that are found least are let go and
+counted: they can still be had by their exact request. With a folder, what was trained is kept there (`snapshot.py`).
+
+Not safe between threads: one thread (the event loop, or one worker) makes every call. The same calls in the same order
+find the same candidates; ids decide between two that are as near.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from embeddings.base import Vector
+from embeddings.index.building import Known
+from embeddings.index.partition import FLAT_ROWS, Partition
+from embeddings.index.rows import Floats
+from embeddings.index.snapshot import Snapshots
+
+log = logging.getLogger(__name__)
+
+PARTITION_BYTES = 1_000  # what Python takes for one, beside its rows
+LET_GO = 8  # rows that go with one write while the budget is passed
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stored text near the one asked for; `similarity` is the cosine of unit vectors, -1 to 1."""
+
+    id: str
+    similarity: float
+    text: str = ""
+
+
+class VectorIndex:
+    """Vectors of one embedder, by partition and id. Not safe between threads."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        budget_bytes: int | None = None,
+        snapshots: Path | None = None,
+        flat_rows: int = FLAT_ROWS,
+    ) -> None:
+        if dim < 1:
+            raise ValueError(f"dim {dim} is under 1")
+        self.dim = dim
+        self.num_let_go = 0  # rows that the budget had no room for
+        self._budget_bytes = budget_bytes
+        self._flat_rows = flat_rows
+        self._partitions: dict[bytes, Partition] = {}  # with a budget: the one not searched for longest comes first
+        self._size = 0
+        self._nbytes = 0
+        self._is_narrow = False
+        self._wide: deque[bytes] = deque()  # partitions whose rows have not been looked at since the budget was passed
+        self._turn = threading.Lock()  # one partition's lists are made at a time
+        self._folder = snapshots
+        self._snapshots: Snapshots | None = None
+        self._known: dict[bytes, Known] = {}
+        self._is_loading = False
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, nearly."""
+        return self._nbytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the budget lets rows in without another going."""
+        return self._budget_bytes is None or (not self._wide and self._nbytes < 0.95 * self._budget_bytes)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def add(self, partition: bytes, id: str, vector: Vector, text: str = "") -> None:
+        """Keep `vector`, shape (dim,), under `id`; what was under it before is replaced."""
+        row = self._as_row(vector)
+        part = self._partitions.get(partition)
+        if part is None:
+            part = Partition(self.dim, flat_rows=self._flat_rows, is_narrow=self._is_narrow)
+            self._partitions[partition] = part
+            self._nbytes += PARTITION_BYTES
+        rows = len(part)
+        part.settle()
+        part.put(id, row)
+        if text:
+            part.texts[id] = text
+        else:
+            part.texts.pop(id, None)
+        part.drain()
+        self._size += len(part) - rows
+        self._weigh(part)
+        self._keep_budget()
+        self._look_at(partition, part)
+
+    def remove(self, partition: bytes, id: str) -> bool:
+        """Forget `id`; False when it was not there. A partition that becomes empty is freed."""
+        part = self._partitions.get(partition)
+        if part is None:
+            return False
+        part.settle()
+        is_here = part.remove(id)
+        part.drain()
+        self._weigh(part)
+        if not is_here:
+            return False
+        self._size -= 1
+        if not len(part):
+            self._free(partition)
+        else:
+            self._look_at(partition, part)
+        return True
+
+    def clear(self, partition: bytes | None = None) -> None:
+        """Forget one partition, or everything."""
+        for name in list(self._partitions) if partition is None else [partition]:
+            part = self._partitions.get(name)
+            if part is not None:
+                self._size -= len(part)
+                self._free(name)
+
+    def _free(self, name: bytes) -> None:
+        part = self._partitions.pop(name)
+        part.cancel()
+        self._nbytes -= PARTITION_BYTES + part.weighed
+
+    def _weigh(self, part: Partition) -> None:
+        nbytes = part.nbytes
+        self._nbytes += nbytes - part.weighed
+        part.weighed = nbytes
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def search(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
+        """The up to `k` nearest of the partition, nearest first."""
+        query = self._as_row(vector)
+        part = self._searched(partition)
+        if part is None or k < 1:
+            return []
+        part.settle()
+        found = part.search(query, k)
+        part.drain()
+        self._weigh(part)
+        return [Candidate(id, similarity, part.texts.get(id, "")) for similarity, id in found]
+
+    def has(self, partition: bytes, id: str) -> bool:
+        """Whether `id` is kept under this name."""
+        part = self._partitions.get(partition)
+        return part is not None and part.rows.slot_of(id) is not None
+
+    def is_empty(self, partition: bytes) -> bool:
+        """Whether nothing is kept under this name: then a text need not be embedded to be looked for."""
+        return partition not in self._partitions
+
+    def sizes(self) -> dict[bytes, int]:
+        """Rows of every partition."""
+        return {name: len(part) for name, part in self._partitions.items()}
+
+    def probes(self) -> dict[bytes, int]:
+        """How many lists a search of a partition reads; those that are searched row by row are not named."""
+        return {name: part.num_probes for name, part in self._partitions.items() if part.has_lists}
+
+    def ids(self, partition: bytes) -> Iterator[str]:
+        """Every id of a partition, in no order."""
+        part = self._partitions.get(partition)
+        return part.rows.ids() if part is not None else iter(())
+
+    # -- lists -------------------------------------------------------------------------------------------------------
+
+    def open(self, fingerprint: str) -> None:
+        """Read what was trained at another time for this embedder. Lists wait until `start`: rows are to be added
+        first, from the store. May be called by another thread, before anything else is."""
+        if self._folder is not None:
+            self._snapshots = Snapshots(self._folder, fingerprint, self.dim)
+            self._known = self._snapshots.read()
+        self._is_loading = True
+
+    def start(self) -> None:
+        """All rows of the store are here: make the lists they need."""
+        self._is_loading = False
+        for name, part in self._partitions.items():
+            self._look_at(name, part)
+        self._known = {}
+
+    def settle(self) -> bool:
+        """Use what the background has made, and go a step towards the budget; whether nothing is left to do."""
+        is_settled = True
+        for part in list(self._partitions.values()):
+            if part.build is not None:
+                is_settled = part.settle() and is_settled
+                self._weigh(part)
+        return not self._keep_budget() and is_settled
+
+    def close(self) -> None:
+        """Let background work end, wait for it, and keep what is trained. Any thread may, once nobody else calls."""
+        builds = [part.build for part in self._partitions.values() if part.build is not None]
+        for part in self._partitions.values():
+            part.cancel()
+        for build in builds:
+            build.join()
+        for name, part in self._partitions.items():
+            if self._snapshots is not None:
+                part.save(partial(self._snapshots.write, name))
+
+    def _look_at(self, name: bytes, part: Partition) -> None:
+        if self._is_loading or not part.wants_lists():
+            return
+        keep = partial(self._snapshots.write, name) if self._snapshots is not None else None
+        part.begin(self._turn, self._known.get(name), keep)
+
+    # -- budget ------------------------------------------------------------------------------------------------------
+
+    def _searched(self, name: bytes) -> Partition | None:
+        part = self._partitions.get(name)
+        if part is not None and self._budget_bytes is not None:
+            self._partitions[name] = self._partitions.pop(name)
+        return part
+
+    def _keep_budget(self) -> bool:
+        """A step towards the budget: one block of rows becomes narrow, or a few rows go. False: nothing to do."""
+        if self._budget_bytes is None or self._nbytes <= self._budget_bytes or self._size <= 1:
+            return False
+        if not self._is_narrow:
+            log.warning("the vector index has passed its %d bytes: rows become 16-bit", self._budget_bytes)
+            self._is_narrow = True
+            self._wide = deque(self._partitions)
+        if not self._narrow_one():
+            for _ in range(LET_GO):
+                if self._nbytes > self._budget_bytes and self._size > 1:
+                    self._let_go()
+        return True
+
+    def _narrow_one(self) -> bool:
+        while self._wide:
+            part = self._partitions.get(self._wide[0])
+            if part is not None:
+                is_done = not part.rows.narrow_one()
+                self._weigh(part)
+                if not is_done:
+                    return True
+            self._wide.popleft()
+        return False
+
+    def _let_go(self) -> None:
+        name = next(iter(self._partitions))
+        if self.num_let_go == 0:
+            log.warning("the vector index is full: what is found least is let go, and is found by its exact words only")
+        self.remove(name, self._partitions[name].rows.least_useful())
+        self.num_let_go += 1
+
+    def _as_row(self, vector: Vector) -> Floats:
+        row = np.ascontiguousarray(vector, np.float32)
+        if row.shape != (self.dim,):
+            raise ValueError(f"a vector of shape {row.shape} in an index of dim {self.dim}")
+        if not np.isfinite(row).all():
+            raise ValueError("a vector with NaN or infinity")
+        return row
