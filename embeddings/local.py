@@ -98,9 +98,8 @@ class SentenceTransformerEmbedder:
 
     def _reading(self, text: str, ids: list[int], states: NDArray[np.float32], mean: Vector) -> Reading:
         assert self._tokens is not None
-        kept = self._tokens.places(ids)
-        pieces = tuple(self._model.tokenizer.convert_ids_to_tokens([ids[place] for place in kept]))
-        return Reading(text, mean / max(float(np.linalg.norm(mean)), 1e-12), pieces, states[kept])
+        named = self._tokens.name(ids)
+        return Reading(text, mean / max(float(np.linalg.norm(mean)), 1e-12), named.pieces, states[named.places])
 
     def fits(self, text: str) -> bool:
         """Whether the model sees the whole text: not too long, and no letter or digit unknown to it.

@@ -19,13 +19,16 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a runtime may stray from the reference. Measured on 300 and more texts; a wrong forward is off by 0.1."""
+    """How far a runtime may stray from the reference.
+
+    MiniLM's float32 is off by 6e-7 and 2e-6, its bfloat16 by 0.004 and 0.02; the other gelu would be off by 1e-3 (states).
+    """
 
     score: float  # of any cosine between two of the texts
     state: float  # of the length of a token's state
 
 
-TOLERANCES = {"float32": Tolerance(1e-4, 1e-3), "bfloat16": Tolerance(0.02, 0.06)}
+TOLERANCES = {"float32": Tolerance(2e-5, 1e-4), "bfloat16": Tolerance(0.02, 0.06)}
 
 
 def disagreement(runtime: Embedder, reference: Embedder, tolerance: Tolerance) -> str:
