@@ -55,7 +55,7 @@ class Room:
 
     def leaving(self, tenant: str, size: int) -> Iterator[Key]:
         """Who has to leave before `size` more bytes of `tenant` fit. The caller lets each leave before asking on."""
-        while self._tenant_bytes is not None and self.tenants[tenant] + size > self._tenant_bytes:
+        while tenant and self._tenant_bytes is not None and self.tenants[tenant] + size > self._tenant_bytes:
             yield self._lowest(tenant)
         while self.size_bytes + size > self._budget_bytes:
             yield self._lowest(None)

@@ -86,8 +86,10 @@ def delete(connection: sqlite3.Connection, rows: Sequence[tuple[int, str, bytes,
 
 
 def over_budget(connection: sqlite3.Connection, tenant_bytes: int) -> tuple[str, int] | None:
-    """A tenant that keeps more than it may, and its bytes."""
-    sql = "SELECT tenant, size_bytes FROM tenants WHERE size_bytes > ? ORDER BY size_bytes DESC LIMIT 1"
+    """A tenant that keeps more than it may, and its bytes. Rows of nobody known are of a version that kept no names."""
+    sql = (
+        "SELECT tenant, size_bytes FROM tenants WHERE size_bytes > ? AND tenant <> '' ORDER BY size_bytes DESC LIMIT 1"
+    )
     found: tuple[str, int] | None = connection.execute(sql, (tenant_bytes,)).fetchone()
     return found
 
