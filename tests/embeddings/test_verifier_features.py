@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embeddings.hashing import HashingEmbedder
+from embeddings.verifier.features import FEATURES, _longest_common, features_of, weight
+
+EMBEDDER = HashingEmbedder(64)
+
+
+def seen(a: str, b: str) -> dict[str, float]:
+    one, other = EMBEDDER.read([a, b])
+    return dict(zip(FEATURES, features_of(one, other).tolist(), strict=True))
+
+
+def test_equal_texts_differ_in_nothing() -> None:
+    found = seen("Which river runs through Paris", "Which river runs through Paris")
+
+    for name in ("cosine", "aligned_less", "aligned_more", "stems", "letters", "in_order", "at_ends"):
+        assert found[name] == pytest.approx(1.0, abs=1e-5), name
+    for name in ("lonely_less", "lonely_more", "loneliest_more", "numbers_unpaired", "length"):
+        assert found[name] == pytest.approx(0.0, abs=1e-5), name
+
+
+def test_a_word_without_a_partner_is_lonely_and_a_function_word_hardly() -> None:
+    name = seen("which river runs through paris", "which river runs through berlin")
+    function = seen("which river runs through paris", "what river runs through paris")
+
+    assert name["loneliest_less"] > 0.5
+    assert name["lonely_more"] > 4 * function["lonely_more"] > 0
+    assert (weight("?"), weight("##ing"), weight("paris")) == (0.0, 1.0, 1.0)
+    assert 0 < weight("the") < 0.5
+
+
+def test_what_only_the_longer_text_says_counts_on_one_side() -> None:
+    found = seen("open the door", "open the door of the green house near the river")
+
+    assert found["lonely_less"] == pytest.approx(0.0, abs=1e-5)
+    assert found["lonely_more"] > 0.3
+    assert found["stems_of_shorter"] == found["in_order"] == 1.0
+    assert found["stems"] < 0.5
+
+
+@pytest.mark.parametrize("text", ["", "?!", "🤗", "打开门", "a" * 5000, "word " * 2000])
+def test_any_text_has_finite_features(text: str) -> None:
+    for other in ("open the door", text):
+        one, two = EMBEDDER.read([text, other])
+        assert np.isfinite(features_of(one, two)).all()
+
+
+@given(a=st.lists(st.sampled_from("abcd"), max_size=12), b=st.lists(st.sampled_from("abcd"), max_size=12))
+def test_the_longest_common_subsequence_is_the_one_of_the_textbook(a: list[str], b: list[str]) -> None:
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for n, one in enumerate(a):
+        for m, other in enumerate(b):
+            table[n + 1][m + 1] = table[n][m] + 1 if one == other else max(table[n][m + 1], table[n + 1][m])
+
+    assert _longest_common(a, b) == table[-1][-1]
