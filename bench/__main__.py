@@ -20,11 +20,14 @@ from rich.console import Console
 from bench.engine import PARTS as ENGINE
 from bench.engine.goals import markdown, verdicts
 from bench.figures import METHOD
+from bench.lookup import PARTS as LOOKUP
 from bench.processes import ROOT
 from bench.rows import Row, Scale, show
 
 SUITES = ("exact", "semantic", "passthrough", "prefix", "decode", "drafts", "eviction")
-GROUPS = {"engine": tuple(f"engine.{part}" for part in ENGINE)}  # longer ones, run when they are named
+GROUPS = {
+    name: tuple(f"{name}.{part}" for part in parts) for name, parts in (("engine", ENGINE), ("lookup", LOOKUP))
+}  # longer ones, run when they are named
 OUT = ROOT / "bench" / "out" / "bench.json"
 
 

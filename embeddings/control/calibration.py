@@ -1,15 +1,17 @@
 """How far a lane's probabilities can be trusted, learned from the ones whose outcome is known.
 
-Platt's curve (1999) over log odds, learned online, moderated like any belief here; it begins as the identity. A curve
-of two numbers says little about its end, where a hit lives, and some traffic has a floor there: two questions that read
-the same and have different answers all the same. So the wrong among those that looked certain are counted, too, and
-their share is added to every chance of being wrong: it begins at one in ten thousand, worth a thousand labels.
+First Platt's curve (1999) over log odds, learned online and moderated like any belief here; it begins as the identity.
+A curve of two numbers says little about its end, where hits live. So outcomes are counted there, in bands that halve
+the chance of being wrong: what is believed of a band counts as `BELIEVED` labels, what was seen of it as what it is.
+And nothing is surer than what looks surer still: a band is never thought better than one above it.
 """
+
+import math
 
 from embeddings.control.belief import Belief, logit
 
-CERTAIN = 0.995
-_FLOOR_WRONG, _FLOOR_SEEN = 0.1, 1000.0
+BELIEVED = 50.0
+BANDS = 12  # half, a quarter, ... wrong; the last holds what is wrong less than once in 2,000
 _MOST = 10.0  # log odds
 
 
@@ -18,16 +20,26 @@ class Calibration:
 
     def __init__(self) -> None:
         self._curve = Belief((0.0, 1.0), (1.0, 0.5))
-        self._wrong, self._seen = _FLOOR_WRONG, _FLOOR_SEEN
+        self._seen = [0.0] * BANDS
+        self._wrong = [0.0] * BANDS
 
     def chance_wrong(self, probability: float) -> float:
-        return min(1.0, 1.0 - self._on_curve(probability) + self._wrong / self._seen)
+        believed = 1.0 - self._on_curve(probability)
+        chances = (
+            (self._wrong[band] + BELIEVED * min(believed, 0.5**band)) / (self._seen[band] + BELIEVED)
+            for band in range(_band(believed), BANDS)
+        )
+        return max(chances)
 
     def learn(self, probability: float, is_right: bool) -> None:
-        if self._on_curve(probability) >= CERTAIN:
-            self._seen += 1.0
-            self._wrong += not is_right
+        band = _band(1.0 - self._on_curve(probability))
+        self._seen[band] += 1.0
+        self._wrong[band] += not is_right
         self._curve.learn((1.0, logit(probability, _MOST)), is_right)
 
     def _on_curve(self, probability: float) -> float:
         return self._curve.probability((1.0, logit(probability, _MOST)))
+
+
+def _band(chance_wrong: float) -> int:
+    return min(BANDS - 1, int(-math.log2(max(chance_wrong, 1e-9))))

@@ -12,7 +12,7 @@ but the ledger, which begins strict again. No clock, no I/O, and no chance but a
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from embeddings.base import Reading
@@ -26,7 +26,7 @@ from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
 WORTH_LABELLING = 0.5  # similarity from which a comparison with the fresh answer teaches something
-OF_THE_OTHERS = 0.05  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
+OF_THE_OTHERS = 0.1  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
 _CLUE_DEVIATION = 0.5  # what is believed of the weight of one of the verifier's own features: 0, give or take this
 _MOST_CLUE = 4.0
 _LABELS_REPORTED = 10_000
@@ -43,8 +43,10 @@ class Lane:
         confidence: float = 0.95,
         shadow_rate: float = 0.05,
         seed: bytes = b"",
+        refuse: Callable[[str, str], str | None] = first_refusal,
     ) -> None:
         self._verifier = verifier
+        self._refuse = refuse
         self._confidence = confidence
         self._shadow_rate = shadow_rate
         self._seed = seed
@@ -93,7 +95,9 @@ class Lane:
         self._labels[label.source] += 1
         if label.source == "feedback":  # of what was served: the account knows the outcome now
             self._ledger.correct(1.0 - label.probability, is_right=label.is_right)
-        elif label.is_right:
+        elif label.was_eligible:
+            self._ledger.saw(1.0 - label.probability, is_right=label.is_right)
+        if label.is_right and label.source != "feedback":
             self._kinship.link(label.question, label.stored)
         if label.was_eligible:
             self._outcomes.append((label.probability, label.is_right))
@@ -112,7 +116,7 @@ class Lane:
         return LaneReport(threshold, rate, upper, dict(self._labels), self._served, self._shadowed)
 
     def _look(self, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float) -> tuple[Looked, ...]:
-        refusals = [_refusal(question, neighbour, min_similarity) for neighbour in neighbours]
+        refusals = [self._refusal(question, neighbour, min_similarity) for neighbour in neighbours]
         compared = [
             self._verifier.compare(question, neighbour.reading) if refusal is None else None
             for neighbour, refusal in zip(neighbours, refusals, strict=True)
@@ -134,6 +138,14 @@ class Lane:
             looked.append(Looked(neighbour.id, neighbour.similarity, None, probability, (*features, believed)))
         return tuple(looked)
 
+    def _refusal(self, question: Reading, neighbour: Neighbour, min_similarity: float) -> str | None:
+        if neighbour.similarity < min_similarity:
+            return "below_min_similarity"
+        if neighbour.bad >= MOST_BAD:
+            return "retired"
+        guard = self._refuse(question.text, neighbour.reading.text)
+        return None if guard is None else f"guard_{guard}"
+
     def _sized(self, count: int) -> Belief:
         """The belief about so many weights; a verifier with other features makes the lane forget about its own."""
         if len(self._belief) != count:
@@ -149,12 +161,3 @@ class Lane:
 
 def _unlearned(clues: int) -> Belief:
     return Belief([*PRIOR_MEAN, *[0.0] * clues], [*PRIOR_DEVIATION, *[_CLUE_DEVIATION] * clues])
-
-
-def _refusal(question: Reading, neighbour: Neighbour, min_similarity: float) -> str | None:
-    if neighbour.similarity < min_similarity:
-        return "below_min_similarity"
-    if neighbour.bad >= MOST_BAD:
-        return "retired"
-    guard = first_refusal(question.text, neighbour.reading.text)
-    return None if guard is None else f"guard_{guard}"

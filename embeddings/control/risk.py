@@ -19,7 +19,9 @@ from functools import lru_cache
 
 from embeddings.control.curves import beta_cdf, gamma_cdf
 
-DOUBTFUL = 10.0  # a single hit may be this many times as likely to be wrong as the target says
+AHEAD = 0.5  # wrong hits' worth of hits that what is left must last for: 50 hits at 1 %
+SHARE = 2.0  # of these a single hit may take so many shares: better many sure hits than one doubtful
+DOUBTFUL = 5.0  # and it may be so many times as likely to be wrong as the target says
 MEMORY = 4000.0  # hits after which an old one counts a third: what was saved long ago is no licence for today
 
 
@@ -54,17 +56,27 @@ class Ledger:
     @property
     def room(self) -> float:
         """The largest chance of being wrong that the next hit may have."""
-        left = allowance(int(self._hits) + 1, self._target, self._confidence) - self._spent
-        return max(0.0, min(left, DOUBTFUL * self._target, 0.5))
+        ahead = max(1, round(AHEAD / self._target))
+        now, soon = (allowance(int(self._hits) + n, self._target, self._confidence) for n in (1, ahead))
+        return max(0.0, min(now - self._spent, (soon - self._spent) * SHARE / ahead, DOUBTFUL * self._target))
 
     def serve(self, chance_wrong: float) -> None:
-        fading = 1.0 - 1.0 / MEMORY
-        self._hits = self._hits * fading + 1.0
-        self._spent = self._spent * fading + chance_wrong
+        """A hit was served."""
+        self._book(chance_wrong)
+
+    def saw(self, chance_wrong: float, *, is_right: bool) -> None:
+        """What might have been served was generated: a hit whose outcome is known, if it is as sure as hits must be."""
+        if chance_wrong <= self._target:
+            self._book(0.0 if is_right else 1.0)
 
     def correct(self, chance_wrong: float, *, is_right: bool) -> None:
         """A hit that was served is known now."""
         self._spent = max(0.0, self._spent + (0.0 if is_right else 1.0) - chance_wrong)
+
+    def _book(self, wrong: float) -> None:
+        fading = 1.0 - 1.0 / MEMORY
+        self._hits = self._hits * fading + 1.0
+        self._spent = self._spent * fading + wrong
 
 
 def _where(rising: Callable[[float], float], value: float, high: float) -> float:

@@ -1,16 +1,20 @@
-"""Bounds and thresholds."""
+"""Bounds and accounts."""
+
+import itertools
+import random
 
 import pytest
 
-from embeddings.control.risk import clopper_pearson
+from embeddings.control.calibration import Calibration
+from embeddings.control.risk import Ledger, allowance, clopper_pearson
 
 
 @pytest.mark.parametrize(
     ("wrong", "n", "upper"),
-    [(0, 299, 0.0099692), (0, 59, 0.0495082), (1, 100, 0.0465595), (5, 500, 0.0209224)],
+    [(0, 299, 0.0099691), (0, 59, 0.0495076), (1, 100, 0.0465598), (5, 500, 0.0209103)],  # scipy.stats.beta.ppf
 )
 def test_the_upper_bound_is_the_binomial_one(wrong: int, n: int, upper: float) -> None:
-    assert clopper_pearson(wrong, n, 0.95)[1] == pytest.approx(upper, abs=2e-5)
+    assert clopper_pearson(wrong, n, 0.95)[1] == pytest.approx(upper, abs=1e-6)
 
 
 def test_three_hundred_clean_labels_show_one_percent_and_fewer_do_not() -> None:
@@ -19,3 +23,40 @@ def test_three_hundred_clean_labels_show_one_percent_and_fewer_do_not() -> None:
 
 def test_nothing_known_bounds_nothing() -> None:
     assert clopper_pearson(0, 0, 0.95) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("hits", "mean"), [(100, 0.3554), (400, 1.9702), (1000, 6.1690)])
+def test_the_allowance_is_garwoods_limit(hits: int, mean: float) -> None:
+    assert allowance(hits, 0.01, 0.95) == pytest.approx(mean, abs=1e-3)
+
+
+def test_an_account_that_is_spent_to_its_end_keeps_the_target() -> None:
+    """Hits as doubtful as there is room for, each wrong as often as believed."""
+    kept = 0
+    for seed in range(100):
+        chance, ledger, wrong = random.Random(seed), Ledger(0.02, 0.95), 0
+        for _ in range(500):
+            doubt = min(ledger.room, 0.05)
+            ledger.serve(doubt)
+            wrong += chance.random() < doubt
+        kept += wrong <= 0.02 * 500
+    assert kept >= 90
+
+
+def test_outcomes_overrule_beliefs() -> None:
+    trusted, doubted = Calibration(), Calibration()
+    for n in range(300):
+        trusted.learn(0.97, True)
+        doubted.learn(0.97, n % 5 != 0)
+
+    assert trusted.chance_wrong(0.97) < 0.02 < 0.12 < doubted.chance_wrong(0.97)
+
+
+def test_what_looks_surer_is_never_trusted_less() -> None:
+    learned, outcomes = Calibration(), random.Random(1)
+    for _ in range(500):
+        probability = outcomes.random()
+        learned.learn(probability, outcomes.random() < probability)
+    chances = [learned.chance_wrong(n / 200) for n in range(201)]
+
+    assert all(sure <= unsure + 1e-12 for unsure, sure in itertools.pairwise(chances))

@@ -1,0 +1,138 @@
+"""Lanes: what is served, what is learned."""
+
+from embeddings.control import Lane, Neighbour, label_of
+from tests.embeddings.control.texts import Even, near, reading, taught
+
+ASKED = reading("how do I wash my bike then")
+
+
+def free(a: str, b: str) -> str | None:  # guards have tests of their own
+    return None
+
+
+def same_numbers(a: str, b: str) -> str | None:
+    return "numbers"
+
+
+def lane(**settings: float) -> Lane:
+    return Lane(Even(), seed=b"s", refuse=free, **settings)
+
+
+def test_a_new_lane_serves_nothing_that_is_merely_near() -> None:
+    assert lane().decide(ASKED, [near("how do I wash my bike", 0.9)]).action == "pass"
+
+
+def test_clean_labels_open_a_lane() -> None:
+    learned = lane()
+    taught(learned, 400)
+
+    assert learned.decide(ASKED, [near("how do I wash my bike")]).action in ("serve", "shadow")
+
+
+def test_a_lane_whose_near_ones_are_wrong_stays_shut() -> None:
+    learned = lane()
+    taught(learned, 400, wrong_every=4)
+
+    assert learned.decide(ASKED, [near("how do I wash my bike")]).action == "pass"
+
+
+def test_a_looser_target_opens_sooner() -> None:
+    strict, loose = lane(target=0.005), lane(target=0.05)
+    taught(strict, 300)
+    taught(loose, 300)
+
+    assert loose.report().served > strict.report().served
+
+
+def test_a_share_of_would_be_hits_is_generated_all_the_same() -> None:
+    learned = lane(shadow_rate=0.25)
+    taught(learned, 1000)
+    report = learned.report()
+
+    assert 0.15 < report.shadowed / (report.shadowed + report.served) < 0.35
+
+
+def test_what_only_looks_is_never_served_and_books_nothing() -> None:
+    learned = lane()
+    taught(learned, 400)
+    before = learned.threshold
+    verdict = learned.decide(ASKED, [near("how do I wash my bike")], is_shadow_only=True)
+
+    assert verdict.action == "shadow"
+    assert learned.threshold == before
+
+
+def test_the_same_labels_in_the_same_order_make_the_same_lane() -> None:
+    first = lane(shadow_rate=1.0)  # nothing is served: labels are all there is
+    labels = taught(first, 200, wrong_every=50)
+    second = lane(shadow_rate=1.0)
+    for label in labels:
+        second.learn(label)
+
+    neighbours = [near("how do I wash my bike"), near("how do I sell my bike", 0.9)]
+    assert first.decide(ASKED, neighbours) == second.decide(ASKED, neighbours)
+
+
+def test_a_retired_entry_gives_way_to_the_next() -> None:
+    learned = lane()
+    verdict = learned.decide(ASKED, [near("how do I wash my bike", bad=2), near("how do I clean my bike", 0.9)])
+
+    assert [one.refusal for one in verdict.looked] == ["retired", None]
+    assert verdict.neighbour is not None
+    assert verdict.neighbour.id == "how do I clean my bike"
+
+
+def test_what_a_guard_refuses_is_passed_by_name() -> None:
+    guarded = Lane(Even(), refuse=same_numbers)
+
+    assert guarded.decide(ASKED, [near("how do I wash my bike")]).reason == "guard_numbers"
+
+
+def test_a_caller_may_tighten() -> None:
+    learned = lane()
+    taught(learned, 400)
+    verdict = learned.decide(ASKED, [near("how do I wash my bike", 0.9)], min_similarity=0.95)
+
+    assert (verdict.action, verdict.reason) == ("pass", "below_min_similarity")
+
+
+def test_neighbours_of_one_answer_support_each_other() -> None:
+    apart: list[Neighbour] = [near("a b c", 0.8), near("d e f", 0.79)]
+    together = [near("a b c", 0.8, answer=b"1"), near("d e f", 0.79, answer=b"1")]
+    alone, supported = (lane().decide(ASKED, some).probability for some in (apart, together))
+
+    assert alone is not None
+    assert supported is not None
+    assert supported > alone
+
+
+def test_a_positive_label_makes_two_questions_one_family() -> None:
+    learned = lane(shadow_rate=1.0)
+    neighbours = [near("a b c", 0.8), near("d e f", 0.79)]
+    asked = reading("d e f")
+    verdict = learned.decide(asked, neighbours)
+    before = verdict.looked[0].features
+    label = label_of(verdict, asked.text, neighbours[0], is_right=True, source="judge")
+    assert label is not None
+    learned.learn(label)
+    after = learned.decide(ASKED, neighbours).looked[0].features
+
+    assert before[3] == 0.0  # supporters
+    assert after[3] > 0.0
+
+
+def test_a_wrong_hit_told_by_a_user_makes_the_lane_stricter() -> None:
+    learned = lane()
+    taught(learned, 350)
+    neighbour = near("how do I wash my bike")
+    verdict = learned.decide(ASKED, [neighbour])
+    before = learned.threshold
+    label = label_of(verdict, ASKED.text, neighbour, is_right=False, source="feedback")
+    assert label is not None
+    learned.learn(label)
+
+    assert learned.threshold > before
+
+
+def test_no_neighbour_is_no_verdict() -> None:
+    assert lane().decide(ASKED, []).reason == "no_candidates"
