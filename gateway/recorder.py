@@ -114,6 +114,7 @@ class Recorder:
             self._answers.put_now(entry)
         with self._ledger.best_effort("write_back"):
             if not self.chores.add(self._write_back(entry, asked.seen)):
+                self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
 
     def count_hit(self, asked: Asked, entry: Entry) -> None:

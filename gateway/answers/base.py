@@ -231,3 +231,6 @@ class NearAnswers(Answers, Protocol):
 
     async def settle(self, entry: Entry) -> bool:
         """Make last what `put_now` kept; False, and nothing happens, when it was removed or replaced since."""
+
+    def abandon(self, entry: Entry) -> None:
+        """It will not be settled."""

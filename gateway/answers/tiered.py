@@ -45,6 +45,11 @@ class TieredAnswers:
                 del self._pending[key]
         return True
 
+    def abandon(self, entry: Entry) -> None:
+        """It will not be settled."""
+        if self._pending.get((entry.scope, entry.id)) is entry:
+            del self._pending[entry.scope, entry.id]
+
     async def open(self) -> None:
         """Open the store. Raises `CacheError`; memory works all the same."""
         await self._store.open()

@@ -115,6 +115,16 @@ async def test_what_was_answered_anew_before_it_was_settled_is_not_brought_back(
     assert await store.get(*KEY) == new
 
 
+async def test_what_is_abandoned_is_not_written_and_stays_at_hand(store: SqliteAnswers) -> None:
+    answers, entry = TieredAnswers(memory(), store), entry_of()
+    answers.put_now(entry)
+    answers.abandon(entry)
+
+    assert not await answers.settle(entry)
+    assert answers.get_now(*KEY) == entry
+    assert await store.get(*KEY) is None
+
+
 async def test_what_waits_to_be_written_can_be_judged(store: SqliteAnswers) -> None:
     answers, entry = TieredAnswers(memory(), store), replace(entry_of(), tenant="mine")
     answers.put_now(entry)
