@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -29,12 +30,17 @@ from embeddings.control.risk import clopper_pearson
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
 from embeddings.lexical import bare
+from embeddings.verifier import Verifier, dump, parse
+from embeddings.verifier.model import Pairs, pairs_of
 from gateway.answers.base import CacheError
 from gateway.policy import Rules
 from gateway.questions import is_volatile
 from gateway.rows import FileError, objects
 from gateway.semantic.comparing import same_answer
 from gateway.semantic.labels import Kept, read_all
+from gateway.semantic.lanes import Changing
+from gateway.semantic.learner import joined
+from gateway.semantic.refit import MOST, Work, folds_of, is_due, refit
 from gateway.semantic.tier import CANDIDATES, FAR
 
 CONFIDENCE = 0.95
@@ -65,6 +71,7 @@ class Tally:
     unknown: int = 0  # served, and nobody can tell whether rightly
     sampled: int = 0  # would-be hits that were answered anew: the cost of learning
     labels: int = 0
+    fits: int = 0  # that were kept
     threshold: float = 1.0
 
     def report(self) -> dict[str, Any]:
@@ -81,11 +88,17 @@ class Bench:
 
     tally: Tally
     lane: Lane
+    uses: Changing
     index: VectorIndex
     stored: dict[str, tuple[Prompt, Reading]] = field(default_factory=dict)
     exact: dict[tuple[str, str], Prompt] = field(default_factory=dict)
     classes: set[tuple[str, str]] = field(default_factory=set)
     wordings: dict[tuple[str, str], list[Prompt]] = field(default_factory=dict)  # by scope and bare form
+    labels: list[Label] = field(default_factory=list)
+    pairs: list[Pairs] = field(default_factory=list)  # of the labels, where verifiers are fitted
+    verifier: Verifier | None = None  # fitted on the way
+    fitted_on: int = 0  # labels
+    since: int = 0  # labels since the last try
     drawn: Random = field(default_factory=lambda: Random(1))  # noqa: S311 - which hits are sampled
 
 
@@ -93,20 +106,27 @@ class Replay:
     """Drives the lanes through a log."""
 
     def __init__(
-        self, embedder: Embedder, verifier: Compares, targets: Sequence[float], shadow_rate: float, rules: Rules
+        self,
+        embedder: Embedder,
+        verifier: Verifier,
+        targets: Sequence[float],
+        shadow_rate: float,
+        rules: Rules,
+        *,
+        fits: bool = False,
     ) -> None:
+        """`fits`: verifiers are fitted to the labels on the way, as the server does in the background."""
         self._embedder = embedder
-        self._rules = rules
+        self._verifier = verifier
+        self._fits = fits
         self._shadow_rate = shadow_rate
+        self._rules = rules
         self._memo: dict[str, Reading] = {}
-        self.benches = [
-            Bench(
-                Tally(target),
-                Lane(verifier, target=target, shadow_rate=shadow_rate, seed=b"backtest"),
-                VectorIndex(embedder.dim),
-            )
-            for target in targets
-        ]
+        self.benches = [self._bench(target, Changing(verifier)) for target in targets]
+
+    def _bench(self, target: float, uses: Changing) -> Bench:
+        lane = Lane(uses, target=target, shadow_rate=self._shadow_rate, seed=b"backtest")
+        return Bench(Tally(target), lane, uses, VectorIndex(self._embedder.dim))
 
     def read_ahead(self, prompts: Sequence[Prompt]) -> None:
         """Read what is new among prompts in one batch."""
@@ -160,8 +180,10 @@ class Replay:
             await self._serve(tally, prompt, bench.stored[verdict.neighbour.id][0])
             return
         tally.sampled += verdict.action == "shadow"
-        await self._learn(bench, prompt, verdict)
+        await self._learn(bench, prompt, reading, verdict)
         self._store(bench, prompt, reading)
+        if self._fits and is_due(len(bench.labels), bench.since):
+            self._fit(bench)
 
     async def _serve(self, tally: Tally, prompt: Prompt, stored: Prompt) -> None:
         tally.semantic += 1
@@ -174,17 +196,40 @@ class Replay:
         near = [(one, *bench.stored[one.id]) for one in found if one.similarity >= FAR]
         return [Neighbour(one.id, stored, one.similarity, _answer_of(prompt)) for one, prompt, stored in near]
 
-    async def _learn(self, bench: Bench, prompt: Prompt, verdict: Verdict) -> None:
+    async def _learn(self, bench: Bench, prompt: Prompt, reading: Reading, verdict: Verdict) -> None:
         chosen = verdict.neighbour.id if verdict.neighbour is not None else None
-        for one in verdict.looked:
-            stored = bench.stored[one.id][0]
+        for one in sorted(verdict.looked, key=lambda one: one.id != chosen):
+            stored, beside = bench.stored[one.id]
             if one.probability is None or (is_right := await self._is_right(prompt, stored)) is None:
                 continue
             is_chosen = one.id == chosen
-            bench.lane.learn(
-                Label(prompt.text, stored.text, one.id, is_right, "shadow", one.probability, one.features, is_chosen)
+            label = Label(
+                prompt.text, stored.text, one.id, is_right, "shadow", one.probability, one.features, is_chosen
             )
+            bench.lane.learn(label)
             bench.tally.labels += 1
+            if self._fits:
+                bench.labels.append(label)
+                bench.pairs.append(pairs_of([(reading, beside)]))
+                bench.since += 1
+
+    def _fit(self, bench: Bench) -> None:
+        """As `gateway.semantic.learner` does, on the labels there are."""
+        labels, first = bench.labels[-MOST:], max(0, len(bench.labels) - MOST)
+        work = Work(
+            joined(bench.pairs[-MOST:]),
+            np.array([label.is_right for label in labels], np.float64),
+            folds_of([label.stored for label in labels]),
+            max(0, bench.fitted_on - first),
+            dump(self._verifier),
+            dump(bench.verifier or self._verifier),
+        )
+        bench.since, outcome = 0, refit(work)
+        if not outcome.verifier:
+            return
+        bench.verifier, bench.fitted_on = parse(outcome.verifier), len(bench.labels)
+        bench.tally.fits += 1
+        bench.uses.now = bench.verifier
 
     def _store(self, bench: Bench, prompt: Prompt, reading: Reading) -> None:
         name = str(len(bench.stored))
@@ -269,16 +314,17 @@ def replay_labels(
 def backtest(
     path: Path,
     targets: Sequence[float],
-    load: Callable[[], tuple[Embedder, Compares]],
+    load: Callable[[], tuple[Embedder, Verifier]],
     *,
     shadow_rate: float,
     rules: Rules,
     limit: int | None = None,
+    fits: bool = False,
     as_json: bool = False,
 ) -> int:
     """Print what each target would have come to; returns the exit status."""
     try:
-        reports = _backtest(path, targets, load, shadow_rate, rules, limit)
+        reports = _backtest(path, targets, load, shadow_rate, rules, limit, fits)
     except (FileError, CacheError) as error:
         print(f"twicetold: {error}", file=sys.stderr)
         return 2
@@ -296,25 +342,26 @@ def backtest(
 def _backtest(
     path: Path,
     targets: Sequence[float],
-    load: Callable[[], tuple[Embedder, Compares]],
+    load: Callable[[], tuple[Embedder, Verifier]],
     shadow_rate: float,
     rules: Rules,
     limit: int | None,
+    fits: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     if path.is_dir():
         lanes = read_all(path / "labels.db")
-        verifier = _NoVerifier()
+        nobody = _NoVerifier()
         return {
             f"{path}: labels of {lane.tenant}, route {lane.route}": [
-                tally.report() for tally in replay_labels(kept, verifier, targets, shadow_rate)
+                tally.report() for tally in replay_labels(kept, nobody, targets, shadow_rate)
             ]
             for lane, kept in lanes.items()
         }
     prompts = list(read_log(path, limit))
     if not prompts:
         return {}
-    embedder, compares = load()
-    replay = Replay(embedder, compares, targets, shadow_rate, rules)
+    embedder, verifier = load()
+    replay = Replay(embedder, verifier, targets, shadow_rate, rules, fits=fits)
     asyncio.run(_all(replay, prompts))
     for bench in replay.benches:
         bench.tally.threshold = bench.lane.threshold
@@ -351,7 +398,7 @@ def _answer_of(prompt: Prompt) -> bytes:
 def _show(name: str, reports: Sequence[dict[str, Any]]) -> None:
     table = Table(title=name, title_justify="left", show_edge=False)
     for heading in ("target", "prompts", "served", "of answerable", "exact", "semantic", "wrong", "wrong / semantic",
-                    "95 % interval", "generated to learn", "labels", "threshold"):  # fmt: skip
+                    "95 % interval", "generated to learn", "labels", "fits", "threshold"):  # fmt: skip
         table.add_column(heading, justify="right")
     for one in reports:
         right = one["exact"] + one["semantic"] - one["wrong"]
@@ -368,6 +415,7 @@ def _show(name: str, reports: Sequence[dict[str, Any]]) -> None:
             f"{one['lower']:.2%} - {one['upper']:.2%}",
             f"{one['sampled']:,}",
             f"{one['labels']:,}",
+            str(one["fits"]),
             f"{one['threshold']:.3f}",
         )
     Console(width=None if sys.stdout.isatty() else 170).print(table)

@@ -114,6 +114,7 @@ def _add_backtest(verbs: Any) -> None:
         "--shadow-rate", type=_share, metavar="RATE", help="of would-be hits, as cache.shadow_rate (0.02)"
     )
     verb.add_argument("--limit", type=int, metavar="N", help="the first N prompts only")
+    verb.add_argument("--fit", action="store_true", help="fit verifiers on the way, as the server does; takes longer")
     verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings of the embedder")
     verb.add_argument("--json", action="store_true", help="print JSON")
     verb.set_defaults(run=_backtest)
@@ -204,6 +205,7 @@ def _backtest(args: argparse.Namespace) -> int:
             shadow_rate=cache.shadow_rate if args.shadow_rate is None else args.shadow_rate,
             rules=Rules(),
             limit=args.limit,
+            fits=args.fit,
             as_json=args.json,
         )
 

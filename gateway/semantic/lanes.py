@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from embeddings.base import Reading
 from embeddings.control import Compares, Label, Lane, LaneReport, Neighbour, Verdict
+from embeddings.control.types import Compared
 from gateway.answers.base import CacheError
 from gateway.policy import Mode, Rules
 from gateway.semantic.labels import Given, Kept, LabelStore
@@ -63,13 +64,27 @@ class Change:
     max_wrong_hit_rate: float | None = None
 
 
+class Changing:
+    """A verifier whose place another may take while the lane lives: its account of what was served goes on."""
+
+    def __init__(self, now: Compares) -> None:
+        self.now = now
+
+    @property
+    def name(self) -> str:
+        return self.now.name
+
+    def compare(self, a: Reading, b: Reading, /) -> Compared:
+        return self.now.compare(a, b)
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A lane in memory."""
 
     rule: LaneRule
     lane: Decides
-    verifier: Compares
+    verifier: Changing
     report: LaneReport
     labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
 
@@ -187,9 +202,12 @@ class Lanes:
         for held in self.known():
             await self._run(lambda held=held: self._reported(held))  # type: ignore[misc]
 
-    def drop(self, key: LaneKey) -> None:
-        """Restore the lane anew when it is asked next."""
-        self._held.pop(key, None)
+    async def renew(self, key: LaneKey) -> None:
+        """Let a lane in memory use the verifier that is its own by now. Labels keep what was thought of them."""
+        future = self._held.get(key)
+        if future is not None and _is_there(future):
+            held = future.result()
+            await self._run(lambda: self._renewed(held))
 
     async def _lane(self, rule: LaneRule) -> Held:
         """The lane under this rule, restored if need be; whoever asks meanwhile waits for the same."""
@@ -219,7 +237,7 @@ class Lanes:
     # -- in the lanes' thread ----------------------------------------------------------------------------------------
 
     def _built(self, rule: LaneRule, kept: Iterable[Kept]) -> Held:
-        verifier = self._verifier_of(rule.key)
+        verifier = Changing(self._verifier_of(rule.key))
         seed = blake2b("\0".join(rule.key).encode(), key=self._secret, digest_size=32, person=b"lane").digest()
         lane = self._new_lane(verifier, target=rule.max_wrong_hit_rate, shadow_rate=rule.shadow_rate, seed=seed)
         held = Held(rule, lane, verifier, lane.report())
@@ -227,6 +245,9 @@ class Lanes:
             held.learn(one.label)
         self._reported(held)
         return held
+
+    def _renewed(self, held: Held) -> None:
+        held.verifier.now = self._verifier_of(held.rule.key)
 
     def _taught(self, held: Held, labels: Sequence[Label]) -> None:
         for label in labels:

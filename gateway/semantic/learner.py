@@ -19,15 +19,12 @@ from embeddings.verifier.model import Pairs, pairs_of
 from gateway.answers.base import CacheError
 from gateway.semantic.labels import Kept, LabelStore
 from gateway.semantic.lanes import Lanes
-from gateway.semantic.refit import Outcome, Work, folds_of, pack, unpack_outcome
+from gateway.semantic.refit import FEWEST, MOST, Outcome, Work, folds_of, is_due, pack, unpack_outcome
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import Shelf, shipped
 
 log = logging.getLogger(__name__)
 
-FEWEST = 60  # labels of a lane before the first fit
-GROWTH = 0.25  # and so many more before each one after
-MOST = 4000  # pairs, the newest
 TOGETHER = 8  # pairs read at once
 
 
@@ -46,8 +43,7 @@ class Learner:
     def note(self, lane: LaneKey, total: int) -> None:
         """A label came; `total` is how many the lane has. Begins a fit when it is time for one, and none runs."""
         self._since[lane] += 1
-        is_due = total >= FEWEST and self._since[lane] >= max(FEWEST / 2, GROWTH * total)
-        if is_due and (self._task is None or self._task.done()):
+        if is_due(total, self._since[lane]) and (self._task is None or self._task.done()):
             del self._since[lane]
             self._task = asyncio.create_task(self._learn(lane))
 
@@ -80,7 +76,7 @@ class Learner:
         outcome = await _apart(work)
         if outcome.verifier:
             await asyncio.to_thread(self._shelf.put, lane, outcome.verifier, embedder.fingerprint, kept[-1].seq)
-            self._lanes.drop(lane)
+            await self._lanes.renew(lane)
         return outcome
 
     async def _learn(self, lane: LaneKey) -> None:

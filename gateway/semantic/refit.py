@@ -22,6 +22,9 @@ from embeddings.verifier import Verifier, dump, parse
 from embeddings.verifier.fitting import FOLDS, fit_rows
 from embeddings.verifier.model import Pairs
 
+FEWEST = 60  # labels of a lane before the first fit
+GROWTH = 0.25  # and so many more before each one after
+MOST = 4000  # pairs, the newest
 FEWEST_HELD = 20  # labels, with some of either kind
 HELD_SHARE = 0.25
 BETTER = 0.99  # times the loss of the one in use
@@ -48,6 +51,11 @@ class Outcome:
     held: int
     loss: float
     loss_in_use: float
+
+
+def is_due(total: int, since: int) -> bool:
+    """Whether a lane with so many labels, so many of them since its last fit, is to be fitted now."""
+    return total >= FEWEST and since >= max(FEWEST / 2, GROWTH * total)
 
 
 def refit(work: Work) -> Outcome:

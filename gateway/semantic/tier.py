@@ -10,7 +10,7 @@ compared with the neighbours' behind everybody's back: that is what the lane lea
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 
@@ -25,6 +25,7 @@ from embeddings.verifier import load_verifier
 from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
+from gateway.metrics import Sample
 from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
@@ -96,6 +97,10 @@ class Semantic:
     def num_vectors(self) -> int:
         return len(self._vectors)
 
+    def index_samples(self) -> Iterator[Sample]:
+        """What the vector index holds, for Prometheus."""
+        return self._vectors.samples()
+
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
         if self._second_look is not None:
@@ -113,6 +118,7 @@ class Semantic:
         await self.learning.close()
         await self.lanes.close()
         await self._batcher.close()
+        await self._vectors.close()
 
     # -- a question --------------------------------------------------------------------------------------------------
 
@@ -277,7 +283,7 @@ class Semantic:
         """Use a version by its name, or "shipped"; False when there is none of that name."""
         if self._shelf is None or not await asyncio.to_thread(self._shelf.choose, lane, name):
             return False
-        self.lanes.drop(lane)
+        await self.lanes.renew(lane)
         return True
 
     def _verifier_of(self, lane: LaneKey) -> Compares:

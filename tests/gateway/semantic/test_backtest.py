@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from embeddings.base import Embedder
-from embeddings.control import Compares, Label
+from embeddings.control import Label
 from embeddings.local import SentenceTransformerEmbedder
-from embeddings.verifier import load_verifier
+from embeddings.verifier import Verifier, load_verifier
 from gateway.backtest import backtest
 from gateway.calibrate import calibrate
 from gateway.cli import main
@@ -30,11 +30,18 @@ def log(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def run(path: Path, minilm: SentenceTransformerEmbedder, capsys: Any, targets: Sequence[float] = (0.01,)) -> Any:
-    def load() -> tuple[Embedder, Compares]:
+def run(
+    path: Path,
+    minilm: SentenceTransformerEmbedder,
+    capsys: Any,
+    targets: Sequence[float] = (0.01,),
+    *,
+    fits: bool = False,
+) -> Any:
+    def load() -> tuple[Embedder, Verifier]:
         return minilm, load_verifier(minilm.fingerprint)
 
-    assert backtest(path, targets, load, shadow_rate=0.1, rules=Rules(), as_json=True) == 0
+    assert backtest(path, targets, load, shadow_rate=0.1, rules=Rules(), fits=fits, as_json=True) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -60,6 +67,17 @@ def test_a_stream_is_replayed_for_every_target(
         assert one["wrong"] <= one["semantic"]
         assert one["lower"] <= (one["wrong_hit_rate"] or 0) <= one["upper"]
     assert report[0]["semantic"] <= report[1]["semantic"]
+
+
+def test_verifiers_are_fitted_on_the_way_where_that_is_asked(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = log(tmp_path / "s.jsonl", stream())
+    ((plain,),) = run(path, minilm, capsys).values()
+    ((fitted,),) = run(path, minilm, capsys, fits=True).values()
+
+    assert (plain["fits"], fitted["prompts"]) == (0, plain["prompts"])
+    assert fitted["labels"] > 60 / 2
 
 
 def test_a_log_with_answers_is_compared_by_them(
