@@ -45,12 +45,12 @@ def run(
     return json.loads(capsys.readouterr().out)
 
 
-def stream() -> list[dict[str, Any]]:
-    """Every wish in every form, of three devices; then the first again, word by word."""
+def stream(devices: int = 3) -> list[dict[str, Any]]:
+    """Every wish in every form, of some devices; then the first again, word by word."""
     rows = [
         {"prompt": form.format(wish=wish, device=device), "class_id": wish}
         for form in FORMS
-        for device in DEVICES[:3]
+        for device in DEVICES[:devices]
         for wish in WISHES
     ]
     return [*rows, rows[0]]
@@ -72,12 +72,12 @@ def test_a_stream_is_replayed_for_every_target(
 def test_verifiers_are_fitted_on_the_way_where_that_is_asked(
     tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = log(tmp_path / "s.jsonl", stream())
+    path = log(tmp_path / "s.jsonl", stream(devices=5))
     ((plain,),) = run(path, minilm, capsys).values()
     ((fitted,),) = run(path, minilm, capsys, fits=True).values()
 
     assert (plain["fits"], fitted["prompts"]) == (0, plain["prompts"])
-    assert fitted["labels"] > 60 / 2
+    assert fitted["fits"] >= 1
 
 
 def test_a_log_with_answers_is_compared_by_them(
