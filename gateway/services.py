@@ -289,7 +289,11 @@ def _semantic(
     return Semantic(
         answers,
         EmbeddingBatcher(partial(load_embedder, cache), timeout_s=cache.embedder_timeout_s),
-        VectorIndex,
+        partial(
+            VectorIndex,
+            budget_bytes=cache.index_mb * MIB or None,
+            snapshots=settings.data_dir / "index",
+        ),
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
         secret=secret,
         shelf=Shelf(settings.data_dir / "verifiers"),

@@ -73,6 +73,7 @@ class CacheSettings:
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s after it was made
     memory_mb: int = 64
     disk_mb: int = 1024
+    index_mb: int = 512  # vectors at hand; past it rows take half, then those found least go; 0: no limit
     tenant_mb: int = 0  # what one tenant may keep on disk, and as large a part of memory; 0: no limit of its own
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"
@@ -384,6 +385,7 @@ def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
+        "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
         "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
         "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
         "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),

@@ -206,11 +206,15 @@ class VectorIndex:
                 self._weigh(part)
         return not self._keep_budget() and is_settled
 
+    def cancel(self) -> None:
+        """Let background work end soon."""
+        for part in self._partitions.values():
+            part.cancel()
+
     def close(self) -> None:
         """Let background work end, wait for it, and keep what is trained. Any thread may, once nobody else calls."""
         builds = [part.build for part in self._partitions.values() if part.build is not None]
-        for part in self._partitions.values():
-            part.cancel()
+        self.cancel()
         for build in builds:
             build.join()
         for name, part in self._partitions.items():

@@ -48,6 +48,7 @@ def samples(semantic: Semantic) -> Iterator[Sample]:
     for outcome, count in semantic.learning.outcomes.items():
         help_ = "Fresh answers beside stored ones"
         yield Sample("twicetold_semantic_comparisons", help_, count, (("outcome", outcome),), True)
+    yield from semantic.index_samples()
     yield Sample("twicetold_promotions", "Questions that took a stored answer", semantic.learning.promoted, (), True)
 
 

@@ -8,14 +8,14 @@ what a crash, a failure, a start or another embedder left without a vector.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-
-import numpy as np
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from embeddings.base import DoesNotFit, EmbedderError, Vector
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.index import Candidate, VectorIndex
 from gateway.answers.base import Answers, CacheError, Unembedded
+from gateway.metrics import Sample
+from gateway.semantic.agreement import Agreement, fill
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Vectors:
         self._batcher = batcher
         self._new_index = new_index
         self._index: VectorIndex | None = None
+        self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
 
     def __len__(self) -> int:
@@ -47,14 +48,28 @@ class Vectors:
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         index = self._new_index(embedder.dim)
-        now_s = time.time()
-        async for row in self._answers.embedded(embedder.fingerprint):
-            if row.expires_s is None or now_s < row.expires_s:
-                index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
+        await fill(index, self._answers, embedder.fingerprint)
         self.fingerprint = embedder.fingerprint
         self._index = index
+        self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
         log.info("semantic index ready: %d vectors of %s", len(index), embedder.fingerprint)
+
+    async def close(self) -> None:
+        """Keep what the index was trained to."""
+        index, self._index = self._index, None
+        if index is not None:
+            await asyncio.to_thread(index.close)
+
+    def samples(self) -> Iterator[Sample]:
+        """What the index holds, for Prometheus."""
+        if self._index is None or self._agreement is None:
+            return
+        live = self._agreement.live_rows
+        yield Sample("twicetold_index_live_rows", "Vectors the store held when last compared with the index", live)
+        yield Sample("twicetold_index_bytes", "Memory the vector index takes, about", self._index.nbytes)
+        help_ = "Vectors let go for want of memory: their answers are found by exact requests only"
+        yield Sample("twicetold_index_let_go", help_, self._index.num_let_go, (), True)
 
     def is_empty(self, partition: bytes) -> bool:
         """Whether nothing can be found there: then a question need not be embedded to be looked for."""
@@ -82,9 +97,13 @@ class Vectors:
     async def catch_up(self) -> None:
         """Learn what is stored without a vector of this embedder. Raises `CacheError` when the store cannot be read.
 
-        Costs nothing when nothing was left behind since the last time.
+        Costs nothing when nothing was left behind since the last time, and it is not yet time to look at all again.
         """
-        if self._index is None or not self._is_behind:
+        if self._index is None or self._agreement is None:
+            return
+        self._index.settle()
+        await self._agreement.look_when_due()
+        if not self._is_behind:
             return
         self._is_behind = False
         learned = failed = 0

@@ -1,0 +1,97 @@
+"""Whether the index holds what the store holds: looked at now and then, counted, and put right.
+
+The store is the truth. A row the index lacks is added again while the budget has room for it; one the store does not
+know any more is dropped. Reading the store costs most: it is done so seldom that it takes a hundredth of the time.
+"""
+
+import asyncio
+import logging
+import time
+
+import numpy as np
+
+from embeddings.index import VectorIndex
+from gateway.answers.base import DIGEST_BYTES, Answers, Embedded
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 600.0
+REST = 100  # times what a look took
+
+
+class Agreement:
+    """One index and the store it is made from. Belongs to the event loop."""
+
+    def __init__(self, answers: Answers, index: VectorIndex, fingerprint: str) -> None:
+        self.live_rows = len(index)  # of the store, with a vector of this embedder, at the last look
+        self._answers = answers
+        self._index = index
+        self._fingerprint = fingerprint
+        self._due_s = time.monotonic() + EVERY_S
+
+    async def look_when_due(self) -> None:
+        """Look when it is time. Raises `CacheError` when the store cannot be read."""
+        began_s = time.monotonic()
+        if began_s < self._due_s:
+            return
+        self._due_s = began_s + EVERY_S
+        await self.look()
+        ended_s = time.monotonic()
+        self._due_s = ended_s + max(EVERY_S, REST * (ended_s - began_s))
+
+    async def look(self) -> tuple[int, int]:
+        """Compare, and put right: how many rows were added and dropped."""
+        index = self._index
+        suspects = await self._all() if len(index) > self.live_rows else set()
+        live = added = 0
+        async for row in self._answers.embedded(self._fingerprint):
+            partition = row.scope + row.compat
+            suspects.discard((partition, row.id))
+            if not index.has(partition, row.id):
+                if row.expires_s is not None and row.expires_s <= time.time():
+                    continue  # it is still there for those who take a stale answer
+                added += index.has_room and await self._add(row)
+            live += 1
+        self.live_rows = live
+        dropped = 0
+        for partition, id in suspects:
+            if await self._answers.by_id(partition[:DIGEST_BYTES], id) is None:
+                dropped += index.remove(partition, id)
+        if added or dropped:
+            log.warning("the index differed from the store: %d rows added, %d dropped", added, dropped)
+        return added, dropped
+
+    async def _all(self) -> set[tuple[bytes, str]]:
+        found: set[tuple[bytes, str]] = set()
+        for partition in self._index.sizes():
+            for id in self._index.ids(partition):
+                found.add((partition, id))
+                if len(found) % 1024 == 0:
+                    await asyncio.sleep(0)
+        return found
+
+    async def _add(self, row: Embedded) -> bool:
+        self._index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
+        if await self._answers.by_id(row.scope, row.id) is None:  # it was removed since the page was read
+            self._index.remove(row.scope + row.compat, row.id)
+            return False
+        return True
+
+
+async def fill(index: VectorIndex, answers: Answers, fingerprint: str) -> None:
+    """Put what the store holds into an empty index, and wait for its lists; the event loop goes on meanwhile."""
+    await asyncio.to_thread(index.open, fingerprint)
+    try:
+        now_s, count = time.time(), 0
+        async for row in answers.embedded(fingerprint):
+            if row.expires_s is None or now_s < row.expires_s:
+                index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
+                count += 1
+                if count % 64 == 0:
+                    await asyncio.sleep(0)  # a page is 512 rows: others wait for no more than half a millisecond
+        index.start()
+        while not index.settle():  # noqa: ASYNC110 - its lists are made by threads of no loop
+            await asyncio.sleep(0.01)
+    except BaseException:
+        index.cancel()
+        raise
