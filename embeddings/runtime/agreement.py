@@ -21,7 +21,7 @@ TEXTS = (
 class Tolerance:
     """How far a runtime may stray from the reference.
 
-    MiniLM's float32 is off by 6e-7 and 2e-6, its bfloat16 by 0.004 and 0.02; the other gelu would be off by 1e-3 (states).
+    MiniLM's float32 is off by 6e-7 and 2e-6, its bfloat16 by 0.004 and 0.02; another form of gelu shows.
     """
 
     score: float  # of any cosine between two of the texts

@@ -81,7 +81,7 @@ class BertForward:
         self._num_heads = int(config.num_attention_heads)
         self._epsilon = float(config.layer_norm_eps)
         first = 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
-        self._words = weights["embeddings.word_embeddings.weight"]
+        self._words = weights["embeddings.word_embeddings.weight"].clone()  # a view would keep the whole file in memory
         kind = weights["embeddings.token_type_embeddings.weight"][0]  # one text, one kind: part of every position
         self._places = weights["embeddings.position_embeddings.weight"][first:] + kind
         self._norm = _norm(weights, "embeddings.LayerNorm", torch.float32)
@@ -158,8 +158,8 @@ def _layer(weights: Mapping[str, torch.Tensor], name: str, gelu: str, dtype: tor
 
 
 def _linear(weights: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, gelu: str = "") -> Linear:
-    return Linear(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype), gelu)
+    return Linear(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype, copy=True), gelu)
 
 
 def _norm(weights: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype) -> Norm:
-    return weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype)
+    return weights[f"{name}.weight"].to(dtype, copy=True), weights[f"{name}.bias"].to(dtype, copy=True)
