@@ -111,11 +111,17 @@ def _cell(engine: Engine, case: Case, batch: int, length: int, rounds: int, what
     ours, theirs, num_tokens = list[Run](), list[Run](), 0
     for number in range(rounds):
         prompts = list(_prompts(batch, number))
+        plain = [_submit(i, prompt, length, case, []) for i, prompt in enumerate(prompts)]
         with _without_drafts(engine):
-            beside = _generate(engine, [_submit(i, prompt, length, case, []) for i, prompt in enumerate(prompts)])
-        nears = [_near(said, case, number) for said in beside.said]
-        ours.append(_generate(engine, [_submit(i, prompt, length, case, nears[i]) for i, prompt in enumerate(prompts)]))
-        theirs.append(beside)
+            said = _generate(engine, plain).said
+        nears = [_near(own, case, number) for own in said]
+        drafted = [_submit(i, prompt, length, case, nears[i]) for i, prompt in enumerate(prompts)]
+        if number % 2:
+            ours.append(_generate(engine, drafted))
+        with _without_drafts(engine):
+            theirs.append(_generate(engine, plain))
+        if not number % 2:
+            ours.append(_generate(engine, drafted))
         num_tokens += batch * length
     after = engine.stats()
     accepted = after.drafts_accepted - before.drafts_accepted

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import torch
 
-from backends.local.engine.drafts import LONGEST_REST, NOTHING, Guess, Guesser, Odds, rest_after
+from backends.local.engine.balance import Account
+from backends.local.engine.drafts import NOTHING, Guess, Guesser, Odds
 from backends.local.engine.pace import Pace
 from backends.local.engine.sampler import Tally, is_simply_greedy, looks_back, sample
 from backends.local.engine.sequence import Sequence
@@ -35,63 +36,106 @@ class Drafting:
         """
         self.accepted = self.rejected = 0
         self._pace = pace
+        self._accounts: dict[int, Account] = {}  # by number of sequences
         self._clock = clock
         self._started_s: float | None = None  # None: what is under way is not timed
-        self._num_vain = self._rest = 0  # steps in a row without a guess worth checking; steps before the next guess
+        self._sequences: Many[Sequence] = ()  # of the step under way
+        self._asleep = self._slept = 0  # steps for which there is nobody to guess for; of those, gone by
         self._odds = Odds(forget=1 / 512)
 
     def guesser(self, near: Many[int]) -> Guesser:
         """Guesses for one sequence, out of `near` and of what it says itself."""
-        self._rest = 0
-        return Guesser(near, self._odds, self._num_vain)
+        self._wake()
+        return Guesser(near, self._odds)
 
     def propose(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
         """Drafts of the next tokens of each: as many as pay, and as its slab and its limit have room for."""
+        nothing: list[tuple[int, ...]] = [()] * len(sequences)
+        if self._slept < self._asleep and len(sequences) == len(self._sequences):
+            self._slept += 1
+            self._started_s = None if self._slept % TIMED_EVERY else self._clock()
+            return nothing
+        self._wake()
+        self._sequences, self._started_s = sequences, None
         if not sequences:
-            return []
-        if self._rest and all(sequence.matcher is None for sequence in sequences):
-            self._rest -= 1
-            self._started_s = None if self._rest % TIMED_EVERY else self._clock()
-            return [()] * len(sequences)
+            return nothing
+        account = self._account(len(sequences))
+        may = [account.room > 0 and _is_awake(sequence) for sequence in sequences]
+        if not any(may) and all(sequence.matcher is None for sequence in sequences):
+            self._asleep = _steps_to_sleep(sequences, account)
+            return nothing
         self._started_s = self._clock()
-        guesses = [_guess(sequence) for sequence in sequences]
-        if not any(guess.token_ids for guess in guesses):
-            return self._in_vain(sequences)
-        chances = [_chances(sequence, guess) for sequence, guess in zip(sequences, guesses, strict=True)]
-        taken = self._pace.allot(chances)
-        if not any(taken):
-            return self._in_vain(sequences)
-        self._num_vain = 0
-        for sequence, k in zip(sequences, taken, strict=True):
-            if sequence.guesser is not None:
-                sequence.guesser.was_taken(k > 0, sequence.num_tokens)
-        return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
+        guesses = [_guess(sequence, each) for sequence, each in zip(sequences, may, strict=True)]
+        taken = self._pace.allot([_chances(s, guess) for s, guess in zip(sequences, guesses, strict=True)])
+        if any(taken):
+            return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
+        now_s = self._clock()
+        self._share(now_s - self._started_s, may, [0] * len(sequences))
+        self._started_s = now_s  # what guessing took is no part of a forward without drafts
+        return nothing
 
-    def _in_vain(self, sequences: Many[Sequence]) -> list[tuple[int, ...]]:
-        """No drafts, and no look at anybody before one of them is to guess again; later where all go on in vain."""
-        self._num_vain += 1
-        rest = LONGEST_REST
-        for sequence in sequences:
-            if sequence.guesser is not None:
-                sequence.guesser.was_taken(False, sequence.num_tokens)
-                rest = min(rest, sequence.guesser.rest(sequence.num_tokens))
-        self._rest = max(rest, rest_after(self._num_vain))
-        self._started_s = self._clock()  # what guessing took is no part of a forward without drafts
-        return [()] * len(sequences)
+    def _wake(self) -> None:
+        if self._slept:
+            self._account(len(self._sequences)).note(self._slept * len(self._sequences))
+        self._asleep = self._slept = 0
 
     def note(self, drafts: Many[Many[int]], events: Many[Many[Event]], *, is_alone: bool) -> None:
         """Learn from the step since `propose`: what was drafted and what came of it, and what it cost if that shows."""
-        if self._started_s is None or not drafts:
+        if self._started_s is None:
             return
-        if is_alone:
-            self._pace.note(len(drafts), sum(map(len, drafts)), self._clock() - self._started_s)
-        if not any(drafts):
+        count, sizes = len(drafts), list(map(len, drafts))
+        took_s = self._clock() - self._started_s if is_alone else None
+        if took_s is not None:
+            self._pace.note(count, sum(sizes), took_s)
+        if self._slept:
             return
-        for drafted, generated in zip(drafts, events, strict=True):
-            tokens = [event.token_id for event in generated if isinstance(event, Token)]
-            held = sum(token == draft for token, draft in zip(tokens, drafted, strict=False))
-            self.accepted += held
-            self.rejected += len(drafted) - held
+        if not any(sizes):
+            self._account(count).note(count)
+            return
+        held = [_num_held(drafted, generated) for drafted, generated in zip(drafts, events, strict=True)]
+        self.accepted += sum(held)
+        self.rejected += sum(sizes) - sum(held)
+        self._account(count).note(count + sum(held))
+        if took_s is not None and (plain_s := self._pace.plain_s(count)) is not None:
+            self._share(took_s - plain_s, sizes, held)
+
+    def _share(self, more_s: float, parts: Many[int], held: Many[int]) -> None:
+        """Charge what a step took more than without drafts to those who took part, and credit what held."""
+        plain_s = self._pace.plain_s(len(parts))
+        if plain_s is None or not any(parts):
+            return
+        account = self._account(len(parts))
+        each = len(parts) * more_s / plain_s / sum(parts)
+        account.gain(sum(held) - each * sum(parts))
+        for sequence, part, own in zip(self._sequences, parts, held, strict=True):
+            if part and sequence.guesser is not None:
+                sequence.guesser.purse.gain(own - each * part, sequence.num_tokens, account.room)
+
+    def _account(self, sequences: int) -> Account:
+        account = self._accounts.get(sequences)
+        if account is None:
+            account = self._accounts[sequences] = Account()
+        return account
+
+
+def _steps_to_sleep(sequences: Many[Sequence], account: Account) -> int:
+    """How many more steps it is of no use to ask anybody; nobody is awake, or the account is empty."""
+    resting = min(each.guesser.purse.rests_until - each.num_tokens for each in sequences if each.guesser is not None)
+    return max(resting - 1, account.tokens_to_room() // len(sequences))
+
+
+def _is_awake(sequence: Sequence) -> bool:
+    return sequence.guesser is not None and sequence.guesser.purse.rests_until <= len(sequence.token_ids)
+
+
+def _num_held(drafted: Many[int], generated: Many[Event]) -> int:
+    """How many drafts came true: all that was said but the last token, and that too where an answer ends among them."""
+    held = 0
+    for draft, event in zip(drafted, generated, strict=False):
+        if not isinstance(event, Token) or event.token_id != draft:
+            break
+        held += 1
+    return held
 
 
 def settle(sequence: Sequence, drafts: Many[int], logits: torch.Tensor, said: list[Event]) -> None:
@@ -144,16 +188,17 @@ def _history(sequence: Sequence) -> tuple[Many[int], Many[int]]:
     return sequence.token_ids[: sequence.num_prompt], sequence.token_ids[sequence.num_prompt :]
 
 
-def _guess(sequence: Sequence) -> Guess:
-    """What may come next, as far as the sequence's grammar allows it; or what it says must come."""
-    if sequence.guesser is None or (sequence.matcher is None and sequence.guesser.rest(sequence.num_tokens)):
+def _guess(sequence: Sequence, may: bool) -> Guess:
+    """What its grammar says must come next; else what may, as far as the grammar allows it, if it `may` guess."""
+    matcher = sequence.matcher
+    if matcher is not None and (forced := matcher.forced()):
+        return Guess(forced, FORCED, 0)
+    if not may or sequence.guesser is None:
         return NOTHING
     guess = sequence.guesser.guess(sequence.token_ids, sequence.num_prompt)
-    if sequence.matcher is None:
+    if matcher is None:
         return guess
-    if forced := sequence.matcher.forced():
-        return Guess(forced, FORCED, 0)
-    return replace(guess, token_ids=guess.token_ids[: sequence.matcher.num_allowed(guess.token_ids)])
+    return replace(guess, token_ids=guess.token_ids[: matcher.num_allowed(guess.token_ids)])
 
 
 def _chances(sequence: Sequence, guess: Guess) -> list[float]:

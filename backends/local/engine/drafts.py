@@ -16,18 +16,20 @@ from bisect import bisect_left
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass, field
 
+from backends.local.engine.balance import Purse
+
 MOST = 31  # drafts of one sequence in one forward
 LONGEST = 16  # tokens compared backwards: a longer match is not trusted more
 PLACES = 16  # looked at per search
 SKIPPED = 3  # tokens of the near answer that are looked at for one that was left out
 CLOSE = 8  # tokens around the place where a match of two tokens is believed
 LOST = 16  # tokens said while nothing agreed: those before are not read when guessing begins again
-PATIENCE = 4  # guesses in a row that were not worth checking, after which it is guessed less and less often
-LONGEST_REST = 32  # tokens
 FIRST_REACH = 3  # drafts; twice as many and one more than held lately are risked next
+LIKELY = 0.6  # chance of the near answer above which nothing else is looked for
 SURE = 3  # agreeing tokens after which the place in the near answer is not looked for again
 LEVELS = (0, 1, 2, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # of trust, by agreeing tokens; more: the last
 NEAR, REPEAT = 0, LEVELS[-1] + 1  # first kinds of the two sources
+KINDS = {source: [source + level for level in (*LEVELS, *LEVELS[-1:] * MOST)] for source in (NEAR, REPEAT)}
 HOPES = (0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.0, 0.0, 0.2, 0.4, 0.5, 0.7, 0.9)  # chance of each kind, unseen
 
 
@@ -43,15 +45,17 @@ class Odds:
 
     def mark(self, kind: int, came_true: bool) -> None:
         """Note one guess."""
-        keep = 1 - self.forget
-        self._hits[kind] = self._hits[kind] * keep + came_true
-        self._tries[kind] = self._tries[kind] * keep + 1
-        if self.prior is not None:
-            self.prior.mark(kind, came_true)
+        odds: Odds | None = self
+        while odds is not None:
+            keep = 1 - odds.forget
+            odds._hits[kind] = odds._hits[kind] * keep + came_true
+            odds._tries[kind] = odds._tries[kind] * keep + 1
+            odds = odds.prior
 
     def chance(self, kind: int) -> float:
         """That the next guess of this kind comes true."""
-        before = self.prior.chance(kind) if self.prior is not None else HOPES[kind]
+        prior = self.prior
+        before = HOPES[kind] if prior is None else prior.chance(kind)
         return (self._hits[kind] + self.weight * before) / (self._tries[kind] + self.weight)
 
 
@@ -63,9 +67,10 @@ class Guess:
     source: int  # NEAR or REPEAT
     agreeing: int
 
-    def kind(self, index: int) -> int:
-        """Of the guess at `index`, once those before it have come true."""
-        return self.source + LEVELS[min(self.agreeing + index, len(LEVELS) - 1)]
+    def kinds(self, count: int = MOST) -> Ids[int]:
+        """Of the first guesses, each once those before it have come true."""
+        start = min(self.agreeing, len(LEVELS) - 1)
+        return KINDS[self.source][start : start + count]
 
 
 NOTHING = Guess((), NEAR, 0)
@@ -74,14 +79,13 @@ NOTHING = Guess((), NEAR, 0)
 class Guesser:
     """Guesses for one sequence. `guess` is called with all its tokens, whenever there are more."""
 
-    def __init__(self, near: Ids[int] = (), pooled: Odds | None = None, num_vain: int = 0) -> None:
-        """`num_vain` is how many guesses of others were in vain of late: then this one rests after fewer."""
+    def __init__(self, near: Ids[int] = (), pooled: Odds | None = None) -> None:
+        self.purse = Purse()
         self._odds = Odds(prior=pooled)
         self._near = NearAnswer(near) if len(near) else None
         self._repeats = Repeats()
         self._guesses: tuple[Guess, ...] = ()
         self._num_seen = 0
-        self._num_vain, self._rests_until = min(num_vain, PATIENCE + 2), 0
         self._reach = FIRST_REACH
 
     def guess(self, token_ids: list[int], num_prompt: int) -> Guess:
@@ -98,29 +102,19 @@ class Guesser:
                 self._near.follow(token_ids, place)
         self._num_seen = len(token_ids)
         near = self._near.guess() if self._near is not None else NOTHING
+        chance = self._odds.chance(near.kinds(1)[0]) if near.token_ids else 0.0
+        if chance > LIKELY:
+            self._guesses = (near,)
+            return near
         repeat = self._repeats.guess(token_ids)
         self._guesses = tuple(guess for guess in (near, repeat) if guess.token_ids)
-        if len(self._guesses) < 2:
-            return self._guesses[0] if self._guesses else NOTHING
-        return max(self._guesses, key=lambda guess: self._odds.chance(guess.kind(0)))
-
-    def rest(self, num_tokens: int) -> int:
-        """How many tokens more to leave out: the last guesses were good for nothing, and cost a little too."""
-        return max(0, self._rests_until - num_tokens)
-
-    def was_taken(self, taken: bool, num_tokens: int) -> None:
-        """Hear whether any of the last guess is checked, if it was made of so many tokens."""
-        if num_tokens != self._num_seen:
-            return
-        self._num_vain = 0 if taken else self._num_vain + 1
-        self._rests_until = num_tokens + rest_after(self._num_vain)
+        return repeat if repeat.token_ids and self._odds.chance(repeat.kinds(1)[0]) > chance else near
 
     def chances(self, guess: Guess, most: int, least: float) -> list[float]:
         """That the first draft holds, the first two, the first three...; up to `most`, and down to `least`."""
         found: list[float] = []
         chance, known, own = 1.0, -1, 0.0
-        for index in range(min(most, self._reach, len(guess.token_ids))):
-            kind = guess.kind(index)
+        for kind in guess.kinds(min(most, self._reach, len(guess.token_ids))):
             if kind != known:
                 known, own = kind, self._odds.chance(kind)
             chance *= own
@@ -131,18 +125,13 @@ class Guesser:
 
     def _mark(self, guess: Guess, came: Ids[int]) -> int:
         """Take in what became of a guess; returns how much of it came true."""
-        held = 0
-        for index, (guessed, token) in enumerate(zip(guess.token_ids, came, strict=False)):
-            self._odds.mark(guess.kind(index), guessed == token)
+        held, mark = 0, self._odds.mark
+        for guessed, token, kind in zip(guess.token_ids, came, guess.kinds(), strict=False):
+            mark(kind, guessed == token)
             if guessed != token:
                 break
             held += 1
         return held
-
-
-def rest_after(num_vain: int) -> int:
-    """How many tokens not to guess for after so many guesses in a row that were not worth checking."""
-    return min(LONGEST_REST, 2 ** (num_vain - PATIENCE)) if num_vain > PATIENCE else 0
 
 
 class NearAnswer:

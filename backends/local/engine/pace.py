@@ -17,7 +17,7 @@ FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
 STALE = 256  # forwards per time it was measured after which a cost is half believed; measured once, so from the start
 LONG_KNOWN = 8  # times
 PLAIN = 64  # forwards after which one without drafts is made, to know what it costs now
-GAIN = 1.15  # less is noise: of several chances that are guessed from a few tokens the luckiest is taken
+GAIN = 1.05  # hoped for, at least: of several chances guessed from a few tokens the luckiest is taken
 SAMPLES = 9
 RECKON_EVERY, RECKON_SELDOM = 4, 32  # forwards: at first, and of a hundred or more
 
@@ -38,14 +38,14 @@ class Cost:
     @property
     def quartile(self) -> float | None:
         """The lower one: what disturbs a forward makes it slower. None before there is any."""
-        ordered = sorted(self.seconds)
-        return ordered[(len(ordered) - 1) // 4] if ordered else None
+        return _quartile(sorted(self.seconds)) if self.seconds else None
 
 
 class Pace:
     """What decode forwards take, by sequences and drafts in them."""
 
     def __init__(self) -> None:
+        self._plain: dict[int, tuple[float, float]] = {}  # sequences -> lower quartile and median without drafts
         self._costs: dict[int, dict[int, Cost]] = {}  # sequences -> drafts -> cost
         self._numbers: dict[int, int] = {}  # sequences -> forwards
         self._reckoned: dict[int, tuple[int, Sequence[tuple[int, float]]]] = {}  # sequences -> when, and what
@@ -54,10 +54,19 @@ class Pace:
         """Take in one forward, with what comes before and after it."""
         number = self._numbers[sequences] = self._numbers.get(sequences, 0) + 1
         costs = self._costs.setdefault(sequences, {})
+        plain = self._plain.get(sequences)
         if not drafts:
-            costs.setdefault(0, Cost()).note(seconds, number)
-        elif 0 in costs and (base := costs[0].quartile) is not None:  # the machine may be twice as fast next minute
-            costs.setdefault(drafts, Cost()).note(seconds / base, number)
+            cost = costs.setdefault(0, Cost())
+            cost.note(seconds, number)
+            if ordered := sorted(cost.seconds):
+                self._plain[sequences] = _quartile(ordered), ordered[len(ordered) // 2]
+        elif plain is not None:  # as a ratio: the machine may be twice as fast next minute
+            costs.setdefault(drafts, Cost()).note(seconds / plain[0], number)
+
+    def plain_s(self, sequences: int) -> float | None:
+        """What a forward without drafts takes, at the median; None before one was measured."""
+        plain = self._plain.get(sequences)
+        return plain[1] if plain is not None else None
 
     def allot(self, chances: Sequence[Sequence[float]]) -> list[int]:
         """How many drafts of each sequence to check now, given that its first one holds, its first two...
@@ -69,12 +78,14 @@ class Pace:
         taken = [0] * sequences
         if not steps:
             return taken
-        ranked = sorted(((chance, i) for i, each in enumerate(chances) for chance in each), key=_by_chance)
-        gained, best, rate = 0.0, 0, GAIN * sequences / steps[0][1]
-        brought = [gained := gained + chance for chance, _ in ranked]
+        ranked = sorted([(chance, i) for i, each in enumerate(chances) for chance in each], reverse=True)
+        tokens, best, rate = float(sequences), 0, GAIN * sequences / steps[0][1]
+        brought = [tokens := tokens + chance for chance, _ in ranked]
         for drafts, seconds in steps[1:]:
-            if drafts <= len(ranked) and (found := (sequences + brought[drafts - 1]) / seconds) > rate:
-                best, rate = drafts, found
+            if drafts > len(ranked):
+                break
+            if brought[drafts - 1] > rate * seconds:
+                best, rate = drafts, brought[drafts - 1] / seconds
         for _, i in ranked[:best]:
             taken[i] += 1
         return taken
@@ -111,6 +122,10 @@ class Pace:
         return [(drafts, _between(known, drafts, base / sequences)) for drafts in LADDER if drafts <= most]
 
 
+def _quartile(ordered: Sequence[float]) -> float:
+    return ordered[(len(ordered) - 1) // 4]
+
+
 def _hope(base: float, drafts: int, sequences: int) -> float:
     return base * (1 + HOPE * drafts / sequences)
 
@@ -138,7 +153,3 @@ def _between(known: Sequence[tuple[int, float]], drafts: int, one: float) -> flo
         return seconds + one * HOPE * (drafts - last)
     (after, high), (before, low) = known[right], known[max(0, right - 1)]
     return high if after == drafts else low + (high - low) * (drafts - before) / (after - before)
-
-
-def _by_chance(ranked: tuple[float, int]) -> float:
-    return -ranked[0]

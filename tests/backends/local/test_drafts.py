@@ -140,31 +140,6 @@ def test_old_marks_are_forgotten() -> None:
     assert odds.chance(NEAR) > 0.85
 
 
-def test_guesses_that_are_never_worth_checking_are_made_less_and_less_often() -> None:
-    guesser, made = Guesser([7] * 500), list[int]()
-    text = [*PROMPT, *range(1000, 1400)]
-    for stop in range(len(PROMPT), len(text)):
-        if not guesser.rest(stop):
-            made.append(stop - len(PROMPT))
-            guesser.guess(text[:stop], len(PROMPT))
-        guesser.was_taken(False, stop)
-
-    assert made[:5] == list(range(5))
-    assert [b - a for a, b in zip(made[-5:], made[-4:], strict=False)] == [32] * 4
-    guesser.was_taken(True, made[-1] + len(PROMPT))
-    assert not guesser.rest(made[-1] + len(PROMPT) + 1)
-
-
-def test_where_guesses_of_others_were_in_vain_one_more_is_enough_to_rest() -> None:
-    guesser = Guesser(ANSWER, num_vain=100)
-    assert not guesser.rest(len(PROMPT))
-    guesser.guess(PROMPT, len(PROMPT))
-
-    guesser.was_taken(False, len(PROMPT))
-
-    assert 0 < guesser.rest(len(PROMPT)) < 16
-
-
 def test_after_a_rest_the_place_is_found_by_what_was_said_last() -> None:
     guesser = Guesser(ANSWER)
     guesser.guess(PROMPT, len(PROMPT))
