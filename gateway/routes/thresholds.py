@@ -1,16 +1,13 @@
 """GET and PUT /admin/api/thresholds: what each lane of the semantic tier may serve, how often it is wrong, and why."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.errors import InvalidRequest
 from gateway.routes.reading import read_json
-
-if TYPE_CHECKING:
-    from gateway.semantic.thresholds import Thresholds
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=512)]
 
@@ -26,11 +23,26 @@ class ChangeBody(BaseModel):
     verifier: Name | None = None
 
 
+class Thresholds(Protocol):
+    """The lanes, as the routes need them."""
+
+    async def report(self) -> list[dict[str, Any]]: ...
+
+    async def change(
+        self,
+        tenant: str,
+        route: str,
+        mode: Literal["off", "shadow", "on"] | None,
+        max_wrong_hit_rate: float | None,
+        verifier: str | None,
+    ) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """What the routes work on; without a semantic tier there are no lanes."""
 
-    thresholds: "Thresholds | None"
+    thresholds: Thresholds | None
     max_body_bytes: int
 
 
