@@ -17,7 +17,7 @@ from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
 
 DEFAULT = 0.01
-COSINES = tuple(round(0.70 + 0.01 * step, 2) for step in range(30))
+COSINES = (*(round(0.70 + 0.03 * step, 2) for step in range(6)), *(round(0.88 + 0.01 * step, 2) for step in range(12)))
 GOALS = {"clinc150_static": 0.55, "banking77": 0.30, "disfl_qa": 0.35, "spider": 0.10, "mixed_zipf": 0.90}
 MOST_WRONG_OF_ALL = {"gsm_plus": 0.005, "arena_hard_distinct": 0.005}
 # what mixed_zipf is made of
