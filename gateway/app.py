@@ -12,13 +12,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends.errors import BackendError
 from gateway import __version__
+from gateway.archive import Archive
 from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.chat import ChatEndpoint
-from gateway.routes.entries import Archive
+from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
 from gateway.routes.health import health_routes
@@ -51,7 +52,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
-    archive = Archive(services.answers, services.invalidation, services.pipeline, services.secret, max_body_bytes)
+    archive = Archive(services.answers, services.invalidation)
     explainer = Explainer(services.pipeline, services.answers, services.semantic)
     admin = Admin(
         rule=rule,
@@ -61,7 +62,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         secret=services.secret,
         max_body_bytes=max_body_bytes,
         curfew=curfew,
-        archive=archive,
+        shelves=Shelves(archive, services.pipeline, services.secret, max_body_bytes),
         inquiry=Inquiry(explainer, services.served, services.secret, max_body_bytes),
         panel=Panel(services.thresholds, max_body_bytes),
     )

@@ -20,6 +20,7 @@ from gateway.answers.tiered import TieredAnswers
 from gateway.asked import Asked
 from gateway.controls import Controls
 from gateway.differences import Difference, differences, likeness
+from gateway.errors import StoreAway
 from gateway.pipeline import Pipeline
 from gateway.semantic.found import Match, NoMatch
 from gateway.served import Served
@@ -68,11 +69,14 @@ class Explainer:
         self._semantic = semantic
 
     async def explain(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Explanation:
-        """What would happen to `request` now. Raises `GatewayError`, `BackendError` or `CacheError`."""
+        """What would happen to `request` now. Raises `GatewayError` or `BackendError`."""
         asked = await self._pipeline.ask(request, tenant, salt, controls)
-        entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
-        miss = self._pipeline.exact_miss(asked, entry)
-        exact = await self._exact(asked, entry, miss)
+        try:
+            entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
+            miss = self._pipeline.exact_miss(asked, entry)
+            exact = await self._exact(asked, entry, miss)
+        except CacheError as error:
+            raise StoreAway(str(error)) from error
         found = await self._similar(asked)
         return Explanation(
             would=_would(asked, entry, miss, found),

@@ -16,7 +16,7 @@ from gateway.auth import AdminRule
 from gateway.body import ClientGone, Curfew, while_connected
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
-from gateway.routes.entries import Archive, add_entries
+from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
@@ -60,7 +60,7 @@ class Admin:
     secret: bytes
     max_body_bytes: int
     curfew: Curfew
-    archive: Archive
+    shelves: Shelves
     inquiry: Inquiry
     panel: Panel
 
@@ -79,7 +79,7 @@ def admin_routes(admin: Admin) -> APIRouter:
 
     _add_models(routes, admin)
     _add_kv(routes, admin)
-    add_entries(routes, admin.archive)
+    add_entries(routes, admin.shelves)
     add_explain(routes, admin.inquiry)
     add_thresholds(routes, admin.panel)
     return routes

@@ -7,12 +7,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, StrictStr
 
-from gateway.answers.base import CacheError
 from gateway.body import ClientGone
-from gateway.errors import StoreAway, UnknownId
+from gateway.errors import UnknownId
 from gateway.explain import Explainer, explain_served
-from gateway.routes.entries import read_request
-from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.routes.reading import GONE_STATUS, read_json, read_request
 from gateway.served import ServedMemory
 
 
@@ -43,10 +41,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         asked = read_request(inquiry.secret, body.request, body.api_key, body.cache_control)
-        try:
-            return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
-        except CacheError as error:
-            raise StoreAway(str(error)) from error
+        return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
 
     @routes.get("/explain/{response_id}")
     async def explain_response(response_id: str) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""A JSON body as a checked model, for the routes that FastAPI serves."""
+"""Bodies of the routes that FastAPI serves: JSON as a checked model, and a chat request as its sender would send it."""
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from backends.chat import ChatRequest
 from gateway.body import read_body
+from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
-from gateway.wire import first_complaint
+from gateway.scope import tenant_of
+from gateway.wire import first_complaint, parse_chat
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -30,3 +34,15 @@ async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Bod
         return kind.model_validate(values)
     except ValidationError as error:
         raise first_complaint(error) from error
+
+
+def read_request(
+    secret: bytes, body: Mapping[str, Any], api_key: str, cache_control: str = ""
+) -> tuple[ChatRequest, str, str, Controls]:
+    """A chat request as its sender would send it: request, tenant, salt and controls. Raises `InvalidRequest`."""
+    try:
+        request, fields = parse_chat(orjson.dumps(body))
+        controls = read_controls(cache_control or None, fields.get("cache"))
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, f"request.{error.param}" if error.param else "request") from error
+    return request, tenant_of(secret, api_key or None), fields.get("cache_salt") or "", controls

@@ -1,0 +1,121 @@
+"""The stored answers as an operator sees them: a list to go through, one of them whole, and ways to remove them."""
+
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import orjson
+
+from gateway.answers.base import CacheError, Entry, Verdict
+from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
+from gateway.answers.tiered import TieredAnswers
+from gateway.canonical import Fingerprints
+from gateway.errors import InvalidRequest, StoreAway, UnknownId
+from gateway.invalidate import Invalidation
+
+T = TypeVar("T")
+
+CRITERIA = ("text", "tag", "model", "namespace", "tenant", "revision", "embedder", "id")  # of the list, as they are
+JSON = dict[str, Any]
+
+
+class Archive:
+    """Lists, shows and removes. Everything raises `StoreAway` when the store fails. Belongs to one event loop."""
+
+    def __init__(self, answers: TieredAnswers, invalidation: Invalidation) -> None:
+        self._answers = answers
+        self._invalidation = invalidation
+
+    async def page(self, asked: Mapping[str, str]) -> JSON:
+        """A page of what is asked for, newest first. Raises `InvalidRequest` naming the parameter."""
+        page = _page(asked)
+        unknown = sorted(set(asked) - {*CRITERIA, "limit", "after"})
+        if unknown:
+            raise InvalidRequest(f"{unknown[0]} is not a criterion; there are: {', '.join(CRITERIA)}.", unknown[0])
+        selection = Selection(**{name: asked[name] for name in CRITERIA if name in asked})  # type: ignore[arg-type]
+        rows = await _stored(self._answers.select(selection, replace(page, limit=page.limit + 1)))
+        shown, has_more = rows[: page.limit], len(rows) > page.limit
+        return {"data": [_row(row) for row in shown], "next": _place(shown[-1]) if has_more else None}
+
+    async def show(self, entry_id: str) -> JSON:
+        """One entry with its request, its answer, and what users said. Raises `UnknownId`."""
+        rows = await _stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
+        row = next((row for row in rows if row.id == entry_id), None)
+        found = None if row is None else await _stored(self._answers.owned(row.tenant, row.id))
+        if row is None or found is None:
+            raise _unknown(entry_id)
+        said = await _stored(self._answers.verdicts(found.scope, found.id))
+        return {**_row(row), **_content(found), "verdicts": [_verdict(verdict) for verdict in said]}
+
+    async def remove(self, entry_id: str) -> int:
+        """Remove one entry and its aliases; how many. Raises `UnknownId`."""
+        done = await _stored(self._invalidation.run(Selection(id=entry_id)))
+        if not done.count:
+            raise _unknown(entry_id)
+        return done.count
+
+    async def invalidate(
+        self, criteria: JSON, *, older_than_s: float | None, fp: Fingerprints | None, is_all: bool, is_dry_run: bool
+    ) -> JSON:
+        """Remove what meets every criterion, or say what would go. Raises `InvalidRequest` when none is given."""
+        selection = Selection(**criteria, before_s=None if older_than_s is None else time.time() - older_than_s)
+        if fp is not None:
+            selection = replace(selection, scope=fp.scope, exact=fp.exact)
+        if selection.is_empty and not is_all:
+            raise InvalidRequest("Name what to remove, or say all: true.", "all")
+        work = self._invalidation.preview if is_dry_run else self._invalidation.run
+        return (await _stored(work(selection))).as_json()
+
+
+async def _stored(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except CacheError as error:
+        raise StoreAway(str(error)) from error
+
+
+def _unknown(entry_id: str) -> UnknownId:
+    return UnknownId(f"No entry {entry_id!r} is kept.", "entry")
+
+
+def _page(asked: Mapping[str, str]) -> Page:
+    limit = asked.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_PAGE):
+        raise InvalidRequest(f"limit must be a whole number from 1 to {MAX_PAGE}.", "limit")
+    if "after" not in asked:
+        return Page(int(limit))
+    try:
+        created_s, number = orjson.loads(urlsafe_b64decode(asked["after"]))
+        return Page(int(limit), (float(created_s), int(number)))
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest("after must be the next of an earlier page.", "after") from error
+
+
+def _place(row: Listed) -> str:
+    return urlsafe_b64encode(orjson.dumps(row.place)).decode()
+
+
+def _row(row: Listed) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Listed.__dataclass_fields__ if name != "place"}
+
+
+def _content(entry: Entry) -> dict[str, Any]:
+    """What was asked and what was answered."""
+    choices = [
+        {"message": choice.message, "finish_reason": choice.finish_reason} for choice in entry.completion.choices
+    ]
+    return {
+        "request": orjson.loads(entry.canonical),
+        "choices": orjson.loads(orjson.dumps(choices, default=dict)),
+        "usage": orjson.loads(orjson.dumps(entry.completion.usage.to_wire(), default=dict)),
+        "schema": entry.schema,
+        "embedder": entry.embedder,
+        "sliding_s": entry.sliding_s,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    word = "good" if verdict.is_good else "bad"
+    return {"source": verdict.source, "verdict": word, "comment": verdict.comment, "at_s": verdict.at_s}
