@@ -16,11 +16,12 @@ from embeddings.guards.kinds import same_kinds
 from embeddings.guards.names import same_names
 from embeddings.guards.nearness import NEAR_MISSES, near_misses
 from embeddings.guards.negation import same_polarity
-from embeddings.guards.numbers import same_numbers, same_units
+from embeddings.guards.numbers import same_numbers
 from embeddings.guards.order import same_order
 from embeddings.guards.question import same_question
 from embeddings.guards.script import same_script
 from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
+from embeddings.guards.units import same_units
 from embeddings.repairs import corrected
 from embeddings.text import plain
 
