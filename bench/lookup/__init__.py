@@ -1,0 +1,3 @@
+"""The vector index beside plain FAISS flat: latency, recall and memory by rows and partitions."""
+
+PARTS = ("thousands", "million")

@@ -1,0 +1,173 @@
+"""One size in one number of partitions: our index and plain FAISS flat over the same rows, asked in turns."""
+
+import gc
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import faiss
+import numpy as np
+import psutil
+
+from bench.figures import median, percentile
+from bench.lookup.texts import DIM, Floats, like, middles
+from bench.processes import ROOT
+from bench.rows import Row, Scale
+from embeddings.index import VectorIndex
+
+NEAREST = 8
+CHANGED = 300  # rows removed, and added again
+KEPT = ROOT / "bench" / "out" / "lookup"  # what was trained: a second run starts from it
+MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class Cell:
+    """What was measured."""
+
+    ours_ms: list[float] = field(default_factory=list)
+    flat_ms: list[float] = field(default_factory=list)
+    remove_ms: list[float] = field(default_factory=list)
+    add_ms: list[float] = field(default_factory=list)
+    found: int = 0
+    asked: int = 0
+    worst: float = 0.0  # difference of a score from the exact one
+    ours_mib: float = 0.0
+    flat_mib: float = 0.0
+    counted_mib: float = 0.0
+    lists_s: float = 0.0
+    meanwhile_ms: list[float] = field(default_factory=list)
+    probes: int = 0
+
+
+def run_cells(sizes: tuple[int, ...], scale: Scale) -> list[Row]:
+    """Every size in one partition and in a thousand."""
+    faiss.omp_set_num_threads(1)
+    sys.setswitchinterval(0.001)  # as the gateway does
+    real, source = middles()
+    rows = []
+    for size in sizes:
+        for partitions in (1, 1000):
+            rows += _rows(measure(real, size, partitions, scale), size, partitions, source)
+            gc.collect()
+    return rows
+
+
+def measure(real: Floats, size: int, partitions: int, scale: Scale) -> Cell:
+    """Fill both, ask both in turns, then take rows out and put them back."""
+    cell = Cell()
+    count = scale.of(100 if size > 200_000 else 400, 20)
+    queries = np.concatenate(list(like(real, count, seed=2)))
+    with _resident() as grown:
+        flats = _flats(real, size, partitions)
+    cell.flat_mib = grown[0]
+    with _resident() as grown:
+        index = _index(real, size, partitions, cell)
+    cell.ours_mib, cell.counted_mib = grown[0], index.nbytes / MIB
+    cell.probes = max(index.probes().values(), default=0)
+    for number, query in enumerate(queries):
+        _ask(cell, index, flats, number * 37 % partitions, query, partitions)
+    _change(cell, index, flats, size, partitions)
+    index.close()
+    return cell
+
+
+def _ask(cell: Cell, index: VectorIndex, flats: list[Any], part: int, query: Floats, partitions: int) -> None:
+    name = b"%d" % part
+    started = time.perf_counter()
+    found = index.search(name, query, NEAREST)
+    between = time.perf_counter()
+    scores, rows = flats[part].search(query[None], min(NEAREST, flats[part].ntotal))
+    ended = time.perf_counter()
+    cell.ours_ms.append((between - started) * 1e3)
+    cell.flat_ms.append((ended - between) * 1e3)
+    true = {
+        str(row * partitions + part): score for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+    }
+    cell.asked += len(true)
+    cell.found += len({one.id for one in found} & set(true))
+    cell.worst = max([cell.worst, *(abs(one.similarity - true[one.id]) for one in found if one.id in true)])
+
+
+def _change(cell: Cell, index: VectorIndex, flats: list[Any], size: int, partitions: int) -> None:
+    step = max(1, size // CHANGED)
+    for number in range(0, size, step):
+        name, id = b"%d" % (number % partitions), str(number)
+        row = flats[number % partitions].reconstruct(number // partitions)
+        started = time.perf_counter()
+        index.remove(name, id)
+        between = time.perf_counter()
+        index.add(name, id, row)
+        cell.remove_ms.append((between - started) * 1e3)
+        cell.add_ms.append((time.perf_counter() - between) * 1e3)
+
+
+def _flats(real: Floats, size: int, partitions: int) -> list[Any]:
+    """Row r of partition p is number r * partitions + p."""
+    flats: list[Any] = [faiss.IndexFlatIP(DIM) for _ in range(partitions)]
+    for flat in flats:  # room for all at once: growing would hold twice as much
+        flat.codes.resize(size // partitions * DIM * 4)
+        flat.codes.resize(0)
+    start = 0
+    for rows in like(real, size, seed=1):
+        for part in range(partitions):
+            flats[part].add(np.ascontiguousarray(rows[(part - start) % partitions :: partitions]))
+        start += len(rows)
+    return flats
+
+
+def _index(real: Floats, size: int, partitions: int, cell: Cell) -> VectorIndex:
+    index = VectorIndex(DIM, snapshots=KEPT / f"{size}-{partitions}")
+    index.open("bench lookup")
+    names = [b"%d" % part for part in range(partitions)]
+    number = 0
+    for rows in like(real, size, seed=1):
+        for row in rows:
+            index.add(names[number % partitions], str(number), row)
+            number += 1
+    started = time.perf_counter()
+    index.start()
+    while not index.settle():  # somebody writes meanwhile, and nobody waits for the thread
+        between = time.perf_counter()
+        index.add(names[0], "another", row)
+        index.remove(names[0], "another")
+        cell.meanwhile_ms.append((time.perf_counter() - between) * 1e3)
+        time.sleep(0.005)
+    cell.lists_s = time.perf_counter() - started
+    return index
+
+
+@contextmanager
+def _resident() -> Iterator[list[float]]:
+    """How many MiB the process grew by."""
+    process = psutil.Process()
+    before, grown = process.memory_info().rss, [0.0]
+    yield grown
+    grown[0] = (process.memory_info().rss - before) / MIB
+
+
+def _rows(cell: Cell, size: int, partitions: int, source: str) -> list[Row]:
+    where = f"{size:,} rows in {partitions:,}"
+    how = f"{cell.probes} lists read" if cell.probes else "every row read"
+    note = f"{how}, recall@8 {cell.found / cell.asked:.4f}, scores within {cell.worst:.0e}"
+    ours, flat, own = cell.ours_ms, cell.flat_ms, f"{cell.counted_mib:,.0f} by its own count"
+    rows = [
+        Row("lookup", f"{where}: search p50", median(ours), "ms", median(flat), "FAISS flat", note),
+        Row("lookup", f"{where}: search p99", percentile(ours, 99), "ms", percentile(flat, 99), "FAISS flat"),
+        Row("lookup", f"{where}: memory", cell.ours_mib, "MiB", cell.flat_mib, "FAISS flat, no ids", own),
+        _timed(f"{where}: remove", cell.remove_ms),
+        _timed(f"{where}: add", cell.add_ms),
+    ]
+    if cell.probes:
+        rows.append(Row("lookup", f"{where}: lists ready after", cell.lists_s, "s", note=source))
+    if cell.meanwhile_ms:
+        rows.append(_timed(f"{where}: add and remove meanwhile", cell.meanwhile_ms))
+    return rows
+
+
+def _timed(what: str, taken_ms: list[float]) -> Row:
+    note = f"p99 {percentile(taken_ms, 99):.3f}, longest {max(taken_ms):.3f} of {len(taken_ms)}"
+    return Row("lookup", f"{what} p50", median(taken_ms), "ms", note=note)
