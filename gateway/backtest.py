@@ -38,8 +38,8 @@ from gateway.questions import is_volatile
 from gateway.rows import FileError, objects
 from gateway.semantic.comparing import same_answer
 from gateway.semantic.labels import Kept, read_all
-from gateway.semantic.lanes import Changing
 from gateway.semantic.learner import joined
+from gateway.semantic.minds import TwoMinds
 from gateway.semantic.refit import MOST, Work, folds_of, is_due, refit
 from gateway.semantic.tier import CANDIDATES, FAR
 
@@ -88,7 +88,7 @@ class Bench:
 
     tally: Tally
     lane: Lane
-    uses: Changing
+    uses: TwoMinds
     index: VectorIndex
     stored: dict[str, tuple[Prompt, Reading]] = field(default_factory=dict)
     exact: dict[tuple[str, str], Prompt] = field(default_factory=dict)
@@ -122,9 +122,9 @@ class Replay:
         self._shadow_rate = shadow_rate
         self._rules = rules
         self._memo: dict[str, Reading] = {}
-        self.benches = [self._bench(target, Changing(verifier)) for target in targets]
+        self.benches = [self._bench(target, TwoMinds(verifier)) for target in targets]
 
-    def _bench(self, target: float, uses: Changing) -> Bench:
+    def _bench(self, target: float, uses: TwoMinds) -> Bench:
         lane = Lane(uses, target=target, shadow_rate=self._shadow_rate, seed=b"backtest")
         return Bench(Tally(target), lane, uses, VectorIndex(self._embedder.dim))
 
@@ -229,7 +229,7 @@ class Replay:
             return
         bench.verifier, bench.fitted_on = parse(outcome.verifier), len(bench.labels)
         bench.tally.fits += 1
-        bench.uses.now = bench.verifier
+        bench.uses.own = bench.verifier
 
     def _store(self, bench: Bench, prompt: Prompt, reading: Reading) -> None:
         name = str(len(bench.stored))

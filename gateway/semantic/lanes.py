@@ -18,10 +18,11 @@ from typing import Protocol, TypeVar
 
 from embeddings.base import Reading
 from embeddings.control import Compares, Label, Lane, LaneReport, Neighbour, Verdict
-from embeddings.control.types import Compared
+from embeddings.verifier import Verifier
 from gateway.answers.base import CacheError
 from gateway.policy import Mode, Rules
 from gateway.semantic.labels import Given, Kept, LabelStore
+from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneKey, LaneRule
 
 log = logging.getLogger(__name__)
@@ -64,27 +65,13 @@ class Change:
     max_wrong_hit_rate: float | None = None
 
 
-class Changing:
-    """A verifier whose place another may take while the lane lives: its account of what was served goes on."""
-
-    def __init__(self, now: Compares) -> None:
-        self.now = now
-
-    @property
-    def name(self) -> str:
-        return self.now.name
-
-    def compare(self, a: Reading, b: Reading, /) -> Compared:
-        return self.now.compare(a, b)
-
-
 @dataclass(slots=True, eq=False)
 class Held:
     """A lane in memory."""
 
     rule: LaneRule
     lane: Decides
-    verifier: Changing
+    verifier: TwoMinds
     report: LaneReport
     labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
 
@@ -100,17 +87,17 @@ class Lanes:
         self,
         labels: LabelStore,
         secret: bytes,
-        verifier_of: Callable[[LaneKey], Compares],
+        minds_of: Callable[[LaneKey], tuple[Compares, Verifier | None]],
         *,
         new_lane: NewLane = Lane,
         max_lanes: int = MAX_LANES,
         timeout_s: float = 5.0,
     ) -> None:
-        """`verifier_of` is asked once the embedder is there, in the lanes' thread; a verdict takes `timeout_s` at most,
-        a lane that has to be restored first included."""
+        """`minds_of` says which verifier everybody has and which is a lane's own; it is asked once the embedder is
+        there, in the lanes' thread. A verdict takes `timeout_s` at most, the restoring of its lane included."""
         self._labels = labels
         self._secret = secret
-        self._verifier_of = verifier_of
+        self._minds_of = minds_of
         self._new_lane = new_lane
         self._max_lanes = max_lanes
         self._timeout_s = timeout_s
@@ -237,7 +224,7 @@ class Lanes:
     # -- in the lanes' thread ----------------------------------------------------------------------------------------
 
     def _built(self, rule: LaneRule, kept: Iterable[Kept]) -> Held:
-        verifier = Changing(self._verifier_of(rule.key))
+        verifier = TwoMinds(*self._minds_of(rule.key))
         seed = blake2b("\0".join(rule.key).encode(), key=self._secret, digest_size=32, person=b"lane").digest()
         lane = self._new_lane(verifier, target=rule.max_wrong_hit_rate, shadow_rate=rule.shadow_rate, seed=seed)
         held = Held(rule, lane, verifier, lane.report())
@@ -247,7 +234,7 @@ class Lanes:
         return held
 
     def _renewed(self, held: Held) -> None:
-        held.verifier.now = self._verifier_of(held.rule.key)
+        held.verifier.own = self._minds_of(held.rule.key)[1]
 
     def _taught(self, held: Held, labels: Sequence[Label]) -> None:
         for label in labels:

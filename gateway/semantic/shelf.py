@@ -64,15 +64,26 @@ class Shelf:
     def in_use(self, lane: LaneKey, fingerprint: str) -> InUse:
         """The lane's own, else everybody's, else the shipped one."""
         for folder in (self._of(lane), self._folder / "all"):
-            chosen = _chosen(folder)
-            for version in reversed(list(_versions(folder))):
-                if not version.is_for(fingerprint) or chosen not in (None, version.path.stem):
-                    continue
-                if (verifier := _read(version)) is not None:
-                    return InUse(verifier, version.path.stem, version.until_seq)
-            if chosen == SHIPPED:
-                break
+            if (found := self._newest(folder, fingerprint)) is not None:
+                return found
         return InUse(load_verifier(fingerprint), SHIPPED)
+
+    def _newest(self, folder: Path, fingerprint: str) -> InUse | None:
+        """The one that was chosen, else the newest that can be read."""
+        chosen = _chosen(folder)
+        for version in reversed(list(_versions(folder))):
+            if not version.is_for(fingerprint) or chosen not in (None, version.path.stem):
+                continue
+            if (verifier := _read(version)) is not None:
+                return InUse(verifier, version.path.stem, version.until_seq)
+        return None
+
+    def minds(self, lane: LaneKey, fingerprint: str) -> tuple[Verifier, Verifier | None]:
+        """Everybody's verifier, and the lane's own if it has one."""
+        everybodys = self._newest(self._folder / "all", fingerprint)
+        own = self._newest(self._of(lane), fingerprint)
+        first = load_verifier(fingerprint) if everybodys is None else everybodys.verifier
+        return first, None if own is None else own.verifier
 
     def versions(self, lane: LaneKey) -> list[str]:
         """The names of a lane's versions, oldest first."""

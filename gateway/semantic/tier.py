@@ -21,7 +21,7 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Compares, Lane, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
-from embeddings.verifier import load_verifier
+from embeddings.verifier import Verifier, load_verifier
 from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
@@ -71,9 +71,7 @@ class Semantic:
     ) -> None:
         """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
         `promotes`."""
-        self.lanes = Lanes(
-            labels, secret, self._verifier_of, new_lane=new_lane, max_lanes=max_lanes, timeout_s=timeout_s
-        )
+        self.lanes = Lanes(labels, secret, self._minds_of, new_lane=new_lane, max_lanes=max_lanes, timeout_s=timeout_s)
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
@@ -286,11 +284,10 @@ class Semantic:
         await self.lanes.renew(lane)
         return True
 
-    def _verifier_of(self, lane: LaneKey) -> Compares:
-        fingerprint = self._vectors.fingerprint
-        shelf = self._shelf
-        found = load_verifier(fingerprint) if shelf is None else shelf.in_use(lane, fingerprint).verifier
-        return found if self._second_look is None else LooksTwice(found, self._second_look)
+    def _minds_of(self, lane: LaneKey) -> tuple[Compares, Verifier | None]:
+        fingerprint, shelf = self._vectors.fingerprint, self._shelf
+        first, own = (load_verifier(fingerprint), None) if shelf is None else shelf.minds(lane, fingerprint)
+        return (first if self._second_look is None else LooksTwice(first, self._second_look)), own
 
     # -- what users say ----------------------------------------------------------------------------------------------
 

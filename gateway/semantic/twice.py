@@ -5,16 +5,15 @@ nothing at first: no model is trusted for its name.
 """
 
 import logging
-import math
 
 from embeddings.base import EmbedderError, Reading
 from embeddings.verifier import Comparison, Verifier
 from embeddings.verifier.cross_encoder import SecondLook
+from gateway.semantic.minds import clue_of
 
 log = logging.getLogger(__name__)
 
 UNSURE = (0.3, 0.97)  # probabilities of the verifier between which a second look is worth its time
-_SURE = 4.0  # log odds beyond which it says no more
 
 
 class LooksTwice:
@@ -38,5 +37,4 @@ class LooksTwice:
         except EmbedderError as error:
             log.warning("no second look: %s", error)
             return 0.0
-        chance = min(max(chance, 1e-6), 1 - 1e-6)
-        return max(-_SURE, min(_SURE, math.log(chance / (1 - chance))))
+        return clue_of(chance)

@@ -99,7 +99,7 @@ async def test_enough_labels_begin_a_fit_in_a_process_of_its_own(tmp_path: Path,
     embedder = await batcher.ready()
     labels, shelf = LabelStore(tmp_path / "labels.db", per_tenant=1000), Shelf(tmp_path / "verifiers")
     await labels.open()
-    lanes = Lanes(labels, b"s" * 32, lambda lane: shelf.in_use(lane, embedder.fingerprint).verifier)
+    lanes = Lanes(labels, b"s" * 32, lambda lane: shelf.minds(lane, embedder.fingerprint))
     learner = Learner(labels, lanes, batcher, shelf)
     before = (await lanes.report(RULE)).verifier.name
     total = 0
