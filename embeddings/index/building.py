@@ -29,8 +29,8 @@ PROBES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 ASKED = 96  # rows looked for to choose the number of probes
 RECALL = 0.995  # of their 8 nearest, found; more than is promised: rows that come later are not among those asked
 NEAREST = 8
-OVERFETCH = 4  # candidates taken from the lists for one that is returned
-MIN_FETCH = 32
+OVERFETCH = 2  # candidates taken from the lists for one that is returned
+MIN_FETCH = 16
 NICENESS = 10
 
 Keep = Callable[[Trained, list[str], NDArray[np.int32]], None]  # what was trained, ids, and the list of each or -1

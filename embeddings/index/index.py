@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -152,10 +153,11 @@ class VectorIndex:
         part = self._searched(partition)
         if part is None or k < 1:
             return []
-        part.settle()
+        if part.is_busy:
+            part.settle()
+            part.drain()
+            self._weigh(part)
         found = part.search(query, k)
-        part.drain()
-        self._weigh(part)
         return [Candidate(id, similarity, part.texts.get(id, "")) for similarity, id in found]
 
     def has(self, partition: bytes, id: str) -> bool:
@@ -271,6 +273,6 @@ class VectorIndex:
         row = np.ascontiguousarray(vector, np.float32)
         if row.shape != (self.dim,):
             raise ValueError(f"a vector of shape {row.shape} in an index of dim {self.dim}")
-        if not np.isfinite(row).all():
+        if not isfinite(row @ row):
             raise ValueError("a vector with NaN or infinity")
         return row

@@ -56,6 +56,11 @@ class Partition:
     def build(self) -> Build | None:
         return self._build
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether lists are being made, or lag behind the rows."""
+        return self._build is not None or bool(self._pending)
+
     def put(self, id: str, vector: Floats) -> None:
         self._touch(self.rows.put(id, vector))
 
@@ -72,16 +77,17 @@ class Partition:
 
     def search(self, query: Floats, k: int) -> list[tuple[float, str]]:
         """The up to `k` nearest, nearest first, ids in order where two are as near."""
+        slots = None
         if self._lists is None or k > WIDEST:
-            similarities = self.rows.similarities(query)
-            slots = nearest(similarities, k)
-            found = [(-similarity, slot) for similarity, slot in zip(similarities[slots].tolist(), slots, strict=True)]
+            scores = self.rows.similarities(query)
         else:
-            fetched = self._lists.search(query, max(MIN_FETCH, OVERFETCH * k))
-            slots = [slot for slot in {**dict.fromkeys(fetched), **self._pending} if slot < len(self.rows)]
-            scores = self.rows.similarities_at(query, slots).tolist()
-            found = [(-similarity, slot) for similarity, slot in zip(scores, slots, strict=True)]
-        named = sorted((score, self.rows.id_at(slot), slot) for score, slot in found)[:k]
+            slots = self._lists.search(query, max(MIN_FETCH, OVERFETCH * k))
+            if self._pending:  # else every slot in a list is one of ours
+                slots = [slot for slot in {**dict.fromkeys(slots), **self._pending} if slot < len(self.rows)]
+            scores = self.rows.similarities_at(query, slots)
+        places = nearest(scores, k)
+        found = zip(scores[places].tolist(), places if slots is None else [slots[p] for p in places], strict=True)
+        named = sorted((-score, self.rows.id_at(slot), slot) for score, slot in found)[:k]
         if named:
             self.rows.mark(named[0][2])
         return [(-score, id) for score, id, _ in named]
