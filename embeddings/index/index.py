@@ -197,6 +197,10 @@ class VectorIndex:
         self._is_loading = False
         for name, part in self._partitions.items():
             self._look_at(name, part)
+        for name in self._known:
+            owner = self._partitions.get(name)
+            if self._snapshots is not None and (owner is None or owner.build is None):
+                self._snapshots.drop(name)
         self._known = {}
 
     def settle(self) -> bool:

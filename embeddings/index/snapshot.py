@@ -5,13 +5,14 @@
 
 No vectors are kept: those come from the store, which is the truth, at every start. An id that the store no longer has
 is passed over, one that is new is given a list, and where fewer than half are known the lists are trained anew. A file
-that is damaged, or belongs to another embedder or format, is as good as none.
+that is damaged, or belongs to another embedder or format, is as good as none, and is deleted.
 """
 
 import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -49,9 +50,14 @@ class Snapshots:
                     name, known = self._parse(path.read_bytes())
                 except (OSError, ValueError, KeyError, SafetensorError) as error:
                     log.warning("lists of a partition are made anew, %s is of no use: %s", path.name, error)
+                    _unlink(path)
                     continue
                 found[name] = known
         return found
+
+    def drop(self, name: bytes) -> None:
+        """Forget a partition that has no lists any more."""
+        _unlink(self._path(name))
 
     def write(self, name: bytes, trained: Trained, ids: Sequence[str], lists: NDArray[np.int32]) -> None:
         """Keep what was trained, in the place of an older generation. A failure is told and forgotten."""
@@ -62,7 +68,7 @@ class Snapshots:
 
     def _write(self, name: bytes, trained: Trained, ids: Sequence[str], lists: NDArray[np.int32]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / (blake2b(name, digest_size=16).hexdigest() + END)
+        path = self._path(name)
         body = self._dump(name, trained, ids, lists, self._generation(path) + 1)
         half = path.with_suffix(".half")
         with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -70,6 +76,9 @@ class Snapshots:
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)
+
+    def _path(self, name: bytes) -> Path:
+        return self._folder / (blake2b(name, digest_size=16).hexdigest() + END)
 
     def _generation(self, path: Path) -> int:
         try:
@@ -117,6 +126,11 @@ class Snapshots:
         return bytes.fromhex(meta["partition"]), Known(
             Trained(centroids, encoder, num_probes, num_rows, imbalance), belongs
         )
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _opened(raw: bytes) -> tuple[dict[str, str], bytes]:

@@ -277,6 +277,15 @@ def test_a_damaged_snapshot_is_as_good_as_none(
     assert index.search(NAME, rows[77], 1)[0].id == "77"
 
 
+def test_what_was_trained_for_a_partition_that_is_gone_is_deleted(
+    reopened: Callable[..., VectorIndex], rows: Matrix, tmp_path: Path
+) -> None:
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lists"]
+    reopened(rows[:50]).close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_snapshot_is_a_generation_and_leaves_no_half_file(
     reopened: Callable[..., VectorIndex], tmp_path: Path
 ) -> None:
