@@ -39,14 +39,14 @@ def run(scale: Scale) -> list[Row]:
     }
     rows: list[Row] = []
     for shape, pattern in SHAPES.items():
-        questions = _texts(pattern)[: scale.of(60 if shape != "long" else 32, 8)]
+        questions = _texts(pattern)[: scale.of(40 if shape != "long" else 16, 8)]
         rows += _single(f"one {shape} question", {name: one.embed for name, one in runtimes.items()}, questions)
         if shape == "short":
             questions = _texts(pattern)[-scale.of(24, 8) :]
             rows += _single("the same with states", {name: one.read for name, one in runtimes.items()}, questions)
     for size in BATCHES:
-        rows += _throughput(runtimes, size, scale.of(96, 32))
-    return rows + _strays(runtimes, scale.of(400, 60))
+        rows += _throughput(runtimes, size, scale.of(64, 32))
+    return rows + _strays(runtimes, scale.of(150, 60))
 
 
 def _texts(pattern: str) -> list[str]:
