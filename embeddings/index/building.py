@@ -25,7 +25,7 @@ from embeddings.index.rows import BLOCK_ROWS, Block, Floats, gather
 log = logging.getLogger(__name__)
 
 ADOPTED_AT = 256  # changed slots that may be left when new lists are adopted
-PROBES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+PROBES = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)  # the last: every list
 ASKED = 96  # rows looked for to choose the number of probes
 RECALL = 0.995  # of their 8 nearest, found; more than is promised: rows that come later are not among those asked
 NEAREST = 8

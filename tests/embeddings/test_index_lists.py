@@ -183,6 +183,17 @@ def test_a_partition_that_shrinks_is_searched_row_by_row_again(large: VectorInde
     assert large.search(NAME, rows[3], 1)[0].id == "3"
 
 
+def test_where_rows_have_no_neighbours_to_speak_of_as_many_lists_are_read_as_it_takes() -> None:
+    rows = np.random.default_rng(21).standard_normal((2000, DIM), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index, hits = settled(filled(rows)), 0
+    for query in rows[:100] + rows[100:200]:
+        hits += len({c.id for c in index.search(NAME, query, 8)} & {str(i) for i in np.argsort(-(rows @ query))[:8]})
+
+    assert hits / 800 >= 0.98
+    index.close()
+
+
 def test_clearing_in_the_middle_of_a_build_leaves_nothing_behind(rows: Matrix) -> None:
     index = filled(rows)
     index.clear(NAME)
