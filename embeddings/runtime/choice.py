@@ -1,7 +1,12 @@
-"""Which runtime computes a model, and in which numbers."""
+"""Which runtime computes a model, and in which numbers.
+
+Float32 unless bfloat16 is asked for, also where the processor multiplies bfloat16 itself: that takes a third off a
+question, and puts 6 to 8 of 10,000 pairs on the other side of a threshold, for verifiers are fitted on float32. And
+gateways on different processors that share a store agree without being told.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -46,4 +51,11 @@ def chosen(precision: str) -> str:
     """The numbers to compute in."""
     if precision not in PRECISIONS:
         raise EmbedderError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if precision == "bfloat16" and not has_bfloat16(torch.cpu.get_capabilities()):
+        log.warning("this processor does not multiply bfloat16 itself: float32 would be faster")
     return "float32" if precision == "auto" else precision
+
+
+def has_bfloat16(able: Mapping[str, object]) -> bool:
+    """Whether a processor of these capabilities, as torch names them, multiplies bfloat16 itself."""
+    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's

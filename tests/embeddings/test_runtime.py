@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from embeddings.base import Embedder, EmbedderError, Reading, Vectors
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.runtime.agreement import TEXTS, TOLERANCES, disagreement
-from embeddings.runtime.choice import quickened
+from embeddings.runtime.choice import chosen, has_bfloat16, quickened
 from embeddings.runtime.fast import FastEmbedder, together
 from embeddings.runtime.tokens import Tokens
 from embeddings.verifier import conservative, load_verifier
@@ -148,6 +148,16 @@ def test_a_precision_nobody_knows_is_refused(reference: SentenceTransformerEmbed
         reference.quickened("int8")
     with pytest.raises(EmbedderError, match="not loaded"):
         SentenceTransformerEmbedder().quickened()
+
+
+@pytest.mark.parametrize(
+    ("able", "has"), [({"avx512_bf16": True}, True), ({"avx512_bf16": False, "avx2": True}, False)]
+)
+def test_without_being_asked_a_processor_with_bfloat16_computes_in_float32_all_the_same(
+    able: dict[str, bool], has: bool
+) -> None:
+    assert has_bfloat16(able) == has
+    assert chosen("auto") == "float32"
 
 
 def test_texts_of_like_lengths_are_computed_together() -> None:
