@@ -6,7 +6,8 @@ Guesses that nobody checks lose the time they took.
 
     account     of the engine, by number of sequences: may have lost LOSS of what was said in the last WINDOW tokens or
                 so. Gains only make up for losses: none are saved, so good answers do not pay for bad ones
-    purse       of a sequence: may lose its stake, and of what it has won SAVED; then it rests, each time twice as long
+    purse       of a sequence: may lose its stake, and of what it has won SAVED; then it rests. Each time its stake is
+                half, and its rest twice, of the time before
 
 What a draft may bring is hoped for in `pace`. That hope is tried out here, and stops where it fails.
 """
@@ -63,6 +64,6 @@ class Purse:
         self._gained = min(SAVED, self._gained + tokens)
         if self._gained >= SAVED:
             self._rest = FIRST_REST
-        elif self._gained < -min(STAKE, SHARE * room):
+        elif self._gained < -min(STAKE, SHARE * room) * FIRST_REST / self._rest:
             self.rests_until = num_tokens + self._rest
             self._rest, self._gained = min(LONGEST_REST, 2 * self._rest), 0.0

@@ -24,22 +24,28 @@ from backends.local.wire import Event, Token
 
 FORCED = -1  # the source of a guess: the grammar
 UNLIKELY = 0.02  # chance below which no draft is worth a thought
-TIMED_EVERY = 8  # of the forwards nobody guesses for: to take the time costs some too
+LONG = 1.0  # forwards for a row: what took longer was disturbed
+TIMED_EVERY = 16  # of the forwards nobody guesses for: to take the time costs some too
 
 
 class Drafting:
     """Drafts for the sequences of one engine, and what came of them."""
 
-    def __init__(self, pace: Pace, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, pace: Pace, clock: Callable[[], float] = time.perf_counter, own: Callable[[], float] = time.perf_counter
+    ) -> None:
         """`clock` counts what a forward costs. The time of this thread is the better one where it does the work itself:
-        what others do on the machine then makes no forward look dearer than the next.
+        what others do on the machine then makes no forward look dearer than the next. But to ask for it may take as
+        long as a guess, so what happens here is counted by `own`, and clock calls with it.
         """
         self.accepted = self.rejected = 0
         self._pace = pace
         self._accounts: dict[int, Account] = {}  # by number of sequences
-        self._clock = clock
+        self._clock, self._own = clock, own
+        self._own_s = self._noting_s = 0.0  # what went by here before this step, and behind the last
         self._started_s: float | None = None  # None: what is under way is not timed
         self._sequences: Many[Sequence] = ()  # of the step under way
+        self._parts: Many[int] = ()  # drafts of each; where nothing is drafted, whether it guessed in vain
         self._asleep = self._slept = 0  # steps for which there is nobody to guess for; of those, gone by
         self._odds = Odds(forget=1 / 512)
 
@@ -56,7 +62,7 @@ class Drafting:
             self._started_s = None if self._slept % TIMED_EVERY else self._clock()
             return nothing
         self._wake()
-        self._sequences, self._started_s = sequences, None
+        self._sequences, self._started_s, self._parts = sequences, None, ()
         if not sequences:
             return nothing
         account = self._account(len(sequences))
@@ -64,15 +70,17 @@ class Drafting:
         if not any(may) and all(sequence.matcher is None for sequence in sequences):
             self._asleep = _steps_to_sleep(sequences, account)
             return nothing
-        self._started_s = self._clock()
+        if self._pace.wants_plain(len(sequences)):
+            self._started_s = self._clock()
+            return nothing
+        since_s = self._own()
         guesses = [_guess(sequence, each) for sequence, each in zip(sequences, may, strict=True)]
         taken = self._pace.allot([_chances(s, guess) for s, guess in zip(sequences, guesses, strict=True)])
-        if any(taken):
-            return [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
-        now_s = self._clock()
-        self._share(now_s - self._started_s, may, [0] * len(sequences))
-        self._started_s = now_s  # what guessing took is no part of a forward without drafts
-        return nothing
+        self._parts = taken if any(taken) else may
+        drafts = [tuple(guess.token_ids[:k]) for guess, k in zip(guesses, taken, strict=True)]
+        self._started_s = self._clock()
+        self._own_s = self._own() - since_s
+        return drafts
 
     def _wake(self) -> None:
         if self._slept:
@@ -83,30 +91,27 @@ class Drafting:
         """Learn from the step since `propose`: what was drafted and what came of it, and what it cost if that shows."""
         if self._started_s is None:
             return
-        count, sizes = len(drafts), list(map(len, drafts))
-        took_s = self._clock() - self._started_s if is_alone else None
-        if took_s is not None:
-            self._pace.note(count, sum(sizes), took_s)
-        if self._slept:
-            return
-        if not any(sizes):
-            self._account(count).note(count)
+        since_s = self._own()
+        count, num_drafts = len(drafts), sum(map(len, drafts))
+        forward_s = self._clock() - self._started_s if is_alone else None
+        self._pace.note(count, num_drafts, forward_s)
+        if not any(self._parts):
             return
         held = [_num_held(drafted, generated) for drafted, generated in zip(drafts, events, strict=True)]
         self.accepted += sum(held)
-        self.rejected += sum(sizes) - sum(held)
+        self.rejected += num_drafts - sum(held)
         self._account(count).note(count + sum(held))
-        if took_s is not None and (plain_s := self._pace.plain_s(count)) is not None:
-            self._share(took_s - plain_s, sizes, held)
+        if (plain_s := self._pace.plain_s(count)) is not None:
+            cost_s = min(self._own_s + self._noting_s, plain_s)
+            if num_drafts and forward_s is not None:
+                cost_s += min(forward_s - plain_s, plain_s * LONG * max(1, num_drafts / count))
+            self._share(count * cost_s / plain_s, self._parts, held)
+        self._noting_s = self._own() - since_s
 
-    def _share(self, more_s: float, parts: Many[int], held: Many[int]) -> None:
-        """Charge what a step took more than without drafts to those who took part, and credit what held."""
-        plain_s = self._pace.plain_s(len(parts))
-        if plain_s is None or not any(parts):
-            return
-        account = self._account(len(parts))
-        each = len(parts) * more_s / plain_s / sum(parts)
-        account.gain(sum(held) - each * sum(parts))
+    def _share(self, cost: float, parts: Many[int], held: Many[int]) -> None:
+        """Charge those who took part in a step with its `cost` in tokens, and credit what held."""
+        account, each = self._account(len(parts)), cost / sum(parts)
+        account.gain(sum(held) - cost)
         for sequence, part, own in zip(self._sequences, parts, held, strict=True):
             if part and sequence.guesser is not None:
                 sequence.guesser.purse.gain(own - each * part, sequence.num_tokens, account.room)

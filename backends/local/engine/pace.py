@@ -16,7 +16,7 @@ HOPE = 0.03  # of a forward of one sequence: what a row is thought to cost befor
 FIRST_TRY = 7  # drafts at most while no more are measured; then twice as many
 STALE = 256  # forwards per time it was measured after which a cost is half believed; measured once, so from the start
 LONG_KNOWN = 8  # times
-PLAIN = 64  # forwards after which one without drafts is made, to know what it costs now
+PLAIN = 32  # forwards after which one without drafts is made, to know what it costs now
 GAIN = 1.05  # hoped for, at least: of several chances guessed from a few tokens the luckiest is taken
 SAMPLES = 9
 RECKON_EVERY, RECKON_SELDOM = 4, 32  # forwards: at first, and of a hundred or more
@@ -50,9 +50,11 @@ class Pace:
         self._numbers: dict[int, int] = {}  # sequences -> forwards
         self._reckoned: dict[int, tuple[int, Sequence[tuple[int, float]]]] = {}  # sequences -> when, and what
 
-    def note(self, sequences: int, drafts: int, seconds: float) -> None:
-        """Take in one forward, with what comes before and after it."""
+    def note(self, sequences: int, drafts: int, seconds: float | None) -> None:
+        """Take in one forward, with what comes before and after it; None where that tells nothing of its cost."""
         number = self._numbers[sequences] = self._numbers.get(sequences, 0) + 1
+        if seconds is None:
+            return
         costs = self._costs.setdefault(sequences, {})
         plain = self._plain.get(sequences)
         if not drafts:
@@ -62,6 +64,11 @@ class Pace:
                 self._plain[sequences] = _quartile(ordered), ordered[len(ordered) // 2]
         elif plain is not None:  # as a ratio: the machine may be twice as fast next minute
             costs.setdefault(drafts, Cost()).note(seconds / plain[0], number)
+
+    def wants_plain(self, sequences: int) -> bool:
+        """Whether a forward without drafts has to be measured: none was yet, or not for long."""
+        known = self._costs.get(sequences, {}).get(0)
+        return known is None or not known.seconds or self._numbers[sequences] - known.number >= PLAIN
 
     def plain_s(self, sequences: int) -> float | None:
         """What a forward without drafts takes, at the median; None before one was measured."""

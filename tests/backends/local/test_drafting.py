@@ -35,6 +35,9 @@ class AsMany(Pace):
     def allot(self, chances: Sequence[Sequence[float]]) -> list[int]:
         return [len(each) for each in chances]
 
+    def wants_plain(self, sequences: int) -> bool:
+        return False
+
     def plain_s(self, sequences: int) -> None:
         """Not known, so nothing is lost."""
 
