@@ -91,7 +91,8 @@ class Build:
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _begin(self, work: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=self._run, args=(work,), name="index-build", daemon=True)
+        # No daemon: those are ended inside FAISS when the interpreter ends, which aborts the process.
+        thread = threading.Thread(target=self._run, args=(work,), name="index-build")
         thread.start()
         return thread
 
@@ -178,7 +179,7 @@ class Build:
         return [row[1:] for row in slots.tolist()]
 
     def _look(self) -> None:
-        if self.is_cancelled:
+        if self.is_cancelled or not threading.main_thread().is_alive():
             raise _Cancelled
 
 

@@ -149,7 +149,7 @@ class Partition:
             return False
         assert len(build.journal) <= ADOPTED_AT
         if self._lists is not None:  # freeing a million nodes of a hash table is nothing to wait for
-            threading.Thread(target=self._lists.reset, name="index-free", daemon=True).start()
+            threading.Thread(target=self._lists.reset, name="index-free").start()
         self._lists, self._pending, self._build = lists, build.journal, None
         return True
 

@@ -1,6 +1,8 @@
 """A partition with lists: what a search says is what the rows say, whatever happens in the background."""
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from embeddings.index import VectorIndex
 DIM = 32
 FLAT = 200  # rows: beyond, lists are made, as beyond 10,000 in the product
 NAME = b"large"
+ROOT = Path(__file__).resolve().parents[2]
 
 Matrix = NDArray[np.float32]
 
@@ -309,3 +312,14 @@ def test_each_snapshot_is_a_generation_and_leaves_no_half_file(
     assert [p.suffix for p in tmp_path.iterdir()] == [".lists"]
     assert int(_opened(path.read_bytes())[0]["generation"]) == before + 1
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_process_may_end_in_the_middle_of_a_build() -> None:
+    script = (
+        "import numpy as np; from embeddings.index import VectorIndex\n"
+        "index = VectorIndex(64, flat_rows=100)\n"
+        "for number, row in enumerate(np.random.default_rng(0).standard_normal((3000, 64), dtype=np.float32)):\n"
+        "    index.add(b'a', str(number), row)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
