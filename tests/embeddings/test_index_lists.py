@@ -177,6 +177,17 @@ def test_lists_are_made_anew_when_the_partition_has_doubled(large: VectorIndex) 
     assert part._lists.trained.num_rows >= 2 * before
 
 
+def test_lists_are_made_anew_when_new_rows_crowd_into_few(large: VectorIndex) -> None:
+    part = large._partitions[NAME]
+    assert part._lists is not None
+    crowd = clustered(1, 16) + 0.1 * clustered(2900, 17)
+    for number, row in enumerate(crowd / np.linalg.norm(crowd, axis=1, keepdims=True)):
+        large.add(NAME, f"crowd {number}", row)
+    settled(large)
+
+    assert 3000 < part._lists.trained.num_rows < 6000
+
+
 def test_a_partition_that_shrinks_is_searched_row_by_row_again(large: VectorIndex, rows: Matrix) -> None:
     for number in range(FLAT // 2 - 1, 3000):
         large.remove(NAME, str(number))
