@@ -10,7 +10,7 @@ import math
 
 from embeddings.control.belief import Belief, logit
 
-BELIEVED = 50.0
+BELIEVED = 25.0
 BANDS = 12  # half, a quarter, ... wrong; the last holds what is wrong less than once in 2,000
 _MOST = 10.0  # log odds
 
