@@ -25,7 +25,7 @@ _LINKS = _LOOSE | word_set("to into than from by over before after against minus
 _ARTICLES = word_set("a an the my your")
 _MONTHS = word_set("jan feb mar apr may jun jul aug sep oct nov dec")
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
-_HANCARRIES_NO_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
+_HAN_WITHOUT_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
 
 
 def same_order(a: str, b: str) -> bool:
@@ -124,7 +124,7 @@ def _directions(text: str) -> set[tuple[str, str, str]]:
 def _same_han_order(a: str, b: str) -> bool:
     if {(x, y) for x, y in _FROM_TO.findall(a)} & {(y, x) for x, y in _FROM_TO.findall(b)}:
         return False
-    first, second = (_HANCARRIES_NO_MEANING.sub("", "".join(words(text))) for text in (a, b))
+    first, second = (_HAN_WITHOUT_MEANING.sub("", "".join(words(text))) for text in (a, b))
     if first == second or len(first) < 3 or sorted(first) != sorted(second):
         return True
     return second in first + first and not re.search("[到比给被把向对]", first)
