@@ -13,7 +13,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -204,8 +204,9 @@ class Replay:
                 continue
             is_chosen = one.id == chosen
             label = Label(
-                prompt.text, stored.text, one.id, is_right, "shadow", one.probability, one.features, is_chosen
-            )
+                prompt.text, stored.text, one.id, is_right, "shadow", one.probability, one.features, is_chosen,
+                was_hit=is_chosen and verdict.action != "pass",
+            )  # fmt: skip
             bench.lane.learn(label)
             bench.tally.labels += 1
             if self._fits:
@@ -297,7 +298,7 @@ def replay_labels(
     tallies = []
     for target in targets:
         tally, lane = Tally(target), Lane(verifier, target=target, shadow_rate=shadow_rate)
-        for label in (one.label for one in kept):
+        for label in _last_words([one.label for one in kept]):
             if label.was_eligible:
                 tally.prompts += 1
                 tally.answerable += label.is_right
@@ -309,6 +310,21 @@ def replay_labels(
         tally.threshold = lane.threshold
         tallies.append(tally)
     return tallies
+
+
+def _last_words(labels: Sequence[Label]) -> list[Label]:
+    """What was said first and then corrected counts as it was said last."""
+    said: list[Label] = []
+    for label in labels:
+        if label.corrects:
+            places = range(len(said) - 1, -1, -1)
+            about = (label.source, label.question, label.entry)
+            place = next((n for n in places if (said[n].source, said[n].question, said[n].entry) == about), None)
+            if place is not None:
+                said[place] = replace(label, corrects=False)
+                continue
+        said.append(label)
+    return said
 
 
 def backtest(

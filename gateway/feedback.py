@@ -56,8 +56,7 @@ class Feedback:
         served = self._served.find(response_id, tenant)
         if served is None:
             raise UnknownId(f"No response {response_id!r} was given to you lately.", "id")
-        if self._served.judge(response_id):
-            await self._label(served, is_good)
+        await self._label(response_id, served, is_good)
         if served.entry is None:
             return Said(None, "not_kept")
         entry = await self._read(served)
@@ -75,8 +74,10 @@ class Feedback:
             raise UnknownId(f"No entry {entry_id!r} is kept for you.", "entry")
         response_id = self._served.last_of(tenant, entry_id)
         served = self._served.find(response_id) if response_id is not None else None
-        source = response_id if served is not None and response_id is not None and served.is_about(entry) else entry_id
-        return await self._say(entry, source, is_good, comment)
+        if served is None or response_id is None or not served.is_about(entry):
+            return await self._say(entry, entry_id, is_good, comment)
+        await self._label(response_id, served, is_good)
+        return await self._say(entry, response_id, is_good, comment)
 
     async def _say(self, entry: Entry, source: str, is_good: bool, comment: str) -> Said:
         verdict = Verdict(source, is_good, comment, time.time())
@@ -94,7 +95,9 @@ class Feedback:
         except CacheError as error:
             raise StoreAway(str(error)) from error
 
-    async def _label(self, served: Served, is_good: bool) -> None:
-        if self._semantic is not None:
+    async def _label(self, response_id: str, served: Served, is_good: bool) -> None:
+        """Let the lane know, unless the same was said before."""
+        before = self._served.judge(response_id, is_good)
+        if self._semantic is not None and before != is_good:
             with self._ledger.best_effort("feedback"):
-                await self._semantic.feedback(served, is_good)
+                await self._semantic.feedback(served, is_good, corrects=before is not None)

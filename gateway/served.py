@@ -63,7 +63,7 @@ class ServedMemory:
         self._bytes = 0
         self._responses: OrderedDict[str, Served] = OrderedDict()
         self._tenants: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()  # the least lately served first
-        self._judged: set[str] = set()
+        self._judged: dict[str, bool] = {}  # the last word on a response
         self._last: OrderedDict[tuple[str, str], str] = OrderedDict()  # (tenant, entry) -> its last response
 
     def __len__(self) -> int:
@@ -104,11 +104,11 @@ class ServedMemory:
         served = self._responses.get(response_id)
         return served if served is not None and tenant in (None, served.tenant) else None
 
-    def judge(self, response_id: str) -> bool:
-        """Whether nobody has judged this response before; from now on somebody has."""
-        is_first = response_id not in self._judged
-        self._judged.add(response_id)
-        return is_first
+    def judge(self, response_id: str, is_good: bool) -> bool | None:
+        """What was said of this response before, None: nothing. From now on this is."""
+        before = self._judged.get(response_id)
+        self._judged[response_id] = is_good
+        return before
 
     def last_of(self, tenant: str, entry_id: str) -> str | None:
         """The last response that a tenant got from an entry, or that made it."""
@@ -116,7 +116,7 @@ class ServedMemory:
 
     def _forget(self, response_id: str) -> None:
         served = self._responses.pop(response_id)
-        self._judged.discard(response_id)
+        self._judged.pop(response_id, None)
         self._bytes -= served.size_bytes
         mine = self._tenants[served.tenant]
         del mine[response_id]

@@ -55,7 +55,7 @@ class Lane:
         self._kinship = Kinship()
         self._ledger = Ledger(target, confidence)
         self._labels: Counter[str] = Counter()
-        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=_LABELS_REPORTED)  # of neighbours that were chosen
+        self._outcomes: deque[bool] = deque(maxlen=_LABELS_REPORTED)  # of hits, as the threshold of their time had it
         self._served = self._shadowed = 0
 
     @property
@@ -94,13 +94,16 @@ class Lane:
         """Take in what is known now. The order counts."""
         self._labels[label.source] += 1
         if label.source == "feedback":  # of what was served: the account knows the outcome now
-            self._ledger.correct(1.0 - label.probability, is_right=label.is_right)
+            if label.corrects:
+                self._ledger.revise(is_right=label.is_right)
+            else:
+                self._ledger.correct(1.0 - label.probability, is_right=label.is_right)
         elif label.was_eligible:
             self._ledger.saw(1.0 - label.probability, is_right=label.is_right)
         if label.is_right and label.source != "feedback":
             self._kinship.link(label.question, label.stored)
-        if label.was_eligible:
-            self._outcomes.append((label.probability, label.is_right))
+        if label.was_hit:
+            self._note(label)
         if label.features:
             *features, believed = label.features
             if label.was_eligible:
@@ -108,12 +111,16 @@ class Lane:
             self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)
 
     def report(self) -> LaneReport:
-        threshold = self.threshold
-        above = [is_right for probability, is_right in self._outcomes if probability >= threshold]
-        wrong = above.count(False)
-        upper = clopper_pearson(wrong, len(above), self._confidence)[1]
-        rate = wrong / len(above) if above else None
-        return LaneReport(threshold, rate, upper, dict(self._labels), self._served, self._shadowed)
+        known, wrong = len(self._outcomes), self._outcomes.count(False)
+        upper = clopper_pearson(wrong, known, self._confidence)[1]
+        rate = wrong / known if known else None
+        labels = dict(self._labels)
+        return LaneReport(self.threshold, rate, upper, labels, self._served, self._shadowed, known, wrong)
+
+    def _note(self, label: Label) -> None:
+        if label.corrects and (not label.is_right) in self._outcomes:
+            self._outcomes.remove(not label.is_right)
+        self._outcomes.append(label.is_right)
 
     def _look(self, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float) -> tuple[Looked, ...]:
         refusals = [self._refusal(question, neighbour, min_similarity) for neighbour in neighbours]

@@ -58,7 +58,7 @@ class Ledger:
         """The largest chance of being wrong that the next hit may have."""
         ahead = max(1, round(AHEAD / self._target))
         now, soon = (allowance(int(self._hits) + n, self._target, self._confidence) for n in (1, ahead))
-        return max(0.0, min(now - self._spent, (soon - self._spent) * SHARE / ahead, DOUBTFUL * self._target))
+        return max(0.0, min(1.0, now - self._spent, (soon - self._spent) * SHARE / ahead, DOUBTFUL * self._target))
 
     def serve(self, chance_wrong: float) -> None:
         """A hit was served."""
@@ -72,6 +72,10 @@ class Ledger:
     def correct(self, chance_wrong: float, *, is_right: bool) -> None:
         """A hit that was served is known now."""
         self._spent = max(0.0, self._spent + (0.0 if is_right else 1.0) - chance_wrong)
+
+    def revise(self, *, is_right: bool) -> None:
+        """What was known of a hit is now said to be the opposite."""
+        self._spent = max(0.0, self._spent + (-1.0 if is_right else 1.0))
 
     def _book(self, wrong: float) -> None:
         fading = 1.0 - 1.0 / MEMORY

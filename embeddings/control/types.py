@@ -81,6 +81,8 @@ class Label:
     features: tuple[float, ...]  # likewise
     was_eligible: bool  # it was the neighbour the verdict chose: it would have been served, had the threshold allowed
     at_s: float = 0.0
+    was_hit: bool = False  # its probability was high enough then: it was served, or kept back as a sample
+    corrects: bool = False  # whoever says it said the opposite of the same answer before
 
 
 def label_of(
@@ -101,6 +103,7 @@ def label_of(
         looked.features,
         is_chosen,
         at_s,
+        was_hit=is_chosen and verdict.action != "pass",
     )
 
 
@@ -109,8 +112,10 @@ class LaneReport:
     """What a lane knows about itself."""
 
     threshold: float
-    wrong_rate: float | None  # of would-be hits at this threshold; None before the first label
+    wrong_rate: float | None  # of hits, served or kept back, whose outcome is known; None before the first
     wrong_rate_upper: float
     labels: Mapping[str, int]  # by source
     served: int
     shadowed: int
+    known: int = 0  # hits whose outcome is known
+    wrong: int = 0  # of these

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from embeddings.control.risk import clopper_pearson
 from gateway.metrics import Sample
 from gateway.semantic.lanes import Held
 from gateway.semantic.tier import Semantic
 
+CONFIDENCE = 0.95
 ACTIONS = ("serve", "shadow", "pass")
 
 
@@ -53,14 +55,10 @@ def samples(semantic: Semantic) -> Iterator[Sample]:
 
 
 def wrong_hit_rate(semantic: Semantic) -> tuple[float | None, float]:
-    """The estimate, None before the first label, and its upper bound: means over lanes by what each has served."""
-    lanes = semantic.lanes.known()
-    weights = [1 + semantic.lanes.decided[held.rule.key, "serve"] for held in lanes]
-    known = [(w, held.report.wrong_rate) for w, held in zip(weights, lanes, strict=True)]
-    rates = [(w, rate) for w, rate in known if rate is not None]
-    estimate = sum(w * rate for w, rate in rates) / sum(w for w, _ in rates) if rates else None
-    uppers = [w * held.report.wrong_rate_upper for w, held in zip(weights, lanes, strict=True)]
-    return estimate, sum(uppers) / sum(weights) if lanes else 1.0
+    """The estimate, None before the first known hit, and its upper bound: of the known hits of all lanes together."""
+    reports = [held.report for held in semantic.lanes.known()]
+    known, wrong = sum(report.known for report in reports), sum(report.wrong for report in reports)
+    return (wrong / known if known else None), clopper_pearson(wrong, known, CONFIDENCE)[1]
 
 
 def lane_figures(held: Held, versions: list[str], verifier: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Judged:
     features: tuple[float, ...]
     was_eligible: bool  # it was the one that would be served
     words_until_s: float | None = None
+    was_hit: bool = False  # and its probability was high enough then
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Seen:
                 one.features,
                 one.id == chosen,
                 self.entries[one.id].expires_s,
+                one.id == chosen and self.verdict.action != "pass",
             )
             for one in self.verdict.looked
             if one.probability is not None

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x54774C62  # "TwLb", in the file's header
 VERSION = 1
+ELIGIBLE, HIT, CORRECTS = 1, 2, 4  # bits of was_eligible
 TENANTS = 10  # times a tenant's share is what all of them may have: anybody can make up a name
 TRIM_EVERY = 256  # labels
 BUSY_S = 2.0
@@ -175,7 +176,7 @@ def _put(connection: sqlite3.Connection, given: Given, trim: int | None) -> int:
         " probability, features, was_eligible, at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *given.lane, given.scope, label.entry, label.question, label.stored, given.words_until_s,
-            int(label.is_right), label.source, label.probability, _pack(label.features), int(label.was_eligible),
+            int(label.is_right), label.source, label.probability, _pack(label.features), _bits(label),
             label.at_s,
         ),
     )  # fmt: skip
@@ -201,11 +202,25 @@ def _read(connection: sqlite3.Connection, lane: LaneKey) -> list[Kept]:
 
 
 def _kept(row: tuple[Any, ...]) -> Kept:
-    seq, question, stored, entry, is_right, source, probability, features, was_eligible, at_s = row
+    seq, question, stored, entry, is_right, source, probability, features, bits, at_s = row
     label = Label(
-        question, stored, entry, bool(is_right), source, probability, _unpack(features), bool(was_eligible), at_s
+        question,
+        stored,
+        entry,
+        bool(is_right),
+        source,
+        probability,
+        _unpack(features),
+        bool(bits & ELIGIBLE),
+        at_s,
+        bool(bits & HIT),
+        bool(bits & CORRECTS),
     )
     return Kept(seq, label)
+
+
+def _bits(label: Label) -> int:
+    return ELIGIBLE * label.was_eligible + HIT * label.was_hit + CORRECTS * label.corrects
 
 
 def _lanes(connection: sqlite3.Connection) -> Counter[LaneKey]:

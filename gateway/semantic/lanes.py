@@ -77,6 +77,8 @@ class Held:
 
     def learn(self, label: Label) -> None:
         self.lane.learn(label)
+        if label.corrects and self.labels[label.source, not label.is_right] > 0:
+            self.labels -= Counter([(label.source, not label.is_right)])
         self.labels[label.source, label.is_right] += 1
 
 
@@ -188,6 +190,10 @@ class Lanes:
         """Make the reports of the lanes in memory those of now."""
         for held in self.known():
             await self._run(lambda held=held: self._reported(held))  # type: ignore[misc]
+
+    def forget(self) -> None:
+        """Restore every lane anew when it is next asked for."""
+        self._held.clear()
 
     async def renew(self, key: LaneKey) -> None:
         """Let a lane in memory use the verifier that is its own by now. Labels keep what was thought of them."""

@@ -97,7 +97,15 @@ class Learning:
         finally:
             self._comparing -= 1
 
-    async def label(self, judged: Judged, is_right: bool, source: Source, words_until_s: float | None = None) -> None:
+    async def label(
+        self,
+        judged: Judged,
+        is_right: bool,
+        source: Source,
+        words_until_s: float | None = None,
+        *,
+        corrects: bool = False,
+    ) -> None:
         """Keep what is known now, and let the lane know. Raises `CacheError`."""
         label = Label(
             judged.question,
@@ -109,6 +117,8 @@ class Learning:
             judged.features,
             judged.was_eligible,
             time.time(),
+            judged.was_hit,
+            corrects,
         )
         ends = [end for end in (judged.words_until_s, words_until_s) if end is not None]
         given = Given(judged.rule.key, judged.scope, label, min(ends, default=None))

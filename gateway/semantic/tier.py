@@ -110,6 +110,7 @@ class Semantic:
             await self._wordings.open()
         await self.learning.open()
         await self._vectors.open()
+        self.lanes.forget()  # what was asked for before there was an embedder has no verifier of its own
 
     async def close(self) -> None:
         """Finish what is owed to the labels, and stop."""
@@ -291,11 +292,11 @@ class Semantic:
 
     # -- what users say ----------------------------------------------------------------------------------------------
 
-    async def feedback(self, served: Served, is_good: bool) -> None:
-        """Learn what a user said of a semantic hit; of any other answer it says nothing about two questions. Raises
-        `CacheError` when it cannot be kept."""
+    async def feedback(self, served: Served, is_good: bool, *, corrects: bool = False) -> None:
+        """Learn what a user said of a semantic hit, perhaps after having said the opposite; of any other answer it says
+        nothing about two questions. Raises `CacheError` when it cannot be kept."""
         if (judged := judged_of(served)) is not None:
-            await self.learning.label(judged, is_good, "feedback")
+            await self.learning.label(judged, is_good, "feedback", corrects=corrects)
 
     async def forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
         """An entry was removed: find it no more, and blank its words. Raises `CacheError`."""
@@ -312,7 +313,9 @@ def judged_of(served: Served) -> Judged | None:
     if looked is None or looked.probability is None:
         return None
     rule = LaneRule.of(served.tenant, served.rules)
-    return Judged(rule, served.scope, question, stored, looked.id, looked.probability, looked.features, True)
+    return Judged(
+        rule, served.scope, question, stored, looked.id, looked.probability, looked.features, True, was_hit=True
+    )
 
 
 def digest_of(entry: Entry) -> bytes:
