@@ -111,9 +111,9 @@ def _add_backtest(verbs: Any) -> None:
         "--target", type=_rate, action="append", metavar="RATE", help="max_wrong_hit_rate; several times for several"
     )
     verb.add_argument(
-        "--shadow-rate", type=_share, metavar="RATE", help="of would-be hits, as cache.shadow_rate (0.02)"
+        "--shadow-rate", type=_share, metavar="RATE", help="of would-be hits, as cache.shadow_rate (0.05)"
     )
-    verb.add_argument("--limit", type=int, metavar="N", help="the first N prompts only")
+    verb.add_argument("--limit", type=_whole, metavar="N", help="the first N prompts only")
     verb.add_argument("--fit", action="store_true", help="fit verifiers on the way, as the server does; takes longer")
     verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings of the embedder")
     verb.add_argument("--json", action="store_true", help="print JSON")
@@ -141,6 +141,13 @@ def _rate(text: str) -> float:
     number = float(text)
     if not 0.0001 <= number <= 0.5:
         raise argparse.ArgumentTypeError(f"{text} must be a number from 0.0001 to 0.5")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number from 1")
     return number
 
 

@@ -1,5 +1,6 @@
 """Who may share with whom. One `Scope` roots both the answer keys and the KV chain, so isolation is arithmetic."""
 
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -34,6 +35,11 @@ def tenant_of(secret: bytes, credential: str | None) -> str:
     if not credential:
         return "anonymous"
     return _digest(secret, b"tenant", (credential,)).hex()[:32]
+
+
+def is_tenant(name: str) -> bool:
+    """Whether some credential, or none, could stand for this name."""
+    return name == "anonymous" or re.fullmatch("[0-9a-f]{32}", name) is not None
 
 
 def _digest(secret: bytes, purpose: bytes, parts: tuple[str, ...]) -> bytes:

@@ -23,7 +23,7 @@ class Agreement:
     """One index and the store it is made from. Belongs to the event loop."""
 
     def __init__(self, answers: Answers, index: VectorIndex, fingerprint: str) -> None:
-        self.live_rows = len(index)  # of the store, with a vector of this embedder, at the last look
+        self.live_rows = len(index)  # of the store, with a vector of this embedder: at the last look, and known since
         self._answers = answers
         self._index = index
         self._fingerprint = fingerprint

@@ -6,6 +6,7 @@ from typing import Any
 from gateway.answers.base import CacheError
 from gateway.errors import InvalidRequest, StoreAway
 from gateway.policy import Mode, Rules
+from gateway.scope import is_tenant
 from gateway.semantic.figures import lane_figures
 from gateway.semantic.lanes import Change
 from gateway.semantic.rule import LaneKey, LaneRule
@@ -39,12 +40,25 @@ class Thresholds:
             known = ", ".join(sorted(self._rules))
             raise InvalidRequest(f"route {route!r} is not in the configuration; there are: {known}.", "route")
         key = LaneKey(tenant, route)
+        if not await self._may_be(key):
+            raise InvalidRequest(
+                f"tenant {tenant!r} is none: it is the name that GET thresholds and GET entries show.", "tenant"
+            )
         if verifier is not None and not await self._semantic.choose_verifier(key, verifier):
             known = ", ".join((*self._semantic.verifiers(key), "shipped"))
             raise InvalidRequest(f"verifier {verifier!r} is not one of this lane's: {known}.", "verifier")
         if not self._semantic.lanes.change(key, Change(mode, max_wrong_hit_rate)):
             raise InvalidRequest("Too many lanes are changed at run time; write it in the configuration.", "tenant")
         return await self._one(key)
+
+    async def _may_be(self, key: LaneKey) -> bool:
+        """Whether a caller can have this lane, or has it."""
+        if is_tenant(key.tenant) or key in {held.rule.key for held in self._semantic.lanes.known()}:
+            return True
+        try:
+            return key in await self._semantic.learning.counts()
+        except CacheError as error:
+            raise StoreAway(f"The labels cannot be read: {error}.") from error
 
     async def _one(self, key: LaneKey) -> dict[str, Any]:
         rules = self._semantic.lanes.ruled(key.tenant, self._rules[key.route])

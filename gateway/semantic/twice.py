@@ -17,12 +17,13 @@ UNSURE = (0.3, 0.97)  # probabilities of the verifier between which a second loo
 
 
 class LooksTwice:
-    """A verifier with a cross-encoder behind it, which is loaded already; one that fails is done without."""
+    """A verifier with a cross-encoder behind it, which should be loaded already; one that fails is done without."""
 
     def __init__(self, first: Verifier, look: SecondLook) -> None:
         self.name = f"{first.name}+{look.name}"
         self._first = first
         self._look = look
+        self._has_warned = False
 
     def compare(self, a: Reading, b: Reading, /) -> Comparison:
         """As the verifier says, with the clue at the end of its features; 0 where nothing was looked at."""
@@ -35,6 +36,7 @@ class LooksTwice:
         try:
             chance = float(self._look.probabilities([(a, b)])[0])
         except EmbedderError as error:
-            log.warning("no second look: %s", error)
+            log.log(logging.DEBUG if self._has_warned else logging.WARNING, "no second look: %s", error)
+            self._has_warned = True
             return 0.0
         return clue_of(chance)

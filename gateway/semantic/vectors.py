@@ -66,7 +66,11 @@ class Vectors:
         if self._index is None or self._agreement is None:
             return
         live = self._agreement.live_rows
-        yield Sample("twicetold_index_live_rows", "Vectors the store held when last compared with the index", live)
+        yield Sample(
+            "twicetold_index_live_rows",
+            "Vectors the store holds: as last compared with the index, and known since",
+            live,
+        )
         yield Sample("twicetold_index_bytes", "Memory the vector index takes, about", self._index.nbytes)
         help_ = "Vectors let go for want of memory: their answers are found by exact requests only"
         yield Sample("twicetold_index_let_go", help_, self._index.num_let_go, (), True)
@@ -81,8 +85,8 @@ class Vectors:
 
     def drop(self, partition: bytes, entry_id: str) -> None:
         """Forget what the store no longer knows."""
-        if self._index is not None:
-            self._index.remove(partition, entry_id)
+        if self._index is not None and self._index.remove(partition, entry_id):
+            self._count(-1)
 
     async def remember(self, row: Unembedded) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
@@ -127,6 +131,7 @@ class Vectors:
         return True
 
     async def _remember(self, index: VectorIndex, row: Unembedded) -> None:
+        partition = row.scope + row.compat
         try:
             vector = await self._batcher.embed(row.question, is_patient=True)
         except DoesNotFit:
@@ -134,10 +139,15 @@ class Vectors:
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         if vector is not None:
-            index.add(row.scope + row.compat, row.id, vector)  # before the store: it is served although that fails
+            self._count(not index.has(partition, row.id))
+            index.add(partition, row.id, vector)  # before the store: it is served although that fails
         raw = b"" if vector is None else vector.astype("<f4").tobytes()
         if not await self._answers.set_vector(row, self.fingerprint, raw):
-            index.remove(row.scope + row.compat, row.id)  # it was removed while the embedder was at work
+            self.drop(partition, row.id)  # it was removed while the embedder was at work
+
+    def _count(self, rows: int) -> None:
+        if self._agreement is not None:
+            self._agreement.live_rows = max(0, self._agreement.live_rows + rows)
 
 
 async def _batched(rows: AsyncIterator[Unembedded], size: int) -> AsyncIterator[list[Unembedded]]:

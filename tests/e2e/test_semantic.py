@@ -165,7 +165,8 @@ def test_a_pair_the_judge_approves_is_an_exact_hit_next_time(
         ({"tenant": "t", "mode": "loud"}, "mode"),
         ({"tenant": "t", "max_wrong_hit_rate": 2.0}, "max_wrong_hit_rate"),
         ({"tenant": "t", "mode": "on", "route": "nowhere"}, "route"),
-        ({"tenant": "t", "verifier": "0009-9"}, "verifier"),
+        ({"verifier": "0009-9"}, "verifier"),
+        ({"tenant": "a\0b", "mode": "on"}, "tenant"),
         ({"tenant": "t", "mode": "on", "colour": "red"}, "colour"),
     ],
 )

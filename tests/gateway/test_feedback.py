@@ -83,6 +83,32 @@ async def test_a_verdict_on_a_semantic_hit_is_one_label_however_often_it_is_said
         assert dict(held.labels) == {("feedback", True): 1}
 
 
+async def test_the_last_word_on_a_semantic_hit_is_the_label(tmp_path: Path) -> None:
+    async with desk(tmp_path) as shop:
+        await shop.asked(QUESTION, "r0")
+        await shop.asked(REWORDED[0], "r1")
+        for is_good in (True, False, False):
+            await shop.say("r1", is_good=is_good)
+
+        held = await shop.gateway.semantic.lanes.report(RULE)
+        assert dict(held.labels) == {("feedback", False): 1}
+    async with desk(tmp_path) as shop:  # and after a restart
+        assert dict((await shop.gateway.semantic.lanes.report(RULE)).labels) == {("feedback", False): 1}
+
+
+async def test_a_verdict_by_entry_is_a_label_of_the_last_response(tmp_path: Path) -> None:
+    async with desk(tmp_path) as shop:
+        await shop.asked(QUESTION, "r0")
+        entry = (await shop.asked(REWORDED[0], "r1")).served.entry
+        assert entry is not None
+        for is_good in (True, True, False):
+            await shop.feedback.of_entry("t", entry, is_good=is_good, comment="")
+        await shop.say("r1", is_good=False)  # the same response
+
+        held = await shop.gateway.semantic.lanes.report(RULE)
+        assert dict(held.labels) == {("feedback", False): 1}
+
+
 async def test_a_verdict_on_a_generated_answer_is_no_label(tmp_path: Path) -> None:
     async with desk(tmp_path) as shop:
         await shop.asked(QUESTION, "r0")

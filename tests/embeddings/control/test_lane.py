@@ -1,6 +1,8 @@
 """Lanes: what is served, what is learned."""
 
-from embeddings.control import Lane, Neighbour, label_of
+from dataclasses import replace
+
+from embeddings.control import Label, Lane, Neighbour, label_of
 from tests.embeddings.control.texts import Even, near, reading, taught
 
 ASKED = reading("how do I wash my bike then")
@@ -132,6 +134,22 @@ def test_a_wrong_hit_told_by_a_user_makes_the_lane_stricter() -> None:
     learned.learn(label)
 
     assert learned.threshold > before
+
+
+def test_the_live_figure_keeps_a_wrong_hit_that_made_the_lane_strict() -> None:
+    learned = lane(shadow_rate=1.0)  # hits are kept back
+    taught(learned, 400)
+    known = learned.report().known
+    assert known > 0
+    label = Label("a", "b", "c", False, "shadow", 0.99, (), True, was_hit=True)
+    learned.learn(label)
+    learned.learn(replace(label, was_hit=False, probability=0.4))  # was no hit
+
+    report = learned.report()
+    assert (report.known, report.wrong) == (known + 1, 1)
+    assert report.wrong_rate == 1 / (known + 1) < report.wrong_rate_upper
+    learned.learn(replace(label, is_right=True, source="feedback", corrects=True))
+    assert (learned.report().known, learned.report().wrong) == (known + 1, 0)
 
 
 def test_no_neighbour_is_no_verdict() -> None:

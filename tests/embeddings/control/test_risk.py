@@ -60,3 +60,24 @@ def test_what_looks_surer_is_never_trusted_less() -> None:
     chances = [learned.chance_wrong(n / 200) for n in range(201)]
 
     assert all(sure <= unsure + 1e-12 for unsure, sure in itertools.pairwise(chances))
+
+
+@pytest.mark.parametrize("target", [0.0001, 0.01, 0.5])
+def test_room_is_a_probability(target: float) -> None:
+    ledger = Ledger(target, 0.95)
+    for _ in range(200):
+        assert 0.0 <= ledger.room <= 1.0
+        ledger.serve(0.0)
+
+
+def test_an_outcome_that_is_corrected_is_as_if_it_had_been_said_at_once() -> None:
+    rooms = []
+    for said in ((False,), (True, False), (True, False, True, False)):
+        ledger = Ledger(0.05, 0.95)
+        for _ in range(400):
+            ledger.serve(0.01)
+        ledger.correct(0.01, is_right=said[0])
+        for is_right in said[1:]:
+            ledger.revise(is_right=is_right)
+        rooms.append(ledger.room)
+    assert rooms == pytest.approx([rooms[0]] * 3)

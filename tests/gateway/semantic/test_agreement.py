@@ -89,5 +89,8 @@ async def test_the_figures_name_rows_of_both_memory_and_what_was_let_go(answers:
     told = {sample.name: sample.value for sample in vectors.samples()}
     assert len(vectors) == told["twicetold_index_live_rows"] == 30
     assert told["twicetold_index_let_go"] == 0 < told["twicetold_index_bytes"]
+    vectors.drop(SCOPE + COMPAT, "3")
+    vectors.drop(SCOPE + COMPAT, "3")
+    assert {sample.name: sample.value for sample in vectors.samples()}["twicetold_index_live_rows"] == 29
     await vectors.close()
     assert not vectors.is_ready

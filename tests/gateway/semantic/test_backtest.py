@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from embeddings.base import Embedder
 from embeddings.control import Label
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
-from gateway.backtest import backtest
+from gateway.backtest import backtest, replay_labels
 from gateway.calibrate import calibrate
 from gateway.cli import main
 from gateway.policy import Rules
-from gateway.semantic.labels import Given, LabelStore
+from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import SHIPPED, Shelf
 from tests.gateway.semantic.pairs import DEVICES, FORMS, WISHES, pairs
@@ -115,6 +116,22 @@ async def test_stored_labels_are_replayed(
     assert [one["labels"] for one in report] == [400, 400]
     assert report[0]["semantic"] <= report[1]["semantic"] <= 400
     assert all(one["wrong"] == 0 for one in report)
+
+
+async def test_a_label_that_was_corrected_is_replayed_as_it_was_said_last(tmp_path: Path) -> None:
+    said = [Label("a", "b", "e", True, "feedback", 0.9999, (), True, was_hit=True)]
+    said.append(replace(said[0], is_right=False, corrects=True))
+    nobody = load_verifier("")
+    (tally,) = replay_labels([Kept(n, label) for n, label in enumerate(said)], nobody, [0.5], 0.0)
+
+    assert (tally.labels, tally.semantic, tally.wrong) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("limit", ["0", "-5", "x"])
+def test_a_limit_that_cannot_be_is_named(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["backtest", "log.jsonl", f"--limit={limit}"])
+    assert "--limit" in capsys.readouterr().err
 
 
 def test_pairs_are_fitted_and_the_better_verifier_is_written(
