@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,6 @@ class Bench:
     verifier: Verifier | None = None  # fitted on the way
     fitted_on: int = 0  # labels
     since: int = 0  # labels since the last try
-    drawn: Random = field(default_factory=lambda: Random(1))  # noqa: S311 - which hits are sampled
 
 
 class Replay:
@@ -166,11 +164,16 @@ class Replay:
             tally.exact += 1
             return
         if (known := _same_wording(bench, prompt)) is not None:
-            if bench.drawn.random() >= self._shadow_rate:
+            verdict = bench.lane.decide_wording(prompt.text, known.text)
+            if verdict.action == "serve":
                 await self._serve(tally, prompt, known)
                 return
-            tally.sampled += 1
-            _keep(bench, prompt)
+            tally.sampled += verdict.action == "shadow"
+            await self._learn_wording(bench, prompt, known, verdict)
+            if reading is None:
+                _keep(bench, prompt)
+            else:
+                self._store(bench, prompt, reading)
             return
         if reading is None:
             _keep(bench, prompt)
@@ -213,6 +216,16 @@ class Replay:
                 bench.labels.append(label)
                 bench.pairs.append(pairs_of([(reading, beside)]))
                 bench.since += 1
+
+    async def _learn_wording(self, bench: Bench, prompt: Prompt, known: Prompt, verdict: Verdict) -> None:
+        if (is_right := await self._is_right(prompt, known)) is None:
+            return
+        probability = verdict.probability or 0.0
+        was_hit = verdict.action != "pass"
+        bench.lane.learn(
+            Label(prompt.text, known.text, known.text, is_right, "shadow", probability, (), True, was_hit=was_hit)
+        )
+        bench.tally.labels += 1
 
     def _fit(self, bench: Bench) -> None:
         """As `gateway.semantic.learner` does, on the labels there are."""
@@ -302,7 +315,7 @@ def replay_labels(
             if label.was_eligible:
                 tally.prompts += 1
                 tally.answerable += label.is_right
-                if label.probability >= lane.threshold:
+                if lane.serves_wording if label.is_wording else label.probability >= lane.threshold:
                     tally.semantic += 1
                     tally.wrong += not label.is_right
             lane.learn(label)

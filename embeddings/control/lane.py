@@ -1,6 +1,7 @@
 """A lane: what one tenant or route may be served, and what it has learned about that.
 
     neighbours -> guards -> verifier -> support -> belief -> calibration -> ledger -> serve | shadow | pass
+    equal bare form -> what came of others (`wording`)                   -> ledger -> serve | shadow | pass
 
 `belief` is the lane's own model of "its answer serves this question", over what the verifier says and what neighbours
 agree on; `calibration` corrects it by outcomes; `ledger` has the target and says how doubtful the next hit may be.
@@ -21,7 +22,8 @@ from embeddings.control.calibration import Calibration
 from embeddings.control.kinship import Kinship
 from embeddings.control.risk import Ledger, clopper_pearson
 from embeddings.control.support import PRIOR_DEVIATION, PRIOR_MEAN, support
-from embeddings.control.types import Compares, Label, LaneReport, Looked, Neighbour, Verdict
+from embeddings.control.types import Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
+from embeddings.control.wording import Wording
 from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
@@ -30,6 +32,7 @@ OF_THE_OTHERS = 0.1  # weight of a label of a neighbour that was not chosen: wha
 _CLUE_DEVIATION = 0.5  # what is believed of the weight of one of the verifier's own features: 0, give or take this
 _MOST_CLUE = 4.0
 _LABELS_REPORTED = 10_000
+_REASONS: dict[Action, str] = {"serve": "served", "shadow": "shadow", "pass": "below_threshold"}
 
 
 class Lane:
@@ -53,6 +56,8 @@ class Lane:
         self._belief = _unlearned(0)
         self._calibration = Calibration()
         self._kinship = Kinship()
+        self._wording = Wording()
+        self._target = target
         self._ledger = Ledger(target, confidence)
         self._labels: Counter[str] = Counter()
         self._outcomes: deque[bool] = deque(maxlen=_LABELS_REPORTED)  # of hits, as the threshold of their time had it
@@ -83,12 +88,21 @@ class Lane:
         if probability < threshold:
             worth = chosen if chosen.similarity >= WORTH_LABELLING else None
             return Verdict("pass", worth, probability, threshold, "below_threshold", looked)
-        if is_shadow_only or self._is_drawn(question.text, chosen.id):
-            self._shadowed += 1
-            return Verdict("shadow", chosen, probability, threshold, "shadow", looked)
-        self._served += 1
-        self._ledger.serve(1.0 - probability)
-        return Verdict("serve", chosen, probability, threshold, "served", looked)
+        action = self._action(question.text, chosen.id, 1.0 - probability, is_shadow_only)
+        return Verdict(action, chosen, probability, threshold, _REASONS[action], looked)
+
+    @property
+    def serves_wording(self) -> bool:
+        """Whether a hit by bare form has room; one that fails more often than the target says has none."""
+        return self._wording.chance_wrong <= min(self._ledger.room, self._target)
+
+    def decide_wording(self, question: str, entry: str, *, is_shadow_only: bool = False) -> Verdict:
+        """What to do with `question`, whose bare form is that of the stored question `entry`."""
+        chance, threshold = self._wording.chance_wrong, self.threshold
+        is_allowed = self.serves_wording
+        action = self._action(question, entry, chance, is_shadow_only) if is_allowed else "pass"
+        looked = (Looked(entry, 1.0, None, 1.0 - chance),)
+        return Verdict(action, None, 1.0 - chance, threshold, _REASONS[action], looked, entry)
 
     def learn(self, label: Label) -> None:
         """Take in what is known now. The order counts."""
@@ -100,6 +114,8 @@ class Lane:
                 self._ledger.correct(1.0 - label.probability, is_right=label.is_right)
         elif label.was_eligible:
             self._ledger.saw(1.0 - label.probability, is_right=label.is_right)
+        if label.is_wording:
+            self._wording.learn(label.is_right, corrects=label.corrects)
         if label.is_right and label.source != "feedback":
             self._kinship.link(label.question, label.stored)
         if label.was_hit:
@@ -121,6 +137,17 @@ class Lane:
         if label.corrects and (not label.is_right) in self._outcomes:
             self._outcomes.remove(not label.is_right)
         self._outcomes.append(label.is_right)
+
+    def _action(self, question: str, entry: str, chance_wrong: float, is_shadow_only: bool) -> Action:
+        """Of a hit that has room; who only looks leaves no trace."""
+        if is_shadow_only:
+            return "shadow"
+        if self._is_drawn(question, entry):
+            self._shadowed += 1
+            return "shadow"
+        self._served += 1
+        self._ledger.serve(chance_wrong)
+        return "serve"
 
     def _look(self, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float) -> tuple[Looked, ...]:
         refusals = [self._refusal(question, neighbour, min_similarity) for neighbour in neighbours]

@@ -58,6 +58,7 @@ class Verdict:
 
     `serve`: give the neighbour's answer. `shadow`: it would have been served; generate all the same, compare, and
     label. `pass`: generate; a neighbour that comes along is near enough for its label to be worth a comparison.
+    A verdict on a bare form has no neighbour, as nothing was read: `wording` names the stored question.
     """
 
     action: Action
@@ -66,6 +67,12 @@ class Verdict:
     threshold: float
     reason: str
     looked: tuple[Looked, ...] = ()
+    wording: str | None = None
+
+    @property
+    def chosen(self) -> str | None:
+        """The stored question that the verdict is about."""
+        return self.neighbour.id if self.neighbour is not None else self.wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +85,16 @@ class Label:
     is_right: bool
     source: Source
     probability: float  # as `Looked` had it, before anybody knew
-    features: tuple[float, ...]  # likewise
+    features: tuple[float, ...]  # likewise; none: the bare form was enough
     was_eligible: bool  # it was the neighbour the verdict chose: it would have been served, had the threshold allowed
     at_s: float = 0.0
     was_hit: bool = False  # its probability was high enough then: it was served, or kept back as a sample
     corrects: bool = False  # whoever says it said the opposite of the same answer before
+
+    @property
+    def is_wording(self) -> bool:
+        """Whether it is about a hit by bare form: no verifier was asked."""
+        return self.was_eligible and not self.features
 
 
 def label_of(

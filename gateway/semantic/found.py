@@ -43,16 +43,9 @@ class Seen:
     verdict: "Verdict"
     entries: Mapping[str, Entry]  # of the neighbours, by id
 
-    @property
-    def chosen(self) -> str | None:
-        """The entry the verdict is about; of a shadow without a neighbour, the one that was looked at."""
-        if self.verdict.neighbour is not None:
-            return self.verdict.neighbour.id
-        return self.verdict.looked[0].id if self.verdict.action == "shadow" and self.verdict.looked else None
-
     def judged(self) -> list[Judged]:
         """Every neighbour that was weighed, the one that counts first."""
-        chosen = self.chosen
+        chosen = self.verdict.chosen
         found = [
             Judged(
                 self.rule,
@@ -78,7 +71,7 @@ class Match:
 
     entry: Entry
     similarity: float | None  # None: the words were enough
-    seen: Seen | None = None
+    seen: Seen
     reason: str = "same_question"
 
 
@@ -98,10 +91,12 @@ class NoMatch:
 
     def unsampled(self) -> "Match | NoMatch":
         """What a sample would have served."""
-        seen = self.seen
-        if seen is None or seen.chosen is None:
-            return self
-        neighbour = seen.verdict.neighbour
-        if neighbour is None:
-            return Match(seen.entries[seen.chosen], None, seen, SAME_WORDING)
-        return Match(seen.entries[seen.chosen], neighbour.similarity, seen)
+        return self if self.seen is None else match_of(self.seen) or self
+
+
+def match_of(seen: Seen) -> Match | None:
+    """The stored answer that a verdict is about, if it is about one."""
+    verdict = seen.verdict
+    if verdict.neighbour is not None:
+        return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
+    return None if verdict.wording is None else Match(seen.entries[verdict.wording], None, seen, SAME_WORDING)

@@ -46,6 +46,8 @@ class Decides(Protocol):
         is_shadow_only: bool = False,
     ) -> Verdict: ...
 
+    def decide_wording(self, question: str, entry: str, *, is_shadow_only: bool = False) -> Verdict: ...
+
     def learn(self, label: Label) -> None: ...
 
     def report(self) -> LaneReport: ...
@@ -103,7 +105,6 @@ class Lanes:
         self._new_lane = new_lane
         self._max_lanes = max_lanes
         self._timeout_s = timeout_s
-        self._drawn = 0
         self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
         self._changes: dict[LaneKey, Change] = {}
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
@@ -146,20 +147,23 @@ class Lanes:
         """What the lane makes of a question; a dry run serves nothing, and what it says is `shadow` would be served or
         sampled. Raises `CacheError` when the labels cannot be read: not to know of a wrong hit is not to have none."""
         only = is_dry or rule.mode == "shadow"
+        return await self._verdict(
+            rule,
+            lambda held: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only),
+        )
+
+    async def decide_wording(self, rule: LaneRule, question: str, entry: str, *, is_dry: bool = False) -> Verdict:
+        """As `decide`, of a question whose bare form is that of a stored one."""
+        only = is_dry or rule.mode == "shadow"
+        return await self._verdict(rule, lambda held: held.lane.decide_wording(question, entry, is_shadow_only=only))
+
+    async def _verdict(self, rule: LaneRule, decide: Callable[[Held], Verdict]) -> Verdict:
         try:
             async with asyncio.timeout(self._timeout_s):
                 held = await self._lane(rule)
-                return await self._run(
-                    lambda: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
-                )
+                return await self._run(lambda: decide(held))
         except TimeoutError as error:
             raise CacheError(f"no verdict within {self._timeout_s:g} s") from error
-
-    def is_drawn(self, rule: LaneRule, question: str) -> bool:
-        """Whether a hit that needs no lane is to be answered anew all the same, to see whether it was right."""
-        self._drawn += 1
-        drawn = blake2b(f"{self._drawn}\0{question}".encode("utf-8", "replace"), key=self._secret, digest_size=8)
-        return int.from_bytes(drawn.digest(), "little") < rule.shadow_rate * 2**64
 
     async def learn(self, rule: LaneRule, given: Sequence[Given]) -> int:
         """Keep labels and let the lane know; how many it has. Raises `CacheError` when they cannot be kept; the lane

@@ -1,6 +1,6 @@
 """The semantic tier: has this question been answered in other words, and how sure is that?
 
-    bare form -> the same but for words that mean nothing, guards
+    bare form -> the same but for words that mean nothing, guards            -> lane -> serve, shadow or pass
     reading   -> up to 8 neighbours inside (scope, compat) -> guards -> verifier -> lane -> serve, shadow or pass
 
 A lane decides what may be served (`embeddings.control`). When nothing may, the answer of a near neighbour may still be
@@ -18,7 +18,7 @@ import orjson
 
 from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
-from embeddings.control import Compares, Lane, Looked, Neighbour, Verdict
+from embeddings.control import Compares, Lane, Neighbour
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
 from embeddings.verifier import Verifier, load_verifier
@@ -26,7 +26,7 @@ from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
-from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen
+from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import MAX_LANES, Lanes, NewLane
@@ -78,6 +78,7 @@ class Semantic:
         self._wordings = Wordings(answers) if reads_wordings else None
         self._shelf = shelf
         self._second_look = second_look
+        self.second_looks_failed = 0  # to load: there is none then
         self.learning = Learning(
             labels,
             self.lanes,
@@ -104,8 +105,9 @@ class Semantic:
         if self._second_look is not None:
             try:
                 await asyncio.to_thread(self._second_look.load)
-            except EmbedderError as error:
-                raise CacheError(str(error)) from error
+            except EmbedderError as error:  # its clue stays 0: lanes learned with it keep what they know
+                self.second_looks_failed += 1
+                log.warning("no second look: %s", error)
         if self._wordings is not None:
             await self._wordings.open()
         await self.learning.open()
@@ -134,8 +136,6 @@ class Semantic:
         """A stored answer that may be served, or why there is none. What may not be sampled is not generated for the
         sake of a label. Raises `CacheError` when a part fails."""
         found = await self._look(fp, question, rule, min_similarity, is_usable)
-        if isinstance(found, Match) and found.seen is None and found.reason == SAME_WORDING:
-            found = self._sampled(found, fp, question, rule)
         if isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on" and not may_sample:
             found = found.unsampled()
         if isinstance(found, Match):
@@ -164,8 +164,10 @@ class Semantic:
     ) -> Match | NoMatch:
         if rule.mode == "off":
             return NoMatch("off")
+        # who asks for a cosine has one looked at
         if min_similarity <= 0 and (entry := await self._same_wording(fp, question, is_usable)) is not None:
-            return Match(entry, None, reason=SAME_WORDING)  # who asks for a cosine has one looked at
+            verdict = await self.lanes.decide_wording(rule, question, entry.id, is_dry=is_dry)
+            return _found(Seen(rule, fp.scope, question, verdict, {entry.id: entry}), None, entry.completion.text)
         if not self._vectors.is_ready:
             return NoMatch("index_loading")
         if self._vectors.is_empty(fp.partition):
@@ -180,10 +182,8 @@ class Semantic:
         neighbours = await self._neighbours(near)
         verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
-        if verdict.action == "serve" and verdict.neighbour is not None:
-            return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
         draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
-        return NoMatch(verdict.reason, best, draft, seen)
+        return _found(seen, best, draft)
 
     async def _same_wording(self, fp: Fingerprints, question: str, is_usable: IsUsable) -> Entry | None:
         """A stored answer to the same bare question, if no guard minds the words that were left out."""
@@ -196,17 +196,6 @@ class Semantic:
             elif await apart(question, partial(first_refusal, question, entry.question)) is None:
                 return entry
         return None
-
-    def _sampled(self, match: Match, fp: Fingerprints, question: str, rule: LaneRule) -> Match | NoMatch:
-        """The same, unless it is only to be measured: a hit by words is right or wrong like any other."""
-        if rule.mode == "on" and not self.lanes.is_drawn(rule, question):
-            return match
-        entry = match.entry
-        looked = Looked(entry.id, 1.0, None, 1.0)
-        seen = Seen(
-            rule, fp.scope, question, Verdict("shadow", None, 1.0, 0.0, SAME_WORDING, (looked,)), {entry.id: entry}
-        )
-        return NoMatch(SAME_WORDING, None, entry.completion.text, seen)
 
     async def _near(
         self, fp: Fingerprints, reading: Reading, is_usable: IsUsable
@@ -302,6 +291,15 @@ class Semantic:
         """An entry was removed: find it no more, and blank its words. Raises `CacheError`."""
         self._forget(scope, compat, entry_id)
         await self.learning.forget(scope, entry_id)
+
+
+def _found(seen: Seen, best: float | None, draft: str) -> Match | NoMatch:
+    """What a verdict comes to, of neighbours and of bare forms alike."""
+    verdict = seen.verdict
+    if verdict.action == "serve" and (match := match_of(seen)) is not None:
+        return match
+    is_wording = verdict.wording is not None and verdict.action == "shadow"
+    return NoMatch(SAME_WORDING if is_wording else verdict.reason, best, draft, seen)
 
 
 def judged_of(served: Served) -> Judged | None:

@@ -62,6 +62,10 @@ class PlainLane:
             "shadow" if self.samples or is_shadow_only else "serve", fit[0], fit[0].similarity, floor, "served", looked
         )
 
+    def decide_wording(self, question: str, entry: str, *, is_shadow_only: bool = False) -> Verdict:
+        looked = (Looked(entry, 1.0, None, 1.0),)
+        return Verdict("shadow" if self.samples or is_shadow_only else "serve", None, 1.0, 0.0, "", looked, entry)
+
     def learn(self, label: Label) -> None:
         self.labels.append(label)
 

@@ -11,6 +11,7 @@ import pytest
 
 from embeddings.base import Embedder
 from embeddings.control import Label
+from embeddings.control.support import PRIOR_MEAN
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
 from gateway.backtest import backtest, replay_labels
@@ -101,7 +102,9 @@ async def stored_labels(folder: Path, count: int) -> None:
     store = LabelStore(folder / "labels.db", per_tenant=10_000)
     await store.open()
     for number, (a, b, is_right) in enumerate(pairs(count)):
-        label = Label(a, b, f"e_{number}", is_right, "shadow", 0.99 if is_right else 0.4, (), True, float(number))
+        probability = 0.99 if is_right else 0.4
+        features = (*PRIOR_MEAN, probability)  # any so many
+        label = Label(a, b, f"e_{number}", is_right, "shadow", probability, features, True, float(number))
         await store.put(Given(LANE, b"s" * 32, label))
     await store.close()
 
