@@ -1,0 +1,89 @@
+"""The semantic tier while it is being loaded, and without what cannot be loaded."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from embeddings.base import Embedder
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.control import Label
+from embeddings.control.risk import clopper_pearson
+from embeddings.hashing import HashingEmbedder
+from embeddings.index import VectorIndex
+from embeddings.local import SentenceTransformerEmbedder
+from embeddings.verifier import conservative, load_verifier
+from embeddings.verifier.cross_encoder import SecondLook
+from gateway.answers.base import CacheError
+from gateway.answers.memory import MemoryAnswers
+from gateway.policy import Rules
+from gateway.semantic.figures import figures, samples
+from gateway.semantic.labels import Given, LabelStore
+from gateway.semantic.lanes import Held
+from gateway.semantic.rule import LaneRule
+from gateway.semantic.tier import Semantic
+
+RULE = LaneRule.of("t", Rules())
+
+
+def tier(folder: Path, load: Callable[[], Embedder], look: SecondLook | None = None) -> Semantic:
+    labels = LabelStore(folder / "labels.db", per_tenant=100)
+    batcher = EmbeddingBatcher(load)
+    return Semantic(MemoryAnswers(1 << 20), batcher, VectorIndex, labels, secret=b"s" * 32, second_look=look)
+
+
+async def asked(semantic: Semantic) -> Held:
+    """A lane, as soon as the labels are open."""
+    while True:
+        try:
+            return await semantic.lanes.report(RULE)
+        except CacheError:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_lane_that_is_asked_for_before_the_embedder_is_there_gets_its_verifier_then(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder
+) -> None:
+    may_load = threading.Event()
+
+    def load() -> Embedder:
+        may_load.wait(10)
+        return minilm
+
+    semantic = tier(tmp_path, load)
+    opening = asyncio.create_task(semantic.open())
+    early = (await asked(semantic)).verifier.name
+    may_load.set()
+    await opening
+    late = (await asked(semantic)).verifier.name
+    await semantic.close()
+
+    assert (early, late) == (conservative().name, load_verifier(minilm.fingerprint).name)
+    assert early != late
+
+
+async def test_a_second_look_that_cannot_be_loaded_is_done_without_and_counted(tmp_path: Path) -> None:
+    semantic = tier(tmp_path, HashingEmbedder, SecondLook(str(tmp_path / "nothing")))
+    await semantic.open()
+
+    assert semantic.is_ready
+    assert figures(semantic)["second_looks_failed"] == 1
+    assert [one.value for one in samples(semantic) if one.name == "twicetold_second_looks_failed"] == [1]
+    await semantic.close()
+
+
+async def test_the_rate_of_wrong_hits_is_of_the_known_hits_of_all_lanes_together(tmp_path: Path) -> None:
+    semantic = tier(tmp_path, HashingEmbedder)
+    await semantic.open()
+    await asked(semantic)
+    before = figures(semantic)["wrong_hit_rate"]
+    for tenant, is_right in (("t", True), ("t", True), ("u", True), ("v", False)):
+        label = Label("a", "b", "e", is_right, "shadow", 0.99, (), True, was_hit=True)
+        rule = LaneRule.of(tenant, Rules())
+        await semantic.lanes.learn(rule, [Given(rule.key, b"s" * 32, label)])
+    await semantic.lanes.report(LaneRule.of("made up", Rules()))
+    after = figures(semantic)["wrong_hit_rate"]
+    await semantic.close()
+
+    assert before == {"estimate": None, "upper": 1.0}
+    assert after == {"estimate": 0.25, "upper": clopper_pearson(1, 4, 0.95)[1]}
