@@ -1,128 +1,194 @@
-"""The bare form of English: "Could you please tell me what X is?" is "what is X"."""
+"""The bare form of English: "Could you please tell me what X is?" is "what is X".
+
+Only what surely means nothing goes: wrappers of politeness, contractions, numbers in words, the end mark. All else
+stays as typed, case and marks too: REST is no rest, "the matter" no matter, "your data" not my data. What is quoted,
+or stands behind a colon, is somebody's words and stays to the letter; so does a question about words themselves.
+"""
 
 import re
 
-from embeddings.guards.numbers import spelled_units
-from embeddings.text import word_set, written_out
+from embeddings.text import word_set
 
-_TOKEN = re.compile(r"`[^`]*`|[^\W_]+(?:['.:/_@-][^\W_]+)*(?:\+\+|#)?|[^\w\s]|_")
-_ENDS = re.compile(r"[?.!,:;…]+(?=[\s\"')]|$)|[\"“”]|(?<!\w)'|'(?!\w)")
-_HYPHEN = re.compile(r"(?<=[A-Za-z])-(?=[A-Za-z])")
-_CAMEL = re.compile(r"[a-z][A-Z]|_")
-_ARTICLE = re.compile(
-    r"(?<!vitamin )(?<!hepatitis )(?<!type )(?<!group )(?<!grade )(?<!class )(?<!plan )(?<!section )"
-    r"(?<!part )(?<!option )"
-    r"(?:(?<=^)|(?<= ))(?:a|an|the|just) (?=\w)"
+_QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w)")
+_IDENTIFIER = re.compile(r"`([A-Za-z]\w*_\w*)`")
+_HELD = "\ue100"  # stands for a quoted span while the rest is read
+_ABOUT_WORDS = re.compile(
+    r"\b(?:say|says|said|saying|spell(?:s|ed|ing)?|spelt|pronounc\w*|translat\w*|mean(?:s|ing)?|words?|phrases?|"
+    r"sentences?|grammar\w*|rhymes?|synonyms?|antonyms?|articles?|letters?|punctuation|commas?|contractions?|written|"
+    r"writing|typed?|proofread|rewrite|rephrase|paraphrase|correct|reply|respond|noun|verb|titled?|called|named|lyrics)\b",
+    re.IGNORECASE,
 )
-_SHOUTED = word_set("US IT WHO AIDS OR IN ME AM PM AS HE SO ON DO CAN MAY WILL A")  # words when small
+_END = re.compile(r"(?<=[^\W\d_]{2})[?.!。？！…]+$")
 _ASKS = "what|who|whom|whose|which|where|when|why|how"
-_REQUEST = (
-    "explain|tell|give|show|list|write|suggest|describe|help|make|create|plan|recommend|provide|translate|summarize|"
-    "draft|compare|define|name|generate|find|convert|calculate|fix|rewrite|rephrase|proofread|design|draw|"
-    "check|answer|solve|compose|teach|share|outline|elaborate|clarify|walk|propose|analyze|edit|correct|improve"
-)
-_OPENS = rf"(?=(?:{_ASKS}|{_REQUEST}|can|could|would|will|should|may|i|is|are|was|were|do|does|did|has|have|please)\b)"
-# "How do you ..." asks for a way with these; with others it may ask the one who answers.
-_DOABLE = (
-    "make|say|spell|cook|get|use|calculate|write|pronounce|convert|solve|find|install|remove|clean|count|play|draw|tie|"
-    "fix|form|change|create|build|grow|measure|choose|prevent|treat|delete|open|close|add|turn|set|train|learn|prepare"
-)
+_TALKS = rf"(?:(?:{_ASKS})s?\b|please (?=tell|explain)|(?:tell me|explain|(?:can|could|would|will) (?:you|i))\b)"
+_OPENS = rf"(?:{_TALKS}|(?:i|is|are|was|were|do|does|did|has|have|should|may|list|suggest|write|give|show)\b)"
+_HELLO = "hi|hello|hey|hi there|hello there|hey there|good (?:morning|evening|afternoon)|excuse me"
+_TELL = "(?:tell me|explain(?: to me)?|let me know)"
 _FRONT = [
-    re.compile(pattern)
+    re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"^(?:hi|hello|hey|ok|okay|so|well|um|uh|good (?:morning|evening|afternoon))(?: there| all)? {_OPENS}",
-        rf"^(?:excuse me|sorry|quick question|i have a question|one more question) {_OPENS}",
-        r"^please (?=\w+ \w)",
-        rf"^(?:can|could|would|will) you (?:please |kindly )?(?=(?:{_REQUEST})\b)",
-        rf"^(?:can|could|may|might) i (?:please )?(?:ask|know) (?:you )?(?=(?:{_ASKS})\b)",
-        r"^i(?: (?:would|do))? (?:like|want|need|love|wish) (?:you )?to (?:know|ask|understand|find out)"
-        rf"(?: about)? (?=(?:{_ASKS})\b)",
-        rf"^i(?: (?:would|do))? (?:like|want|need) you to (?=(?:{_REQUEST})\b)",
-        rf"^i (?:am|was) (?:wondering|curious|trying to (?:find out|understand|figure out))(?: about)?"
-        rf" (?=(?:{_ASKS})\b)",
-        rf"^(?:i wonder|i do not know|i am not sure|do you know|would you know|any idea|you know) (?=(?:{_ASKS})\b)",
-        rf"^(?:tell|teach|show|explain to) me (?:please )?(?=(?:{_ASKS})\b)",
-        rf"^(?:explain|describe|clarify|let me know|help me understand|define) (?=(?:{_ASKS})\b)",
-        rf"^help me (?:to )?(?=(?:{_REQUEST})\b)",
+        rf"^(?:{_HELLO}),? (?={_TALKS})",
+        rf"^(?:{_HELLO}|sorry|ok|okay|so|well|um|uh|quick question|(?:i have )?(?:a|one more) question)"
+        rf"[,.!:]+ (?={_OPENS})",
+        rf"^please,? "
+        rf"(?=(?:{_TELL}|show me|list|suggest|write|give|describe|summari[sz]e|compare|help|can you|could you)\b)",
+        rf"^(?:can|could|would|will) you (?:please |kindly )?(?={_TELL} |show me how to )",
+        rf"^(?:can|could|may|might) i (?:please )?ask (?:you )?(?=(?:{_ASKS})\b)",
+        rf"^(?:i(?: would|'d) like|i want|i need|i wish) to (?:know|ask|understand) (?=(?:{_ASKS})\b)",
+        rf"^i (?:wonder|(?:am|was) (?:wondering|curious)) (?=(?:{_ASKS})\b)",
+        rf"^{_TELL} (?:please )?(?=(?:{_ASKS})\b)",
+        r"^show me (?=how to )",
     )
 ]
 # Only behind a comma or full stop: "how do you say thank you" is no thanks.
 _THANKS = re.compile(
-    r"[,.?!;]\s*(?:please|pls|plz|kindly|thanks|thx|ty|cheers|thank you|many thanks)"
-    r"(?: (?:very|so) much| a lot| in advance)?"
-    r"[\s.!?]*$",
+    r"(?<! no)(?<! yes)[,.?!]\s+(?:please|pls|plz|thanks|thx|cheers|thank you|many thanks)"
+    r"(?: (?:very|so) much| a lot| in advance)?[.!?]*$",
     re.IGNORECASE,
 )
 _PLEASE = re.compile(
-    r"(?<!say)(?<!spell)(?<!write)(?<!pronounce)(?<! is)(?<!translate)(?<!with)(?<! of) please[\s.!?]*$"
+    rf"^((?:(?:{_ASKS}) (?:is|are|do|does|did|can|was|were)|tell|explain|list|suggest|give|show|write|can|could)\b.+"
+    r"(?<! to)(?<! for)(?<! of)(?<! with)(?<! i)(?<! you)(?<! we)(?<! they)(?<! he)(?<! she)(?<! it)(?<! use)"
+    r"(?<! is)(?<! does)) (?:please|pls|plz)[.!?]*$",
+    re.IGNORECASE,
 )
+# "How do I", "how can I" and "how to" ask for a way with these; "how do I look" does not.
+_DOABLE = (
+    "make|cook|use|calculate|write|convert|solve|find|install|remove|clean|draw|fix|change|create|build|measure|"
+    "delete|open|close|add|reset|enable|disable|turn|restart|export|import|upload|download|update|cancel|connect|"
+    "print|merge|sort|parse|reverse|sum|freeze|get rid|set up|sign|log|prepare"
+)
+_BE = "is|are|was|were"
 _REWRITES = [
     (re.compile(pattern), full)
     for pattern, full in (
-        (rf"^({_REQUEST}) (?:me|us) ", r"\1 "),
-        (rf"^((?:{_REQUEST}) .+) for me$", r"\1"),
-        (r"^(?:what is|what are|is there|are there|what would be) (?:some |any |one )?ways? to ", "how to "),
-        (r"^what (?:must|should|can|do) i do to ", "how to "),
-        (r"^(?:what|which) are steps to ", "how to "),
-        (rf"^how (?:do|can|could|would) you (?=(?:{_DOABLE})\b)", "how to "),
-        (r"^how (?:do|can|could|should|would|might|must|shall) (?:i|we|one) ", "how to "),
-        (r"^how (?:does one|is it possible to) ", "how to "),
-        (r"^how (?:can|could|would) (?:i|we) be able to ", "how to "),
-        (r"^(?:is it possible|is it ok|is it okay|is it fine|is it allowed|am i able|am i allowed) to ", "can i "),
-        (r"^(?:can|could|may) (?:we|one|i) ", "can i "),
-        (rf"^((?:{_ASKS})(?: kind of| type of| sort of)?) (?:exactly|actually|really|precisely) ", r"\1 "),
-        (r"^(what|who|where|when|how)((?: [\w'-]+){1,8}) (is|are|was|were)$", r"\1 \3\2"),
-        (r"^(what|where|when|why|how) (?:do|does) ", r"\1 "),
+        (rf"^how (?:do|can) i (?=(?:{_DOABLE})\b)", "how to "),
+        (rf"^how does one (?=(?:{_DOABLE})\b)", "how to "),
+        (r"^(suggest|give|show|tell|list|recommend) me (?=(?:\d+|an?|the|some) )", r"\1 "),
+        # behind a wrapper: "(tell me) what X is", "(explain) how X works"
         (
-            r"^(what|why|how|where|when) (?!(?:is|are|was|were|to|can|could|did|do|does|should|would|will|has|have)\b)"
-            r"((?:\w+ ){1,4}?\w{3,})(?<!s)s$",
-            r"\1 \2",
+            rf"^(what|who|where)(?! (?:{_BE}|do|does|did|can|will|would|has|have)\b)((?: [\w'-]+){{1,8}}) ({_BE})$",
+            r"\1 \3\2",
         ),
-        (r"^what is (?:meaning|definition) of (?:word |term )?(.+)$", r"what is \1"),
-        (r"^what (?!(?:it|this|that|he|she|they|these|those|you|i|we) )(.{2,40}) mean$", r"what is \1"),
-        (r"^(?:which|what) (?:are|is) ", "what is "),
-        (r"^which ", "what "),
-        (r"^(?:define|definition of|meaning of) (?=\w+(?: \w+){0,2}$)", "what is "),
+        (r"^how(?! (?:to|do|does|did|can|is|are|many|much)\b)((?: [\w'-]+){1,6}) works$", r"how does\1 work"),
+        (r"^(what|who) (is|are|was|were) the (?=(?:[\w'-]+ ){1,3}of )", r"\1 \2 "),
     )
 ]
-_MINE = re.compile(r"(?<= )my (?=\w)")
-_SPELLINGS = dict(
-    pair.split("/")
+_SPELLINGS = {
+    word: full
     for pair in word_set(
-        "colour/color colours/colors favourite/favorite centre/center theatre/theater organise/organize"
-        " behaviour/behavior summarise/summarize analyse/analyze grey/gray programme/program optimise/optimize"
-        " neighbour/neighbor litre/liter litres/liters metre/meter metres/meters tyre/tire tyres/tires"
-        " cancelled/canceled travelling/traveling maths/math photos/pictures pics/pictures u/you ur/your"
-        " kids/children info/information"
+        "summarise/summarize analyse/analyze organise/organize optimise/optimize favourite/favorite"
+        " kilometre/kilometer kilometres/kilometers"
     )
+    for word, full in [pair.split("/")]
+}
+_WHOLE = {
+    "can't": "can not", "cannot": "can not", "won't": "will not", "it's": "it is", "i'm": "i am",
+}  # fmt: skip
+_WHOLE_AT_START = {"whats": "what is", "whos": "who is", "wheres": "where is", "hows": "how is"}
+_NOT = re.compile(r"(do|does|did|is|are|was|were|has|have|had|would|could|should|must|need)n't", re.IGNORECASE)
+_IS = re.compile(r"(what|who|where|when|how|why|that|there|here)'s", re.IGNORECASE)
+_LESS = re.compile(r"([A-Za-z]+)'(re|ve|ll)")
+_ENDINGS = {"re": "are", "ve": "have", "ll": "will"}
+_NUMBERS = {
+    word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], start=2)
+}
+_COUNTS = word_set(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion point"
+    " half and dozen to or minus plus times"
 )
+_LENGTH = re.compile(r"^(\d+)(km|kg|cm|mm)$")
+_UNITS = {"kilometer": "km", "kilometers": "km", "centimeters": "cm", "millimeters": "mm", "kilograms": "kg"}
+# Words that open a question: in capitals only because they do.
+_OPENERS = word_set(
+    _ASKS.replace("|", " ")
+    + " can could would will should may might is are was were do does did has have please tell explain describe"
+    " give show list write suggest summarize summarise compare translate help make create hi hello hey in"
+    " on at of for from to by during if the there find"
+)
+_AUXILIARY = word_set("do can could should would will am did may might must have had if when that")
 
 
 def bare_english(text: str) -> str:
-    """The words that decide the answer, in order, in lower case."""
-    text = _PLEASE.sub("", _THANKS.sub("", text))
-    tokens = _TOKEN.findall(_HYPHEN.sub(" ", _ENDS.sub(" ", spelled_units(text))))
-    said = " ".join(word for n, token in enumerate(tokens) for word in _folded(token, is_first=n == 0))
-    for _ in range(4):
-        before = said
-        for front in _FRONT:
-            said = front.sub("", said)
-        if said == before:
-            break
-    said = _ARTICLE.sub("", said)
-    for pattern, full in _REWRITES:
+    """What decides the answer: the words and marks in order."""
+    held = [_IDENTIFIER.sub(r"\1", span) for span in _QUOTED.findall(text)]
+    said = " ".join(_QUOTED.sub(_HELD, text).split())
+    if '"' in said or "`" in said:
+        return ""  # a quotation that nobody closed
+    is_about_words = _ABOUT_WORDS.search(said) is not None
+    said, colon, given = said.partition(":") if not is_about_words else (said, "", "")
+    if not colon and not is_about_words:
+        said = _PLEASE.sub(r"\1", _THANKS.sub("", said))
+    said, mark = _without_end(said) if not colon and ":" not in said else (said, "")
+    said = _without_front(said)
+    if not is_about_words:
+        said = " ".join(_spelled(said.split(" ")))
+    for pattern, full in _REWRITES if not colon and not is_about_words else ():
         said = pattern.sub(full, said)
-    if said.startswith(("how to ", "can i ")):
-        said = _MINE.sub("", said)
+    if "?" in mark and said.split(" ")[0] not in _OPENERS:
+        said += "?"  # "You are home?" asks, "You are home." tells
+    said += colon + given
+    for span in held:
+        said = said.replace(_HELD, span, 1)
     return said if _is_enough(said) else ""
 
 
-def _folded(token: str, *, is_first: bool) -> list[str]:
-    if token[0] == "`" and len(token) > 1:
-        return token[1:-1].split()
-    if (token in _SHOUTED and not is_first) or _CAMEL.search(token):
+def _without_end(said: str) -> tuple[str, str]:
+    found = _END.search(said)
+    return (said[: found.start()], found.group()) if found else (said, "")
+
+
+def _without_front(said: str) -> str:
+    said = _opened(said)
+    for _ in range(4):
+        before = said
+        for front in _FRONT:
+            said = _opened(front.sub("", said))
+        if said == before:
+            break
+    return said
+
+
+def _opened(said: str) -> str:
+    """The first word in small letters, where it is one that opens a question."""
+    first, space, rest = said.partition(" ")
+    small = first.lower()
+    is_opener = small.rstrip(",!.").removesuffix("'s") in _OPENERS or small in _WHOLE_AT_START
+    return f"{small}{space}{rest}" if is_opener and first == first.capitalize() else said
+
+
+def _spelled(tokens: list[str]) -> list[str]:
+    row: list[str] = []
+    for n, token in enumerate(tokens):
+        near = {*tokens[max(0, n - 1) : n], *tokens[n + 1 : n + 2]}
+        if token in _NUMBERS and not any(word in _COUNTS or word[:1].isdigit() for word in near):
+            row.append(str(_NUMBERS[token]))
+        elif found := _LENGTH.match(token):
+            row.extend(found.groups())
+        elif token in ("I", "i") and (n == 0 or not _AUXILIARY.isdisjoint(near)):
+            row.append("i")  # any other single letter may be a variable
+        elif token in _UNITS or token in _SPELLINGS:
+            word = _SPELLINGS.get(token, token)
+            row.append(_UNITS.get(word, word) if row and row[-1].isdigit() else word)
+        else:
+            row.extend(_written_out(token, is_first=n == 0))
+    return row
+
+
+def _written_out(token: str, *, is_first: bool) -> list[str]:
+    small = token.lower()
+    if is_first and small in _WHOLE_AT_START:
+        return _WHOLE_AT_START[small].split()
+    if "'" not in token and small != "cannot":
         return [token]
-    return [_SPELLINGS.get(word, word) for word in written_out(token.lower())]
+    if small in _WHOLE:
+        return _WHOLE[small].split()
+    if found := _NOT.fullmatch(token) or _IS.fullmatch(token):
+        return [found[1], "not" if small.endswith("n't") else "is"]
+    if found := _LESS.fullmatch(token):
+        return [found[1], _ENDINGS[found[2]]]
+    return [token]
 
 
 def _is_enough(said: str) -> bool:

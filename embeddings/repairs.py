@@ -45,6 +45,9 @@ _LEADS_IN = word_set(_INTO.replace("|", " "))
 _DETERMINERS = word_set("the a an this that these those its his her their my your")
 _POINTS_BACK = word_set("it they them he him she this that its their his her")
 _DIGIT = re.compile(r"\d")
+_QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w)")
+_HELD = [chr(0x2D30 + n) for n in range(20)]  # letters of Tifinagh stand for what is quoted while the rest is read
+_GIVEN = re.compile(r":\s|\b(?:translate|spell|pronounce|proofread|rephrase|rewrite|paraphrase)\b", re.IGNORECASE)
 _MOST_TAKEN_BACK = 8
 _MOST_WORDS = 60
 
@@ -54,16 +57,26 @@ def corrected(text: str) -> str:
     """The text without what it takes back; unchanged when it takes nothing back for certain."""
     if len(text) > 10 * _MOST_WORDS or "\n" in text or not text.isprintable():
         return text
-    start = said = _BEGUN_ANEW.sub("", plain(text))
+    whole = plain(text)
+    held = _QUOTED.findall(whole)
+    if len(held) > len(_HELD) or any(letter in whole for letter in _HELD):
+        return text
+    letters = iter(_HELD)
+    start = _QUOTED.sub(lambda _: next(letters), whole)
+    said = _BEGUN_ANEW.sub("", start)
     for _ in range(3):
         cue = _CUE.search(said)
-        if cue is None:
-            break
+        if cue is None or '"' in said or "`" in said or _GIVEN.search(said, 0, cue.start()):
+            break  # no quotation, closed or not, is taken back, nor a text that is given to be worked on
         meant = _meant(said[: cue.start()].split(), said[cue.end() :].split())
         if meant is None:
             break
         said = " ".join(meant)
-    return text if said == start == plain(text) else said
+    if said == start:
+        return text
+    for letter, span in zip(_HELD, held, strict=False):
+        said = said.replace(letter, span)
+    return said
 
 
 def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
