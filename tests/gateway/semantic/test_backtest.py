@@ -98,6 +98,20 @@ def test_a_log_with_answers_is_compared_by_them(
     assert report[0]["labels"] + report[0]["semantic"] == 1  # another system prompt is another world
 
 
+def test_bare_forms_take_the_road_of_the_gateway_and_stop_when_they_are_wrong(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"how do I {wish} the {device}?" for device in DEVICES for wish in WISHES][:60]
+    rows = [{"prompt": text, "class_id": text} for text in asked]
+    wrong = [{"prompt": f"could you please tell me {text}", "class_id": f"another {text}"} for text in asked]
+    right = [{"prompt": f"could you please tell me {text}", "class_id": text} for text in asked]
+    ((stopped,),) = run(log(tmp_path / "wrong.jsonl", [*rows, *wrong]), minilm, capsys).values()
+    ((served,),) = run(log(tmp_path / "right.jsonl", [*rows, *right]), minilm, capsys).values()
+
+    assert stopped["semantic"] < 40 < served["semantic"]
+    assert served["wrong"] == 0
+
+
 async def stored_labels(folder: Path, count: int) -> None:
     store = LabelStore(folder / "labels.db", per_tenant=10_000)
     await store.open()

@@ -8,6 +8,7 @@ from embeddings.base import EmbedderError, Reading, Vectors
 from embeddings.control import Lane
 from embeddings.hashing import HashingEmbedder
 from gateway.controls import Controls
+from gateway.explain import explain_served
 from gateway.policy import Rules
 from gateway.semantic.rule import LaneKey
 from tests.gateway.house import House, house, read
@@ -78,7 +79,7 @@ async def test_one_wrong_outcome_stops_them_for_the_lane_also_after_a_restart(tm
         (kept,) = await gateway.labels.read(LaneKey("t", "default"))
         assert (kept.label.is_right, kept.label.is_wording) == (False, True)
     async with house(tmp_path, rules=ON, new_lane=Lane, reads_wordings=True) as gateway:
-        assert (await gateway.chat("Please, what is the capital city of Italy?"))[0].tier == "full"
+        assert (await gateway.chat(POLITE.replace("France", "Italy")))[0].tier == "full"
         await gateway.pipeline.close()
         assert gateway.count("twicetold_lookups_total", tier="semantic", outcome="miss", reason="below_threshold") == 1
         assert len(await gateway.labels.read(LaneKey("t", "default"))) > 1  # what is generated goes on being compared
@@ -92,10 +93,11 @@ async def test_a_user_who_calls_one_wrong_is_heard(tmp_path: Path) -> None:
         await read(reply)
         served = reply.served
         assert (served.verdict and served.verdict.chosen, served.stored_question) == (served.entry, QUESTION)
+        assert explain_served("r", served)["semantic"]["candidates"][0]["question"] == QUESTION
         await gateway.semantic.feedback(served, is_good=False)
         (kept,) = await gateway.labels.read(LaneKey("t", "default"))
         assert (kept.label.is_right, kept.label.source, kept.label.stored) == (False, "feedback", QUESTION)
-        assert (await gateway.chat("Please, what is the capital city of Italy?"))[0].tier == "full"
+        assert (await gateway.chat(POLITE.replace("France", "Italy")))[0].tier == "full"
 
 
 async def test_an_entry_that_is_gone_or_was_called_wrong_is_not_found(tmp_path: Path) -> None:
