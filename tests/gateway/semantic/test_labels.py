@@ -17,7 +17,11 @@ SCOPE = b"s" * 32
 
 
 def label(number: int, *, entry: str = "e_1", is_right: bool = True) -> Label:
-    return Label(f"question {number}", "stored", entry, is_right, "shadow", 0.25, (1.0, 0.1), True, float(number))
+    was_hit, corrects = number % 2 == 1, number % 3 == 1
+    return Label(
+        f"question {number}", "stored", entry, is_right, "shadow", 0.25, (1.0, 0.1), number < 9, float(number),
+        was_hit, corrects,
+    )  # fmt: skip
 
 
 async def opened(folder: Path, per_tenant: int = 1000) -> LabelStore:
