@@ -203,6 +203,19 @@ novice beginner | expert
 known | unknown
 literal | figurative
 lend | borrow
+add adding | subtract
+gain | loss
+gross | net
+manual manually | automatic automatically
+oldest | newest
+inner | outer
+sender | recipient receiver
+buyer | seller
+lender | borrower
+minor | adult
+since | until till
+int integer | float
+list | tuple
 """
 _HAN_SIDES = """
 打开 开启 启用 激活 | 关闭 关掉 禁用 停用

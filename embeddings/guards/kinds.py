@@ -138,6 +138,16 @@ def _table(rows: str) -> dict[str, tuple[int, str]]:
 
 _WHERE = _table(_KINDS)
 _PHRASES = frozenset(name for name in _WHERE if " " in name)
+_IN_MAY = re.compile(
+    r"\b(?:[Ii]n|of|by|[Ss]ince|until|[Bb]efore|[Aa]fter|last|next|every|early|late|mid|\d|\dth) [Mm]ay\b"
+    r"|\b[Mm]ay \d"
+    r"|(?<=[a-z] )May\b(?! (?:I|i|we|you)\b)"
+)
+_LETTERED = re.compile(
+    r"\b(option|plan|part|section|class|grade|group|type|vitamin|hepatitis|appendix|exhibit|schedule|drive|team|gate"
+    r"|block|building|zone|variable|point|set|step|version|answer|choice|product|company|column|row|list)"
+    r" ([a-z])(?![\w'])"
+)
 _HAN_WHERE = _table(_HAN_KINDS)
 _HAN_NAME = re.compile("|".join(sorted(_HAN_WHERE, key=len, reverse=True)))
 
@@ -145,7 +155,13 @@ _HAN_NAME = re.compile("|".join(sorted(_HAN_WHERE, key=len, reverse=True)))
 def same_kinds(a: str, b: str) -> bool:
     """Refuse when one text names iran and the other iraq, one Monday and the other Friday."""
     kinds_a, kinds_b = _named(a), _named(b)
-    return all(kinds_b.get(kind, named) == named for kind, named in kinds_a.items())
+    return all(kinds_b.get(kind, named) == named for kind, named in kinds_a.items()) and _same_letters(a, b)
+
+
+def _same_letters(a: str, b: str) -> bool:
+    """Whether both speak of option A, or of plan B, where both name one by its letter."""
+    in_a, in_b = (set(_LETTERED.findall(plain(text).lower())) for text in (a, b))
+    return in_a == in_b or {noun for noun, _ in in_a}.isdisjoint(noun for noun, _ in in_b)
 
 
 def other_names(name: str) -> list[str]:
@@ -158,6 +174,8 @@ def other_names(name: str) -> list[str]:
 def _named(text: str) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     said = latin_words(text)
+    if _IN_MAY.search(plain(text)):
+        found[_WHERE["june"][0]] = {"may"}
     pairs = [f"{one} {two}" for one, two in pairwise(said)]
     for word in [*said, *(pair for pair in pairs if pair in _PHRASES)]:
         if (place := _WHERE.get(word)) is not None:

@@ -35,6 +35,7 @@ _NO_NAME = word_set(
     " City Airport Airline Airlines University Street State Country Celsius Fahrenheit GB MB KB TB KG KM CM MM ML TV"
 )
 _FORMS = word_set("n an ian ean ic ese ish y al")
+_CODE_NAME = re.compile(r"^[a-z]{2,}[A-Z]|_")  # getUser, get_user: getUsers is another
 _LOUD = re.compile(r"[a-z]")
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#.]+(?<!\.)")
 _SYMBOL = re.compile(r"[+*<>=!&|^%~]")
@@ -108,7 +109,10 @@ class _Said:
         return (
             f" {' '.join(parts)} " in self.run
             or any(f" {alias} " in self.run for alias in (*_ALIAS_GROUP.get(folded, ()), *other_names(folded)))
-            or self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
+            or (
+                _CODE_NAME.search(name) is None
+                and self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
+            )
             or (len(parts) > 1 and (self._has_acronym(parts) or all(part in self.words for part in parts)))
         )
 

@@ -42,6 +42,8 @@ _MONTH_BY_DAY = re.compile(
     rf"\b{_MONTH}(?=\s+\d)|(?<=\d)(?P<gap>(?:st|nd|rd|th)?(?:\s+of)?\s+){_MONTH.replace('month', 'after')}(?![a-z])"
 )
 _SPLIT_DATE = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)|(?<!\d)(\d{1,2})/(\d{1,2})/(\d{2,4})(?!\d)")
+_SLASHED = re.compile(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{2,4})(?![\d/])")
+_MINUS = re.compile(r"(?<!\d )(?<!\b\w )\b(?:minus|negative) (?=\d)")  # x minus 5 is a sum, "at minus 5" a number
 _CLOCK = re.compile(
     r"(?<!\d)(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s*(?P<half>am|pm|a\.m|p\.m)\b|(?<!\d)(?P<h24>\d{1,2}):(?P<m24>\d\d)(?!\d)"
 )
@@ -59,7 +61,18 @@ def same_numbers(a: str, b: str) -> bool:
     (in_a, operators_a), (in_b, operators_b) = _read(a), _read(b)
     if operators_a and operators_b and operators_a != operators_b:
         return False  # 1+1, 1-1. A dash alone may be a range, so one side is no proof
+    if _turned(a, b):
+        return False
     return in_a == in_b or (_covers(in_a, in_b) and _covers(in_b, in_a))
+
+
+def _turned(a: str, b: str) -> bool:
+    """Whether day and month changed places: 3/4/2020, 4/3/2020. Two ways of writing one date are left alone."""
+    dates_a, dates_b = (
+        [(int(one), int(other), int(year) % 100) for one, other, year in _SLASHED.findall(plain(text))]
+        for text in (a, b)
+    )
+    return bool(dates_a) and bool(dates_b) and sorted(dates_a) != sorted(dates_b)
 
 
 def num_unpaired(a: str, b: str) -> tuple[int, int]:
@@ -100,7 +113,7 @@ def _without_markers(text: str) -> str:
 
 
 def _quantities(spelled: str) -> list[Quantity]:
-    lowered = _upper_million(spelled).lower()
+    lowered = _MINUS.sub("-", _upper_million(spelled).lower())
     lowered = _SPLIT_DATE.sub(lambda m: " ".join(str(int(part)) for part in m.groups() if part), lowered)
     lowered = _MONTH_BY_DAY.sub(_month_number, lowered)
     found: list[Quantity] = []

@@ -24,6 +24,7 @@ _LOOSE = word_set("in on at of for with using")
 _LINKS = _LOOSE | word_set("to into than from by over before after against minus without under behind")
 _ARTICLES = word_set("a an the my your")
 _MONTHS = word_set("jan feb mar apr may jun jul aug sep oct nov dec")
+_TOWARDS = re.compile(r"\b(to|into|onto|from) (?:the |an? |my |your )?(\w+)")
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
 _HAN_WITHOUT_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
 
@@ -32,6 +33,8 @@ def same_order(a: str, b: str) -> bool:
     """Refuse when two texts differ only in who does what to whom, or in which direction."""
     if _is_mostly_han(a) and _is_mostly_han(b):
         return _same_han_order(a, b)
+    if _turns(_ends(a), _ends(b)):
+        return False
     if _directions(a) & {(right, link, left) for left, link, right in _directions(b)}:
         return False
     if _agree(_content(a, _left_out(a)), _content(b, _left_out(b))) and _agree(_content(a), _content(b)):
@@ -119,6 +122,20 @@ def _directions(text: str) -> set[tuple[str, str, str]]:
         for left, link, right in _DIRECTED.findall(said)
         if left not in CARRIES_NO_MEANING and right not in CARRIES_NO_MEANING and left != right
     }
+
+
+@lru_cache(maxsize=256)
+def _ends(text: str) -> set[tuple[bool, str]]:
+    """What is gone to (True), and what from (False)."""
+    return {
+        (link != "from", stem(place))
+        for link, place in _TOWARDS.findall(" ".join(words(text)))
+        if place not in CARRIES_NO_MEANING
+    }
+
+
+def _turns(a: set[tuple[bool, str]], b: set[tuple[bool, str]]) -> bool:
+    return any((not is_to, place) in b - a for is_to, place in a - b)
 
 
 def _same_han_order(a: str, b: str) -> bool:

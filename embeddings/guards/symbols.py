@@ -18,6 +18,8 @@ _SKIN = range(0x1F3FB, 0x1F400)
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 _OPERAND = r"\({0,4}(?:\d+(?:\.\d+)?[a-z]?|[a-z])\){0,4}"
 _EXPRESSION = re.compile(rf"(?<![\w.]){_OPERAND}(?:\s?(?:\*\*|[<>!=]=|[-+*/^<>=])\s?{_OPERAND})+(?!\w)")
+# What stands in code and hardly in speech: &&, ==, foo(), foo[].
+_OPERATOR = re.compile(r"&&|\|\||[!=]==?|<=>|=>|->|<<|>>|::|\?\?|\(\)|\[\]|(?<![^\s`'\"])[&|^~!%](?![^\s`'\"?.,])")
 _SAME = str.maketrans({"×": "*", "÷": "/"})
 
 _MORE = "more|greater|higher|longer|older|larger|bigger|later|taller|heavier|faster"
@@ -27,6 +29,8 @@ _BOUNDS = (
     ("at most", re.compile(r"\bat most\b|\bno more than\b|\bor (?:less|fewer)\b|\bmaximum of\b|\bup to(?= \d)")),
     ("more", re.compile(rf"(?<!no )\b(?:{_MORE}) (?:\w+ )?than(?= (?:an? single )?\d)|\b(?:over|above|after)(?= \d)")),
     ("less", re.compile(rf"(?<!no )\b(?:{_LESS}) (?:\w+ )?than(?= \d)|\b(?:under|below|before)(?= \d)")),
+    ("since", re.compile(r"\bsince(?= \d)")),
+    ("until", re.compile(r"\b(?:until|till)(?= \d)")),
     ("about", re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost)(?= \d)")),
 )
 
@@ -48,7 +52,8 @@ def _is_decoration(symbols: Counter[str], other: str) -> bool:
 def same_expressions(a: str, b: str) -> bool:
     """Refuse when both texts hold arithmetic and it reads differently: 3x+5, 5x+3. One side alone is no proof."""
     in_a, in_b = _expressions(a), _expressions(b)
-    return not in_a or not in_b or in_a == in_b
+    code_a, code_b = set(_OPERATOR.findall(plain(a))), set(_OPERATOR.findall(plain(b)))
+    return (not in_a or not in_b or in_a == in_b) and (not code_a or not code_b or code_a == code_b)
 
 
 def same_bounds(a: str, b: str) -> bool:

@@ -7,6 +7,8 @@ PASSAGE = (
 
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "numbers": [
+        ("Is it minus 5 there?", "Is it 5 there?"),
+        ("What was on 3/4/2020?", "What was on 4/3/2020?"),
         ("What is 21+1?", "What is 1+1?"),
         ("What is 1+1?", "What is 1-1?"),
         ("What is 10²?", "What is 102?"),
@@ -59,6 +61,13 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("已经发货的订单", "未发货的订单"),
     ],
     "antonyms": [
+        ("Sales since 2020", "Sales until 2020"),
+        ("How do I add fractions?", "How do I subtract fractions?"),
+        ("What is gross pay?", "What is net pay?"),
+        ("Which file is the oldest?", "Which file is the newest?"),
+        ("What does the buyer pay?", "What does the seller pay?"),
+        ("Convert to int in C", "Convert to float in C"),
+        ("How do I sort a list?", "How do I sort a tuple?"),
         ("How do I turn on dark mode?", "How do I turn off dark mode?"),
         (
             "How do I undo the last commit in git but keep the changes?",
@@ -91,6 +100,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("吃饭之前要做什么", "吃饭之后要做什么"),
     ],
     "kinds": [
+        ("What grows in May?", "What grows in March?"),
+        ("Explain option a", "Explain option b"),
         ("When does it always fail?", "When does it sometimes fail?"),
         ("Should I always lock it?", "Should I never lock it?"),
         ("how do i sort a list in python", "how do i sort a list in java"),
@@ -119,6 +130,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("北京到天津有多少公里", "北京到天津有多少英里"),
     ],
     "names": [
+        ("What does getUser do?", "What does getUsers do?"),
         ("How does os.walk work?", "How does os.listdir work?"),
         ("What is the capital of France?", "What is the capital of Germany?"),
         ("what is the capital of France?", "what is the capital of germany?"),
@@ -162,6 +174,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("详细介绍缓存", "简要介绍缓存"),
     ],
     "order": [
+        ("Copy files to S3", "Copy files from S3"),
+        ("Import into Excel", "Import from Excel"),
         ("dog bites man", "man bites dog"),
         ("Why does a dog bite a man?", "Why does a man bite a dog?"),
         ("Convert celsius to fahrenheit", "Convert fahrenheit to celsius"),
@@ -198,12 +212,15 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("What is the value of i++?", "What is the value of ++i?"),
     ],
     "expressions": [
+        ("What does && do?", "What does || do?"),
+        ("What is foo()?", "What is foo[]?"),
         ("Solve 3x + 5 = 20", "Solve 5x + 3 = 20"),
         ("Simplify 3x+5", "Simplify 5x+3"),
         ("What is 3 - 5?", "What is 5 - 3?"),
         ("What is (a+b)*c?", "What is a+(b*c)?"),
     ],
     "bounds": [
+        ("Sales in 2020", "Sales since 2020"),
         ("List more than five cities", "List at least five cities"),
         ("List at most 5 cities", "List at least 5 cities"),
         ("List exactly 5 cities", "List about 5 cities"),
