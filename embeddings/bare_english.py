@@ -58,6 +58,7 @@ _DOABLE = (
     "delete|open|close|add|reset|enable|disable|turn|restart|export|import|upload|download|update|cancel|connect|"
     "print|merge|sort|parse|reverse|sum|freeze|get rid|set up|sign|log|prepare"
 )
+_ASKS_LAST = re.compile(rf" (?:{_ASKS})$")
 _BE = "is|are|was|were"
 _REWRITES = [
     (re.compile(pattern), full)
@@ -105,7 +106,7 @@ _OPENERS = word_set(
     _ASKS.replace("|", " ")
     + " can could would will should may might is are was were do does did has have please tell explain describe"
     " give show list write suggest summarize summarise compare translate help make create hi hello hey in"
-    " on at of for from to by during if the there find"
+    " on at of for from to by during if as after before since under the there find"
 )
 _AUXILIARY = word_set("do can could should would will am did may might must have had if when that")
 
@@ -126,7 +127,7 @@ def bare_english(text: str) -> str:
         said = " ".join(_spelled(said.split(" ")))
     for pattern, full in _REWRITES if not colon and not is_about_words else ():
         said = pattern.sub(full, said)
-    if "?" in mark and said.split(" ")[0] not in _OPENERS:
+    if "?" in mark and said.split(" ")[0] not in _OPENERS and not _ASKS_LAST.search(said):
         said += "?"  # "You are home?" asks, "You are home." tells
     said += colon + given
     for span in held:

@@ -47,7 +47,9 @@ _POINTS_BACK = word_set("it they them he him she this that its their his her")
 _DIGIT = re.compile(r"\d")
 _QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w)")
 _HELD = [chr(0x2D30 + n) for n in range(20)]  # letters of Tifinagh stand for what is quoted while the rest is read
-_GIVEN = re.compile(r":\s|\b(?:translate|spell|pronounce|proofread|rephrase|rewrite|paraphrase)\b", re.IGNORECASE)
+_GIVEN = re.compile(
+    r":\s|(?:^|please |you )(?:translate|spell|proofread|rephrase|rewrite|paraphrase|say)\b", re.IGNORECASE
+)
 _MOST_TAKEN_BACK = 8
 _MOST_WORDS = 60
 

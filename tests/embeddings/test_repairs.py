@@ -41,6 +41,11 @@ SAID_AS_MEANT = [
     "um",
     "I mean",
     "",
+    "Explain 'in Oslo, no sorry, in Bergen' to me",
+    "Why `a, no wait, b`?",
+    'Who said "in Oslo, no sorry, in Bergen"?',
+    "Translate in Oslo, no sorry, in Bergen",
+    "Make it short: in Oslo, no sorry, in Bergen",
 ]
 
 
