@@ -1,10 +1,11 @@
 """A lane: what one tenant or route may be served, and what it has learned about that.
 
     neighbours -> guards -> verifier -> support -> belief -> calibration -> ledger -> serve | shadow | pass
-    equal bare form -> what came of others (`wording`)                   -> ledger -> serve | shadow | pass
+    equal bare form -> what came of others (`band`)                      -> ledger -> serve | shadow | pass
 
 `belief` is the lane's own model of "its answer serves this question", over what the verifier says and what neighbours
-agree on; `calibration` corrects it by outcomes; `ledger` has the target and says how doubtful the next hit may be.
+agree on; `calibration` corrects it by outcomes; the strict `band` is believed beforehand. `ledger`
+has the target and says how doubtful the next hit may be.
 
 Invariants. Nothing is served whose chance of being wrong has no room in the ledger. A share of would-be hits is
 generated all the same (`shadow`), so that the estimate stays alive. Labels alone, in their order, restore everything
@@ -17,13 +18,13 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from embeddings.base import Reading
+from embeddings.control.band import Band, is_strict
 from embeddings.control.belief import Belief
 from embeddings.control.calibration import Calibration
 from embeddings.control.kinship import Kinship
 from embeddings.control.risk import Ledger, clopper_pearson
 from embeddings.control.support import PRIOR_DEVIATION, PRIOR_MEAN, support
 from embeddings.control.types import Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
-from embeddings.control.wording import Wording
 from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
@@ -56,7 +57,7 @@ class Lane:
         self._belief = _unlearned(0)
         self._calibration = Calibration()
         self._kinship = Kinship()
-        self._wording = Wording()
+        self._wording, self._strict = Band(), Band()
         self._target = target
         self._ledger = Ledger(target, confidence)
         self._labels: Counter[str] = Counter()
@@ -124,6 +125,8 @@ class Lane:
             *features, believed = label.features
             if label.was_eligible:
                 self._calibration.learn(believed, label.is_right)
+                if is_strict(label.question, label.stored, features):
+                    self._strict.learn(label.is_right, corrects=label.corrects)
             self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)
 
     def report(self) -> LaneReport:
@@ -168,8 +171,10 @@ class Lane:
                 continue
             features = (*numbers, *(max(-_MOST_CLUE, min(_MOST_CLUE, clue)) for clue in one.features))
             believed = self._sized(len(features)).probability(features)
-            probability = 1.0 - self._calibration.chance_wrong(believed)
-            looked.append(Looked(neighbour.id, neighbour.similarity, None, probability, (*features, believed)))
+            chance_wrong = self._calibration.chance_wrong(believed)
+            if is_strict(question.text, neighbour.reading.text, features):
+                chance_wrong = min(chance_wrong, self._strict.chance_wrong)
+            looked.append(Looked(neighbour.id, neighbour.similarity, None, 1.0 - chance_wrong, (*features, believed)))
         return tuple(looked)
 
     def _refusal(self, question: Reading, neighbour: Neighbour, min_similarity: float) -> str | None:

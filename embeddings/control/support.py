@@ -32,7 +32,7 @@ def support(
     return [
         (
             1.0,
-            (similarity - 0.8) * 8.0,
+            cosine_feature(similarity),
             logit(in_favour[family] / all_votes) / 2.0,
             math.log(families.count(family)),
             (similarity - rivals[family]) * 8.0,
@@ -41,3 +41,7 @@ def support(
         )
         for similarity, family, record, probability in zip(similarities, families, records, probabilities, strict=True)
     ]
+
+
+def cosine_feature(similarity: float) -> float:
+    return (similarity - 0.8) * 8.0

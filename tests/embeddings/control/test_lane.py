@@ -24,6 +24,30 @@ def test_a_new_lane_serves_nothing_that_is_merely_near() -> None:
     assert lane().decide(ASKED, [near("how do I wash my bike", 0.9)]).action == "pass"
 
 
+def test_a_new_lane_serves_what_is_short_all_but_the_same_and_judged_well() -> None:
+    asked, stored = "how do I wash my bike then", "how do I wash my bike"
+    new = Lane(Even(0.95), seed=b"s", refuse=free, shadow_rate=0.0)
+    long = " because it has been out in the rain" * 5
+
+    assert new.decide(reading(asked), [near(stored, 0.97)]).action == "serve"
+    assert new.decide(reading(asked), [near(stored, 0.95)]).action == "pass"
+    assert new.decide(reading(asked + long), [near(stored + long, 0.97)]).action == "pass"
+    doubtful = Lane(Even(0.8), seed=b"s", refuse=free, shadow_rate=0.0)
+    assert doubtful.decide(reading(asked), [near(stored, 0.97)]).action == "pass"
+
+
+def test_what_is_all_but_the_same_is_believed_until_one_was_wrong() -> None:
+    told = Lane(Even(0.95), seed=b"s", refuse=free, shadow_rate=1.0)
+    neighbour = near("how do I wash my bike", 0.97)
+    verdict = told.decide(ASKED, [neighbour])
+    assert verdict.action == "shadow"
+    label = label_of(verdict, ASKED.text, neighbour, is_right=False, source="shadow")
+    assert label is not None
+    told.learn(label)
+
+    assert told.decide(reading("how do I sell my coat now"), [near("how do I sell my coat", 0.97)]).action == "pass"
+
+
 def test_clean_labels_open_a_lane() -> None:
     learned = lane()
     taught(learned, 400)
