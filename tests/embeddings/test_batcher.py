@@ -310,6 +310,7 @@ async def test_ready_returns_the_embedder_to_everyone_who_waits() -> None:
 
 
 async def test_closing_fails_who_waits_and_ends_the_thread() -> None:
+    others = set(threading.enumerate())  # batchers that other tests share
     embedder = Gated()
     batcher = EmbeddingBatcher(lambda: embedder)
     busy = asyncio.create_task(batcher.embed("busy"))
@@ -328,7 +329,7 @@ async def test_closing_fails_who_waits_and_ends_the_thread() -> None:
         await batcher.embed("late")
     with pytest.raises(EmbedderError, match="closed"):
         await batcher.ready()
-    assert not [thread for thread in threading.enumerate() if thread.name == "embedder"]
+    assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "embedder"]
 
 
 async def test_many_callers_at_random_all_get_their_own_vector() -> None:
