@@ -12,8 +12,7 @@ serves them from the start; one wrong outcome stops the kind until enough right 
 
 from collections.abc import Sequence
 
-from embeddings.control.belief import logit
-from embeddings.control.support import FEATURES, cosine_feature
+from embeddings.control.support import FEATURES, cosine_feature, verifier_feature
 
 BELIEVED = 100.0  # outcomes that the belief counts as: one wrong one stops a young lane at 1 % until 30 right ones came
 BELIEVED_WRONG = 0.003  # of them
@@ -51,5 +50,5 @@ def is_strict(question: str, stored: str, features: Sequence[float]) -> bool:
         and len(features) >= len(FEATURES)
         and features[_COSINE] >= cosine_feature(STRICT_SIMILARITY)
         and features[_MARGIN] >= 0.0
-        and features[_VERIFIER] >= logit(STRICT_PROBABILITY) / 2.0
+        and features[_VERIFIER] >= verifier_feature(STRICT_PROBABILITY)
     )

@@ -37,7 +37,7 @@ def support(
             math.log(families.count(family)),
             (similarity - rivals[family]) * 8.0,
             record,
-            logit(probability) / 2.0,
+            verifier_feature(probability),
         )
         for similarity, family, record, probability in zip(similarities, families, records, probabilities, strict=True)
     ]
@@ -45,3 +45,7 @@ def support(
 
 def cosine_feature(similarity: float) -> float:
     return (similarity - 0.8) * 8.0
+
+
+def verifier_feature(probability: float) -> float:
+    return logit(probability) / 2.0
