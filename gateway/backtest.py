@@ -29,7 +29,7 @@ from embeddings.control.risk import clopper_pearson
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
 from embeddings.lexical import bare
-from embeddings.verifier import Verifier, dump, parse
+from embeddings.verifier import Verifier, conservative, dump, parse
 from embeddings.verifier.model import Pairs, pairs_of
 from gateway.answers.base import CacheError
 from gateway.policy import Rules
@@ -379,7 +379,7 @@ def _backtest(
 ) -> dict[str, list[dict[str, Any]]]:
     if path.is_dir():
         lanes = read_all(path / "labels.db")
-        nobody = _NoVerifier()
+        nobody = conservative()  # what is stored has been compared already
         return {
             f"{path}: labels of {lane.tenant}, route {lane.route}": [
                 tally.report() for tally in replay_labels(kept, nobody, targets, shadow_rate)
@@ -403,15 +403,6 @@ async def _all(replay: Replay, prompts: Sequence[Prompt]) -> None:
         replay.read_ahead(some)
         for prompt in some:
             await replay.ask(prompt)
-
-
-class _NoVerifier:
-    """Stored labels have been compared already."""
-
-    name = "none"
-
-    def compare(self, a: Reading, b: Reading, /) -> Any:
-        raise NotImplementedError
 
 
 def _said(answer: str) -> Completion:
