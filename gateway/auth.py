@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from gateway.errors import AdminRefused, NotAdmin
-from gateway.settings import is_loopback
+from gateway.limits import is_loopback
 
 
 def credential_of(authorization: str | None) -> str | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.settings import KV_POLICIES, Settings, SettingsError, load_settings, read_key
+from gateway.limits import KV_POLICIES
+from gateway.settings import Settings, SettingsError, load_settings, read_key
 from gateway.verbs import add_explain, add_invalidate
 
 _SERVE_FLAGS = ("host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "allow_no_keys", "log_level")

@@ -1,4 +1,4 @@
-"""All configuration: one TOML file, `TWICETOLD_*` variables, command-line flags; checked at start.
+"""All configuration: one TOML file, `TWICETOLD_*` variables, command-line flags; checked at start (`limits.py`).
 
 The only reader of the environment. A later source wins: file, environment, flags. Nested keys are written with a
 table in the file and with two underscores in the environment: `TWICETOLD_CACHE__MIN_SIMILARITY=0.97`.
@@ -7,22 +7,30 @@ table in the file and with two underscores in the environment: `TWICETOLD_CACHE_
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from ipaddress import ip_address
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any
+
+from gateway.declared import NOT_SET, SettingsError, build, put, scalar
+from gateway.limits import check, check_engine, is_loopback
+
+__all__ = [
+    "DEMO",
+    "CacheSettings",
+    "EngineSettings",
+    "ModelSettings",
+    "RouteSettings",
+    "Settings",
+    "SettingsError",
+    "UpstreamSettings",
+    "load_settings",
+    "read_key",
+    "read_model",
+    "served_name",
+]
 
 PREFIX = "TWICETOLD_"
-EVICTION = ("cost", "lru", "lfu", "fifo", "random")
-KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
 DEMO = "demo"  # the name of the bundled model
-MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
-
-
-class SettingsError(Exception):
-    """A setting cannot be used; the message names its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +146,9 @@ class Settings:
     api_key_env: str = ""  # name of the variable that holds the upstream's key
     upstream_models: tuple[str, ...] = ()
     upstream_prediction: bool = False  # send near answers as OpenAI's prediction: faster, and what is wrong is billed
-    upstream_key: str = field(default="", repr=False)  # read from the variable api_key_env names
+    upstream_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable api_key_env names
     admin_key_env: str = ""  # name of the variable that holds the key of the admin API
-    admin_key: str = field(default="", repr=False)  # read from the variable admin_key_env names
+    admin_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable admin_key_env names
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
@@ -178,18 +186,24 @@ def load_settings(
     environ = os.environ if environ is None else environ
     merged = _from_file(config) if config is not None else {}
     for key, text in _from_environment(environ):
-        _put(merged, key.split("__"), text, f"{PREFIX}{key.upper()}")
+        put(merged, key.split("__"), text, f"{PREFIX}{key.upper()}")
     merged.update({key: value for key, value in flags.items() if value is not None})
     models = merged.pop("models", [])
-    settings: Settings = _build(Settings, merged, "")
-    return _checked(replace(settings, models=_models(models, settings.engine)), environ)
+    settings: Settings = build(Settings, merged, "")
+    settings = replace(settings, models=_models(models, settings.engine))
+    check(settings)
+    return replace(
+        settings,
+        upstream_key=read_key("api_key_env", settings.api_key_env, environ),
+        admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
+    )
 
 
 def read_model(source: str, name: str, own: Mapping[str, Any], defaults: EngineSettings, prefix: str) -> ModelSettings:
     """A model, named by its source unless told, with what of [engine] is its `own`. Raises `SettingsError`."""
-    read: EngineSettings = _build(EngineSettings, own, prefix)
+    read: EngineSettings = build(EngineSettings, own, prefix)
     engine = replace(defaults, **{key: getattr(read, key) for key in own})
-    _check_engine(engine, prefix)
+    check_engine(engine, prefix)
     return ModelSettings(source, name or served_name(source), engine)
 
 
@@ -207,7 +221,7 @@ def _models(values: Any, defaults: EngineSettings) -> tuple[ModelSettings, ...]:
 
 def _model(item: Mapping[str, Any], defaults: EngineSettings, prefix: str) -> ModelSettings:
     own = dict(item)
-    source, name = (_scalar(own.pop(key, ""), str, prefix + key) for key in ("source", "name"))
+    source, name = (scalar(own.pop(key, ""), str, prefix + key) for key in ("source", "name"))
     if not source:
         raise SettingsError(f"{prefix}source is missing: demo, a directory, or ORG/NAME")
     return read_model(source, name, own, defaults, prefix)
@@ -222,195 +236,6 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted((name[len(PREFIX) :].lower(), text) for name, text in environ.items() if name.startswith(PREFIX))
-
-
-def _put(tree: dict[str, Any], path: list[str], value: str, name: str) -> None:
-    for step in path[:-1]:
-        tree = tree.setdefault(step, {})
-        if not isinstance(tree, dict):
-            raise SettingsError(f"{name}: {step} is not a group of settings")
-    tree[path[-1]] = value
-
-
-def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
-    hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)} - {"upstream_key", "admin_key"}
-    for key in values:
-        if key not in known:
-            raise SettingsError(f"{prefix}{key} is not a setting; there are: {', '.join(sorted(known))}")
-    return cls(**{key: _convert(value, hints[key], prefix + key) for key, value in values.items()})
-
-
-def _convert(value: Any, kind: Any, key: str) -> Any:
-    """`value`, a TOML value or a text from the environment, as the type the field declares."""
-    if isinstance(kind, UnionType):
-        inner = next(arm for arm in get_args(kind) if arm is not NoneType)
-        return None if value in (None, "") else _convert(value, inner, key)
-    if is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"{key} is a group of settings, got {value!r}")
-        return _build(kind, value, f"{key}.")  # type: ignore[arg-type]
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        items = value.split(",") if isinstance(value, str) and inner is str else value
-        if not isinstance(items, list):
-            raise SettingsError(f"{key} must be a list of {_listed(inner)}, got {value!r}")
-        return tuple(
-            _convert(item, inner, key if inner is str else f"{key}[{number}]") for number, item in enumerate(items)
-        )
-    return _scalar(value, kind, key)
-
-
-def _scalar(value: Any, kind: type[Any], key: str) -> Any:
-    if kind is bool:
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        known = value if isinstance(value, bool) else words.get(str(value).lower())
-        if known is None:
-            raise SettingsError(f"{key} must be true or false, got {value!r}")
-        return known
-    is_cut = kind is int and isinstance(value, float)
-    if isinstance(value, bool) or is_cut or (kind in (str, Path) and not isinstance(value, str | Path)):
-        raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}")
-    try:
-        return kind(value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}") from error
-
-
-def _listed(kind: Any) -> str:
-    return "texts" if kind is str else "tables"
-
-
-def _said(kind: type[Any]) -> str:
-    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
-
-
-def _checked(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    _check_ranges(_ranges(settings))
-    _check_engine(settings.engine, "engine.")
-    _check_routes(settings.cache)
-    if settings.cache.judge == "local" and not settings.local_model:
-        raise SettingsError("cache.judge is local, and there is no local model: name one, or a model of the upstream")
-    _check_names(settings)
-    _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
-    _one_of("cache.eviction", settings.cache.eviction, EVICTION)
-    _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
-    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
-        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
-    if not settings.allow_no_keys and not is_loopback(settings.host):
-        raise SettingsError(
-            f"host {settings.host} can be reached by others and no keys are configured; "
-            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
-        )
-    return replace(
-        settings,
-        upstream_key=read_key("api_key_env", settings.api_key_env, environ),
-        admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
-    )
-
-
-def _check_ranges(ranges: Mapping[str, tuple[float, float, float]]) -> None:
-    for key, (value, low, high) in ranges.items():
-        if not low <= value <= high:  # also refuses NaN
-            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
-
-
-def _check_engine(engine: EngineSettings, prefix: str) -> None:
-    ranges = {
-        "kv_mb": (engine.kv_mb, 0, 100_000_000),
-        "kv_disk_mb": (engine.kv_disk_mb, 0, 100_000_000),
-        "max_running": (engine.max_running, 1, 4096),
-        "max_waiting": (engine.max_waiting, 0, 1_000_000),
-        "threads": (engine.threads, 0, 1024),
-        "max_new_tokens": (engine.max_new_tokens, 0, 10_000_000),
-        "context_tokens": (engine.context_tokens, 0, 10_000_000),
-        "ready_wait_s": (engine.ready_wait_s, 0, 86400),
-        "load_s": (engine.load_s, 1, 86400),
-        "hang_s": (engine.hang_s, 1, 86400),
-        "memory_mb": (engine.memory_mb, 0, 100_000_000),
-    }
-    _check_ranges({prefix + key: limits for key, limits in ranges.items()})
-    _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
-    _one_of(f"{prefix}weights", engine.weights, ("auto", "int8", "int4"))
-    _one_of(f"{prefix}device", engine.device, ("auto", "cpu", "cuda"))
-    _one_of(f"{prefix}kv_policy", engine.kv_policy, KV_POLICIES)
-    _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
-    if engine.exact and engine.kv_codec != "raw":
-        raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
-    if engine.kv_redis and not _is_redis(engine.kv_redis):
-        raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
-
-
-def _check_routes(cache: CacheSettings) -> None:
-    _one_of("cache.semantic_mode", cache.semantic_mode, MODES)
-    _one_of("cache.embedder_precision", cache.embedder_precision, ("auto", "float32", "bfloat16"))
-    names = set()
-    for number, route in enumerate(cache.routes):
-        prefix = f"cache.routes[{number}]."
-        if route.semantic_mode is not None:
-            _one_of(f"{prefix}semantic_mode", route.semantic_mode, MODES)
-        shares = {"max_wrong_hit_rate": (0.0001, 0.5), "shadow_rate": (0, 1), "min_similarity": (0, 1)}
-        given = ((key, getattr(route, key), *limits) for key, limits in shares.items())
-        _check_ranges({prefix + key: (value, low, high) for key, value, low, high in given if value is not None})
-        if route.name in names:
-            raise SettingsError(f"{prefix}model, namespace and tenant are those of a route before it: {route.name}")
-        names.add(route.name)
-
-
-def _check_names(settings: Settings) -> None:
-    names = [model.name for model in settings.local_models]
-    for name in names:
-        if names.count(name) > 1:
-            raise SettingsError(f"models: {name!r} is the name of two models; give each a name of its own")
-
-
-def _ranges(settings: Settings) -> dict[str, tuple[float, float, float]]:
-    """Every bounded number: its value, the least and the most it may be."""
-    timeouts = settings.timeouts
-    return {
-        "timeouts.connect_s": (timeouts.connect_s, 0.001, 86400),
-        "timeouts.first_token_s": (timeouts.first_token_s, 0.001, 86400),
-        "timeouts.idle_s": (timeouts.idle_s, 0.001, 86400),
-        "timeouts.total_s": (timeouts.total_s, 0.001, 86400),
-        "cache.default_ttl_s": (settings.cache.default_ttl_s or 0, 0, 10**10),
-        "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),
-        "port": (settings.port, 0, 65535),
-        "max_body_mb": (settings.max_body_mb, 0.001, 1024),
-        "drain_s": (settings.drain_s, 0, 86400),
-        "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
-        "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
-        "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
-        "cache.judge_per_hour": (settings.cache.judge_per_hour, 0, 1_000_000),
-        "cache.labels_per_tenant": (settings.cache.labels_per_tenant, 1, 10_000_000),
-        "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
-        "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
-        "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
-        "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
-        "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
-        "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
-        "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
-    }
-
-
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
-
-
-def _is_redis(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:  # a port that is none, or half an address
-        return False
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own, for itself only."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = None) -> str:

@@ -1,0 +1,140 @@
+"""What settings may be: every bound and every word that is known. A bad value names its key, and stops the start."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.declared import SettingsError
+
+if TYPE_CHECKING:
+    from gateway.settings import CacheSettings, EngineSettings, Settings
+
+EVICTION = ("cost", "lru", "lfu", "fifo", "random")
+KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
+MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
+
+
+def check(settings: "Settings") -> None:
+    """Raises `SettingsError`."""
+    _check_ranges(_ranges(settings))
+    check_engine(settings.engine, "engine.")
+    _check_routes(settings.cache)
+    if settings.cache.judge == "local" and not settings.local_model:
+        raise SettingsError("cache.judge is local, and there is no local model: name one, or a model of the upstream")
+    _check_names(settings)
+    _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
+    _one_of("cache.eviction", settings.cache.eviction, EVICTION)
+    _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
+    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
+        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
+    if not settings.allow_no_keys and not is_loopback(settings.host):
+        raise SettingsError(
+            f"host {settings.host} can be reached by others and no keys are configured; "
+            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
+        )
+
+
+def _check_ranges(ranges: Mapping[str, tuple[float, float, float]]) -> None:
+    for key, (value, low, high) in ranges.items():
+        if not low <= value <= high:  # also refuses NaN
+            raise SettingsError(f"{key} must be from {low} to {high}, got {value}")
+
+
+def check_engine(engine: "EngineSettings", prefix: str) -> None:
+    """Raises `SettingsError`."""
+    ranges = {
+        "kv_mb": (engine.kv_mb, 0, 100_000_000),
+        "kv_disk_mb": (engine.kv_disk_mb, 0, 100_000_000),
+        "max_running": (engine.max_running, 1, 4096),
+        "max_waiting": (engine.max_waiting, 0, 1_000_000),
+        "threads": (engine.threads, 0, 1024),
+        "max_new_tokens": (engine.max_new_tokens, 0, 10_000_000),
+        "context_tokens": (engine.context_tokens, 0, 10_000_000),
+        "ready_wait_s": (engine.ready_wait_s, 0, 86400),
+        "load_s": (engine.load_s, 1, 86400),
+        "hang_s": (engine.hang_s, 1, 86400),
+        "memory_mb": (engine.memory_mb, 0, 100_000_000),
+    }
+    _check_ranges({prefix + key: limits for key, limits in ranges.items()})
+    _one_of(f"{prefix}dtype", engine.dtype, ("auto", "float32", "bfloat16"))
+    _one_of(f"{prefix}weights", engine.weights, ("auto", "int8", "int4"))
+    _one_of(f"{prefix}device", engine.device, ("auto", "cpu", "cuda"))
+    _one_of(f"{prefix}kv_policy", engine.kv_policy, KV_POLICIES)
+    _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
+    if engine.exact and engine.kv_codec != "raw":
+        raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
+    if engine.kv_redis and not _is_redis(engine.kv_redis):
+        raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
+
+
+def _check_routes(cache: "CacheSettings") -> None:
+    _one_of("cache.semantic_mode", cache.semantic_mode, MODES)
+    _one_of("cache.embedder_precision", cache.embedder_precision, ("auto", "float32", "bfloat16"))
+    names = set()
+    for number, route in enumerate(cache.routes):
+        prefix = f"cache.routes[{number}]."
+        if route.semantic_mode is not None:
+            _one_of(f"{prefix}semantic_mode", route.semantic_mode, MODES)
+        shares = {"max_wrong_hit_rate": (0.0001, 0.5), "shadow_rate": (0, 1), "min_similarity": (0, 1)}
+        given = ((key, getattr(route, key), *limits) for key, limits in shares.items())
+        _check_ranges({prefix + key: (value, low, high) for key, value, low, high in given if value is not None})
+        if route.name in names:
+            raise SettingsError(f"{prefix}model, namespace and tenant are those of a route before it: {route.name}")
+        names.add(route.name)
+
+
+def _check_names(settings: "Settings") -> None:
+    names = [model.name for model in settings.local_models]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"models: {name!r} is the name of two models; give each a name of its own")
+
+
+def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
+    """Every bounded number: its value, the least and the most it may be."""
+    timeouts = settings.timeouts
+    return {
+        "timeouts.connect_s": (timeouts.connect_s, 0.001, 86400),
+        "timeouts.first_token_s": (timeouts.first_token_s, 0.001, 86400),
+        "timeouts.idle_s": (timeouts.idle_s, 0.001, 86400),
+        "timeouts.total_s": (timeouts.total_s, 0.001, 86400),
+        "cache.default_ttl_s": (settings.cache.default_ttl_s or 0, 0, 10**10),
+        "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),
+        "port": (settings.port, 0, 65535),
+        "max_body_mb": (settings.max_body_mb, 0.001, 1024),
+        "drain_s": (settings.drain_s, 0, 86400),
+        "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
+        "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
+        "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
+        "cache.judge_per_hour": (settings.cache.judge_per_hour, 0, 1_000_000),
+        "cache.labels_per_tenant": (settings.cache.labels_per_tenant, 1, 10_000_000),
+        "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
+        "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
+        "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
+        "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
+        "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
+        "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
+        "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
+    }
+
+
+def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _is_redis(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:  # a port that is none, or half an address
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, for itself only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
