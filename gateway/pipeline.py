@@ -83,7 +83,7 @@ class Pipeline:
         fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
         if self._semantic is not None:
-            rules = self._semantic.lanes.ruled(tenant, rules)
+            rules = self._semantic.changes.ruled(tenant, rules)
         wish = plan(controls, rules, has_deadline=request.params.get("timeout") is not None)
         kv_salt = scope.kv_salt(self._secret)
         request = replace(request, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)

@@ -274,7 +274,8 @@ def _semantic(
         from gateway.semantic.judge import Judge
         from gateway.semantic.labels import LabelStore
         from gateway.semantic.shelf import Shelf
-        from gateway.semantic.tier import Semantic
+        from gateway.semantic.tier import Choices, Semantic
+        from gateway.semantic.verifiers import Verifiers
     except ImportError as error:
         log.warning("no semantic tier: %s is not installed (pip install 'twicetold-server[semantic]')", error.name)
         return None
@@ -295,12 +296,10 @@ def _semantic(
             snapshots=settings.data_dir / "index",
         ),
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
-        secret=secret,
-        shelf=Shelf(settings.data_dir / "verifiers"),
-        second_look=SecondLook(cache.second_look) if cache.second_look else None,
+        secret,
+        Choices(promotes=cache.promotion, timeout_s=cache.embedder_timeout_s),
+        Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
-        promotes=cache.promotion,
-        timeout_s=cache.embedder_timeout_s,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from embeddings.control.risk import clopper_pearson
 from gateway.metrics import Sample
-from gateway.semantic.lanes import Held
+from gateway.semantic.held import Held
 from gateway.semantic.tier import Semantic
 
 CONFIDENCE = 0.95
@@ -28,7 +28,7 @@ def figures(semantic: Semantic) -> dict[str, Any]:
         "promoted": semantic.learning.promoted,
         "judge": asdict(judge.stats) if judge is not None else None,
         "fits": dict(semantic.learning.fits),
-        "second_looks_failed": semantic.second_looks_failed,
+        "second_looks_failed": semantic.verifiers.second_looks_failed,
     }
 
 
@@ -52,7 +52,7 @@ def samples(semantic: Semantic) -> Iterator[Sample]:
         help_ = "Fresh answers beside stored ones"
         yield Sample("twicetold_semantic_comparisons", help_, count, (("outcome", outcome),), True)
     help_ = "Cross-encoders that could not be loaded and are done without"
-    yield Sample("twicetold_second_looks_failed", help_, semantic.second_looks_failed, (), True)
+    yield Sample("twicetold_second_looks_failed", help_, semantic.verifiers.second_looks_failed, (), True)
     yield from semantic.index_samples()
     yield Sample("twicetold_promotions", "Questions that took a stored answer", semantic.learning.promoted, (), True)
 

@@ -12,15 +12,14 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from embeddings.base import Reading
-from embeddings.control import Compares, Label, Lane, LaneReport, Neighbour, Verdict
+from embeddings.control import Compares, Label, Lane, Neighbour, Verdict
 from embeddings.verifier import Verifier
 from gateway.answers.base import CacheError
-from gateway.policy import Mode, Rules
+from gateway.semantic.held import Held, NewLane
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneKey, LaneRule
@@ -28,60 +27,9 @@ from gateway.semantic.rule import LaneKey, LaneRule
 log = logging.getLogger(__name__)
 
 MAX_LANES = 256  # in memory
-MAX_CHANGES = 1024  # at run time
 MAX_COUNTED = 4096  # anybody can make up a tenant
 
 T = TypeVar("T")
-
-
-class Decides(Protocol):
-    """What a lane does; not safe between threads."""
-
-    def decide(
-        self,
-        question: Reading,
-        neighbours: Sequence[Neighbour],
-        *,
-        min_similarity: float = 0.0,
-        is_shadow_only: bool = False,
-    ) -> Verdict: ...
-
-    def decide_wording(self, question: str, entry: str, *, is_shadow_only: bool = False) -> Verdict: ...
-
-    def learn(self, label: Label) -> None: ...
-
-    def report(self) -> LaneReport: ...
-
-
-class NewLane(Protocol):
-    """Makes an empty lane."""
-
-    def __call__(self, verifier: Compares, *, target: float, shadow_rate: float, seed: bytes) -> Decides: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an operator changed of a lane while the server runs; None: nothing."""
-
-    mode: Mode | None = None
-    max_wrong_hit_rate: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A lane in memory."""
-
-    rule: LaneRule
-    lane: Decides
-    verifier: TwoMinds
-    report: LaneReport
-    labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
-
-    def learn(self, label: Label) -> None:
-        self.lane.learn(label)
-        if label.corrects and self.labels[label.source, not label.is_right] > 0:
-            self.labels -= Counter([(label.source, not label.is_right)])
-        self.labels[label.source, label.is_right] += 1
 
 
 class Lanes:
@@ -106,34 +54,12 @@ class Lanes:
         self._max_lanes = max_lanes
         self._timeout_s = timeout_s
         self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
-        self._changes: dict[LaneKey, Change] = {}
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
         self._thread = ThreadPoolExecutor(1, "lanes")
 
     async def close(self) -> None:
         """Finish what is under way."""
         await asyncio.to_thread(self._thread.shutdown)
-
-    # -- rules -------------------------------------------------------------------------------------------------------
-
-    def ruled(self, tenant: str, rules: Rules) -> Rules:
-        """`rules` as the operator changed them for this lane since the start."""
-        change = self._changes.get(LaneKey(tenant, rules.route))
-        if change is None:
-            return rules
-        target = rules.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
-        return replace(rules, mode=change.mode or rules.mode, max_wrong_hit_rate=target)
-
-    def change(self, key: LaneKey, change: Change) -> bool:
-        """Let other rules hold for a lane from now on, until the next start; False when too many were changed."""
-        if key not in self._changes and len(self._changes) >= MAX_CHANGES:
-            return False
-        old = self._changes.get(key, Change())
-        target = old.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
-        self._changes[key] = Change(change.mode or old.mode, target)
-        return True
-
-    # -- lanes -------------------------------------------------------------------------------------------------------
 
     async def decide(
         self,

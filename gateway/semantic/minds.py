@@ -9,7 +9,7 @@ import math
 
 from embeddings.base import Reading
 from embeddings.control import Compares
-from embeddings.verifier import Comparison, Verifier
+from embeddings.verifier import Comparison
 
 SURE = 4.0  # log odds beyond which a clue says no more
 
@@ -17,8 +17,8 @@ SURE = 4.0  # log odds beyond which a clue says no more
 class TwoMinds:
     """A verifier with room for a second one: the number of features never changes, 0 where there is none."""
 
-    def __init__(self, first: Compares, own: Verifier | None = None) -> None:
-        self.own = own
+    def __init__(self, first: Compares, own: Compares | None = None) -> None:
+        self.own: Compares | None = own
         self._first = first
 
     @property

@@ -7,8 +7,8 @@ from gateway.answers.base import CacheError
 from gateway.errors import InvalidRequest, StoreAway
 from gateway.policy import Mode, Rules
 from gateway.scope import is_tenant
+from gateway.semantic.changes import Change
 from gateway.semantic.figures import lane_figures
-from gateway.semantic.lanes import Change
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.tier import Semantic
 
@@ -45,9 +45,9 @@ class Thresholds:
                 f"tenant {tenant!r} is none: it is the name that GET thresholds and GET entries show.", "tenant"
             )
         if verifier is not None and not await self._semantic.choose_verifier(key, verifier):
-            known = ", ".join((*self._semantic.verifiers(key), "shipped"))
+            known = ", ".join((*self._semantic.verifiers.versions(key), "shipped"))
             raise InvalidRequest(f"verifier {verifier!r} is not one of this lane's: {known}.", "verifier")
-        if not self._semantic.lanes.change(key, Change(mode, max_wrong_hit_rate)):
+        if not self._semantic.changes.make(key, Change(mode, max_wrong_hit_rate)):
             raise InvalidRequest("Too many lanes are changed at run time; write it in the configuration.", "tenant")
         return await self._one(key)
 
@@ -61,9 +61,9 @@ class Thresholds:
             raise StoreAway(f"The labels cannot be read: {error}.") from error
 
     async def _one(self, key: LaneKey) -> dict[str, Any]:
-        rules = self._semantic.lanes.ruled(key.tenant, self._rules[key.route])
+        rules = self._semantic.changes.ruled(key.tenant, self._rules[key.route])
         try:
             held = await self._semantic.lanes.report(LaneRule.of(key.tenant, replace(rules, route=key.route)))
         except CacheError as error:
             raise StoreAway(f"The labels of this lane cannot be read: {error}.") from error
-        return lane_figures(held, self._semantic.verifiers(key), held.verifier.name)
+        return lane_figures(held, self._semantic.verifiers.versions(key), held.verifier.name)

@@ -11,6 +11,7 @@ compared with the neighbours' behind everybody's back: that is what the lane lea
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
@@ -18,25 +19,24 @@ import orjson
 
 from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
-from embeddings.control import Compares, Lane, Neighbour
+from embeddings.control import Lane, Neighbour
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
-from embeddings.verifier import Verifier, load_verifier
-from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
+from gateway.semantic.changes import Changes
 from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
+from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
-from gateway.semantic.lanes import MAX_LANES, Lanes, NewLane
+from gateway.semantic.lanes import MAX_LANES, Lanes
 from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt
 from gateway.semantic.rule import LaneKey, LaneRule
-from gateway.semantic.shelf import Shelf
-from gateway.semantic.twice import LooksTwice
 from gateway.semantic.vectors import Vectors
+from gateway.semantic.verifiers import Verifiers
 from gateway.semantic.wordings import Wordings, apart
 from gateway.served import Served
 
@@ -49,6 +49,16 @@ NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is 
 IsUsable = Callable[[Entry], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an operator chooses of the tier."""
+
+    promotes: bool = False  # pairs that a judge approves become aliases
+    reads_wordings: bool = True  # equal bare forms are looked for, which needs no embedder
+    timeout_s: float = 5.0  # of a verdict, the restoring of its lane included
+    max_lanes: int = MAX_LANES  # in memory
+
+
 class Semantic:
     """Finds, remembers and learns. Searches belong to the event loop; embedder and lanes have threads of their own."""
 
@@ -58,34 +68,34 @@ class Semantic:
         batcher: EmbeddingBatcher,
         new_index: Callable[[int], VectorIndex],
         labels: LabelStore,
-        *,
         secret: bytes,
-        shelf: Shelf | None = None,
-        second_look: SecondLook | None = None,
-        new_lane: NewLane = Lane,
+        choices: Choices,
+        verifiers: Verifiers,
+        *,
         judge: Judge | None = None,
-        promotes: bool = False,
-        max_lanes: int = MAX_LANES,
-        reads_wordings: bool = True,
-        timeout_s: float = 5.0,
+        new_lane: NewLane = Lane,
     ) -> None:
-        """Verifiers are fitted to labels where there is a `shelf` for them, and judged pairs become aliases where it
-        `promotes`."""
-        self.lanes = Lanes(labels, secret, self._minds_of, new_lane=new_lane, max_lanes=max_lanes, timeout_s=timeout_s)
+        self.lanes = Lanes(
+            labels,
+            secret,
+            verifiers.minds_of,
+            new_lane=new_lane,
+            max_lanes=choices.max_lanes,
+            timeout_s=choices.timeout_s,
+        )
+        self.changes = Changes()
+        self.verifiers = verifiers
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
-        self._wordings = Wordings(answers) if reads_wordings else None
-        self._shelf = shelf
-        self._second_look = second_look
-        self.second_looks_failed = 0  # to load: there is none then
+        self._wordings = Wordings(answers) if choices.reads_wordings else None
         self.learning = Learning(
             labels,
             self.lanes,
             batcher,
             judge=judge,
-            adopt=partial(adopt, answers, self._vectors) if promotes else None,
-            learner=Learner(labels, self.lanes, batcher, shelf) if shelf is not None else None,
+            adopt=partial(adopt, answers, self._vectors) if choices.promotes else None,
+            learner=Learner(labels, self.lanes, batcher, verifiers.shelf) if verifiers.shelf is not None else None,
         )
 
     @property
@@ -102,16 +112,12 @@ class Semantic:
 
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
-        if self._second_look is not None:
-            try:
-                await asyncio.to_thread(self._second_look.load)
-            except EmbedderError as error:  # its clue stays 0: lanes learned with it keep what they know
-                self.second_looks_failed += 1
-                log.warning("no second look: %s", error)
+        await self.verifiers.open()
         if self._wordings is not None:
             await self._wordings.open()
         await self.learning.open()
         await self._vectors.open()
+        self.verifiers.fingerprint = self._vectors.fingerprint
         self.lanes.forget()  # what was asked for before there was an embedder has no verifier of its own
 
     async def close(self) -> None:
@@ -263,21 +269,12 @@ class Semantic:
 
     # -- verifiers ---------------------------------------------------------------------------------------------------
 
-    def verifiers(self, lane: LaneKey) -> list[str]:
-        """The versions of a lane's verifier, oldest first."""
-        return self._shelf.versions(lane) if self._shelf is not None else []
-
     async def choose_verifier(self, lane: LaneKey, name: str) -> bool:
         """Use a version by its name, or "shipped"; False when there is none of that name."""
-        if self._shelf is None or not await asyncio.to_thread(self._shelf.choose, lane, name):
+        if not await self.verifiers.choose(lane, name):
             return False
         await self.lanes.renew(lane)
         return True
-
-    def _minds_of(self, lane: LaneKey) -> tuple[Compares, Verifier | None]:
-        fingerprint, shelf = self._vectors.fingerprint, self._shelf
-        first, own = (load_verifier(fingerprint), None) if shelf is None else shelf.minds(lane, fingerprint)
-        return (first if self._second_look is None else LooksTwice(first, self._second_look)), own
 
     # -- what users say ----------------------------------------------------------------------------------------------
 

@@ -26,10 +26,11 @@ from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
 from gateway.reply import Reply
+from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
-from gateway.semantic.lanes import NewLane
-from gateway.semantic.tier import Semantic
+from gateway.semantic.tier import Choices, Semantic
+from gateway.semantic.verifiers import Verifiers
 
 SECRET = b"s" * 32
 
@@ -137,13 +138,11 @@ async def house(
         EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)),
         VectorIndex,
         labels,
-        secret=SECRET,
-        max_lanes=max_lanes,
-        reads_wordings=reads_wordings,
-        timeout_s=timeout_s,
-        new_lane=new_lane,
+        SECRET,
+        Choices(promotes=True, reads_wordings=reads_wordings, timeout_s=timeout_s, max_lanes=max_lanes),
+        Verifiers(),
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
-        promotes=True,
+        new_lane=new_lane,
     )
     rules = rules or Rules(shadow_rate=0.0)
     pipeline = Pipeline(secret=SECRET, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)

@@ -13,8 +13,8 @@ from embeddings.control import Verdict
 from gateway.answers.base import CacheError
 from gateway.controls import Controls
 from gateway.policy import RouteRules, Rules
+from gateway.semantic.changes import Change
 from gateway.semantic.labels import Kept
-from gateway.semantic.lanes import Change
 from gateway.semantic.rule import LaneKey, LaneRule
 from tests.gateway.house import House, PlainLane, house
 
@@ -153,7 +153,7 @@ async def test_off_asks_no_embedder_and_learns_nothing_and_can_be_changed_at_run
     async with house(tmp_path, backend, Rules(mode="off")) as gateway:
         assert await two(gateway) == "full"
         assert gateway.semantic.num_vectors == 0
-        gateway.semantic.lanes.change(LANE, Change(mode="on"))
+        gateway.semantic.changes.make(LANE, Change(mode="on"))
         await gateway.chat(QUESTION, controls=Controls(no_cache=True))
         await gateway.pipeline.close()
         assert (await gateway.chat("What's the capital city of france"))[0].tier == "semantic"

@@ -18,10 +18,11 @@ from gateway.answers.base import CacheError
 from gateway.answers.memory import MemoryAnswers
 from gateway.policy import Rules
 from gateway.semantic.figures import figures, samples
+from gateway.semantic.held import Held
 from gateway.semantic.labels import Given, LabelStore
-from gateway.semantic.lanes import Held
 from gateway.semantic.rule import LaneRule
-from gateway.semantic.tier import Semantic
+from gateway.semantic.tier import Choices, Semantic
+from gateway.semantic.verifiers import Verifiers
 
 RULE = LaneRule.of("t", Rules())
 
@@ -29,7 +30,8 @@ RULE = LaneRule.of("t", Rules())
 def tier(folder: Path, load: Callable[[], Embedder], look: SecondLook | None = None) -> Semantic:
     labels = LabelStore(folder / "labels.db", per_tenant=100)
     batcher = EmbeddingBatcher(load)
-    return Semantic(MemoryAnswers(1 << 20), batcher, VectorIndex, labels, secret=b"s" * 32, second_look=look)
+    verifiers = Verifiers(second_look=look)
+    return Semantic(MemoryAnswers(1 << 20), batcher, VectorIndex, labels, b"s" * 32, Choices(), verifiers)
 
 
 async def asked(semantic: Semantic) -> Held:
