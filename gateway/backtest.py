@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from embeddings.base import Embedder
+from embeddings.control import Compares, Label, Lane
 from embeddings.verifier import Verifier, conservative
 from gateway.answers.base import CacheError
 from gateway.policy import Rules
 from gateway.prompts import Prompt, read_log
-from gateway.replay import Replay, replay_labels
+from gateway.replay import Replay, Tally
 from gateway.rows import FileError
-from gateway.semantic.labels import read_all
+from gateway.semantic.labels import Kept, read_all
 
 READ_AHEAD = 32  # prompts
 
@@ -81,6 +83,42 @@ def _backtest(
     for bench in replay.benches:
         bench.tally.threshold = bench.lane.threshold
     return {str(path): [bench.tally.report() for bench in replay.benches]}
+
+
+def replay_labels(
+    kept: Sequence[Kept], verifier: Compares, targets: Sequence[float], shadow_rate: float
+) -> list[Tally]:
+    """What each target would have made of the questions that stored labels are about."""
+    tallies = []
+    for target in targets:
+        tally, lane = Tally(target), Lane(verifier, target=target, shadow_rate=shadow_rate)
+        for label in _last_words([one.label for one in kept]):
+            if label.was_eligible:
+                tally.prompts += 1
+                tally.answerable += label.is_right
+                if lane.serves_wording if label.is_wording else label.probability >= lane.threshold:
+                    tally.semantic += 1
+                    tally.wrong += not label.is_right
+            lane.learn(label)
+            tally.labels += 1
+        tally.threshold = lane.threshold
+        tallies.append(tally)
+    return tallies
+
+
+def _last_words(labels: Sequence[Label]) -> list[Label]:
+    """What was said first and then corrected counts as it was said last."""
+    said: list[Label] = []
+    for label in labels:
+        if label.corrects:
+            places = range(len(said) - 1, -1, -1)
+            about = (label.source, label.question, label.entry)
+            place = next((n for n in places if (said[n].source, said[n].question, said[n].entry) == about), None)
+            if place is not None:
+                said[place] = replace(label, corrects=False)
+                continue
+        said.append(label)
+    return said
 
 
 async def _all(replay: Replay, prompts: Sequence[Prompt]) -> None:

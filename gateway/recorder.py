@@ -13,7 +13,8 @@ from gateway.asked import Asked
 from gateway.ledger import Ledger
 from gateway.policy import refuse_to_keep
 from gateway.scope import SCHEMA
-from gateway.semantic.found import Seen
+from gateway.semantic.found import Seen, digest_of
+from gateway.semantic.rule import LaneKey
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -113,7 +114,7 @@ class Recorder:
         with self._ledger.best_effort("exact_write"):
             self._answers.put_now(entry)
         with self._ledger.best_effort("write_back"):
-            if not self.chores.add(self._write_back(entry, asked.seen)):
+            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
 
@@ -129,18 +130,19 @@ class Recorder:
             if expires_s is not None:
                 await self._answers.prolong(entry.scope, entry.id, expires_s)
 
-    async def _write_back(self, entry: Entry, seen: Seen | None) -> None:
+    async def _write_back(self, entry: Entry, seen: Seen | None, lane: LaneKey) -> None:
         async with self._may_put:
             with self._ledger.best_effort("exact_write"):
                 if not await self._answers.settle(entry):
                     return  # removed, or answered anew, before it was written
         if self._semantic is None:
             return
-        question, compared = unembedded_of(entry), None if seen is None else (seen, entry)
+        question, answer = unembedded_of(entry), digest_of(entry)
+        compared = None if seen is None else (seen, entry)
         del entry, seen  # its vector may be long in coming, and needs the question alone
         if question is not None:
             with self._ledger.best_effort("embed"):
-                await self._semantic.remember(question)
+                await self._semantic.remember(question, lane, answer)
         if compared is not None:
             with self._ledger.best_effort("compare"):
                 await self._semantic.learning.compare(*compared)

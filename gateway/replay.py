@@ -1,12 +1,11 @@
 """A log replayed: what each target would have served of it, and how much of that would have been wrong.
 
 The very lane, verifier, guards, bare forms and index that serve are driven, one lane for each target; what a target
-serves teaches it nothing, as in earnest, and every other prompt is answered and compared. Stored labels are replayed as
-they came.
+serves teaches it nothing, as in earnest, and every other prompt is answered and compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from backends.chat import Choice, Completion
 from embeddings.base import DoesNotFit, Embedder, Reading, Vector
-from embeddings.control import Compares, Label, Lane, Neighbour, Verdict
+from embeddings.control import Label, Lane, Neighbour, Verdict
 from embeddings.control.risk import clopper_pearson
 from embeddings.guards import first_refusal
 from embeddings.index import VectorIndex
@@ -24,14 +23,16 @@ from embeddings.verifier.model import Pairs, pairs_of
 from gateway.policy import Rules
 from gateway.prompts import Prompt
 from gateway.questions import is_volatile
+from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.comparing import same_answer
-from gateway.semantic.labels import Kept
 from gateway.semantic.learner import joined
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.refit import MOST, Work, folds_of, is_due, refit
+from gateway.semantic.rule import LaneKey
 from gateway.semantic.tier import CANDIDATES, FAR
 
 CONFIDENCE = 0.95
+LANE = LaneKey("", "backtest")
 MEMO_TEXTS = 20_000  # readings of prompts kept at once: some 30 KB each
 
 
@@ -67,6 +68,7 @@ class Bench:
     lane: Lane
     uses: TwoMinds
     index: VectorIndex
+    commonplaces: Commonplaces = field(default_factory=Commonplaces)
     stored: dict[str, tuple[Prompt, Reading]] = field(default_factory=dict)
     exact: dict[tuple[str, str], Prompt] = field(default_factory=dict)
     classes: set[tuple[str, str]] = field(default_factory=set)
@@ -175,13 +177,19 @@ class Replay:
     def _neighbours(self, bench: Bench, scope: str, reading: Reading) -> list[Neighbour]:
         found = bench.index.search(scope.encode(), reading.vector, CANDIDATES)
         near = [(one, *bench.stored[one.id]) for one in found if one.similarity >= FAR]
-        return [Neighbour(one.id, stored, one.similarity, _answer_of(prompt)) for one, prompt, stored in near]
+        return [
+            Neighbour(
+                one.id, stored, one.similarity, one.id.encode() if _says_nothing(bench, prompt) else _answer_of(prompt)
+            )
+            for one, prompt, stored in near
+        ]
 
     async def _learn(self, bench: Bench, prompt: Prompt, reading: Reading, verdict: Verdict) -> None:
+        bench.commonplaces.note(LANE, _answer_of(prompt), reading.vector)
         chosen = verdict.neighbour.id if verdict.neighbour is not None else None
         for one in sorted(verdict.looked, key=lambda one: one.id != chosen):
             stored, beside = bench.stored[one.id]
-            if one.probability is None or (is_right := await self._is_right(prompt, stored)) is None:
+            if one.probability is None or (is_right := await self._learned(bench, prompt, stored)) is None:
                 continue
             is_chosen = one.id == chosen
             label = Label(
@@ -196,7 +204,7 @@ class Replay:
                 bench.since += 1
 
     async def _learn_wording(self, bench: Bench, prompt: Prompt, known: Prompt, verdict: Verdict) -> None:
-        if (is_right := await self._is_right(prompt, known)) is None:
+        if (is_right := await self._learned(bench, prompt, known)) is None:
             return
         probability = verdict.probability or 0.0
         was_hit = verdict.action != "pass"
@@ -229,6 +237,13 @@ class Replay:
         _keep(bench, prompt)
         bench.index.add(prompt.scope.encode(), name, reading.vector)
 
+    async def _learned(self, bench: Bench, prompt: Prompt, stored: Prompt) -> bool | None:
+        """Whether the stored answer is right, as far as a comparison of the two answers can tell."""
+        if _says_nothing(bench, prompt):
+            return None
+        is_right = await self._is_right(prompt, stored)
+        return None if is_right and _says_nothing(bench, stored) else is_right
+
     async def _is_right(self, prompt: Prompt, stored: Prompt) -> bool | None:
         if prompt.class_id is not None and stored.class_id is not None:
             return prompt.class_id == stored.class_id
@@ -249,6 +264,11 @@ def _same_wording(bench: Bench, prompt: Prompt) -> Prompt | None:
     return next((other for other in known if first_refusal(prompt.text, other.text) is None), None)
 
 
+def _says_nothing(bench: Bench, prompt: Prompt) -> bool:
+    """Whether its answer is one that anything gets."""
+    return bench.commonplaces.has(LANE, _answer_of(prompt))
+
+
 def _keep(bench: Bench, prompt: Prompt) -> None:
     """An answer to these words, and to the same in their bare form."""
     bench.exact[prompt.scope, prompt.text] = prompt
@@ -264,39 +284,3 @@ def _answer_of(prompt: Prompt) -> bytes:
     """What is known of its answer's words; of a class, that of one wording is not that of another."""
     said = prompt.answer if prompt.answer is not None else f"{prompt.scope}\0{prompt.text}"
     return blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def replay_labels(
-    kept: Sequence[Kept], verifier: Compares, targets: Sequence[float], shadow_rate: float
-) -> list[Tally]:
-    """What each target would have made of the questions that stored labels are about."""
-    tallies = []
-    for target in targets:
-        tally, lane = Tally(target), Lane(verifier, target=target, shadow_rate=shadow_rate)
-        for label in _last_words([one.label for one in kept]):
-            if label.was_eligible:
-                tally.prompts += 1
-                tally.answerable += label.is_right
-                if lane.serves_wording if label.is_wording else label.probability >= lane.threshold:
-                    tally.semantic += 1
-                    tally.wrong += not label.is_right
-            lane.learn(label)
-            tally.labels += 1
-        tally.threshold = lane.threshold
-        tallies.append(tally)
-    return tallies
-
-
-def _last_words(labels: Sequence[Label]) -> list[Label]:
-    """What was said first and then corrected counts as it was said last."""
-    said: list[Label] = []
-    for label in labels:
-        if label.corrects:
-            places = range(len(said) - 1, -1, -1)
-            about = (label.source, label.question, label.entry)
-            place = next((n for n in places if (said[n].source, said[n].question, said[n].entry) == about), None)
-            if place is not None:
-                said[place] = replace(label, corrects=False)
-                continue
-        said.append(label)
-    return said

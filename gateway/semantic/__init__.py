@@ -6,6 +6,7 @@ vectors      the index of stored questions, kept true to the store
 lanes        by tenant and route: the state that labels make (`embeddings.control` decides); held is one of them
 labels       every comparison, in a SQLite file: they outlive the process
 learning     fresh answers beside stored ones: comparing (words, vectors, guards), judge, promotion to aliases
+commonplaces answers that anything gets, which say nothing of two questions
 learner      fits a verifier to the labels of a lane, behind everybody's back; refit is its process, shelf its files
 verifiers    which one a lane is given. minds: the fitted one beside everybody's; twice: a cross-encoder behind that
 changes      of modes and targets, while the server runs

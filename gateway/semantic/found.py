@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
+
+import orjson
 
 from gateway.answers.base import Entry
 from gateway.semantic.rule import LaneRule
@@ -100,3 +103,11 @@ def match_of(seen: Seen) -> Match | None:
     if verdict.neighbour is not None:
         return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
     return None if verdict.wording is None else Match(seen.entries[verdict.wording], None, seen, SAME_WORDING)
+
+
+def digest_of(entry: Entry) -> bytes:
+    """The same for answers of the same words."""
+    text = entry.completion.text
+    said = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
+    messages = [choice.message for choice in entry.completion.choices]
+    return blake2b(said or orjson.dumps(messages, default=dict), digest_size=16).digest()

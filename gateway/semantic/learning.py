@@ -17,8 +17,9 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Label
 from embeddings.control.types import Source
 from gateway.answers.base import CacheError, Entry
+from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.comparing import same_answer
-from gateway.semantic.found import Judged, Seen
+from gateway.semantic.found import Judged, Seen, digest_of
 from gateway.semantic.judge import Case, Judge
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.lanes import Lanes
@@ -42,6 +43,7 @@ class Learning:
         labels: LabelStore,
         lanes: Lanes,
         batcher: EmbeddingBatcher,
+        commonplaces: Commonplaces,
         *,
         judge: Judge | None = None,
         adopt: Adopt | None = None,
@@ -50,11 +52,12 @@ class Learning:
         """`adopt` keeps a promoted question as another name of a stored answer; None: nothing is promoted. Without a
         learner verifiers stay as they are."""
         self.judge = judge
-        self.outcomes: Counter[str] = Counter()  # of comparisons: right, wrong, unknown, dropped
+        self.outcomes: Counter[str] = Counter()  # of comparisons: right, wrong, unknown, commonplace, dropped
         self.promoted = 0
         self._labels = labels
         self._lanes = lanes
         self._batcher = batcher
+        self._commonplaces = commonplaces
         self._adopt = adopt
         self._learner = learner
         self._comparing = 0
@@ -133,7 +136,13 @@ class Learning:
     async def _compare(self, judged: Judged, stored: Entry, fresh: Entry) -> None:
         if stored.exact == fresh.exact:
             return
+        if self._says_nothing(judged, fresh):
+            self.outcomes["commonplace"] += 1
+            return
         is_right, source = await same_answer(fresh.completion, stored.completion, self._embed), "shadow"
+        if is_right and self._says_nothing(judged, stored):
+            self.outcomes["commonplace"] += 1
+            return
         if is_right is None and judged.was_eligible:
             is_right, source = await self._asked(judged, stored.completion, fresh), "judge"
             if is_right:
@@ -141,6 +150,10 @@ class Learning:
         self.outcomes["unknown" if is_right is None else "right" if is_right else "wrong"] += 1
         if is_right is not None:
             await self.label(judged, is_right, "judge" if source == "judge" else "shadow", fresh.expires_s)
+
+    def _says_nothing(self, judged: Judged, answer: Entry) -> bool:
+        """Whether it is an answer that anything gets."""
+        return self._commonplaces.has(judged.rule.key, digest_of(answer))
 
     async def _asked(self, judged: Judged, stored: Completion, fresh: Entry) -> bool | None:
         if self.judge is None or not stored.text:

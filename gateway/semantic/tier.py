@@ -13,9 +13,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
-
-import orjson
 
 from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
@@ -26,7 +23,8 @@ from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.semantic.changes import Changes
-from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
+from gateway.semantic.commonplaces import Commonplaces
+from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, digest_of, match_of
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
@@ -89,10 +87,12 @@ class Semantic:
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
         self._wordings = Wordings(answers) if choices.reads_wordings else None
+        self._commonplaces = Commonplaces()
         self.learning = Learning(
             labels,
             self.lanes,
             batcher,
+            self._commonplaces,
             judge=judge,
             adopt=partial(adopt, answers, self._vectors) if choices.promotes else None,
             learner=Learner(labels, self.lanes, batcher, verifiers.shelf) if verifiers.shelf is not None else None,
@@ -185,7 +185,7 @@ class Semantic:
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
-        neighbours = await self._neighbours(near)
+        neighbours = await self._neighbours(rule.key, near, is_dry=is_dry)
         verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
         draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
@@ -221,15 +221,20 @@ class Semantic:
                 has_expired = True
         return near, best, has_expired
 
-    async def _neighbours(self, near: Sequence[tuple[Entry, float]]) -> list[Neighbour]:
+    async def _neighbours(self, lane: LaneKey, near: Sequence[tuple[Entry, float]], *, is_dry: bool) -> list[Neighbour]:
         try:
             readings = await self._batcher.read([entry.question or "" for entry, _ in near])
         except EmbedderError as error:
             raise CacheError(str(error)) from error
-        return [
-            Neighbour(entry.id, reading, similarity, digest_of(entry), entry.good, entry.bad)
-            for (entry, similarity), reading in zip(near, readings, strict=True)
-        ]
+        found = []
+        for (entry, similarity), reading in zip(near, readings, strict=True):
+            answer = digest_of(entry)
+            if not is_dry:
+                self._commonplaces.note(lane, answer, reading.vector)  # so they are known again after a start
+            if self._commonplaces.has(lane, answer):
+                answer = entry.id.encode()  # who shares it is no kin
+            found.append(Neighbour(entry.id, reading, similarity, answer, entry.good, entry.bad))
+        return found
 
     async def _read(self, question: str) -> Reading | None:
         try:
@@ -242,11 +247,12 @@ class Semantic:
 
     # -- what is stored ----------------------------------------------------------------------------------------------
 
-    async def remember(self, row: Unembedded) -> None:
+    async def remember(self, row: Unembedded, lane: LaneKey, answer: bytes) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
         if self._wordings is not None:
             self._wordings.add(row)
-        await self._vectors.remember(row)
+        if (vector := await self._vectors.remember(row)) is not None:
+            self._commonplaces.note(lane, answer, vector)
 
     def drop(self, gone: Iterable[Gone]) -> None:
         """Find no more what the store let go by itself."""
@@ -311,11 +317,3 @@ def judged_of(served: Served) -> Judged | None:
     return Judged(
         rule, served.scope, question, stored, looked.id, looked.probability, looked.features, True, was_hit=True
     )
-
-
-def digest_of(entry: Entry) -> bytes:
-    """The same for answers of the same words."""
-    text = entry.completion.text
-    said = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
-    messages = [choice.message for choice in entry.completion.choices]
-    return blake2b(said or orjson.dumps(messages, default=dict), digest_size=16).digest()

@@ -88,12 +88,13 @@ class Vectors:
         if self._index is not None and self._index.remove(partition, entry_id):
             self._count(-1)
 
-    async def remember(self, row: Unembedded) -> None:
-        """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
+    async def remember(self, row: Unembedded) -> Vector | None:
+        """Let other wordings of a stored entry's question find it; its vector, if the embedder sees it whole. Raises
+        `CacheError`; `catch_up` tries again then."""
         if self._index is None:
-            return  # whatever is in the store by the time there is an index, `catch_up` will find
+            return None  # whatever is in the store by the time there is an index, `catch_up` will find
         try:
-            await self._remember(self._index, row)
+            return await self._remember(self._index, row)
         except CacheError:
             self._is_behind = True
             raise
@@ -130,7 +131,7 @@ class Vectors:
             return False
         return True
 
-    async def _remember(self, index: VectorIndex, row: Unembedded) -> None:
+    async def _remember(self, index: VectorIndex, row: Unembedded) -> Vector | None:
         partition = row.scope + row.compat
         try:
             vector = await self._batcher.embed(row.question, is_patient=True)
@@ -144,6 +145,7 @@ class Vectors:
         raw = b"" if vector is None else vector.astype("<f4").tobytes()
         if not await self._answers.set_vector(row, self.fingerprint, raw):
             self.drop(partition, row.id)  # it was removed while the embedder was at work
+        return vector
 
     def _count(self, rows: int) -> None:
         if self._agreement is not None:

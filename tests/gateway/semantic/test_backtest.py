@@ -14,11 +14,10 @@ from embeddings.control import Label
 from embeddings.control.support import PRIOR_MEAN
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
-from gateway.backtest import backtest
+from gateway.backtest import backtest, replay_labels
 from gateway.calibrate import calibrate
 from gateway.cli import main
 from gateway.policy import Rules
-from gateway.replay import replay_labels
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import SHIPPED, Shelf

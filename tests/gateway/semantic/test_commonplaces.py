@@ -1,0 +1,74 @@
+"""Who answers everything alike teaches nothing: neither that questions are one, nor that their answers are kin."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backends.fake import ScriptedBackend, say
+from embeddings.base import Reading
+from embeddings.control import Neighbour, Verdict
+from gateway.policy import Rules
+from gateway.semantic.commonplaces import MOST, Commonplaces
+from gateway.semantic.rule import LaneKey
+from tests.gateway.house import PlainLane, house
+
+LANE = LaneKey("t", "default")
+REFUSAL = "Sorry, I can't help with that."
+UNLIKE = ("Who wrote Faust?", "How deep is Lake Baikal?", "Bake rye bread with sourdough", "kubectl drain fails")
+TICKET, REWORDED, AGAIN = (f"{how} a ticket from Hamburg to Munich?" for how in ("Can I buy", "May I buy", "Do I buy"))
+
+
+class Watching(PlainLane):
+    """Serves nothing, and remembers its neighbours."""
+
+    floor = 2.0
+    seen: list[list[Neighbour]]
+
+    def decide(
+        self, question: Reading, neighbours: Sequence[Neighbour], *, min_similarity: float = 0.0,
+        is_shadow_only: bool = False,
+    ) -> Verdict:  # fmt: skip
+        type(self).seen.append(list(neighbours))
+        return super().decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=is_shadow_only)
+
+
+async def test_an_upstream_that_refuses_everything_makes_no_labels_and_no_kin(tmp_path: Path) -> None:
+    Watching.seen = []
+    async with house(tmp_path, ScriptedBackend(lambda _: say(REFUSAL)), Rules(), new_lane=Watching) as gateway:
+        for question in (*UNLIKE, TICKET, REWORDED, AGAIN):
+            await gateway.chat(question)
+            await gateway.pipeline.close()
+
+        assert await gateway.labels.read(LANE) == []
+        assert gateway.semantic.learning.outcomes == {"commonplace": 3}
+    assert len({one.answer for one in Watching.seen[-1]}) == len(Watching.seen[-1]) == 2
+
+
+async def test_a_refusal_that_is_stored_is_not_right_for_another_question_and_a_real_answer_says_it_is_wrong(
+    tmp_path: Path,
+) -> None:
+    said = {AGAIN: "Yes, at the counter or in the app, until 5 minutes before the train leaves."}
+    backend = ScriptedBackend(lambda request: say(said.get(request.messages[-1]["content"], REFUSAL)))
+    async with house(tmp_path, backend, Rules(), new_lane=Watching) as gateway:
+        Watching.seen = []
+        for question in (*UNLIKE, TICKET, AGAIN):
+            await gateway.chat(question)
+            await gateway.pipeline.close()
+
+        assert [kept.label.is_right for kept in await gateway.labels.read(LANE)] == [False]
+
+
+def test_an_answer_is_a_commonplace_once_too_many_unlike_questions_share_it_in_one_lane() -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    known = Commonplaces(max_answers=2)
+    for vector in [*vectors[:MOST], *vectors[:MOST]]:
+        known.note(LANE, b"a", vector)
+    assert not known.has(LANE, b"a")  # the same again is nothing new
+    known.note(LANE, b"a", vectors[MOST])
+    assert known.has(LANE, b"a")
+    assert not known.has(LaneKey("another", "default"), b"a")
+    for answer in (b"b", b"c"):
+        known.note(LANE, answer, vectors[0])
+    assert len(known) == 2
+    assert not known.has(LANE, b"a")  # the memory is bounded
