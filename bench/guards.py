@@ -4,9 +4,9 @@ Pair files: how many of the different pairs each guard stops (and it alone), and
 pairs that share at least half of their content words: those are what a cache mistakes. The bare form beside it: pairs
 and prompts of streams that it would serve, and how many wrongly. No embedder is needed for these.
 
-The hard set (tests/embeddings/hard): bare form, then guards, then verifier and lane with their defaults, each pair
-asked of a lane that has served nothing yet; beside it the fixed cosine with the same guards. DATA defaults to the
-folder `shared/data` beside the repository and is not part of it.
+The hard set and its twins (tests/embeddings/hard): bare form, then guards, then verifier and lane with their defaults,
+each pair asked of a lane that has served nothing yet; beside it the fixed cosine with the same guards. DATA defaults to
+the folder `shared/data` beside the repository and is not part of it.
 """
 
 import csv
@@ -29,7 +29,8 @@ from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import load_verifier
 
 HARD = Path(__file__).resolve().parents[1] / "tests" / "embeddings" / "hard"
-HALVES = ("development", "held_out")
+PARTS = ("development", "held_out", "held_out_2")
+TWINS = "twins"
 COSINES = (0.90, 0.93, 0.96)
 ALIKE = 0.5
 _SHARED = NEAR_MISSES.index("shared_words")
@@ -66,10 +67,10 @@ def run(scale: Scale) -> list[Row]:
     report(DATA, every=scale.of(1, 20))
     embedder = SentenceTransformerEmbedder().load()
     rows = []
-    for half, pairs in hard_set().items():
+    for part, pairs in {**hard_set(), TWINS: twins()}.items():
         for what, shares in decisions(pairs[:: scale.of(1, 8)], embedder).items():
-            print(f"  hard set, {half}, {what}: {shares}")
-            rows.append(_row(half, what, shares))
+            print(f"  hard set, {part}, {what}: {shares}")
+            rows.append(_row(part, what, shares))
     return rows
 
 
@@ -93,8 +94,13 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def hard_set() -> dict[str, list[Pair]]:
-    """The hard set by halves."""
-    return {half: list(_read_hard(HARD / f"{half}.tsv")) for half in HALVES}
+    """The hard set by files: those with a paraphrase beside every near twin."""
+    return {part: list(_read_hard(HARD / f"{part}.tsv")) for part in PARTS}
+
+
+def twins() -> list[Pair]:
+    """Near twins of other kinds, without paraphrases."""
+    return list(_read_hard(HARD / f"{TWINS}.tsv"))
 
 
 def _read_hard(path: Path) -> Iterator[Pair]:
@@ -208,11 +214,11 @@ def _cosine(readings: dict[str, Reading], pair: Pair) -> float:
     return float(np.dot(readings[pair.a].vector, readings[pair.b].vector))
 
 
-def _row(half: str, what: str, shares: Shares) -> Row:
+def _row(part: str, what: str, shares: Shares) -> Row:
     wrong = shares.served_different / shares.different if shares.different else 0.0
     return Row(
         "guards",
-        f"hard set, {half}, {what}: true ones served",
+        f"hard set, {part}, {what}: true ones served",
         100 * shares.served_same / max(shares.same, 1),
         "%",
         None,
