@@ -6,7 +6,7 @@ for one of them only, whatever a cache does; how many wrong ones served the very
 
 from dataclasses import dataclass
 
-from bench.quality.streams import Tally
+from bench.quality.walk import Tally
 
 PUBLISHED = ((804, 77, 118), (904, 92, 3))
 

@@ -52,6 +52,14 @@ class Memo:
             found = self._features[key] = features_of(self._readings[self._rows[a]], self._readings[self._rows[b]])
         return found
 
+    def pairs(self, texts: Sequence[tuple[str, str]]) -> Pairs:
+        """What `pairs_of` says."""
+        return Pairs(
+            np.stack([self.features(a, b) for a, b in texts]),
+            np.stack([self._readings[self._rows[a]].vector for a, _ in texts]),
+            np.stack([self._readings[self._rows[b]].vector for _, b in texts]),
+        )
+
     def save(self) -> None:
         if len(self._refusals) + len(self._features) == self._saved:
             return
@@ -89,13 +97,22 @@ class Remembering:
         self._said: dict[tuple[str, str], Comparison] = {}
 
     def compare(self, a: Reading, b: Reading) -> Comparison:
-        key = (a.text, b.text) if a.text < b.text else (b.text, a.text)
-        if (said := self._said.get(key)) is None:
-            pairs = Pairs(self._memo.features(a.text, b.text)[None], a.vector[None], b.vector[None])
-            in_spreads = prior_rows(self._verifier.arrays, pairs)[0, :-1]
-            said = Comparison(float(self._verifier.probabilities(pairs)[0]), tuple(in_spreads.tolist()))
-            self._said[key] = said
+        if (said := self._said.get(_pair(a.text, b.text))) is None:
+            self.look_ahead(a, [b])
+            said = self._said[_pair(a.text, b.text)]
         return said
+
+    def look_ahead(self, a: Reading, several: Sequence[Reading]) -> None:
+        """Judge pairs of one text at once: one by one each costs as much as all."""
+        pairs = self._memo.pairs([(a.text, b.text) for b in several])
+        in_spreads = prior_rows(self._verifier.arrays, pairs)[:, :-1]
+        chances = self._verifier.probabilities(pairs)
+        for b, chance, clues in zip(several, chances.tolist(), in_spreads.tolist(), strict=True):
+            self._said[_pair(a.text, b.text)] = Comparison(chance, tuple(clues))
+
+
+def _pair(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a < b else (b, a)
 
 
 def _digest(readings: Sequence[Reading], fingerprint: str) -> str:

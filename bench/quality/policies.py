@@ -1,37 +1,74 @@
-"""Policies beside each other: the product's lane, one fixed cosine, and Clopper-Pearson over labels alone."""
+"""Policies beside each other: what the product does, and one fixed cosine."""
 
 from collections.abc import Callable, Sequence
 
-from bench.quality.memo import Remembering
-from bench.quality.streams import Learned, Question
-from embeddings.control import Lane, Verdict, label_of
+from bench.quality.memo import Memo, Remembering
+from bench.quality.refits import Refits
+from bench.quality.walk import Learned, Question
+from embeddings.control import Label, Lane, Neighbour, Verdict, label_of
+from embeddings.verifier import Verifier
+from gateway.semantic.minds import TwoMinds
+from gateway.semantic.tier import FAR
 
 
 class Served:
-    """The product's lane. Labels come of every answer that was generated, for each neighbour no guard refused."""
+    """The product's lane. Labels come of every answer that was generated, for each stored one that was weighed."""
 
     def __init__(
-        self, verifier: Remembering, refuse: Callable[[str, str], str | None], target: float, seed: int | None = None
+        self,
+        verifier: Verifier,
+        memo: Memo,
+        target: float,
+        seed: int | None = None,
+        *,
+        refuse: Callable[[str, str], str | None] | None = None,
+        is_refitted: bool = False,
     ) -> None:
-        self.lane = Lane(verifier, target=target, seed=str(seed).encode(), refuse=refuse)
-        self._verdict: Verdict | None = None
+        """`is_refitted`: a verifier of the lane's own is fitted to its labels as they come."""
+        uses = TwoMinds(Remembering(verifier, memo))
+        self.lane = Lane(uses, target=target, seed=str(seed).encode(), refuse=refuse or memo.refusal)
+        self.refits = Refits(verifier, memo, uses) if is_refitted else None
+        self.verdict: Verdict | None = None  # the last one; None: the lane was not asked
 
     def choose(self, question: Question) -> int | None:
-        self._verdict = verdict = self.lane.decide(question.reading, question.neighbours)
+        near = _near(question)
+        if not near:
+            self.verdict = None
+            return None
+        if self.refits is not None:
+            self.refits.look_ahead(question.reading, [neighbour.reading for neighbour in near])
+        self.verdict = verdict = self.lane.decide(question.reading, near)
         if verdict.action != "serve" or verdict.neighbour is None:
             return None
-        return question.neighbours.index(verdict.neighbour)
+        return near.index(verdict.neighbour)
 
     def learn(self, question: Question, is_right: Sequence[bool]) -> Learned:
-        verdict = self._verdict
-        assert verdict is not None
-        known = list(zip(question.neighbours, is_right, strict=True))
+        verdict = self.verdict
+        if verdict is None:
+            return Learned()
+        known = list(zip(_near(question), is_right, strict=False))
         known.sort(key=lambda one: one[0] is not verdict.neighbour)  # the one that was chosen first
         for neighbour, right in known:
             label = label_of(verdict, question.reading.text, neighbour, is_right=right, source="shadow")
             if label is not None:
-                self.lane.learn(label)
+                self._learn(label)
         return Learned(is_spent=verdict.action == "shadow")
+
+    def choose_wording(self, text: str, stored: str) -> bool:
+        self.verdict = self.lane.decide_wording(text, stored)
+        return self.verdict.action == "serve"
+
+    def learn_wording(self, text: str, stored: str, *, is_right: bool) -> Learned:
+        assert self.verdict is not None
+        was_hit = self.verdict.action == "shadow"
+        chance = self.verdict.probability or 0.0
+        self._learn(Label(text, stored, stored, is_right, "shadow", chance, (), was_eligible=True, was_hit=was_hit))
+        return Learned(is_spent=was_hit)
+
+    def _learn(self, label: Label) -> None:
+        self.lane.learn(label)
+        if self.refits is not None:
+            self.refits.note(label)
 
 
 class FixedCosine:
@@ -45,3 +82,8 @@ class FixedCosine:
 
     def learn(self, question: Question, is_right: Sequence[bool]) -> Learned:  # noqa: ARG002
         return Learned()
+
+
+def _near(question: Question) -> list[Neighbour]:
+    """What the product looks at."""
+    return [neighbour for neighbour in question.neighbours if neighbour.similarity >= FAR]

@@ -10,8 +10,9 @@ from bench.quality.policies import FixedCosine
 from bench.quality.readings import readings_of
 from bench.quality.risk import TARGETS, Run, runs, serve
 from bench.quality.sources import Source, load_sources
-from bench.quality.streams import STREAMS, Stream, Tally, load_asked, walk
+from bench.quality.streams import STREAMS, Stream, load_asked
 from bench.quality.vcache import VCache
+from bench.quality.walk import Tally, tally_of, walk
 from embeddings.control.risk import clopper_pearson
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
@@ -48,12 +49,12 @@ class Walked:
         return -max(kept)[1] if kept else 1.0
 
 
-def load() -> tuple[list[Stream], list[Source], Verifier]:
+def load(names: Sequence[str] = STREAMS) -> tuple[list[Stream], list[Source], Verifier]:
     """Streams with their readings, what verifiers are fitted on, and the shipped one."""
     embedder = SentenceTransformerEmbedder().load()
-    asked = {name: load_asked(name) for name in STREAMS}
+    asked = {name: load_asked(name) for name in names}
     readings = readings_of([one.text for prompts in asked.values() for one in prompts], embedder)
-    streams = [Stream(name, prompts, readings, embedder.fingerprint) for name, prompts in asked.items()]
+    streams = [Stream(name, prompts, readings, embedder.fingerprint, embedder.fits) for name, prompts in asked.items()]
     return streams, load_sources(embedder), load_verifier(embedder.fingerprint)
 
 
@@ -69,8 +70,8 @@ def walked(stream: Stream, verifier: Verifier, shipped: Verifier) -> Walked:
             stream.name,
             {target: serve(stream, verifier, target, None) for target in TARGETS},
             serve(stream, shipped, DEFAULT, None),
-            {at: walk(stream, stream.asked, FixedCosine(at), is_worded=False) for at in COSINES},
-            {delta: walk(stream, stream.asked, VCache(delta), is_worded=False) for delta in TARGETS},
+            {at: tally_of(walk(stream, stream.asked, FixedCosine(at))) for at in COSINES},
+            {delta: tally_of(walk(stream, stream.asked, VCache(delta))) for delta in TARGETS},
         )
     finally:
         stream.memo.save()

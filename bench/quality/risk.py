@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.quality.memo import Remembering
 from bench.quality.policies import Served
-from bench.quality.streams import Stream, Tally, walk
+from bench.quality.streams import Stream
+from bench.quality.walk import Tally, tally_of, walk
 from embeddings.verifier import Verifier
 
 TARGETS = (0.005, 0.01, 0.02, 0.05)
@@ -25,15 +25,13 @@ class Run:
         return self.tally.wrong <= self.target * self.tally.hits
 
 
-def serve(stream: Stream, verifier: Verifier, target: float, seed: int | None) -> Tally:
+def serve(stream: Stream, verifier: Verifier, target: float, seed: int | None, *, is_refitted: bool = False) -> Tally:
     """One walk of the product's lane; `seed` None is the stream's own order."""
-    policy = Served(Remembering(verifier, stream.memo), stream.memo.refusal, target, seed)
-    return walk(stream, stream.shuffled(seed), policy)
+    policy = Served(verifier, stream.memo, target, seed, is_refitted=is_refitted)
+    return tally_of(walk(stream, stream.shuffled(seed), policy, policy))
 
 
 def runs(stream: Stream, verifier: Verifier, targets: Sequence[float], seeds: Sequence[int]) -> Iterator[Run]:
-    verifier_here = Remembering(verifier, stream.memo)
     for target in targets:
         for seed in seeds:
-            policy = Served(verifier_here, stream.memo.refusal, target, seed)
-            yield Run(stream.name, target, walk(stream, stream.shuffled(seed), policy))
+            yield Run(stream.name, target, serve(stream, verifier, target, seed))

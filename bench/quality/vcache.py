@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.quality.streams import Learned, Question
+from bench.quality.walk import Learned, Question
 
 FEWEST = 6
 GRID = np.linspace(0.0, 1.0, 52)[1:-1]  # 50 points: the smallest is 0.02

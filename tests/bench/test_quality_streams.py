@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.quality import plot
+from bench.quality.policies import FixedCosine, Served
 from bench.quality.readings import Readings, readings_of
-from bench.quality.streams import Asked, Learned, Question, Stream, walk
+from bench.quality.streams import Asked, Stream
 from bench.quality.vcache import VCache, explore
+from bench.quality.walk import Learned, Question, tally_of, walk
 from embeddings.base import Reading
 from embeddings.control import Neighbour
 from embeddings.hashing import HashingEmbedder
+from embeddings.verifier.model import conservative
 
 ASKED = (
     Asked("what is a block table", "table"),
@@ -45,7 +48,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Readings:
 
 def test_a_repeat_is_served_before_a_policy_is_asked(readings: Readings) -> None:
     policy = Asks()
-    tally = walk(Stream("t", ASKED, readings, "f"), ASKED, policy, is_worded=False)
+    tally = tally_of(walk(Stream("t", ASKED, readings, "f"), ASKED, policy))
 
     assert (tally.prompts, tally.answerable, tally.repeats) == (5, 2, 1)
     assert policy.asked == [ASKED[2].text, ASKED[3].text]
@@ -53,9 +56,28 @@ def test_a_repeat_is_served_before_a_policy_is_asked(readings: Readings) -> None
 
 def test_scopes_never_meet_and_labels_follow_classes(readings: Readings) -> None:
     policy = Asks()
-    walk(Stream("t", ASKED, readings, "f"), ASKED, policy, is_worded=False)
+    tally_of(walk(Stream("t", ASKED, readings, "f"), ASKED, policy))
 
     assert [sorted(one) for one in policy.learned] == [[True], [False, False]]
+
+
+def test_an_equal_bare_form_is_the_lanes_to_decide_and_its_outcome_a_label() -> None:
+    asked = [Asked("what is the block table", "a"), Asked("what is the block table please", "b")]
+    stream = _stream(asked)
+    served, shy = Served(conservative(), stream.memo, 0.01), Served(conservative(), stream.memo, 0.0001)
+
+    assert [one.how for one in walk(stream, asked, served, served)] == ["generated", "wording"]
+    assert [one.how for one in walk(stream, asked, shy, shy)] == ["generated", "generated"]
+    assert dict(shy.lane.report().labels) == {"shadow": 1}
+
+
+def test_what_the_product_would_not_look_at_is_not_served() -> None:
+    asked = [Asked("what is the weather in Rome today", "a"), Asked("what's the weather in Rome today", "a")]
+    stream = _stream(asked)
+    policy = Served(conservative(), stream.memo, 0.01)
+
+    assert [one.how for one in walk(stream, asked, policy, policy)] == ["generated", "generated"]
+    assert tally_of(walk(stream, asked, FixedCosine(0.5))).near == 1
 
 
 def test_an_entry_of_vcache_needs_six_labels() -> None:
@@ -81,6 +103,10 @@ def test_a_plot_is_one_svg_of_all_panels() -> None:
     assert drawn.startswith("<svg")
     assert "a&lt;b" in drawn
     assert drawn.count("<polyline") == 2
+
+
+def _stream(asked: Sequence[Asked]) -> Stream:
+    return Stream("t", asked, {one.text: _reading(one.text) for one in asked}, "f")
 
 
 def _neighbour(text: str) -> Neighbour:
