@@ -125,17 +125,25 @@ class Explainer:
             return "not_installed_or_off"
         if not asked.plan.read_semantic:
             return asked.plan.bypass or "tier_off"
-        if asked.question is None:
-            return asked.semantic_refusal or "no_question"
+        refusal = asked.semantic_refusal or "no_question"
+        if asked.question is None and not asked.reads_loosely:
+            return refusal
         is_usable = partial(self._pipeline.is_usable, controls=asked.controls)
+        least = asked.plan.min_similarity
         try:
-            return await self._semantic.consider(
-                asked.fp,
-                asked.question,
-                rule=asked.rule,
-                min_similarity=asked.plan.min_similarity,
-                is_usable=is_usable,
-            )
+            found: Match | NoMatch | str = refusal
+            if asked.question is not None:
+                found = await self._semantic.consider(
+                    asked.fp, asked.question, rule=asked.rule, min_similarity=least, is_usable=is_usable
+                )
+            if asked.reads_loosely and not isinstance(found, Match):
+                rule = self._pipeline.loose_rule(asked)
+                other = await self._semantic.consider_loosely(
+                    asked.fp, rule=rule, min_similarity=least, is_usable=is_usable
+                )
+                if isinstance(other, Match) or isinstance(found, str):
+                    return other
+            return found
         except CacheError as error:
             return f"failed: {error}"
 
@@ -180,7 +188,11 @@ def _would(asked: Asked, entry: Entry | None, miss: str | None, found: Match | N
     """The tier that would answer, in the order of the road."""
     if asked.plan.read_exact and entry is not None and miss is None:
         is_fresh = entry.is_fresh(time.time())
-        return {"tier": "exact", "reason": "same_request" if is_fresh else "stale", "entry": entry.id}
+        return {
+            "tier": "exact",
+            "reason": ("same_request" if entry.alias_of is None else "promoted") if is_fresh else "stale",
+            "entry": entry.id,
+        }
     if isinstance(found, Match):
         is_fresh = found.entry.is_fresh(time.time())
         return {"tier": "semantic", "reason": found.reason if is_fresh else "stale", "entry": found.entry.id}
@@ -197,7 +209,8 @@ def _plan(asked: Asked) -> JSON:
 
 
 def _semantic(asked: Asked, found: Match | NoMatch | str) -> JSON:
-    rules = asked.rules
+    seen = None if isinstance(found, str) else found.seen
+    rules = asked.rules if seen is None else seen.rule.over(asked.rules)
     said: JSON = {
         "mode": rules.mode,
         "route": rules.route,
@@ -206,7 +219,6 @@ def _semantic(asked: Asked, found: Match | NoMatch | str) -> JSON:
     }
     if isinstance(found, str):
         return {**said, "reason": found}
-    seen = found.seen
     questions = {} if seen is None else {entry.id: entry.question for entry in seen.entries.values()}
     judged = {} if seen is None else _verdict(seen.verdict, questions)
     return {**said, **judged, "reason": found.reason, "similarity": found.similarity}

@@ -6,7 +6,7 @@ Store, memory, index and the words kept with labels forget at once. What waits t
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import Entry, Gone, Tally, Verdict
@@ -57,8 +57,12 @@ class Invalidation:
         return Forgetting(False, len(gone), tuple(one.id for one in gone[:SAMPLE]))
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
-        """Write down what a user said of an answer; it is retired when enough said it is bad. None: it is gone."""
+        """Write down what a user said of an answer; it is retired when enough said it is bad: of an alias, a judge's
+        guess, when one did. None: it is gone."""
         tally = await self._answers.judge(entry, verdict)
+        if tally is not None and tally.bad and entry.alias_of is not None and not tally.is_retired:
+            gone = await self._answers.remove_all(Selection(id=entry.id, scope=entry.scope))
+            tally = replace(tally, gone=tuple(gone))
         if tally is not None and tally.is_retired:
             await self._forget(tally.gone)
             log.info("entry %s retired after %d bad verdicts", entry.id, tally.bad)

@@ -45,7 +45,7 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
     tier: Literal["exact", "semantic"] = "exact" if match is None else "semantic"
     now_s = time.time()
     usage = entry.completion.usage
-    reason = "same_request" if match is None else match.reason
+    reason = match.reason if match is not None else "same_request" if entry.alias_of is None else "promoted"
     outcome = Outcome(
         tier=tier,
         reason=reason if entry.is_fresh(now_s) else "stale",
@@ -63,6 +63,7 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         stored_question=entry.question,
         made_after_s=entry.created_s,
         made_before_s=entry.created_s,
+        alias_of=entry.alias_of if match is None else None,
     )
     return Reply(outcome, Deltas(None, _spoken(replay(entry.completion))), served)
 
@@ -92,10 +93,10 @@ def served_of(asked: Asked, outcome: Outcome, match: Match | None = None) -> Ser
         scope=asked.fp.scope,
         exact=asked.fp.exact,
         entry=outcome.entry,
-        question=asked.question,
+        question=asked.question if match is None else match.seen.question,
         stored_question=None,
         outcome=outcome,
-        rules=asked.rules,
+        rules=asked.rules if seen is None else seen.rule.over(asked.rules),
         verdict=None if seen is None else seen.verdict,
         made_after_s=time.time() - since_s,
         made_before_s=float("inf"),

@@ -41,6 +41,7 @@ class Served:
     verdict: "Verdict | None"  # of the semantic tier, without its readings
     made_after_s: float  # the entry was made between these two moments: a later answer is another one
     made_before_s: float
+    alias_of: str | None = None  # an exact hit on another name of this entry: the judge's yes made it a hit
 
     @property
     def size_bytes(self) -> int:

@@ -104,6 +104,10 @@ class LabelStore:
         """Blank the words of every label of these entries; how many labels there were."""
         return await self._thread.call(partial(_forget, scope=scope, entries=tuple(entries)))
 
+    async def is_refused(self, scope: bytes, entry: str, question: str) -> bool:
+        """Whether the last word of users on this entry's answer to this question is that it is wrong."""
+        return await self._thread.call(partial(_is_refused, scope=scope, entry=entry, question=question))
+
     async def tidy(self) -> int:
         """Blank words whose time is over; how many labels had some."""
         return await self._thread.call(partial(_expire, now_s=time.time()))
@@ -231,6 +235,15 @@ def _lanes(connection: sqlite3.Connection) -> Counter[LaneKey]:
 def _forget(connection: sqlite3.Connection, scope: bytes, entries: Sequence[str]) -> int:
     blank = "UPDATE labels SET question = '', stored = '', words_until_s = NULL WHERE scope = ? AND entry = ?"
     return sum(connection.execute(blank, (scope, entry)).rowcount for entry in entries)
+
+
+def _is_refused(connection: sqlite3.Connection, scope: bytes, entry: str, question: str) -> bool:
+    said = (
+        "SELECT is_right FROM labels WHERE scope = ? AND entry = ? AND question = ? AND source = 'feedback'"
+        " ORDER BY seq DESC LIMIT 1"
+    )
+    found = connection.execute(said, (scope, entry, question)).fetchone()
+    return found is not None and not found[0]
 
 
 def _expire(connection: sqlite3.Connection, now_s: float) -> int:

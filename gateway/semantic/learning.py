@@ -145,7 +145,7 @@ class Learning:
             return
         if is_right is None and judged.was_eligible:
             is_right, source = await self._asked(judged, stored.completion, fresh), "judge"
-            if is_right:
+            if is_right and not judged.rule.is_loose:  # an exact hit for one history is none for another
                 await self._promote(fresh, stored)
         self.outcomes["unknown" if is_right is None else "right" if is_right else "wrong"] += 1
         if is_right is not None:
@@ -153,7 +153,7 @@ class Learning:
 
     def _says_nothing(self, judged: Judged, answer: Entry) -> bool:
         """Whether it is an answer that anything gets."""
-        return self._commonplaces.has(judged.rule.key, digest_of(answer))
+        return self._commonplaces.has(judged.rule.traffic, digest_of(answer))
 
     async def _asked(self, judged: Judged, stored: Completion, fresh: Entry) -> bool | None:
         if self.judge is None or not stored.text:
@@ -162,8 +162,11 @@ class Learning:
         return await self.judge.approves(Case(tenant, fresh.scope.hex(), judged.stored, stored.text, judged.question))
 
     async def _promote(self, fresh: Entry, stored: Entry) -> None:
-        if self._adopt is not None:
-            self.promoted += await self._adopt(fresh, stored)
+        if self._adopt is None or await self._labels.is_refused(
+            stored.scope, stored.alias_of or stored.id, fresh.question or ""
+        ):
+            return
+        self.promoted += await self._adopt(fresh, stored)
 
     async def _embed(self, text: str) -> Vector | None:
         try:

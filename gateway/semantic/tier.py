@@ -31,8 +31,10 @@ from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import MAX_LANES, Lanes
 from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
-from gateway.semantic.promotion import adopt
+from gateway.semantic.promotion import adopt, judged_of_alias
 from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.standalone.base import Rewriter
+from gateway.semantic.standalone.looser import Looser
 from gateway.semantic.vectors import Vectors
 from gateway.semantic.verifiers import Verifiers
 from gateway.semantic.wordings import Wordings, apart
@@ -72,7 +74,9 @@ class Semantic:
         *,
         judge: Judge | None = None,
         new_lane: NewLane = Lane,
+        rewriter: Rewriter | None = None,
     ) -> None:
+        """Other histories are looked at where there is a `rewriter`."""
         self.lanes = Lanes(
             labels,
             secret,
@@ -98,6 +102,8 @@ class Semantic:
             learner=Learner(labels, self.lanes, batcher, verifiers.shelf) if verifiers.shelf is not None else None,
         )
 
+        self.looser = None if rewriter is None else Looser(answers, batcher, self.lanes, rewriter, VectorIndex)
+
     @property
     def is_ready(self) -> bool:
         return self._vectors.is_ready
@@ -117,6 +123,8 @@ class Semantic:
             await self._wordings.open()
         await self.learning.open()
         await self._vectors.open()
+        if self.looser is not None:
+            await self.looser.open()
         self.verifiers.fingerprint = self._vectors.fingerprint
         self.lanes.forget()  # what was asked for before there was an embedder has no verifier of its own
 
@@ -142,6 +150,32 @@ class Semantic:
         """A stored answer that may be served, or why there is none. What may not be sampled is not generated for the
         sake of a label. Raises `CacheError` when a part fails."""
         found = await self._look(fp, question, rule, min_similarity, is_usable)
+        return self._accounted(found, rule, may_sample=may_sample)
+
+    async def find_loosely(
+        self, fp: Fingerprints, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable, may_sample: bool = True
+    ) -> Match | NoMatch:
+        """As `find`, of other histories; `rule` is of their lane."""
+        if self.looser is None:
+            return NoMatch("off")
+        found = await self.looser.look(fp, rule, min_similarity, is_usable)
+        return self._accounted(found, rule, may_sample=may_sample)
+
+    async def consider(
+        self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
+    ) -> Match | NoMatch:
+        """As `find`, for somebody who only wants to know: nothing is sampled, and no account is kept."""
+        return _told(await self._look(fp, question, rule, min_similarity, is_usable, is_dry=True), rule)
+
+    async def consider_loosely(
+        self, fp: Fingerprints, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
+    ) -> Match | NoMatch:
+        """As `consider`, of other histories."""
+        if self.looser is None:
+            return NoMatch("off")
+        return _told(await self.looser.look(fp, rule, min_similarity, is_usable, is_dry=True), rule)
+
+    def _accounted(self, found: Match | NoMatch, rule: LaneRule, *, may_sample: bool) -> Match | NoMatch:
         if isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on" and not may_sample:
             found = found.unsampled()
         if isinstance(found, Match):
@@ -149,14 +183,6 @@ class Semantic:
         elif found.seen is not None:
             self.lanes.count(rule, found.seen.verdict.action)
         return found
-
-    async def consider(
-        self, fp: Fingerprints, question: str, *, rule: LaneRule, min_similarity: float, is_usable: IsUsable
-    ) -> Match | NoMatch:
-        """As `find`, for somebody who only wants to know: nothing is sampled, and no account is kept."""
-        found = await self._look(fp, question, rule, min_similarity, is_usable, is_dry=True)
-        is_hit = isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on"
-        return found.unsampled() if is_hit and isinstance(found, NoMatch) else found
 
     async def _look(
         self,
@@ -254,16 +280,21 @@ class Semantic:
         if (vector := await self._vectors.remember(row)) is not None:
             self._commonplaces.note(lane, answer, vector)
 
+    async def remember_loosely(self, entry: Entry) -> None:
+        """Let other histories find a stored entry. Raises `CacheError`."""
+        if self.looser is not None:
+            await self.looser.remember(entry)
+
     def drop(self, gone: Iterable[Gone]) -> None:
         """Find no more what the store let go by itself."""
         for one in gone:
-            self._vectors.drop(one.scope + one.compat, one.id)
-            if self._wordings is not None:
-                self._wordings.drop(one.scope, one.id)
+            self._forget(one.scope, one.compat, one.id)
 
     async def catch_up(self) -> None:
         """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""
         await self._vectors.catch_up()
+        if self.looser is not None:
+            await self.looser.catch_up()
         await self.learning.tidy()
         await self.lanes.refresh()
 
@@ -272,6 +303,8 @@ class Semantic:
         self._vectors.drop(scope + compat, entry_id)
         if self._wordings is not None:
             self._wordings.drop(scope, entry_id)
+        if self.looser is not None:
+            self.looser.drop(scope, entry_id)
 
     # -- verifiers ---------------------------------------------------------------------------------------------------
 
@@ -285,9 +318,11 @@ class Semantic:
     # -- what users say ----------------------------------------------------------------------------------------------
 
     async def feedback(self, served: Served, is_good: bool, *, corrects: bool = False) -> None:
-        """Learn what a user said of a semantic hit, perhaps after having said the opposite; of any other answer it says
-        nothing about two questions. Raises `CacheError` when it cannot be kept."""
-        if (judged := judged_of(served)) is not None:
+        """Learn what a user said of a hit by meaning, or on a promoted question, perhaps after having said the
+        opposite; of any other answer it says nothing about two questions. Raises `CacheError` when it cannot be kept.
+        """
+        judged = judged_of(served) or await judged_of_alias(served, self._answers, self._batcher, self.lanes)
+        if judged is not None:
             await self.learning.label(judged, is_good, "feedback", corrects=corrects)
 
     async def forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
@@ -303,6 +338,12 @@ def _found(seen: Seen, best: float | None, draft: str) -> Match | NoMatch:
         return match
     is_wording = verdict.wording is not None and verdict.action == "shadow"
     return NoMatch(SAME_WORDING if is_wording else verdict.reason, best, draft, seen)
+
+
+def _told(found: Match | NoMatch, rule: LaneRule) -> Match | NoMatch:
+    """What a dry run found, as it would come."""
+    is_hit = isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on"
+    return found.unsampled() if is_hit and isinstance(found, NoMatch) else found
 
 
 def judged_of(served: Served) -> Judged | None:
