@@ -43,6 +43,12 @@ class Asked:
         """The question, when other wordings of it may share its answer."""
         return self._text if self.semantic_refusal is None else None
 
+    @property
+    def reads_loosely(self) -> bool:
+        """Whether its last turn may be answered for another history, where that is worth a look."""
+        has_history = len(self.request.messages) > 1
+        return self.rules.history == "loose" and has_history and self.semantic_refusal in (None, "deictic")
+
     def near(self, answer: str) -> Self:
         """The same with the answer of a near miss to draft from; the first one stays."""
         if not answer or self.request.near_answer:

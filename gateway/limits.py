@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 EVICTION = ("cost", "lru", "lfu", "fifo", "random")
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
 MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
+HISTORIES = ("strict", "loose")
 
 
 def check(settings: "Settings") -> None:
@@ -20,8 +21,11 @@ def check(settings: "Settings") -> None:
     _check_ranges(_ranges(settings))
     check_engine(settings.engine, "engine.")
     _check_routes(settings.cache)
-    if settings.cache.judge == "local" and not settings.local_model:
-        raise SettingsError("cache.judge is local, and there is no local model: name one, or a model of the upstream")
+    for key in ("judge", "rewriter"):
+        if getattr(settings.cache, key) == "local" and not settings.local_model:
+            raise SettingsError(
+                f"cache.{key} is local, and there is no local model: name one, or a model of the upstream"
+            )
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)
@@ -70,12 +74,15 @@ def check_engine(engine: "EngineSettings", prefix: str) -> None:
 
 def _check_routes(cache: "CacheSettings") -> None:
     _one_of("cache.semantic_mode", cache.semantic_mode, MODES)
+    _one_of("cache.semantic_history", cache.semantic_history, HISTORIES)
     _one_of("cache.embedder_precision", cache.embedder_precision, ("auto", "float32", "bfloat16"))
     names = set()
     for number, route in enumerate(cache.routes):
         prefix = f"cache.routes[{number}]."
         if route.semantic_mode is not None:
             _one_of(f"{prefix}semantic_mode", route.semantic_mode, MODES)
+        if route.semantic_history is not None:
+            _one_of(f"{prefix}semantic_history", route.semantic_history, HISTORIES)
         shares = {"max_wrong_hit_rate": (0.0001, 0.5), "shadow_rate": (0, 1), "min_similarity": (0, 1)}
         given = ((key, getattr(route, key), *limits) for key, limits in shares.items())
         _check_ranges({prefix + key: (value, low, high) for key, value, low, high in given if value is not None})
@@ -107,6 +114,7 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
         "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
         "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
+        "cache.rewriter_timeout_s": (settings.cache.rewriter_timeout_s, 0.001, 3600),
         "cache.judge_per_hour": (settings.cache.judge_per_hour, 0, 1_000_000),
         "cache.labels_per_tenant": (settings.cache.labels_per_tenant, 1, 10_000_000),
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),

@@ -32,6 +32,7 @@ from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, served_of, stored
 from gateway.scope import Scope
 from gateway.semantic.found import Match, NoMatch
+from gateway.semantic.rule import LaneRule
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -103,6 +104,8 @@ class Pipeline:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
             found = await self._similar(asked)
+            if isinstance(found, NoMatch) and not found.is_shadowed and asked.reads_loosely:
+                found = await self._loosely(asked, found)
             if isinstance(found, Match):
                 return self._replayed(asked, found.entry, found)
             asked = replace(asked.near(found.near_answer), seen=found.seen)
@@ -147,6 +150,30 @@ class Pipeline:
         else:
             self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
         return found
+
+    async def _loosely(self, asked: Asked, strict: NoMatch) -> Match | NoMatch:
+        """What other histories have, when its own has nothing."""
+        if self._semantic is None:
+            return strict
+        found: Match | NoMatch = NoMatch("failed")
+        with self._ledger.best_effort("loose_read"):
+            found = await self._semantic.find_loosely(
+                asked.fp,
+                rule=self.loose_rule(asked),
+                min_similarity=asked.plan.min_similarity,
+                is_usable=partial(self.is_usable, controls=asked.controls),
+                may_sample=asked.plan.write and not asked.controls.only_if_cached,
+            )
+        if isinstance(found, Match):
+            self._ledger.looked_up("loose", "hit", found.reason)
+            return found
+        self._ledger.looked_up("loose", "shadow" if found.is_shadowed else "miss", found.reason)
+        return replace(strict, seen=found.seen) if found.is_shadowed or strict.seen is None else strict
+
+    def loose_rule(self, asked: Asked) -> LaneRule:
+        """What the operator allows of hits of other histories."""
+        rules, tenant = asked.rules.loosely(), asked.request.owner
+        return LaneRule.of(tenant, rules if self._semantic is None else self._semantic.changes.ruled(tenant, rules))
 
     def is_usable(self, entry: Entry, controls: Controls) -> bool:
         """Whether the caller accepts an entry of this age."""

@@ -3,7 +3,7 @@
 The reasons are shown to callers (`x-twicetold-reason`), counted in metrics, and explained in the dashboard.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -12,6 +12,8 @@ from gateway.controls import Controls
 from gateway.questions import is_deictic, is_volatile
 
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
+History = Literal["strict", "loose"]  # loose: a last turn that stands alone may be answered for another history
+LOOSE = ",history=loose"  # names the lane of such hits: what is learned of them is used for nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Rules:
     semantic: bool = True
     kv: bool = True
     mode: Mode = "on"
+    history: History = "strict"
     max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
     shadow_rate: float = 0.05  # of the would-be hits, answered anew all the same
     min_similarity: float = 0.0  # under whatever else is asked of a semantic hit
@@ -36,6 +39,10 @@ class Rules:
     def of(self, tenant: str, model: str, namespace: str) -> "Rules":
         """The rules of the first route that matches; these where none does."""
         return next((route.rules for route in self.routes if route.matches(tenant, model, namespace)), self)
+
+    def loosely(self) -> "Rules":
+        """The same for hits of other histories."""
+        return replace(self, route=self.route + LOOSE)
 
 
 @dataclass(frozen=True, slots=True)

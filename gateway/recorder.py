@@ -111,10 +111,11 @@ class Recorder:
             schema=SCHEMA,
             sliding_s=asked.plan.ttl_s if asked.rules.sliding_ttl else None,
         )
+        is_loose = asked.plan.remember_question and asked.reads_loosely
         with self._ledger.best_effort("exact_write"):
             self._answers.put_now(entry)
         with self._ledger.best_effort("write_back"):
-            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key)):
+            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key, is_loose)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
 
@@ -130,7 +131,7 @@ class Recorder:
             if expires_s is not None:
                 await self._answers.prolong(entry.scope, entry.id, expires_s)
 
-    async def _write_back(self, entry: Entry, seen: Seen | None, lane: LaneKey) -> None:
+    async def _write_back(self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool) -> None:
         async with self._may_put:
             with self._ledger.best_effort("exact_write"):
                 if not await self._answers.settle(entry):
@@ -138,11 +139,14 @@ class Recorder:
         if self._semantic is None:
             return
         question, answer = unembedded_of(entry), digest_of(entry)
-        compared = None if seen is None else (seen, entry)
+        compared, told = None if seen is None else (seen, entry), entry if is_loose else None
         del entry, seen  # its vector may be long in coming, and needs the question alone
         if question is not None:
             with self._ledger.best_effort("embed"):
                 await self._semantic.remember(question, lane, answer)
+        if told is not None:
+            with self._ledger.best_effort("embed_loosely"):
+                await self._semantic.remember_loosely(told)
         if compared is not None:
             with self._ledger.best_effort("compare"):
                 await self._semantic.learning.compare(*compared)

@@ -29,7 +29,7 @@ from gateway.ledger import Ledger, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
-from gateway.policy import Mode, RouteRules, Rules
+from gateway.policy import History, Mode, RouteRules, Rules
 from gateway.routes.health import Readiness
 from gateway.samples import answer_samples, draft_samples, engine_samples, kv_samples
 from gateway.scope import Scope, tenant_of
@@ -39,6 +39,7 @@ from gateway.settings import DEMO, CacheSettings, ModelSettings, RouteSettings, 
 
 if TYPE_CHECKING:
     from embeddings.base import Embedder
+    from gateway.semantic.standalone.base import Rewriter
     from gateway.semantic.thresholds import Thresholds
     from gateway.semantic.tier import Semantic
 
@@ -245,6 +246,7 @@ def _rules(settings: Settings, *, has_semantic: bool) -> Rules:
         exact=cache.enabled,
         semantic=has_semantic,
         mode=cast("Mode", cache.semantic_mode),
+        history=cast("History", cache.semantic_history),
         max_wrong_hit_rate=cache.max_wrong_hit_rate,
         shadow_rate=cache.shadow_rate,
         min_similarity=cache.min_similarity,
@@ -260,7 +262,9 @@ def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
     names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity")
     own = {name: value for name in names if (value := getattr(route, name)) is not None}
     mode = cast("Mode", route.semantic_mode or every.mode)
-    return RouteRules(route.model, route.namespace, route.tenant, replace(every, route=route.name, mode=mode, **own))
+    history = cast("History", route.semantic_history or every.history)
+    rules = replace(every, route=route.name, mode=mode, history=history, **own)
+    return RouteRules(route.model, route.namespace, route.tenant, rules)
 
 
 def _semantic(
@@ -300,7 +304,18 @@ def _semantic(
         Choices(promotes=cache.promotion, timeout_s=cache.embedder_timeout_s),
         Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
+        rewriter=_rewriter(settings),
     )
+
+
+def _rewriter(settings: Settings) -> "Rewriter | None":
+    """What makes last turns stand alone, where somebody's may be answered for another history."""
+    from gateway.semantic.standalone.rules import ByRules
+
+    cache = settings.cache
+    if "loose" not in (cache.semantic_history, *(route.semantic_history for route in cache.routes)):
+        return None
+    return ByRules()
 
 
 def load_embedder(cache: CacheSettings) -> "Embedder":

@@ -47,6 +47,7 @@ class RouteSettings:
     max_wrong_hit_rate: float | None = None
     shadow_rate: float | None = None
     min_similarity: float | None = None
+    semantic_history: str | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +65,9 @@ class CacheSettings:
     semantic_mode: str = "on"  # or "shadow", "off"
     max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
     shadow_rate: float = 0.05  # of the would-be hits, answered anew all the same and compared
+    semantic_history: str = "strict"  # or "loose": a last turn that stands alone may be answered for another history
+    rewriter: str = ""  # a model that makes last turns stand alone; "local": the local engine; empty: rules alone
+    rewriter_timeout_s: float = 2.0
     judge: str = ""  # a model that is asked whether two answers say the same; "local": the local engine, when idle
     judge_per_hour: int = 120  # questions to the judge, for each tenant
     promotion: bool = True  # a question the judge finds answered becomes another name of the stored answer

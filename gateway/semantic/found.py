@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from embeddings.control import Verdict
 
 
+SAME_QUESTION = "same_question"
 SAME_WORDING = "same_wording"
+OTHER_HISTORY = "other_history"  # the same question after another history, in whatever words
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Match:
     entry: Entry
     similarity: float | None  # None: the words were enough
     seen: Seen
-    reason: str = "same_question"
+    reason: str = SAME_QUESTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,11 @@ class NoMatch:
 def match_of(seen: Seen) -> Match | None:
     """The stored answer that a verdict is about, if it is about one."""
     verdict = seen.verdict
-    if verdict.neighbour is not None:
-        return Match(seen.entries[verdict.neighbour.id], verdict.neighbour.similarity, seen)
-    return None if verdict.wording is None else Match(seen.entries[verdict.wording], None, seen, SAME_WORDING)
+    if verdict.chosen is None:
+        return None
+    similarity = None if verdict.neighbour is None else verdict.neighbour.similarity
+    same = SAME_WORDING if verdict.neighbour is None else SAME_QUESTION
+    return Match(seen.entries[verdict.chosen], similarity, seen, OTHER_HISTORY if seen.rule.is_loose else same)
 
 
 def digest_of(entry: Entry) -> bytes:

@@ -1,9 +1,9 @@
 """Whose traffic a lane is, and what the operator allows it. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from gateway.policy import Mode, Rules
+from gateway.policy import LOOSE, Mode, Rules
 
 
 class LaneKey(NamedTuple):
@@ -25,3 +25,23 @@ class LaneRule:
     @classmethod
     def of(cls, tenant: str, rules: Rules) -> "LaneRule":
         return cls(LaneKey(tenant, rules.route), rules.mode, rules.max_wrong_hit_rate, rules.shadow_rate)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is about hits of other histories."""
+        return self.key.route.endswith(LOOSE)
+
+    @property
+    def traffic(self) -> LaneKey:
+        """The lane of the questions of one history, of the same traffic."""
+        return LaneKey(self.key.tenant, self.key.route.removesuffix(LOOSE))
+
+    def over(self, rules: Rules) -> Rules:
+        """`rules` with what this one says: `of` gives it back."""
+        return replace(
+            rules,
+            route=self.key.route,
+            mode=self.mode,
+            max_wrong_hit_rate=self.max_wrong_hit_rate,
+            shadow_rate=self.shadow_rate,
+        )

@@ -20,7 +20,9 @@ class Thresholds:
 
     def __init__(self, semantic: Semantic, rules: Rules) -> None:
         self._semantic = semantic
-        self._rules = {rules.route: rules} | {route.rules.route: route.rules for route in rules.routes}
+        every = (rules, *(route.rules for route in rules.routes))
+        loose = (one.loosely() for one in every if one.history == "loose")
+        self._rules = {one.route: one for one in (*every, *loose)}
 
     async def report(self) -> list[dict[str, Any]]:
         """Every lane that is in memory or has labels, of routes there are."""

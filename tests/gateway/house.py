@@ -29,6 +29,7 @@ from gateway.reply import Reply
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
+from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.tier import Choices, Semantic
 from gateway.semantic.verifiers import Verifiers
 
@@ -125,6 +126,7 @@ async def house(
     max_lanes: int = 256,
     reads_wordings: bool = False,
     timeout_s: float = 5.0,
+    rewriter: Rewriter | None = None,
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
@@ -143,6 +145,7 @@ async def house(
         Verifiers(),
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
         new_lane=new_lane,
+        rewriter=rewriter,
     )
     rules = rules or Rules(shadow_rate=0.0)
     pipeline = Pipeline(secret=SECRET, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)

@@ -1,17 +1,8 @@
-"""What a rewriter is and what it makes."""
+"""What a rewriter is."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.semantic.standalone.talk import Talk
-
-
-@dataclass(frozen=True, slots=True)
-class Standalone:
-    """A last turn that says by itself what it asks; `topics` are what was asked about before, and have to be equal."""
-
-    text: str
-    topics: tuple[frozenset[str], ...] = ()
+from gateway.semantic.standalone.talk import Talk, Topics
 
 
 class Rewriter(Protocol):
@@ -24,5 +15,8 @@ class Rewriter(Protocol):
     def flaw(self, talk: Talk) -> str | None:
         """Why it surely cannot, in a word; None: it may be asked. Costs little."""
 
-    async def rewrite(self, talk: Talk) -> Standalone | None:
+    def topics(self, talk: Talk) -> Topics:
+        """What else has to be equal on both sides, because a rewriting does not say it. Costs little."""
+
+    async def rewrite(self, talk: Talk, tenant: str, /) -> str | None:
         """The last turn standing alone, or None."""

@@ -8,8 +8,7 @@ turn by turn, has to be equal on both sides: histories may differ in their wordi
 from embeddings.text import has_han
 from gateway.questions import is_volatile
 from gateway.semantic.standalone import chinese, english
-from gateway.semantic.standalone.base import Standalone
-from gateway.semantic.standalone.talk import Talk
+from gateway.semantic.standalone.talk import Talk, Topics
 
 
 class ByRules:
@@ -26,15 +25,14 @@ class ByRules:
             return found
         return None if all(_is_plain(text) for text in talk.asked) else "history"
 
-    async def rewrite(self, talk: Talk) -> Standalone | None:
-        """The last turn as it is, with what was asked about before."""
-        return None if self.flaw(talk) is not None else Standalone(talk.last, topics(talk))
+    def topics(self, talk: Talk) -> Topics:
+        """What every turn of the user was about, those that were about nothing left out."""
+        found = (chinese.topics(text) if has_han(text) else english.topics(text) for text in talk.asked)
+        return tuple(words for words in found if words)
 
-
-def topics(talk: Talk) -> tuple[frozenset[str], ...]:
-    """What every turn of the user was about, those that were about nothing left out."""
-    found = (chinese.topics(text) if has_han(text) else english.topics(text) for text in talk.asked)
-    return tuple(words for words in found if words)
+    async def rewrite(self, talk: Talk, _tenant: str, /) -> str | None:
+        """The last turn as it is."""
+        return None if self.flaw(talk) is not None else talk.last
 
 
 def _is_plain(text: str) -> bool:

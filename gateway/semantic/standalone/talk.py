@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import orjson
 
+Topics = tuple[frozenset[str], ...]
+
 MAX_BYTES = 64 * 1024  # of a request that is read again
 MAX_TURNS = 64
 _RULERS = ("system", "developer")
@@ -27,13 +29,10 @@ class Talk:
     history: tuple[Turn, ...]  # at least one
     last: str
 
-    def partition(self, scope: bytes) -> bytes:
-        """Where conversations of one setting meet."""
-        return scope + self.key(scope)
-
-    def key(self, scope: bytes) -> bytes:
-        """The setting as 32 bytes; `scope` is a digest under the server's secret."""
-        return blake2b(self.setting, key=scope[:64], digest_size=32, person=b"talk").digest()
+    def key(self, scope: bytes, topics: Topics) -> bytes:
+        """What has to agree, as 32 bytes; `scope` is a digest under the server's secret."""
+        agreed = orjson.dumps([self.setting.decode(), [sorted(words) for words in topics]])
+        return blake2b(agreed, key=scope[:64], digest_size=32, person=b"talk").digest()
 
     @property
     def asked(self) -> tuple[str, ...]:
