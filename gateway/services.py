@@ -304,18 +304,22 @@ def _semantic(
         Choices(promotes=cache.promotion, timeout_s=cache.embedder_timeout_s),
         Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
-        rewriter=_rewriter(settings),
+        rewriter=_rewriter(settings, router),
     )
 
 
-def _rewriter(settings: Settings) -> "Rewriter | None":
+def _rewriter(settings: Settings, router: Router) -> "Rewriter | None":
     """What makes last turns stand alone, where somebody's may be answered for another history."""
+    from gateway.semantic.standalone.model import ByModel
     from gateway.semantic.standalone.rules import ByRules
 
     cache = settings.cache
     if "loose" not in (cache.semantic_history, *(route.semantic_history for route in cache.routes)):
         return None
-    return ByRules()
+    if not cache.rewriter:
+        return ByRules()
+    model = served_name(settings.local_model) if cache.rewriter == "local" else cache.rewriter
+    return ByModel(router, model, timeout_s=cache.rewriter_timeout_s)
 
 
 def load_embedder(cache: CacheSettings) -> "Embedder":

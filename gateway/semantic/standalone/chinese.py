@@ -72,6 +72,11 @@ def is_plain(text: str) -> bool:
     return bool(is_question) and not re.search("[我咱]", rest) and not _ORDERS.search(rest)
 
 
+def has_orders(text: str) -> bool:
+    """Whether a turn says something that may hold for those behind it."""
+    return _ORDERS.search(text) is not None
+
+
 def topics(text: str) -> frozenset[str]:
     """What a turn is about: its bare form as a whole; nothing reads Chinese words apart here."""
     said = plain(text).strip()

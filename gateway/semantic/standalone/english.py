@@ -119,6 +119,11 @@ def is_plain(text: str) -> bool:
     return bool(is_question) and not _PERSON.search(rest) and not _ORDERS.search(rest)
 
 
+def has_orders(text: str) -> bool:
+    """Whether a turn says something that may hold for those behind it."""
+    return _ORDERS.search(text) is not None
+
+
 def topics(text: str) -> frozenset[str]:
     """What a turn is about: its words, but for those that mean little. "Not" does."""
     if _GREETING.match(_stripped(text)):
