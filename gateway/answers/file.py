@@ -57,6 +57,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut, the last puts
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA secure_delete = ON")  # what is removed or blanked is not left behind in the file
     except sqlite3.Error:
         connection.close()
         raise

@@ -28,6 +28,7 @@ from gateway.answers import catalog, file, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
+from gateway.answers.purge import Purge
 from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
 
@@ -90,6 +91,7 @@ class SqliteAnswers:
         self._writer = ConnectionThread(
             "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
         )
+        self._purge = Purge(self._writer)
         self._hits: Counter[str] = Counter()
         self._ends: dict[tuple[bytes, str], float] = {}
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
@@ -135,7 +137,10 @@ class SqliteAnswers:
         self.stats.puts += 1
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
-        return bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
+        is_here = bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
+        if is_here:
+            self._purge.soon()
+        return is_here
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
         await self._call(self._writer, catalog.nothing)  # what waits to be written is seen then
@@ -144,6 +149,7 @@ class SqliteAnswers:
         for start in range(0, len(chosen), REMOVE_ROWS):
             some = chosen[start : start + REMOVE_ROWS]
             gone += await self._call(self._writer, partial(catalog.remove_places, chosen=some))
+            self._purge.soon()
         return gone
 
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
@@ -161,6 +167,8 @@ class SqliteAnswers:
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         tally: Tally | None = await self._call(self._writer, partial(catalog.judge, entry=entry, verdict=verdict))
+        if tally is not None and tally.is_retired:
+            self._purge.soon()
         return tally
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
@@ -263,6 +271,7 @@ class SqliteAnswers:
     async def _close_threads(self) -> None:
         await self._clerk.close()
         await self._reader.close()
+        self._purge.close()
         await self._writer.close()  # last: it takes the write-ahead log in
 
     async def _read_entry(self, find: Callable[[sqlite3.Connection], Entry | None]) -> Entry | None:

@@ -32,6 +32,7 @@ _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 class _Job:
     work: Work
     future: asyncio.Future[Any]
+    is_alone: bool = False
 
 
 class ConnectionThread:
@@ -71,15 +72,20 @@ class ConnectionThread:
         result: T = await self.submit(work)
         return result
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
-        """Queue `work` without waiting for it. Raises `CacheError` when closed or too much is waiting."""
+    @property
+    def is_open(self) -> bool:
+        return self._thread is not None
+
+    def submit(self, work: Work, *, is_alone: bool = False) -> asyncio.Future[Any]:
+        """Queue `work` without waiting for it; `is_alone`: not for `run`, which may have a transaction open. Raises
+        `CacheError` when closed or too much is waiting."""
         if self._thread is None or self._loop is None:
             raise CacheError("the answer store is not open")
         if self._waiting >= self._max_waiting:
             raise CacheError(f"{self._waiting} operations wait for the answer store already")
         self._waiting += 1
         future = self._loop.create_future()
-        self._queue.put(_Job(work, future))
+        self._queue.put(_Job(work, future, is_alone))
         return future
 
     async def close(self) -> None:
@@ -123,8 +129,10 @@ class ConnectionThread:
         return jobs
 
     def _results(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> Results:
+        together = [job.work for job in jobs if not job.is_alone]
         try:
-            return self._run(connection, [job.work for job in jobs])
+            results = iter(self._run(connection, together) if together else ())
+            return [_attempt(connection, job.work) if job.is_alone else next(results) for job in jobs]
         except Exception as error:  # our bug: whoever waits must hear of it, and the thread must live
             log.exception("%s failed", self._name)
             return [error] * len(jobs)

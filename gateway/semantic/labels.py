@@ -21,6 +21,7 @@ import numpy as np
 from embeddings.control import Label
 from gateway.answers import file
 from gateway.answers.base import CacheError
+from gateway.answers.purge import Purge
 from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
 from gateway.semantic.rule import LaneKey
 
@@ -74,6 +75,7 @@ class LabelStore:
         self._per_tenant = per_tenant
         connect = partial(_connect, path)
         self._thread = ConnectionThread("labels", connect, run_in_one_transaction, max_waiting=4096, max_together=256)
+        self._purge = Purge(self._thread)
         self._until_trim = 0
 
     async def open(self) -> None:
@@ -82,6 +84,7 @@ class LabelStore:
 
     async def close(self) -> None:
         """Write what waits and close the file."""
+        self._purge.close()
         await self._thread.close()
 
     async def put(self, given: Given) -> int:
@@ -102,7 +105,7 @@ class LabelStore:
 
     async def forget(self, scope: bytes, entries: Sequence[str]) -> int:
         """Blank the words of every label of these entries; how many labels there were."""
-        return await self._thread.call(partial(_forget, scope=scope, entries=tuple(entries)))
+        return self._blanked(await self._thread.call(partial(_forget, scope=scope, entries=tuple(entries))))
 
     async def is_refused(self, scope: bytes, entry: str, question: str) -> bool:
         """Whether the last word of users on this entry's answer to this question is that it is wrong."""
@@ -110,7 +113,12 @@ class LabelStore:
 
     async def tidy(self) -> int:
         """Blank words whose time is over; how many labels had some."""
-        return await self._thread.call(partial(_expire, now_s=time.time()))
+        return self._blanked(await self._thread.call(partial(_expire, now_s=time.time())))
+
+    def _blanked(self, count: int) -> int:
+        if count:
+            self._purge.soon()
+        return count
 
 
 def read_all(path: Path) -> dict[LaneKey, list[Kept]]:
@@ -148,7 +156,6 @@ def _opened(path: Path) -> sqlite3.Connection:
         path.chmod(0o600)
     connection = file.connect(path, BUSY_S)
     try:
-        connection.execute("PRAGMA secure_delete = ON")  # blanked words are not left behind in the file
         _migrate(connection)
     except sqlite3.Error as error:
         connection.close()
