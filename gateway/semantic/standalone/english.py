@@ -60,10 +60,16 @@ _ORDERS = re.compile(
 _UNIQUE = word_set("sun moon earth world universe internet sky equator")
 _NP = re.compile(r"\b[Tt]he ((?:[\w'’.-]+ ?){1,9})")
 _COMPLETES = word_set("of in on at between behind from to for by with during")
-_TIMES = word_set(
-    "january february march april may june july august september october november december monday tuesday wednesday"
+# In capitals, and no names: days, and what there are many of.
+_NO_NAMES = word_set(
+    "pin ceo cfo cto id ids url pdf api app atm atms vat gps usb wifi sim cv hr it ui os db vip"
+    " university college school church city state company president king queen emperor government party court house"
+    " museum park team war army act treaty hotel restaurant bank street river island union congress senate parliament"
+    " january february march april may june july august september october november december monday tuesday wednesday"
     " thursday friday saturday sunday i i'm i'd i've tv pc ok faq am pm usd eur gbp christmas easter"
 )
+# "The Norman castle" is one of many, "the Roman Empire" is not.
+_PEOPLES = re.compile(r"^[A-Z]\w*(?:an|ish|ese|ch|man)$")
 _QUOTED = re.compile(r"[\"“«]([^\"”»]{2,})[\"”»]")
 _DEFINES = re.compile(r"^what (?:is|are) (?:an? )?[a-z][\w-]+(?: [a-z][\w-]*){0,3}$")
 _VAGUE = word_set(
@@ -142,7 +148,7 @@ def _is_named(tokens: list[str], *, is_start: bool = False) -> bool:
     """Names count only where the letters are those of a sentence, not of a headline."""
     inner = [token.strip(",.;:?!'\"()") for token in (tokens[1:] if is_start else tokens)]
     inner = [token.removesuffix("'s") for token in inner if token]
-    capitals = [token for token in inner if token[:1].isupper() and token.lower() not in _TIMES]
+    capitals = [token for token in inner if token[:1].isupper() and token.lower() not in _NO_NAMES]
     small = [token for token in inner if token[:1].islower()]
     if capitals and (not is_start or len(small) >= 2):
         return True
@@ -155,7 +161,8 @@ def _is_complete(tokens: list[str]) -> bool:
         return True
     for at, token in enumerate(tokens):
         if _is_named([token]):
-            return True
+            behind = tokens[at + 1] if at + 1 < len(tokens) else ""
+            return not (_PEOPLES.match(token) and behind[:1].islower())
         if token.lower() in _COMPLETES and at:
             return _is_named(tokens[at + 1 :])
         if at >= 4:
