@@ -215,6 +215,9 @@ class Store(Answers, Protocol):
 
     async def figures(self) -> Figures: ...
 
+    def has_lost_elsewhere(self) -> bool:
+        """Whether another process removed entries since this was asked last. Costs next to nothing."""
+
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.
 

@@ -263,6 +263,10 @@ class MemoryAnswers:
     async def figures(self) -> Figures:
         return Figures("memory", len(self), self.bytes_kept, self.stats.evicted, self.stats.expired)
 
+    def has_lost_elsewhere(self) -> bool:
+        """Nobody else can reach it."""
+        return False
+
     def take_gone(self) -> list[Gone]:
         """Nothing is noted: an index meets what is gone when it finds it."""
         return []
@@ -297,6 +301,10 @@ class MemoryAnswers:
         return len(self._kept)
 
     async def close(self) -> None:
+        self.clear_now()
+
+    def clear_now(self) -> None:
+        """Forget everything."""
         self._kept.clear()
         self._ids.clear()
         self._aliases.clear()

@@ -26,11 +26,20 @@ from typing import Any
 
 from gateway.answers import catalog, file, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
+from gateway.answers.generation import Generation
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
 from gateway.answers.purge import Purge
 from gateway.answers.selection import Listed, Page, Selection
-from gateway.answers.thread import BrokenFile, ConnectionThread, Results, Work, run_each, run_in_one_transaction
+from gateway.answers.thread import (
+    BrokenFile,
+    ConnectionThread,
+    Results,
+    Work,
+    cache_error,
+    run_each,
+    run_in_one_transaction,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +101,8 @@ class SqliteAnswers:
             "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
         )
         self._purge = Purge(self._writer)
+        self._generation = Generation(path.with_name(path.name + "-generation"))
+        self._has_removed = False  # in this transaction; of the writer's thread
         self._hits: Counter[str] = Counter()
         self._ends: dict[tuple[bytes, str], float] = {}
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
@@ -105,10 +116,13 @@ class SqliteAnswers:
         self.stats.corrupt_files += await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
         self._identity = file.identity(self._path)
         try:
+            self._generation.open()
             for thread in (self._writer, self._reader, self._clerk):
                 await thread.open()
-        except CacheError:
+        except (CacheError, OSError) as error:
             await self._close_threads()
+            if isinstance(error, OSError):
+                raise cache_error(error) from error
             raise
         await self._call(self._writer, lambda connection: upkeep.adopt(connection, self._rank()))
 
@@ -137,10 +151,7 @@ class SqliteAnswers:
         self.stats.puts += 1
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
-        is_here = bool(await self._call(self._writer, partial(table.remove, scope=scope, entry_id=entry_id)))
-        if is_here:
-            self._purge.soon()
-        return is_here
+        return bool(await self._remove(partial(table.remove, scope=scope, entry_id=entry_id)))
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
         await self._call(self._writer, catalog.nothing)  # what waits to be written is seen then
@@ -148,8 +159,7 @@ class SqliteAnswers:
         gone: list[Gone] = []
         for start in range(0, len(chosen), REMOVE_ROWS):
             some = chosen[start : start + REMOVE_ROWS]
-            gone += await self._call(self._writer, partial(catalog.remove_places, chosen=some))
-            self._purge.soon()
+            gone += await self._remove(partial(catalog.remove_places, chosen=some))
         return gone
 
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
@@ -166,10 +176,26 @@ class SqliteAnswers:
         return int(await self._call(self._clerk, partial(catalog.count, selection=selection)))
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
-        tally: Tally | None = await self._call(self._writer, partial(catalog.judge, entry=entry, verdict=verdict))
-        if tally is not None and tally.is_retired:
-            self._purge.soon()
+        tally: Tally | None = await self._remove(
+            partial(catalog.judge, entry=entry, verdict=verdict), lambda tally: tally is not None and tally.is_retired
+        )
         return tally
+
+    async def _remove(self, work: Work, has_removed: Callable[[Any], bool] = bool) -> Any:
+        """Do what removes entries, as `has_removed` tells of its result, so that other processes hear of it."""
+
+        def noted(connection: sqlite3.Connection) -> Any:
+            result = work(connection)
+            self._has_removed = has_removed(result) or self._has_removed
+            return result
+
+        result = await self._call(self._writer, noted)
+        if has_removed(result):
+            self._purge.soon()
+        return result
+
+    def has_lost_elsewhere(self) -> bool:
+        return self._generation.has_risen()
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         read = partial(catalog.verdicts, scope=scope, entry_id=entry_id)
@@ -273,6 +299,7 @@ class SqliteAnswers:
         await self._reader.close()
         self._purge.close()
         await self._writer.close()  # last: it takes the write-ahead log in
+        self._generation.close()
 
     async def _read_entry(self, find: Callable[[sqlite3.Connection], Entry | None]) -> Entry | None:
         try:
@@ -317,6 +344,9 @@ class SqliteAnswers:
         if file.identity(self._path) != self._identity:
             return [BrokenFile(f"{self._path} was deleted or replaced while in use")] * len(works)
         *results, tidied = run_in_one_transaction(connection, [*works, self._tidy])
+        if self._has_removed:  # before anybody hears of it
+            self._generation.rise()
+            self._has_removed = False
         self.stats.transactions += 1
         if isinstance(tidied, Exception):
             log.warning("nothing was tidied up in %s: %s", self._path, tidied)

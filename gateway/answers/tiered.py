@@ -4,6 +4,8 @@ A failing store is heard of (`CacheError`, so the caller counts it) but never ta
 first and written first.
 
     put_now ... settle    in memory at once, in the store later; what is removed between the two stays removed
+
+Another process on the same store may remove what is here in memory: every look asks the store for that first.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +26,15 @@ class TieredAnswers:
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry if memory has it: the hot path, without an await."""
-        return self._memory.get_now(scope, exact)
+        return self._near.get_now(scope, exact)
+
+    @property
+    def _near(self) -> MemoryAnswers:
+        """Memory, without what somebody else may have removed: nobody can say what that was, so all of it goes."""
+        if self._store.has_lost_elsewhere():
+            self._writes += 1  # what is being read now may be gone as well
+            self._memory.clear_now()
+        return self._memory
 
     def put_now(self, entry: Entry) -> None:
         """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold."""
@@ -59,12 +69,12 @@ class TieredAnswers:
 
         Raises `CacheError` when the store had to be asked and fails: not knowing is not the same as having none.
         """
-        found = self._memory.get_now(scope, exact)
+        found = self._near.get_now(scope, exact)
         return found if found is not None else await self._fetched(lambda: self._store.get(scope, exact))
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         """As `get`, by name."""
-        found = self._memory.by_id_now(scope, entry_id)
+        found = self._near.by_id_now(scope, entry_id)
         return (
             found
             if found is not None
@@ -72,7 +82,7 @@ class TieredAnswers:
         )
 
     async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
-        found = self._memory.peek_now(scope, exact)
+        found = self._near.peek_now(scope, exact)
         return found if found is not None else await self._store.peek(scope, exact)
 
     async def owned(self, tenant: str, entry_id: str) -> Entry | None:

@@ -302,6 +302,9 @@ async def test_a_broken_store_is_a_miss_and_is_counted(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
 
         class Broken:
+            def has_lost_elsewhere(self) -> bool:
+                return False
+
             def __getattr__(self, name: str) -> object:
                 async def fail(*_: object) -> None:
                     raise CacheError("disk on fire")
