@@ -141,12 +141,12 @@ class Recorder:
         question, answer = unembedded_of(entry), digest_of(entry)
         compared, told = None if seen is None else (seen, entry), entry if is_loose else None
         del entry, seen  # its vector may be long in coming, and needs the question alone
-        if question is not None:
-            with self._ledger.best_effort("embed"):
-                await self._semantic.remember(question, lane, answer)
         if told is not None:
             with self._ledger.best_effort("embed_loosely"):
                 await self._semantic.remember_loosely(told)
+        if question is not None:
+            with self._ledger.best_effort("embed"):
+                await self._semantic.remember(question, lane, answer)
         if compared is not None:
             with self._ledger.best_effort("compare"):
                 await self._semantic.learning.compare(*compared)

@@ -64,7 +64,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, upstream: RunningUpstream) -> Any:
-    settings = {"cache__shadow_rate": "0", "cache__judge": "say:yes"}  # the judge's model is a mode of the upstream
+    settings = {  # the judge's model is a mode of the upstream
+        "cache__shadow_rate": "0",
+        "cache__judge": "say:yes",
+        "cache__semantic_history": "loose",
+    }
     return running_gateway(folder, "--upstream", upstream.base_url, **settings)
 
 
@@ -156,6 +160,28 @@ def test_a_pair_the_judge_approves_is_an_exact_hit_next_time(
 
     assert talk.ask(NEAR[0], "never said")[:2] == ("exact", ANSWER)
     assert talk.lane(tenant(folder, "sk-promotion"))["labels"]["judge"] == {"right": 1, "wrong": 0}
+
+
+def test_a_last_turn_that_stands_alone_is_answered_for_another_history_and_the_hit_says_so(
+    gateway: Gateway, upstream: RunningUpstream, folder: Path
+) -> None:
+    def ask(first: str, said: str, last: str) -> tuple[str, str]:
+        messages = [("user", first), ("assistant", said), ("user", last)]
+        body = {"model": "m", "messages": [{"role": role, "content": text} for role, text in messages]}
+        headers = gateway.post(body, authorization="Bearer sk-talk").headers
+        return headers["x-twicetold-tier"], headers["x-twicetold-reason"]
+
+    upstream.control(mode="say:Madrid.")
+    vectors = gateway.stats()["vectors"]
+    assert ask("What is the capital of France?", "Paris.", "What is the capital city of Spain?")[0] == "full"
+    gateway.wait_for(lambda stats: stats["vectors"], vectors + 1)
+
+    other = ("Please tell me what the capital of France is", "It is Paris, on the Seine.")
+    assert ask(*other, "What is the capital city of Spain?") == ("semantic", "other_history")
+    assert ask(*other, "How many people live there?")[0] == "full"
+    assert ask("What is the capital of Peru?", "Lima.", "What is the capital city of Spain?")[0] == "full"
+    lanes = gateway.get("/admin/api/thresholds").json()["lanes"]
+    assert "default,history=loose" in [lane["route"] for lane in lanes if lane["tenant"] == tenant(folder, "sk-talk")]
 
 
 @pytest.mark.parametrize(
