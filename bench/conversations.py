@@ -5,7 +5,10 @@ message says, once with histories strict and once loose. Beside it what a cache 
 it serves the answer of the first equal one (equal but for case and marks; and equal in bare form).
 
 Replays: conversations of two turns made of questions with several wordings (streams, where one class has one answer).
-The same two questions in other words and after another answer; the last one after another question; another last one.
+The same two questions in other words and after another answer; the last one after another question; and two that would
+be wrong: another last one, the one with the most words in common among them.
+
+"Careless" is the looser mode without its care for the history: a last turn that stands alone by itself is shared.
 
 An answer counts as wrong when words and vectors say it is unlike the recorded one, and as unclear where they do not
 tell; what is served is printed, to be read. DATA is the folder `shared/data` beside the repository, no part of it.
@@ -41,8 +44,9 @@ from gateway.pipeline import Pipeline
 from gateway.policy import History, Rules
 from gateway.semantic.comparing import same_answer
 from gateway.semantic.labels import LabelStore
+from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.standalone.rules import ByRules
-from gateway.semantic.standalone.talk import Talk, Turn
+from gateway.semantic.standalone.talk import Talk, Topics, Turn
 from gateway.semantic.tier import Choices, Semantic
 from gateway.semantic.verifiers import Verifiers
 
@@ -79,6 +83,17 @@ class Hit:
     is_right: bool | None
 
 
+class Careless(ByRules):
+    """Looks at the last turn, and not at what was asked before it."""
+
+    def flaw(self, talk: Talk) -> str | None:
+        found = super().flaw(talk)
+        return None if found == "history" else found
+
+    def topics(self, _talk: Talk, /) -> Topics:
+        return ()
+
+
 class Gateway:
     """A gateway in this process, whose backend says what the case says."""
 
@@ -98,13 +113,15 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(history: History, batcher: EmbeddingBatcher) -> AsyncIterator[Gateway]:
+async def gateway(
+    history: History, batcher: EmbeddingBatcher, rewriter: Rewriter | None = None
+) -> AsyncIterator[Gateway]:
     """An empty gateway with the default rules, but for `history`, and without samples: a label costs a generation."""
     with tempfile.TemporaryDirectory() as folder:
         answers = TieredAnswers(MemoryAnswers(1 << 28), SqliteAnswers(Path(folder) / "a.db", budget_bytes=1 << 30))
         labels = LabelStore(Path(folder) / "labels.db", per_tenant=100_000)
         semantic = Semantic(
-            answers, batcher, VectorIndex, labels, b"b" * 32, Choices(), Verifiers(), rewriter=ByRules()
+            answers, batcher, VectorIndex, labels, b"b" * 32, Choices(), Verifiers(), rewriter=rewriter or ByRules()
         )
         backend = ScriptedBackend()
         router = Router([backend])
@@ -169,28 +186,30 @@ async def _file(name: str, cases: Sequence[Case], batcher: EmbeddingBatcher) -> 
     worded = await _last_turns(cases, batcher, bare)
     strict = await _served(cases, "strict", batcher)
     loose = await _served(cases, "loose", batcher)
+    careless = await _served(cases, "loose", batcher, Careless())
     rows = [Row("conversations", f"{name}: last turns the rules accept", 100 * flaws[None] / len(cases), "%")]
     for what, hits in (
         ("last turn alone", plain),
         ("bare last turn alone", worded),
         ("strict", strict),
         ("loose", loose),
+        ("careless", careless),
     ):
         count = Counter(hit.is_right for hit in hits)
         note = f"{count[True]} right, {count[False]} wrong, {count[None]} unclear of {len(cases)} turns"
         print(f"  {what}: {len(hits)} served, {note}")
         rows.append(Row("conversations", f"{name}: served, {what}", len(hits), "turns", note=note))
-    known = {hit.case for hit in strict}
-    for hit in [hit for hit in loose if hit.case not in known][:SHOWN]:
-        print(
-            f"    {hit.is_right}: {[one['content'][:60] for one in hit.case.messages]}\n      served {hit.said[:160]}"
-        )
+    for hit in [*loose, *careless][:SHOWN]:
+        said = [one["content"][:60] for one in hit.case.messages if one["role"] == "user"]
+        print(f"    {hit.is_right}: {said}\n      recorded {hit.case.answer[:200]}\n      served {hit.said[:200]}")
     return rows
 
 
-async def _served(cases: Sequence[Case], history: History, batcher: EmbeddingBatcher) -> list[Hit]:
+async def _served(
+    cases: Sequence[Case], history: History, batcher: EmbeddingBatcher, rewriter: Rewriter | None = None
+) -> list[Hit]:
     hits = []
-    async with gateway(history, batcher) as here:
+    async with gateway(history, batcher, rewriter) as here:
         for case in cases:
             outcome, said = await here.ask(case)
             if outcome.tier == "semantic":
@@ -251,6 +270,7 @@ async def _replays(name: str, pairs: int, batcher: EmbeddingBatcher) -> list[Row
                 "the last in other words": _case(first[0], "It is as it is.", last[1]),
                 "after another question": _case(other[0], "As it is.", last[0]),
                 "another last one (wrong)": _case(first[0], "It is as it is.", another[0]),
+                "the nearest other one (wrong)": _case(first[0], "It is as it is.", _nearest(last, alone)),
             }
             for what, case in changes.items():
                 tenant = f"{number} {what}"
@@ -264,6 +284,13 @@ async def _replays(name: str, pairs: int, batcher: EmbeddingBatcher) -> list[Row
         print(f"  {what}: {served[what]} of {count} served")
         rows.append(Row("conversations", f"{name}: {what}", 100 * served[what] / count, "% served", note=f"of {count}"))
     return rows
+
+
+def _nearest(texts: list[str], among: Sequence[list[str]]) -> str:
+    """The question of another class that has the most words in common with the first of these."""
+    mine = set(words(texts[0]))
+    others = [one[0] for one in among if one is not texts]
+    return max(others, key=lambda text: len(mine & set(words(text))) / len(mine | set(words(text))))
 
 
 def _case(first: str, said: str, last: str) -> Case:

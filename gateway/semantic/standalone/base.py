@@ -15,7 +15,7 @@ class Rewriter(Protocol):
     def flaw(self, talk: Talk) -> str | None:
         """Why it surely cannot, in a word; None: it may be asked. Costs little."""
 
-    def topics(self, talk: Talk) -> Topics:
+    def topics(self, talk: Talk, /) -> Topics:
         """What else has to be equal on both sides, because a rewriting does not say it. Costs little."""
 
     async def rewrite(self, talk: Talk, tenant: str, /) -> str | None:

@@ -68,7 +68,7 @@ class ByModel:
             return "length"
         return "orders" if any(_has_orders(text) for text in talk.asked) else None
 
-    def topics(self, _talk: Talk) -> Topics:
+    def topics(self, _talk: Talk, /) -> Topics:
         """None: a rewriting says what it is about."""
         return ()
 

@@ -25,7 +25,7 @@ class ByRules:
             return found
         return None if all(_is_plain(text) for text in talk.asked) else "history"
 
-    def topics(self, talk: Talk) -> Topics:
+    def topics(self, talk: Talk, /) -> Topics:
         """What every turn of the user was about, those that were about nothing left out."""
         found = (chinese.topics(text) if has_han(text) else english.topics(text) for text in talk.asked)
         return tuple(words for words in found if words)
