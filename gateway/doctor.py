@@ -18,6 +18,7 @@ from gateway.settings import DEMO, Settings
 
 OUR_NAMES = ("gateway", "embeddings", "kvtier", "backends")
 OUR_DISTRIBUTION = "twicetold-server"
+MANY = 50_000  # answers whose index takes a while to be made
 
 _MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
@@ -112,7 +113,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)
         try:
             state = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            count = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+            count = connection.execute("SELECT entries FROM totals").fetchone()[0]
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -123,6 +124,11 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "answers", verdict, f"{count} in {path}: {state}", "" if verdict == "ok" else "restart to quarantine it"
     )
+    if settings.cache.semantic and count > MANY and not any((settings.data_dir / "index").glob("*.lists")):
+        detail = f"nothing is kept of the lists of up to {count:,} vectors: they are made while exact hits are served"
+        yield Finding(
+            "index", "warn", detail, "about a minute for a million; /readyz says how far it is; they are kept"
+        )
 
 
 def _port(settings: Settings) -> Iterator[Finding]:

@@ -78,7 +78,12 @@ class Services:
         self.backends_up = {name: health.is_ready for name, health in healths.items()}
         parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
         is_ready = any(health.is_ready for health in healths.values())
-        return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self.semantic_state})
+        return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self._semantic_part})
+
+    @property
+    def _semantic_part(self) -> str:
+        is_opening = self.semantic is not None and self.semantic_state == "loading"
+        return f"loading: {self.semantic.opening}" if is_opening and self.semantic else self.semantic_state
 
     async def stats(self) -> dict[str, Any]:
         """What `twicetold stats` and the dashboard show."""

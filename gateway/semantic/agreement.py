@@ -7,6 +7,7 @@ know any more is dropped. Reading the store costs most: it is done so seldom tha
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,8 +79,10 @@ class Agreement:
         return True
 
 
-async def fill(index: VectorIndex, answers: Answers, fingerprint: str) -> None:
-    """Put what the store holds into an empty index, and wait for its lists; the event loop goes on meanwhile."""
+async def fill(index: VectorIndex, answers: Answers, fingerprint: str, tell: Callable[[str], None]) -> None:
+    """Put what the store holds into an empty index, and wait for its lists; the event loop goes on meanwhile. `tell`
+    hears how far it is."""
+    began_s = time.monotonic()
     await asyncio.to_thread(index.open, fingerprint)
     try:
         now_s, count = time.time(), 0
@@ -88,8 +91,17 @@ async def fill(index: VectorIndex, answers: Answers, fingerprint: str) -> None:
                 index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
                 count += 1
                 if count % 64 == 0:
+                    tell(f"{count:,} vectors read")
                     await asyncio.sleep(0)  # a page is 512 rows: others wait for no more than half a millisecond
         index.start()
+        if not index.settle():  # with many rows, and nothing kept of their lists, a minute
+            tell(f"the lists of {count:,} vectors are being made")
+            log.warning(
+                "the semantic index makes the lists of %d vectors, read in %.1f s: until then there are exact hits and"
+                " hits by bare form only",
+                count,
+                time.monotonic() - began_s,
+            )
         while not index.settle():  # noqa: ASYNC110 - its lists are made by threads of no loop
             await asyncio.sleep(0.01)
     except BaseException:

@@ -91,6 +91,7 @@ class Semantic:
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
         self._wordings = Wordings(answers) if choices.reads_wordings else None
+        self._is_reading = False
         self._commonplaces = Commonplaces()
         self.learning = Learning(
             labels,
@@ -112,15 +113,24 @@ class Semantic:
     def num_vectors(self) -> int:
         return len(self._vectors)
 
+    @property
+    def opening(self) -> str:
+        """How far it is with what has to be done before hits by meaning."""
+        return "stored questions are being read" if self._is_reading else self._vectors.opening
+
     def index_samples(self) -> Iterator[Sample]:
         """What the vector index holds, for Prometheus."""
-        return self._vectors.samples()
+        yield from self._vectors.samples()
+        if self.looser is not None:
+            yield from self.looser.samples()
 
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
         await self.verifiers.open()
         if self._wordings is not None:
+            self._is_reading = True
             await self._wordings.open()
+            self._is_reading = False
         await self.learning.open()
         await self._vectors.open()
         if self.looser is not None:

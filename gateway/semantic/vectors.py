@@ -27,6 +27,7 @@ class Vectors:
 
     def __init__(self, answers: Answers, batcher: EmbeddingBatcher, new_index: Callable[[int], VectorIndex]) -> None:
         self.fingerprint = ""  # of the embedder, once there is one
+        self.opening = "not begun"  # how far it is with what has to be done before anything can be found
         self._answers = answers
         self._batcher = batcher
         self._new_index = new_index
@@ -43,17 +44,22 @@ class Vectors:
 
     async def open(self) -> None:
         """Load the embedder and rebuild the index. Raises `CacheError` when there is no embedder to be had."""
+        self.opening, began_s = "the embedder is being loaded", time.monotonic()
         try:
             embedder = await self._batcher.ready()
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         index = self._new_index(embedder.dim)
-        await fill(index, self._answers, embedder.fingerprint)
+        await fill(index, self._answers, embedder.fingerprint, self._tell)
         self.fingerprint = embedder.fingerprint
         self._index = index
         self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
-        log.info("semantic index ready: %d vectors of %s", len(index), embedder.fingerprint)
+        took_s = time.monotonic() - began_s
+        log.info("semantic index ready after %.1f s: %d vectors of %s", took_s, len(index), embedder.fingerprint)
+
+    def _tell(self, opening: str) -> None:
+        self.opening = opening
 
     async def close(self) -> None:
         """Keep what the index was trained to."""

@@ -2,13 +2,17 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
+from gateway.answers.file import prepare
 from gateway.doctor import findings_of
 from gateway.settings import CacheSettings, Settings
 from tests.e2e.server import Gateway, running_gateway
@@ -81,6 +85,23 @@ def test_doctor_finds_a_healthy_installation_healthy(tmp_path: Path) -> None:
 
 def verdicts(settings: Settings) -> dict[str, tuple[str, str]]:
     return {finding.what: (finding.verdict, finding.mend) for finding in findings_of(settings)}
+
+
+def test_doctor_says_that_a_start_will_serve_exact_hits_only_for_a_while(tmp_path: Path) -> None:
+    prepare(tmp_path / "answers.db", 2.0)
+
+    def warned() -> bool:
+        before_port = takewhile(lambda finding: finding.what != "port", findings_of(Settings(data_dir=tmp_path)))
+        return ("index", "warn") in [(finding.what, finding.verdict) for finding in before_port]
+
+    assert not warned()
+    with closing(sqlite3.connect(tmp_path / "answers.db")) as connection:
+        connection.execute("UPDATE totals SET entries = 1000000")
+        connection.commit()
+    assert warned()
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "0123.lists").touch()
+    assert not warned()
 
 
 def test_doctor_says_how_to_mend_what_is_wrong(tmp_path: Path, taken_port: int) -> None:

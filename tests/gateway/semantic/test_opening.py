@@ -3,8 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from backends.chat import Completion
 from embeddings.base import Embedder
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Label
@@ -14,9 +18,10 @@ from embeddings.index import VectorIndex
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import conservative, load_verifier
 from embeddings.verifier.cross_encoder import SecondLook
-from gateway.answers.base import CacheError
+from gateway.answers.base import CacheError, Entry
 from gateway.answers.memory import MemoryAnswers
 from gateway.policy import Rules
+from gateway.semantic.agreement import fill
 from gateway.semantic.figures import figures, samples
 from gateway.semantic.held import Held
 from gateway.semantic.labels import Given, LabelStore
@@ -32,6 +37,10 @@ def tier(folder: Path, load: Callable[[], Embedder], look: SecondLook | None = N
     batcher = EmbeddingBatcher(load)
     verifiers = Verifiers(second_look=look)
     return Semantic(MemoryAnswers(1 << 20), batcher, VectorIndex, labels, b"s" * 32, Choices(), verifiers)
+
+
+def ready(semantic: Semantic) -> list[float]:
+    return [one.value for one in samples(semantic) if one.name == "twicetold_semantic_ready"]
 
 
 async def asked(semantic: Semantic) -> Held:
@@ -55,13 +64,32 @@ async def test_a_lane_that_is_asked_for_before_the_embedder_is_there_gets_its_ve
     semantic = tier(tmp_path, load)
     opening = asyncio.create_task(semantic.open())
     early = (await asked(semantic)).verifier.name
+    assert (semantic.opening, ready(semantic)) == ("the embedder is being loaded", [0])
     may_load.set()
     await opening
+    assert ready(semantic) == [1]
     late = (await asked(semantic)).verifier.name
     await semantic.close()
 
     assert (early, late) == (conservative().name, load_verifier(minilm.fingerprint).name)
     assert early != late
+
+
+async def test_a_start_that_has_to_make_lists_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    answers, told = MemoryAnswers(1 << 24), list[str]()
+    for number in range(300):
+        question, raw = f"question {number}", number.to_bytes(32, "big")
+        row = Entry(f"e{number}", raw, raw, raw, b"", question, "m", Completion(()), 1.0, None, 0.1)
+        (vector,) = HashingEmbedder(16).embed([question])
+        await answers.put(replace(row, scope=b"s" * 32, compat=b"c" * 32, embedder="h", vector=vector.tobytes()))
+    index = VectorIndex(16, flat_rows=100)
+
+    await fill(index, answers, "h", told.append)
+
+    assert told[-1] == "the lists of 300 vectors are being made"
+    assert "lists of 300 vectors" in caplog.text
+    assert index.settle()
+    index.close()
 
 
 async def test_a_second_look_that_cannot_be_loaded_is_done_without_and_counted(tmp_path: Path) -> None:
