@@ -40,6 +40,7 @@ FEATURES = (
 LONELY_BELOW = 0.55
 _MOST_PIECES = 160  # alignment and order of more are not worth their square in time
 _FUNCTION_WEIGHT = 0.15
+_WORD_BEGINS = "\u2581\u0120"  # marks of SentencePiece and of byte-level vocabularies
 
 Features = NDArray[np.float32]
 
@@ -62,7 +63,7 @@ def _less_more(a: float, b: float) -> tuple[float, float]:
 
 def weight(piece: str) -> float:
     """How much a piece says: names and things much, function words little, marks nothing."""
-    said = piece.removeprefix("##")
+    said = piece.removeprefix("##").lstrip(_WORD_BEGINS).lower()
     if not any(char.isalnum() for char in said):
         return 0.0
     return _FUNCTION_WEIGHT if said in CARRIES_NO_MEANING else 1.0

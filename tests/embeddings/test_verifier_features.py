@@ -33,6 +33,13 @@ def test_a_word_without_a_partner_is_lonely_and_a_function_word_hardly() -> None
     assert 0 < weight("the") < 0.5
 
 
+def test_a_piece_weighs_the_same_in_every_kind_of_vocabulary() -> None:
+    for mark in ("\u2581", "\u0120"):
+        assert weight(f"{mark}the") == weight(f"{mark}The") == weight("the")
+        assert weight(f"{mark}paris") == 1.0
+        assert weight(mark) == weight(f"{mark}?") == 0.0
+
+
 def test_what_only_the_longer_text_says_counts_on_one_side() -> None:
     found = seen("open the door", "open the door of the green house near the river")
 
