@@ -44,6 +44,7 @@ class Pair:
     b: str
     is_same: bool
     language: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def twins() -> list[Pair]:
 def _read_hard(path: Path) -> Iterator[Pair]:
     with path.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-            yield Pair(row["a"], row["b"], row["label"] == "1", row["language"])
+            yield Pair(row["a"], row["b"], row["label"] == "1", row["language"], row["kind"])
 
 
 def guard_table(pairs: Sequence[Pair]) -> str:
