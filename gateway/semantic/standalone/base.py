@@ -1,5 +1,6 @@
 """What a rewriter is."""
 
+from collections import Counter
 from typing import Protocol
 
 from gateway.semantic.standalone.talk import Talk, Topics
@@ -7,6 +8,10 @@ from gateway.semantic.standalone.talk import Talk, Topics
 
 class Rewriter(Protocol):
     """Makes last turns stand alone. Never raises: what it cannot do is None."""
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """What came of asking somebody else, since the start."""
 
     @property
     def resolves(self) -> bool:

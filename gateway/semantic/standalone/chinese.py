@@ -30,9 +30,7 @@ _OWNERLESS = re.compile(
 _ORDERS = re.compile(
     "扮演|假设|假如|假装|如果|想象|从现在|以后|总是|只能|只要|不要|别|必须|回答|回复|用.{1,6}[说写讲]|简短|简洁|详细|字以内|格式|表格|列表|风格|语气|故事|诗|游戏|写(?!的|了|过)|翻译|记住|忘记|忽略"
 )
-_GREETING = re.compile(
-    "^(?:你好|您好|嗨|哈喽|谢谢(?:你|您|了|啦)?|多谢|好的?|嗯+|哦+|明白了?|知道了|再见|不错|太好了)[呀啊哦呢!！。~,，]*$"
-)
+_GREETING = re.compile("^(?:你好|您好|嗨|哈喽|谢谢(?:你|您|了|啦)?|多谢|再见)[呀啊哦呢!！。~,，]*$")
 _MARKS = re.compile(r"[\s,，。.?？!！~、]+|[呢呀啊吗吧]+$")
 
 
@@ -62,11 +60,11 @@ def flaw(text: str) -> str | None:
 
 def is_plain(text: str) -> bool:
     """Whether a turn of a user leaves no trace in a conversation: a plain question, or a word of greeting."""
-    said = plain(text).strip()
+    said = plain(text[: MAX_CHARS + 1]).strip()
+    if len(text) > MAX_CHARS or "\n" in said or "`" in said:
+        return False
     if _GREETING.match(said):
         return True
-    if len(said) > MAX_CHARS or "\n" in said or "`" in said:
-        return False
     rest = bare(text) or said
     is_question = _ASKS.search(rest) or said.endswith("?")
     return bool(is_question) and not re.search("[我咱]", rest) and not _ORDERS.search(rest)

@@ -24,9 +24,10 @@ _WRAPPED = re.compile(
     r"^(?:(?:can|could|would|will) you (?:please )?|do you know |please )(?:(?:tell me|explain to me) )?", re.IGNORECASE
 )
 _FOLLOWS = re.compile(r"^(?:and|but|so|or|then|also|ok(?:ay)?|what about|how about)\b,? ?", re.IGNORECASE)
+# No "okay" and no "great": they may say yes to what was offered.
 _GREETING = re.compile(
-    r"^(?:hi|hello|hey|good (?:morning|evening|afternoon)|thanks?(?: you)?(?: (?:so|very) much| a lot)?|great|cool|nice"
-    r"|ok(?:ay)?|i see|got it|perfect|awesome|interesting|bye|goodbye)(?: there)?(?:,? (?:thanks|thank you))?[.!]*$",
+    r"^(?:hi|hello|hey|good (?:morning|evening|afternoon)|thanks?(?: you)?(?: (?:so|very) much| a lot)?|bye|goodbye)"
+    r"(?: there)?(?:,? (?:thanks|thank you))?[.!]*$",
     re.IGNORECASE,
 )
 _PERSON = re.compile(
@@ -115,11 +116,11 @@ def flaw(text: str) -> str | None:
 
 def is_plain(text: str) -> bool:
     """Whether a turn of a user leaves no trace in a conversation: a plain question, or a word of greeting."""
+    if len(text) > MAX_CHARS or "\n" in text.strip() or not text.isascii() or "`" in text:
+        return False
     said = _stripped(text)
     if _GREETING.match(said):
         return True
-    if len(text) > MAX_CHARS or "\n" in text.strip() or not text.isascii() or "`" in text:
-        return False
     rest = _WRAPPED.sub("", _FOLLOWS.sub("", bare(said) or said))
     is_question = _QUESTION.match(rest) or (rest != said and text.rstrip().endswith("?"))
     return bool(is_question) and not _PERSON.search(rest) and not _ORDERS.search(rest)

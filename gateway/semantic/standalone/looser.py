@@ -10,7 +10,7 @@ In memory alone, and read from the store at start. What goes wrong here is a `Ca
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,6 +25,7 @@ from embeddings.lexical import bare
 from gateway.answers.base import Answers, CacheError, Entry, Unembedded
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.canonical import Fingerprints
+from gateway.metrics import Sample
 from gateway.semantic.comparing import statement
 from gateway.semantic.found import Match, NoMatch, Seen, match_of
 from gateway.semantic.lanes import Lanes
@@ -82,6 +83,13 @@ class Looser:
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         self._index, self._fingerprint = self._new_index(embedder.dim), embedder.fingerprint
+
+    def samples(self) -> Iterator[Sample]:
+        """What can be found, and what came of rewriting, for Prometheus."""
+        yield Sample("twicetold_loose_entries", "Stored answers that other histories may find", len(self))
+        for outcome, count in self.rewriter.outcomes.items():
+            help_ = "Last turns that a model was asked to make stand alone"
+            yield Sample("twicetold_rewritings", help_, count, (("outcome", outcome),), True)
 
     # -- what is stored ----------------------------------------------------------------------------------------------
 

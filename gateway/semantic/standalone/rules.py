@@ -1,9 +1,12 @@
 """The rewriter that needs no model: it takes a last turn as it is, if that stands alone, and cannot do anything else.
 
 What it cannot read in a last turn is what the history lends it in silence: "How much is breakfast in Paris?" means
-another hotel after another question. So every turn before has to be a plain question, too, and what was asked about,
-turn by turn, has to be equal on both sides: histories may differ in their wording and in what was answered.
+another hotel after another question, and an order may still hold. So what the user said before has to be equal, turn by
+turn: plain questions in what they are about, all else (orders, facts about the one who asks) to the letter. Histories
+may differ in how questions were worded, in greetings, and in what was answered.
 """
+
+from collections import Counter
 
 from embeddings.text import has_han
 from gateway.questions import is_volatile
@@ -16,18 +19,18 @@ class ByRules:
 
     resolves = False
 
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()  # nobody is asked
+
     def flaw(self, talk: Talk) -> str | None:
-        """Why the last turn does not stand alone here; None: it does."""
+        """Why the last turn does not stand alone; None: it does."""
         if is_volatile(talk.last):
             return "volatile"
-        found = chinese.flaw(talk.last) if has_han(talk.last) else english.flaw(talk.last)
-        if found is not None:
-            return found
-        return None if all(_is_plain(text) for text in talk.asked) else "history"
+        return chinese.flaw(talk.last) if has_han(talk.last) else english.flaw(talk.last)
 
     def topics(self, talk: Talk, /) -> Topics:
-        """What every turn of the user was about, those that were about nothing left out."""
-        found = (chinese.topics(text) if has_han(text) else english.topics(text) for text in talk.asked)
+        """What the user said before, turn by turn; what says nothing is left out."""
+        found = (_topics(text) for text in talk.asked)
         return tuple(words for words in found if words)
 
     async def rewrite(self, talk: Talk, _tenant: str, /) -> str | None:
@@ -35,5 +38,9 @@ class ByRules:
         return None if self.flaw(talk) is not None else talk.last
 
 
-def _is_plain(text: str) -> bool:
-    return chinese.is_plain(text) if has_han(text) else english.is_plain(text)
+def _topics(text: str) -> frozenset[str]:
+    language = chinese if has_han(text) else english
+    if not language.is_plain(text):
+        return frozenset([" ".join(text.split())])
+    words: frozenset[str] = language.topics(text)
+    return words

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.semantic.standalone.rules import ByRules
 from gateway.semantic.standalone.talk import Talk, Turn, talk_of
@@ -44,6 +46,8 @@ NEVER: list[tuple[list[str], list[str], str]] = [
     (["What is the iPhone 15?"], ["What is the Pixel 8?"], "What is a cheaper alternative from Samsung?"),
     # orders that still hold, and facts about the one who asks
     (["Answer only in French from now on."], ["Hello"], "What is the capital of Spain?"),
+    (["Answer in French."], ["Answer in Spanish."], "What is the capital of Peru?"),
+    (["Hello", "Okay."], ["Hello"], "What is the capital of Peru?"),
     (["Pretend to be a pirate."], ["Hello"], "What is the capital of Spain?"),
     (["Imagine a world where Lyon is the capital of France."], ["Hello"], "What is the capital of France?"),
     (["Can you explain things like I'm five?"], ["Hello"], "Why is the sky over Norway green?"),
@@ -70,6 +74,8 @@ NEVER: list[tuple[list[str], list[str], str]] = [
     (["亚马逊多久发货？"], ["京东多久发货？"], "德国的运费是多少？"),
     (["什么是水星？"], ["什么是水银？"], "Mercury的沸点是多少？"),
     (["请用英文回答。"], ["你好"], "中国的首都是哪里？"),
+    (["请用英文回答。"], ["请用法文回答。"], "秘鲁的首都是哪里？"),
+    (["你好", "好的"], ["你好"], "秘鲁的首都是哪里？"),
     (["假设你是一个海盗。"], ["你好"], "中国的首都是哪里？"),
     (["我对花生过敏。"], ["你好"], "泰国有什么菜可以吃？"),
     (["《红楼梦》的作者是谁？"], ["《西游记》的作者是谁？"], "该书有多少回？"),
@@ -87,6 +93,7 @@ MAY: list[tuple[list[str], list[str], str]] = [
     (["Hello"], ["good morning"], "What is a covered call option?"),
     (["Is the Moon moving away from the Earth?"], ["Hi!", "is the moon moving away from the earth"],
      "What year did the Titanic sink?"),
+    (["I am allergic to peanuts."], ["Hi", "I am allergic to peanuts."], "Which dishes come from Thailand?"),
     (["你好"], ["您好！"], "《泰坦尼克号》的导演是谁？"),
     (["北京有哪些景点？"], ["请问北京有哪些景点"], "故宫的门票是多少钱？"),
 ]  # fmt: skip
@@ -110,6 +117,14 @@ def test_nothing_is_shared_that_the_history_could_change(one: list[str], other: 
 @pytest.mark.parametrize(("one", "other", "last"), MAY, ids=[case[2] for case in MAY])
 def test_what_stands_alone_is_shared_after_the_same_questions(one: list[str], other: list[str], last: str) -> None:
     assert may_share(talk(one, last), talk(other, last))
+
+
+@given(
+    text=st.text()
+    | st.lists(st.sampled_from(["the", "What", "is", "of", "Mercury", "《", "》", "是", "谁", '"', "?"])).map(" ".join)
+)
+def test_whatever_is_said_the_rules_say_something(text: str) -> None:
+    assert may_share(talk([text], text), talk([text], text)) in (True, False)
 
 
 def canonical(*messages: Mapping[str, object], **fields: object) -> bytes:
