@@ -84,7 +84,8 @@ def _parts(pairs: Pairs, labels: Numbers, prior: Arrays) -> Arrays:
 
 def _basis(pairs: Pairs) -> dict[str, NDArray[Any]]:
     """The directions in which the texts differ most, and the spread of products in it."""
-    vectors = np.unique(np.concatenate([pairs.left, pairs.right]), axis=0).astype(np.float64)
+    distinct = {row.tobytes(): row for side in (pairs.left, pairs.right) for row in side}
+    vectors = np.array(list(distinct.values()), np.float64)
     count = min(DIRECTIONS, len(vectors) // 8)
     if not count:
         return {}

@@ -15,7 +15,7 @@ from embeddings.base import EmbedderError
 
 Arrays = Mapping[str, NDArray[Any]]
 
-NUM_TREES = 120
+NUM_TREES = 40  # with 120 a fit takes two to three times as long, for 0.3 % less log loss
 MAX_DEPTH = 14
 _SEED = 20251121
 _LEAF = -1
