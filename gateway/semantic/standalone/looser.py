@@ -37,6 +37,7 @@ from gateway.semantic.wordings import Wordings, apart
 CANDIDATES = 8
 FAR = 0.5  # what is farther than this is not looked at
 REWRITTEN = 3  # stored last turns that are rewritten for one question
+SHORT_BYTES = 4096  # of a request that is read in less than half a millisecond
 MOST = 50_000  # stored conversations that can be found, the newest
 
 IsUsable = Callable[[Entry], bool]
@@ -95,10 +96,10 @@ class Looser:
 
     async def remember(self, entry: Entry) -> None:
         """Let other histories find a stored answer, if its last turn may stand alone. Raises `CacheError`."""
-        talk = talk_of(entry.canonical)
-        if talk is None or statement(entry.completion) is None or self.rewriter.flaw(talk) is not None:
+        placed = await self._placed(entry.scope, entry.canonical)
+        if isinstance(placed, str) or statement(entry.completion) is None:
             return
-        key = talk.key(entry.scope, self.rewriter.topics(talk))
+        talk, key = placed
         self.drop(entry.scope, entry.id)
         self._partitions[entry.scope, entry.id] = entry.scope + key
         if len(self._partitions) > MOST:
@@ -159,12 +160,11 @@ class Looser:
         """A stored answer of another history that may be served, or why there is none. Raises `CacheError`."""
         if rule.mode == "off":
             return NoMatch("off")
-        talk = talk_of(fp.canonical)
-        if talk is None:
-            return NoMatch("no_talk")
-        if (flaw := self.rewriter.flaw(talk)) is not None:
-            return NoMatch(f"leans_{flaw}")
-        others = await self._others(fp, talk, min_similarity, is_usable)
+        placed = await self._placed(fp.scope, fp.canonical)
+        if isinstance(placed, str):
+            return NoMatch(placed)
+        talk, key = placed
+        others = await self._others(fp, talk, key, min_similarity, is_usable)
         if not others:
             return NoMatch("no_other_history")
         first = await self._weighed(rule, fp.scope, talk.last, others, min_similarity, is_dry=True)
@@ -180,9 +180,15 @@ class Looser:
         match = match_of(seen) if seen.verdict.action == "serve" else None
         return match or NoMatch(seen.verdict.reason, None, "", seen)
 
-    async def _others(self, fp: Fingerprints, talk: Talk, min_similarity: float, is_usable: IsUsable) -> list[Other]:
+    async def _placed(self, scope: bytes, canonical: bytes) -> tuple[Talk, bytes] | str:
+        """The conversation and where it belongs, or why it belongs nowhere. The event loop has others to serve."""
+        work = partial(placed, self.rewriter, scope, canonical)
+        return work() if len(canonical) <= SHORT_BYTES else await asyncio.to_thread(work)
+
+    async def _others(
+        self, fp: Fingerprints, talk: Talk, key: bytes, min_similarity: float, is_usable: IsUsable
+    ) -> list[Other]:
         """Conversations of the partition, of another history, whose last turns may say the same."""
-        key = talk.key(fp.scope, self.rewriter.topics(talk))
         names = await self._wordings.find(fp.scope + key, talk.last) if min_similarity <= 0 else []
         if found := await self._loaded(fp, key, names, is_usable):
             return found
@@ -196,11 +202,11 @@ class Looser:
         entries = await asyncio.gather(*(self._answers.by_id(fp.scope, name) for name in names))
         found = []
         for name, entry in zip(names, entries, strict=True):
-            talk = None if entry is None else talk_of(entry.canonical)
-            if entry is None or talk is None or talk.key(fp.scope, self.rewriter.topics(talk)) != key:
+            placed = "gone" if entry is None else await self._placed(fp.scope, entry.canonical)
+            if entry is None or isinstance(placed, str) or placed[1] != key:
                 self.drop(fp.scope, name)
             elif entry.compat != fp.compat and not entry.bad and entry.is_fresh(time.time()) and is_usable(entry):
-                found.append(Other(entry, talk, talk.last))
+                found.append(Other(entry, placed[0], placed[0].last))
         return found
 
     async def _weighed(
@@ -234,6 +240,16 @@ class Looser:
             return []
         except EmbedderError as error:
             raise CacheError(str(error)) from error
+
+
+def placed(rewriter: Rewriter, scope: bytes, canonical: bytes) -> tuple[Talk, bytes] | str:
+    """The conversation of a canonical request and the key of its partition, or why it has none."""
+    talk = talk_of(canonical)
+    if talk is None:
+        return "no_talk"
+    if (flaw := rewriter.flaw(talk)) is not None:
+        return f"leans_{flaw}"
+    return talk, talk.key(scope, rewriter.topics(talk))
 
 
 def says_the_same(a: str, b: str) -> bool:
