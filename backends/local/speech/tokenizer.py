@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
 
 from backends.chat import Fields
 from backends.errors import RequestRejected
@@ -17,6 +17,13 @@ from backends.local.speech.parts import CLOSING, OPENING
 from backends.local.speech.tools import dialect_of
 
 BYTE_LEVEL = "ByteLevel"
+PLAIN = "TokenizersBackend"  # for checkpoints whose tokenizer.json says everything; once PreTrainedTokenizerFast
+READERS = {  # of a family and the class that tokenizer_config.json names, "Fast" aside: what AutoTokenizer chooses
+    **{(family, name): PLAIN for family in ("llama", "mistral", "qwen3") for name in (PLAIN, "PreTrainedTokenizer")},
+    **{("qwen2", name): "Qwen2Tokenizer" for name in (PLAIN, "PreTrainedTokenizer", "Qwen2Tokenizer")},
+    ("qwen3", "Qwen2Tokenizer"): "Qwen2Tokenizer",
+    ("llama", "GPT2Tokenizer"): "GPT2Tokenizer",
+}
 
 
 class ChatTokenizer:
@@ -29,7 +36,7 @@ class ChatTokenizer:
     def __init__(self, path: Path) -> None:
         """Read the tokenizer files. Raises `CheckpointError`."""
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            self._tokenizer: Any = _read(path)
         except (OSError, ValueError, KeyError) as exc:
             raise CheckpointError(f"the tokenizer of {path} cannot be read: {exc}") from exc
         if self._tokenizer.chat_template is None:
@@ -114,6 +121,23 @@ class ChatTokenizer:
         if len(piece) == 6 and piece.startswith("<0x"):  # SentencePiece's spelling of a single byte
             return bytes.fromhex(piece[3:5])
         return self.token_text(token_id).encode()
+
+
+def _read(path: Path) -> Any:
+    """What AutoTokenizer makes of a checkpoint. Its import brings torch, so where its choice is known, the class is
+    asked itself: a gateway over an engine starts two seconds sooner."""
+    config, model = _json(path / "tokenizer_config.json"), _json(path / "config.json")
+    named = model.get("model_type"), str(config.get("tokenizer_class")).removesuffix("Fast")
+    is_known = "auto_map" not in config and not any(path.glob("tekken*"))
+    reader = READERS.get(named, "AutoTokenizer") if is_known else "AutoTokenizer"
+    return getattr(import_module("transformers"), reader).from_pretrained(
+        path, local_files_only=True, trust_remote_code=False
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    read = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    return read if isinstance(read, dict) else {}
 
 
 def _template_text(template: str | Mapping[str, str]) -> str:

@@ -1,15 +1,19 @@
 """Chats become the token ids the checkpoint's authors meant."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from backends.errors import RequestRejected
 from backends.local.decoder.config import CheckpointError
-from backends.local.speech.tokenizer import ChatTokenizer
+from backends.local.speech.tokenizer import READERS, ChatTokenizer
 
 Checkpoints = Callable[[str], Path]
 
@@ -81,3 +85,30 @@ def test_a_checkpoint_without_a_chat_template_is_refused(checkpoints: Checkpoint
 
     with pytest.raises(CheckpointError, match="no chat template"):
         ChatTokenizer(copy)
+
+
+@pytest.mark.parametrize(
+    ("family", "named"),
+    [*READERS, ("llama", "PreTrainedTokenizerFast"), ("qwen2", "Qwen2TokenizerFast"), ("llama", "GPT2TokenizerFast")],
+)
+def test_it_is_read_as_transformers_reads_it(family: str, named: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoints("llama"), tmp_path / "copy"))
+    for file, changes in (
+        ("config.json", {"model_type": family}),
+        ("tokenizer_config.json", {"tokenizer_class": named}),
+    ):
+        said = json.loads((copy / file).read_text("utf-8")) | changes
+        (copy / file).write_text(json.dumps(said), "utf-8")
+    theirs, ours = AutoTokenizer.from_pretrained(copy, local_files_only=True), ChatTokenizer(copy)
+
+    assert type(ours._tokenizer) is type(theirs)
+    assert ours._tokenizer.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+
+
+def test_reading_it_does_not_load_torch(checkpoints: Checkpoints) -> None:
+    code = (
+        "import sys, pathlib, backends.local.backend as b;"
+        "b.ChatTokenizer(pathlib.Path(sys.argv[1])).encode_chat([{'role': 'user', 'content': 'x'}]);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, checkpoints("demo")], check=False).returncode == 0
