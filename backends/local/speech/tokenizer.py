@@ -127,7 +127,7 @@ def _read(path: Path) -> Any:
     """What AutoTokenizer makes of a checkpoint. Its import brings torch, so where its choice is known, the class is
     asked itself: a gateway over an engine starts two seconds sooner."""
     config, model = _json(path / "tokenizer_config.json"), _json(path / "config.json")
-    named = model.get("model_type"), str(config.get("tokenizer_class")).removesuffix("Fast")
+    named = str(model.get("model_type")), str(config.get("tokenizer_class")).removesuffix("Fast")
     is_known = "auto_map" not in config and not any(path.glob("tekken*"))
     reader = READERS.get(named, "AutoTokenizer") if is_known else "AutoTokenizer"
     return getattr(import_module("transformers"), reader).from_pretrained(
