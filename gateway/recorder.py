@@ -15,6 +15,7 @@ from gateway.policy import refuse_to_keep
 from gateway.scope import SCHEMA
 from gateway.semantic.found import Seen, digest_of
 from gateway.semantic.rule import LaneKey
+from gateway.turns import Turns
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -83,7 +84,7 @@ class Recorder:
         self._answers = answers
         self._semantic = semantic
         self._ledger = ledger
-        self._may_put = asyncio.Semaphore(PUTS_AT_ONCE)
+        self._may_put = Turns(PUTS_AT_ONCE)
 
     def keep(self, asked: Asked, completion: Completion, elapsed_s: float) -> None:
         """Make the answer available at once; the store and the index hear of it behind the answer's back."""
