@@ -45,7 +45,7 @@ def flaw(text: str) -> str | None:
     ):
         return "form"
     outside = re.sub('《[^》]*》|“[^”]*”|「[^」]*」|"[^"]*"', "《》", plain(text))
-    if not _ASKS.search(outside):
+    if not _ASKS.search(outside) or "," in outside:  # before a comma stands what is thought of the last answer
         return "form"
     if is_deictic(outside) and is_deictic(outside.replace("其中", "")):
         return "deictic"
