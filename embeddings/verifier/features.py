@@ -38,6 +38,7 @@ FEATURES = (
     "pieces_more",
 )
 LONELY_BELOW = 0.55
+REMEMBERED = 1024  # texts, some kilobytes each: nine are looked at for every question
 _MOST_PIECES = 160  # alignment and order of more are not worth their square in time
 _FUNCTION_WEIGHT = 0.15
 _WORD_BEGINS = "\u2581\u0120"  # marks of SentencePiece and of byte-level vocabularies
@@ -69,7 +70,7 @@ def weight(piece: str) -> float:
     return _FUNCTION_WEIGHT if said in CARRIES_NO_MEANING else 1.0
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=REMEMBERED)
 def _weights(pieces: tuple[str, ...]) -> NDArray[np.float32]:
     return np.array([weight(piece) for piece in pieces[:_MOST_PIECES]], np.float32)
 
@@ -104,7 +105,7 @@ class _Said:
     letters: Counter[str]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=REMEMBERED)
 def _said(text: str) -> _Said:
     said = words(corrected(plain(text)))[:_MOST_PIECES]
     parts = [part for word in said for part in (word if is_han(word) else (stem(word),))]
@@ -127,8 +128,9 @@ def _overlap(a: _Said, b: _Said) -> list[float]:
 
 
 def _shares(a: Counter[str], b: Counter[str]) -> tuple[float, float]:
-    shared = (a & b).total()
-    return shared / max((a | b).total(), 1), shared / max(min(a.total(), b.total()), 1)
+    shared = sum(min(count, b[one]) for one, count in a.items() if one in b)
+    in_a, in_b = a.total(), b.total()
+    return shared / max(in_a + in_b - shared, 1), shared / max(min(in_a, in_b), 1)
 
 
 def _common_start(a: Sequence[str], b: Sequence[str]) -> int:

@@ -50,9 +50,9 @@ class Pairs:
 def pairs_of(pairs: Sequence[tuple[Reading, Reading]]) -> Pairs:
     """The numbers of readings, two by two."""
     return Pairs(
-        np.stack([features_of(a, b) for a, b in pairs]),
-        np.stack([a.vector for a, _ in pairs]),
-        np.stack([b.vector for _, b in pairs]),
+        np.array([features_of(a, b) for a, b in pairs]),
+        np.array([a.vector for a, _ in pairs]),
+        np.array([b.vector for _, b in pairs]),
     )
 
 
@@ -76,8 +76,10 @@ class Verifier:
     def compare(self, a: Reading, b: Reading) -> Comparison:
         """Symmetric and deterministic: the same two texts, the same numbers."""
         pairs = pairs_of([(a, b)])
-        in_spreads = prior_rows(self.arrays, pairs)[0, :-1]  # so that whoever learns from them needs no units
-        return Comparison(float(self.probabilities(pairs)[0]), tuple(in_spreads.tolist()))
+        rows = prior_rows(self.arrays, pairs)
+        in_spreads = rows[0, :-1]  # so that whoever learns from them needs no units
+        known = None if self.is_fitted else chances(rows @ prior_weights(self.arrays))
+        return Comparison(float((self.probabilities(pairs) if known is None else known)[0]), tuple(in_spreads.tolist()))
 
     def probabilities(self, pairs: Pairs) -> Numbers:
         """The same for many pairs."""
@@ -91,14 +93,20 @@ class Verifier:
 
 
 def prior_logits(arrays: Arrays, pairs: Pairs) -> Numbers:
-    found: Numbers = prior_rows(arrays, pairs) @ np.append(arrays["weights"], arrays["bias"]).astype(np.float64)
+    found: Numbers = prior_rows(arrays, pairs) @ prior_weights(arrays)
     return found
+
+
+def prior_weights(arrays: Arrays) -> Numbers:
+    return np.append(arrays["weights"], arrays["bias"]).astype(np.float64)
 
 
 def prior_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
     """Features in units of their spread, and a 1."""
+    rows = np.ones((len(pairs.features), pairs.features.shape[1] + 1))
     scaled = (pairs.features.astype(np.float64) - arrays["mean"]) / arrays["scale"]
-    return np.column_stack([np.clip(scaled, -8.0, 8.0), np.ones(len(scaled))])
+    np.minimum(np.maximum(scaled, -8.0), 8.0, out=rows[:, :-1])
+    return rows
 
 
 def own_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
