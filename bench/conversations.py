@@ -146,6 +146,7 @@ async def _run(scale: Scale) -> list[Row]:
     batcher = EmbeddingBatcher(lambda: SentenceTransformerEmbedder().load(), timeout_s=60)
     rows: list[Row] = []
     try:
+        await batcher.ready()
         for name in FILES:
             rows += await _file(name, cases_of(name)[:: scale.of(1, 20)], batcher)
         for name in STREAMS:

@@ -75,7 +75,7 @@ def has_orders(text: str) -> bool:
     return _ORDERS.search(text) is not None
 
 
-def topics(text: str) -> frozenset[str]:
+def topics(text: str) -> tuple[str, ...]:
     """What a turn is about: its bare form as a whole; nothing reads Chinese words apart here."""
     said = plain(text).strip()
-    return frozenset() if _GREETING.match(said) else frozenset([_MARKS.sub("", bare(text) or said)])
+    return () if _GREETING.match(said) else (_MARKS.sub("", bare(text) or said),)

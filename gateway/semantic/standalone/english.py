@@ -131,13 +131,13 @@ def has_orders(text: str) -> bool:
     return _ORDERS.search(text) is not None
 
 
-def topics(text: str) -> frozenset[str]:
-    """What a turn is about: its words, but for those that mean little. "Not" does."""
+def topics(text: str) -> tuple[str, ...]:
+    """What a turn is about: its words in order, but for those that mean little. "Not" means much."""
     if _GREETING.match(_stripped(text)):
-        return frozenset()
+        return ()
     rest = _WRAPPED.sub("", _FOLLOWS.sub("", bare(text) or text))
     weak = CARRIES_NO_MEANING - {"not", "no", "nor", "before", "after", "over", "between", "difference"}
-    return frozenset(stem(word) for word in words(rest) if word not in weak)
+    return tuple(stem(word) for word in words(rest) if word not in weak)
 
 
 def has_name(said: str) -> bool:

@@ -38,9 +38,9 @@ class ByRules:
         return None if self.flaw(talk) is not None else talk.last
 
 
-def _topics(text: str) -> frozenset[str]:
+def _topics(text: str) -> tuple[str, ...]:
     language = chinese if has_han(text) else english
     if not language.is_plain(text):
-        return frozenset([" ".join(text.split())])
-    words: frozenset[str] = language.topics(text)
+        return (" ".join(text.split()),)
+    words: tuple[str, ...] = language.topics(text)
     return words

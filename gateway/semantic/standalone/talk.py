@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
-Topics = tuple[frozenset[str], ...]
+Topics = tuple[tuple[str, ...], ...]  # turn by turn
 
 MAX_BYTES = 64 * 1024  # of a request that is read again
 MAX_TURNS = 64
@@ -31,7 +31,7 @@ class Talk:
 
     def key(self, scope: bytes, topics: Topics) -> bytes:
         """What has to agree, as 32 bytes; `scope` is a digest under the server's secret."""
-        agreed = orjson.dumps([self.setting.decode(), [sorted(words) for words in topics]])
+        agreed = orjson.dumps([self.setting.decode(), topics])
         return blake2b(agreed, key=scope[:64], digest_size=32, person=b"talk").digest()
 
     @property

@@ -32,6 +32,7 @@ NEVER: list[tuple[list[str], list[str], str]] = [
     (["How is a Visa card blocked?"], ["How is a phone blocked?"], "How can the PIN be changed in Germany?"),
     # what is left unsaid, and the question before says
     (["How long does Amazon take to ship?"], ["How long does IKEA take to ship?"], "How much is delivery to Germany?"),
+    (["Does Amazon sell to IKEA?"], ["Does IKEA sell to Amazon?"], "How much is paid for delivery to Germany?"),
     (["How do I sort a list in Java?"], ["How do I sort a list in Ruby?"], "How do I read a file into a String?"),
     (["What is the largest planet?"], ["What is in a thermometer?"], "What is the boiling point of Mercury?"),
     (["Who won the NBA finals?"], ["Which countries border Syria?"], "What is the population of Jordan?"),
@@ -152,7 +153,7 @@ def test_a_setting_holds_all_but_the_words_of_turns() -> None:
     assert other_words is not None
     key = base.key(b"s" * 32, ())
     assert key == other_words.key(b"s" * 32, ())
-    assert key not in (base.key(b"t" * 32, ()), base.key(b"s" * 32, (frozenset(["paris"]),)))
+    assert key not in (base.key(b"t" * 32, ()), base.key(b"s" * 32, (("paris",),)))
     found = [talk_of(other) for other in others]
     assert all(one is not None and one.setting != base.setting for one in found)
 
