@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends.chat import ChatRequest
+from backends.chat import ChatRequest, Delta
 from gateway.answers.selection import Selection
 from gateway.controls import Controls
 from gateway.explain import Explainer
@@ -120,3 +120,23 @@ async def test_stored_conversations_are_found_after_a_restart(tmp_path: Path) ->
     async with opened(tmp_path) as gateway:
         await gateway.semantic.catch_up()
         assert tier(await say(gateway, OTHER)) == ("semantic", "other_history")
+
+
+async def test_a_fault_is_a_miss_and_is_counted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as gateway:
+        await say(gateway, FIRST)
+        await gateway.semantic.lanes.close()
+        assert tier(await say(gateway, OTHER)) == ("full", "miss")
+        assert gateway.count("twicetold_cache_failures_total", step="loose_read") == 1
+
+
+async def test_neither_a_call_of_a_tool_nor_the_weather_is_shared(tmp_path: Path) -> None:
+    async with opened(tmp_path) as gateway:
+        for last in ("What is the weather in Spain today?", "How many people live there?"):
+            await say(gateway, (*FIRST[:2], last))
+            assert tier(await say(gateway, (*OTHER[:2], last))) == ("full", "miss")
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        gateway.backend.script = [Delta(fields={"tool_calls": [call]}), Delta(finish_reason="tool_calls")]
+        await say(gateway, FIRST)
+        assert gateway.semantic.looser is not None
+        assert len(gateway.semantic.looser) == 0
