@@ -54,7 +54,7 @@ _MOST_TAKEN_BACK = 8
 _MOST_WORDS = 60
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def corrected(text: str) -> str:
     """The text without what it takes back; unchanged when it takes nothing back for certain."""
     if len(text) > 10 * _MOST_WORDS or "\n" in text or not text.isprintable():

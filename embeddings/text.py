@@ -57,8 +57,9 @@ def plain(text: str) -> str:
     return simplified(unicodedata.normalize("NFKC", text.translate(_POWERS)).translate(_QUOTES))
 
 
-# The text asked is compared with up to eight candidates by ten guards: a pure function worth remembering.
-@lru_cache(maxsize=256)
+# The text asked is compared with up to eight candidates by ten guards, and the same candidates come again: what is read
+# of a text is worth remembering. A thousand texts take about ten megabytes in all such memories.
+@lru_cache(maxsize=1024)
 def words(text: str) -> tuple[str, ...]:
     """The words in lower case, contractions written out; a run of Chinese characters is one word."""
     return tuple(part for match in _WORD.finditer(plain(text).lower()) for part in written_out(match.group()))
@@ -97,6 +98,7 @@ def is_han(word: str) -> bool:
     return "\u3400" <= word[0] <= "\u9fff"
 
 
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """Cut English endings roughly: the same cut on both sides is all that is asked."""
     for ending, least in (("ies", 3), ("ing", 4), ("ed", 4), ("es", 4), ("s", 3), ("e", 4)):

@@ -325,7 +325,7 @@ def _contradicts(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
     return any(row in rows for row, _ in a ^ b)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _english_sides(text: str) -> set[tuple[int, int]]:
     said = " ".join(latin_words(text))
     phrases = {f"{_PARTICLE_STEM.get(stem(m[1]), stem(m[1]))}_{m[3]}" for m in _PARTICLE.finditer(said)}
@@ -333,7 +333,7 @@ def _english_sides(text: str) -> set[tuple[int, int]]:
     return {place for word in (*map(stem, kept), *phrases) for place in _WHERE.get(word, ())}
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _han_sides(text: str) -> set[tuple[int, int]]:
     said = han(text)
     if not said:
@@ -346,8 +346,9 @@ def _prefixed(a: set[str], b: set[str]) -> bool:
     return any(_stem_of(word) & (b - a) for word in a - b) or any(_stem_of(word) & (a - b) for word in b - a)
 
 
-def _stem_of(word: str) -> set[str]:
-    return set(_stems(word))
+@lru_cache(maxsize=8192)
+def _stem_of(word: str) -> frozenset[str]:
+    return frozenset(_stems(word))
 
 
 def _stems(word: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from embeddings.text import CARRIES_NO_MEANING, is_han, stem, words
 
@@ -64,6 +65,7 @@ def told_otherwise(a: str, b: str) -> bool:
     return len(one & other) <= _SAID_SHARE * min(len(one), len(other))
 
 
+@lru_cache(maxsize=1024)
 def _length(text: str) -> float:
     """Words; two Chinese characters count as one."""
     return sum(len(word) / 2 if is_han(word) else 1.0 for word in words(text))

@@ -136,7 +136,7 @@ def _same_tongues(a: str, b: str) -> bool:
     return into_a <= any_b and into_b <= any_a and not (into_a & from_b or into_b & from_a)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _tongues(text: str) -> tuple[set[str], set[str], set[str]]:
     lowered = plain(text).lower()
     named = set(_ANY_TONGUE.findall(lowered))
@@ -151,7 +151,7 @@ def _same_readers(a: str, b: str) -> bool:
     return not readers_a or not readers_b or readers_a == readers_b
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _readers(text: str) -> set[str]:
     """Of a group of words the last one counts; ages are numbers, and compared as such."""
     found = _AUDIENCE.findall(plain(text).lower())
@@ -161,7 +161,7 @@ def _readers(text: str) -> set[str]:
     }
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def wishes(text: str) -> frozenset[str]:
     """The forms that a text asks its answer in."""
     return frozenset(_wishes(text))

@@ -170,7 +170,7 @@ def other_names(name: str) -> list[str]:
     return place[1].replace("_", " ").split("/") if place is not None else []
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _named(text: str) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     said = latin_words(text)

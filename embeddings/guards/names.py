@@ -140,12 +140,12 @@ class _Said:
         return acronym in self.words or acronym + "s" in self.words
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _said(text: str) -> _Said:
     return _Said(text)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _named(text: str) -> frozenset[str]:
     return frozenset(_names(text))
 

@@ -66,7 +66,7 @@ def near_misses(a: str, b: str) -> tuple[float, ...]:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _content(text: str) -> tuple[str, ...]:
     """Stems of the words that carry meaning, in order; a Chinese character is a word."""
     found: list[str] = []

@@ -68,7 +68,7 @@ def denial(text: str) -> tuple[bool, bool]:
     return strong or _chinese(text), weak
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
     said = " ".join(latin_words(text))
@@ -83,7 +83,7 @@ def _agree(a: tuple[bool, bool], b: tuple[bool, bool]) -> bool:
     return other[1] and not denied[1]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _chinese(text: str) -> bool:
     said = han(text)
     except_some = "除了" in said and not re.search("除了.*[还也都]", said)

@@ -95,7 +95,7 @@ def _num_paired(a: Sequence[Quantity], b: Sequence[Quantity]) -> int:
 
 
 # The text asked is compared with up to eight candidates: reading it costs 50 us, comparing 2.
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _read(text: str) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
     """The quantities and the arithmetic operators of a text."""
     spelled = in_digits(_without_markers(plain(text)))

@@ -57,7 +57,7 @@ def _is_mostly_han(text: str) -> bool:
     return len(han(text)) * 2 > len(plain(text).replace(" ", ""))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
@@ -88,7 +88,7 @@ def _same_but_for_phrases(a: str, b: str) -> bool:
     return core_a == core_b
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
     """The words that no preposition rules, and those that one does, up to the next word without meaning."""
     core: list[str] = []
@@ -114,7 +114,7 @@ def _is_rotation(a: Sequence[str], b: Sequence[str]) -> bool:
     return any(list(a[i:]) + list(a[:i]) == list(b) for i in range(1, len(a)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _directions(text: str) -> set[tuple[str, str, str]]:
     said = " ".join(words(text))
     return {
@@ -124,7 +124,7 @@ def _directions(text: str) -> set[tuple[str, str, str]]:
     }
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _ends(text: str) -> set[tuple[bool, str]]:
     """What is gone to (True), and what from (False)."""
     return {

@@ -49,7 +49,7 @@ def same_question(a: str, b: str) -> bool:
     return any(frozenset((one, other)) in _NEAR for one in asked_a for other in asked_b)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
     said, chinese = " ".join(latin_words(text)), han(text)

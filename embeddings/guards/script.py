@@ -37,7 +37,7 @@ def same_script(a: str, b: str) -> bool:
     return not one or not other or one == other
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _script(text: str) -> str:
     folded = plain(text)
     counts = {name: len(pattern.findall(folded)) * _WEIGHTS.get(name, 1) for name, pattern in _SCRIPTS}
@@ -45,7 +45,7 @@ def _script(text: str) -> str:
     return most if counts[most] else ""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _language(text: str) -> str:
     """The language of a Latin text, by its function words; empty when they do not say."""
     said = latin_words(text)

@@ -68,6 +68,8 @@ _ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|(?<!\w)\w{1,40}\+\+(?![\w+])|(?<![
 def _symbols(text: str) -> Iterator[str]:
     if "://" not in text:
         yield from _ESCAPE.findall(text)
+    if text.isascii():
+        return
     for char in plain(text):
         if char.isascii() or char in _READ_ELSEWHERE:
             continue
@@ -75,13 +77,13 @@ def _symbols(text: str) -> Iterator[str]:
             yield char
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _expressions(text: str) -> list[str]:
     bare = _DATE.sub(" ", plain(text).lower().translate(_SAME))
     return ["".join(match.group().split()).replace("**", "^") for match in _EXPRESSION.finditer(bare)]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _bounds(text: str) -> set[str]:
     said = " ".join(latin_words(in_digits(text).replace(UNSURE, "")))
     return {name for name, pattern in _BOUNDS if pattern.search(said)}

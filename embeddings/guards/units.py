@@ -101,7 +101,7 @@ def same_units(a: str, b: str) -> bool:
     return all(asked_b.get(kind, units) == units for kind, units in asked_a.items())
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _asked_units(text: str) -> dict[str, set[tuple[str, float]]]:
     found: dict[str, set[tuple[str, float]]] = {}
     lowered = plain(text).lower()
