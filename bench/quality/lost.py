@@ -20,13 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.quality.loading import load
 from bench.quality.policies import Served
-from bench.quality.report import DEFAULT, left_out, load
+from bench.quality.risk import DEFAULT, Runner
 from bench.quality.streams import Asked, Stream
 from bench.quality.walk import Outcome, walk
 from embeddings.control import Verdict
 from embeddings.text import has_han
-from embeddings.verifier import Verifier
 
 CHANCES = (0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
 SHOWN = 12  # examples of a reason
@@ -42,9 +42,10 @@ class Step:
     weighed: tuple[tuple[str, bool], ...] = ()  # what became of candidates, and whether they were right
 
 
-def steps(stream: Stream, verifier: Verifier, *, is_refitted: bool = False) -> Iterator[Step]:
+def steps(runner: Runner, *, is_refitted: bool = False) -> Iterator[Step]:
     """A walk in the stream's own order, told step by step."""
-    policy = Served(verifier, stream.memo, DEFAULT, is_refitted=is_refitted)
+    stream = runner.stream
+    policy = Served(runner.left_out, DEFAULT, is_refitted=is_refitted)
     stored: dict[tuple[str, str], list[str]] = defaultdict(list)
     classes: dict[str, str] = {}
     waiting = iter(stream.asked)
@@ -122,9 +123,9 @@ def main() -> int:
     parser.add_argument("--refitted", action="store_true", help="with a verifier fitted to the lane's labels")
     parser.add_argument("--examples", help="print those of one reason")
     options = parser.parse_args()
-    (stream,), sources, shipped = load([options.stream])
-    verifier = left_out(stream.name, sources, shipped)
-    found = list(steps(stream, verifier, is_refitted=options.refitted))
+    runner = load([options.stream])[options.stream]
+    stream = runner.stream
+    found = list(steps(runner, is_refitted=options.refitted))
     stream.memo.save()
     if options.examples:
         _show(stream, [one for one in found if one.reason.startswith(options.examples)])

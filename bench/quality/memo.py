@@ -6,6 +6,7 @@ Twenty shuffles at four targets ask about the same pairs again and again. The di
 the source of everything that guards and features are made of: nothing stale is ever read.
 """
 
+import os
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -63,9 +64,11 @@ class Memo:
     def save(self) -> None:
         if len(self._refusals) + len(self._features) == self._saved:
             return
+        if self._file.is_file():
+            self._load()  # what another process has kept since
         self._saved = len(self._refusals) + len(self._features)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_suffix(".draft.npz")
+        draft = self._file.with_suffix(f".{os.getpid()}.npz")
         np.savez(
             draft,
             refused=np.fromiter(self._refusals, np.int64),
@@ -78,8 +81,8 @@ class Memo:
     def _load(self) -> None:
         with np.load(self._file, allow_pickle=False) as kept:
             names = [None if number == 0 else _NAMES[number] for number in kept["by"]]
-            self._refusals = dict(zip(kept["refused"].tolist(), names, strict=True))
-            self._features = dict(zip(kept["compared"].tolist(), kept["features"], strict=True))
+            self._refusals |= zip(kept["refused"].tolist(), names, strict=True)
+            self._features |= zip(kept["compared"].tolist(), kept["features"], strict=True)
         self._saved = len(self._refusals) + len(self._features)
 
     def _key(self, a: str, b: str) -> int:
@@ -92,8 +95,8 @@ class Remembering:
 
     def __init__(self, verifier: Verifier, memo: Memo) -> None:
         self.name = verifier.name
-        self._verifier = verifier
-        self._memo = memo
+        self.verifier = verifier
+        self.memo = memo
         self._said: dict[tuple[str, str], Comparison] = {}
 
     def compare(self, a: Reading, b: Reading) -> Comparison:
@@ -104,9 +107,9 @@ class Remembering:
 
     def look_ahead(self, a: Reading, several: Sequence[Reading]) -> None:
         """Judge pairs of one text at once: one by one each costs as much as all."""
-        pairs = self._memo.pairs([(a.text, b.text) for b in several])
-        in_spreads = prior_rows(self._verifier.arrays, pairs)[:, :-1]
-        chances = self._verifier.probabilities(pairs)
+        pairs = self.memo.pairs([(a.text, b.text) for b in several])
+        in_spreads = prior_rows(self.verifier.arrays, pairs)[:, :-1]
+        chances = self.verifier.probabilities(pairs)
         for b, chance, clues in zip(several, chances.tolist(), in_spreads.tolist(), strict=True):
             self._said[_pair(a.text, b.text)] = Comparison(chance, tuple(clues))
 

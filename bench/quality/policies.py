@@ -1,12 +1,11 @@
 """Policies beside each other: what the product does, and one fixed cosine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from bench.quality.memo import Memo, Remembering
+from bench.quality.memo import Remembering
 from bench.quality.refits import Refits
 from bench.quality.walk import Learned, Question
 from embeddings.control import Label, Lane, Neighbour, Verdict, label_of
-from embeddings.verifier import Verifier
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.tier import FAR
 
@@ -15,19 +14,12 @@ class Served:
     """The product's lane. Labels come of every answer that was generated, for each stored one that was weighed."""
 
     def __init__(
-        self,
-        verifier: Verifier,
-        memo: Memo,
-        target: float,
-        seed: int | None = None,
-        *,
-        refuse: Callable[[str, str], str | None] | None = None,
-        is_refitted: bool = False,
+        self, first: Remembering, target: float, seed: int | None = None, *, is_refitted: bool = False
     ) -> None:
         """`is_refitted`: a verifier of the lane's own is fitted to its labels as they come."""
-        uses = TwoMinds(Remembering(verifier, memo))
-        self.lane = Lane(uses, target=target, seed=str(seed).encode(), refuse=refuse or memo.refusal)
-        self.refits = Refits(verifier, memo, uses) if is_refitted else None
+        uses = TwoMinds(first)
+        self.lane = Lane(uses, target=target, seed=str(seed).encode(), refuse=first.memo.refusal)
+        self.refits = Refits(first, uses) if is_refitted else None
         self.verdict: Verdict | None = None  # the last one; None: the lane was not asked
 
     def choose(self, question: Question) -> int | None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.quality.memo import Memo, Remembering
+from bench.quality.memo import Remembering
 from embeddings.base import Reading
 from embeddings.control import Label
-from embeddings.verifier import Verifier, dump, parse
+from embeddings.verifier import dump, parse
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.refit import FEWEST, MOST, Work, folds_of, is_due, refit
 
@@ -19,11 +19,11 @@ from gateway.semantic.refit import FEWEST, MOST, Work, folds_of, is_due, refit
 class Refits:
     """Of one lane. Every pair of questions counts once, as its newest label has it."""
 
-    def __init__(self, start: Verifier, memo: Memo, uses: TwoMinds) -> None:
+    def __init__(self, first: Remembering, uses: TwoMinds) -> None:
         self.kept = self.tried = 0
         self.seconds = 0.0
-        self._start, self._memo, self._uses = start, memo, uses
-        self._in_use = start
+        self._start, self._memo, self._uses = first.verifier, first.memo, uses
+        self._in_use = self._start
         self._until = 0  # labels that the one in use was fitted on
         self._total = self._since = 0
         self._labels: dict[tuple[str, str], tuple[int, Label]] = {}  # by pair, with its number

@@ -1,37 +1,92 @@
-"""Does the promise hold? The lane at several targets, over shuffles of every stream."""
+"""One walk of one stream under one policy: what a report is made of."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from bench.quality.policies import Served
+from bench.quality.memo import Remembering
+from bench.quality.policies import FixedCosine, Served
 from bench.quality.streams import Stream
+from bench.quality.vcache import VCache
 from bench.quality.walk import Tally, tally_of, walk
 from embeddings.verifier import Verifier
 
 TARGETS = (0.005, 0.01, 0.02, 0.05)
+DEFAULT = 0.01
+COSINES = (*(round(0.70 + 0.03 * step, 2) for step in range(6)), *(round(0.88 + 0.01 * step, 2) for step in range(12)))
+SHUFFLED = (
+    "banking77",
+    "disfl_qa",
+    "clinc150_static",
+    "gptcache_mock_replay",
+    "gsm_plus",
+    "spider",
+    "arena_hard_distinct",
+)  # the longest first, so that all processes end together
+
+# lane: as it is served; unfitted: without a verifier of its own; shipped: with the verifier that has seen the stream
+Name = Literal["lane", "unfitted", "shipped", "cosine", "vcache"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be walked; `at` is a target, a threshold or vCache's delta."""
+
+    stream: str
+    policy: Name
+    at: float
+    seed: int | None = None  # None: the stream's own order
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One order of one stream at one target."""
+    """What came of it."""
 
-    stream: str
-    target: float
+    task: Task
     tally: Tally
+    seconds: float = 0.0
+    fits: int = 0  # of the lane's own verifier that were kept, and what all of them took
+    fit_s: float = 0.0
 
     @property
     def is_kept(self) -> bool:
         """Whether wrong / hits stayed at or under the target."""
-        return self.tally.wrong <= self.target * self.tally.hits
+        return self.tally.wrong <= self.task.at * self.tally.hits
 
 
-def serve(stream: Stream, verifier: Verifier, target: float, seed: int | None, *, is_refitted: bool = False) -> Tally:
-    """One walk of the product's lane; `seed` None is the stream's own order."""
-    policy = Served(verifier, stream.memo, target, seed, is_refitted=is_refitted)
-    return tally_of(walk(stream, stream.shuffled(seed), policy, policy))
+def own_order(streams: Sequence[str]) -> Iterator[Task]:
+    """Every policy in the streams' own order."""
+    for stream in streams:
+        yield from (Task(stream, "lane", target) for target in TARGETS)
+        yield from (Task(stream, "unfitted", DEFAULT), Task(stream, "shipped", DEFAULT))
+        yield from (Task(stream, "vcache", delta) for delta in TARGETS)
+        yield from (Task(stream, "cosine", at) for at in COSINES)
 
 
-def runs(stream: Stream, verifier: Verifier, targets: Sequence[float], seeds: Sequence[int]) -> Iterator[Run]:
-    for target in targets:
-        for seed in seeds:
-            yield Run(stream.name, target, serve(stream, verifier, target, seed))
+def shuffles(streams: Sequence[str], seeds: Sequence[int]) -> Iterator[Task]:
+    """The lane, as it is served, in other orders."""
+    for stream in SHUFFLED:
+        if stream in streams:
+            yield from (Task(stream, "lane", target, seed) for seed in seeds for target in TARGETS)
+
+
+class Runner:
+    """Walks one stream; what verifiers said of a pair is remembered from walk to walk."""
+
+    def __init__(self, stream: Stream, left_out: Verifier, shipped: Verifier) -> None:
+        self.stream = stream
+        self.left_out = Remembering(left_out, stream.memo)
+        self._shipped = Remembering(shipped, stream.memo)
+
+    def run(self, task: Task) -> Run:
+        """Without the seconds."""
+        asked = self.stream.shuffled(task.seed)
+        if task.policy == "cosine":
+            return Run(task, tally_of(walk(self.stream, asked, FixedCosine(task.at))))
+        if task.policy == "vcache":
+            return Run(task, tally_of(walk(self.stream, asked, VCache(task.at, task.seed))))
+        first = self._shipped if task.policy == "shipped" else self.left_out
+        lane = Served(first, task.at, task.seed, is_refitted=task.policy != "unfitted")
+        tally = tally_of(walk(self.stream, asked, lane, lane))
+        fits = lane.refits
+        return Run(task, tally) if fits is None else Run(task, tally, fits=fits.kept, fit_s=fits.seconds)

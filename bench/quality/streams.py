@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.datasets import DATA, read_rows
 from bench.quality.memo import Memo
 from embeddings.base import Reading
+from embeddings.lexical import bare
 from gateway.policy import Rules
 from gateway.questions import is_volatile
 
@@ -64,6 +65,10 @@ class Stream:
     @cached_property
     def memo(self) -> Memo:
         return Memo(self.name, [self.readings[text] for text in self.rows], self.fingerprint)
+
+    @cached_property
+    def bare_forms(self) -> dict[str, str]:
+        return {text: bare(text) for text in self.rows}
 
     @cached_property
     def gates(self) -> dict[str, str]:

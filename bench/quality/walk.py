@@ -18,7 +18,6 @@ import numpy as np
 from bench.quality.streams import Asked, Stream
 from embeddings.base import Reading
 from embeddings.control import Neighbour
-from embeddings.lexical import bare
 from gateway.semantic.tier import CANDIDATES
 from gateway.semantic.wordings import SAME_AT_MOST
 
@@ -128,29 +127,30 @@ class Cache:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.classes: dict[str, str] = {}
-        self._rows: list[int] = []
+        self._rows = np.empty(len(stream.rows), np.int64)  # of `_texts`
         self._texts: list[str] = []
         self._wordings: dict[str, list[str]] = {}
 
     def remember(self, text: str, class_id: str, gate: str | None, *, is_found: bool = True) -> None:
         if text not in self.classes and is_found:
             if gate is None:
-                self._rows.append(self._stream.rows[text])
+                self._rows[len(self._texts)] = self._stream.rows[text]
                 self._texts.append(text)
-            if gate in (None, "unread") and (wording := bare(text)):
+            if gate in (None, "unread") and (wording := self._stream.bare_forms[text]):
                 self._wordings.setdefault(wording, []).append(text)
         self.classes[text] = class_id
 
     def same_wording(self, text: str) -> str | None:
         """A remembered text of the same bare form that no guard minds; the newest, as the product has it."""
-        known = self._wordings.get(bare(text), [])[: -SAME_AT_MOST - 1 : -1] if bare(text) else []
+        said = self._stream.bare_forms[text]
+        known = self._wordings.get(said, [])[: -SAME_AT_MOST - 1 : -1] if said else []
         return next((other for other in known if self._stream.memo.refusal(text, other) is None), None)
 
     def near(self, text: str) -> list[Neighbour]:
-        if not self._rows:
-            return []
-        similar = self._stream.similar[self._stream.rows[text], self._rows]
-        nearest = np.argsort(-similar, kind="stable")[:CANDIDATES]
+        similar = self._stream.similar[self._stream.rows[text], self._rows[: len(self._texts)]]
+        far = len(similar) - CANDIDATES
+        some = np.argpartition(similar, far)[far:] if far > 0 else np.arange(len(similar))
+        nearest = some[np.lexsort((some, -similar[some]))]
         return [
             Neighbour(other, self._stream.readings[other], float(similar[n]), other.encode())
             for n, other in ((int(n), self._texts[n]) for n in nearest)

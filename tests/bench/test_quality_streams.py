@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.quality import plot
+from bench.quality.memo import Remembering
 from bench.quality.policies import FixedCosine, Served
 from bench.quality.readings import Readings, readings_of
 from bench.quality.streams import Asked, Stream
@@ -64,7 +65,8 @@ def test_scopes_never_meet_and_labels_follow_classes(readings: Readings) -> None
 def test_an_equal_bare_form_is_the_lanes_to_decide_and_its_outcome_a_label() -> None:
     asked = [Asked("what is the block table", "a"), Asked("what is the block table please", "b")]
     stream = _stream(asked)
-    served, shy = Served(conservative(), stream.memo, 0.01), Served(conservative(), stream.memo, 0.0001)
+    first = Remembering(conservative(), stream.memo)
+    served, shy = Served(first, 0.01), Served(first, 0.0001)
 
     assert [one.how for one in walk(stream, asked, served, served)] == ["generated", "wording"]
     assert [one.how for one in walk(stream, asked, shy, shy)] == ["generated", "generated"]
@@ -74,7 +76,7 @@ def test_an_equal_bare_form_is_the_lanes_to_decide_and_its_outcome_a_label() -> 
 def test_what_the_product_would_not_look_at_is_not_served() -> None:
     asked = [Asked("what is the weather in Rome today", "a"), Asked("what's the weather in Rome today", "a")]
     stream = _stream(asked)
-    policy = Served(conservative(), stream.memo, 0.01)
+    policy = Served(Remembering(conservative(), stream.memo), 0.01)
 
     assert [one.how for one in walk(stream, asked, policy, policy)] == ["generated", "generated"]
     assert tally_of(walk(stream, asked, FixedCosine(0.5))).near == 1
