@@ -16,8 +16,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ from gateway.answers.thread import (
     run_each,
     run_in_one_transaction,
 )
+from gateway.answers.uses import Ends, Uses
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ EVICT_ROWS = 64  # entries evicted between two looks at the budget
 EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not stop the writers
 EVICT_TO = 0.95  # of the budget, so that not every put evicts
 HITS_EVERY_S = 1.0
-MAX_UNWRITTEN_HITS = 10_000  # entries
 REMOVE_ROWS = 512  # of an invalidation in one transaction, so that puts go on between them
 MAX_GONE = 100_000  # entries let go that nobody has asked for yet
 
@@ -92,7 +91,6 @@ class SqliteAnswers:
         self._popularity = Popularity(budget_bytes or 0)  # of the writer's thread, too
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
-        self._hits_every_s = hits_every_s
         self._now = now
         connect = partial(file.connect, path, busy_timeout_s)
         self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
@@ -103,10 +101,8 @@ class SqliteAnswers:
         self._purge = Purge(self._writer)
         self._generation = Generation(path.with_name(path.name + "-generation"))
         self._has_removed = False  # in this transaction; of the writer's thread
-        self._hits: Counter[str] = Counter()
-        self._ends: dict[tuple[bytes, str], float] = {}
+        self._uses = Uses(self._writer, self._add_uses, hits_every_s, self._failed)
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
-        self._hits_timer: asyncio.TimerHandle | None = None
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
         self.stats = SqliteStats()
@@ -213,20 +209,10 @@ class SqliteAnswers:
         return taken
 
     async def count_hit(self, entry_id: str) -> None:
-        if entry_id not in self._hits and len(self._hits) >= MAX_UNWRITTEN_HITS:
-            return
-        self._hits[entry_id] += 1
-        self._flush_soon()
+        self._uses.count(entry_id)
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
-        if (scope, entry_id) not in self._ends and len(self._ends) >= MAX_UNWRITTEN_HITS:
-            return
-        self._ends[scope, entry_id] = expires_s
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        if self._hits_timer is None:
-            self._hits_timer = asyncio.get_running_loop().call_later(self._hits_every_s, self._flush_hits)
+        self._uses.prolong(scope, entry_id, expires_s)
 
     async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
         place: tuple[float, int] | None = (float("-inf"), 0)
@@ -268,8 +254,7 @@ class SqliteAnswers:
         """Write what waits, the hits included, and close the file."""
         if self._repair is not None:
             await self._repair
-        if self._hits_timer is not None:
-            self._flush_hits()
+        self._uses.flush()
         await self._close_threads()
 
     # -- the way to the threads ----------------------------------------------------------------------------------
@@ -311,28 +296,8 @@ class SqliteAnswers:
             return None
         return found
 
-    def _flush_hits(self) -> None:
-        if self._hits_timer is not None:
-            self._hits_timer.cancel()
-            self._hits_timer = None
-        hits, self._hits = self._hits, Counter()
-        ends, self._ends = self._ends, {}
-
-        def write(connection: sqlite3.Connection) -> None:
-            upkeep.add_hits(connection, hits, ends, self._rank())
-
-        try:
-            self._writer.submit(write).add_done_callback(self._hits_written)
-        except CacheError as error:
-            self._hits_lost(error)
-
-    def _hits_written(self, written: asyncio.Future[Any]) -> None:
-        if not written.cancelled() and (error := written.exception()) is not None:
-            self._hits_lost(error)
-
-    def _hits_lost(self, error: BaseException) -> None:
+    def _failed(self) -> None:
         self.stats.failures += 1
-        log.warning("hits could not be counted: %s", error)
 
     def _horizon_s(self) -> float:
         """What ended before this moment is gone."""
@@ -351,6 +316,9 @@ class SqliteAnswers:
         if isinstance(tidied, Exception):
             log.warning("nothing was tidied up in %s: %s", self._path, tidied)
         return results
+
+    def _add_uses(self, connection: sqlite3.Connection, hits: Mapping[str, int], ends: Ends) -> None:
+        upkeep.add_hits(connection, hits, ends, self._rank())
 
     def _put(self, connection: sqlite3.Connection, row: table.Row) -> None:
         table.put(connection, row, self._rank())
