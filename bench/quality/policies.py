@@ -7,7 +7,7 @@ from bench.quality.refits import Refits
 from bench.quality.walk import Learned, Question
 from embeddings.control import Label, Lane, Neighbour, Verdict, label_of
 from gateway.semantic.minds import TwoMinds
-from gateway.semantic.tier import FAR
+from gateway.semantic.search import FAR
 
 
 class Served:

@@ -90,11 +90,11 @@ def promise_table(runs: Sequence[Run], streams: Mapping[str, Stream]) -> str:
         " | runs without these | wrong / hits without | served, mean (least to most) | spent, mean |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for target in TARGETS:
+    for target in sorted({run.task.at for run in runs if run.task.seed is not None}):
         here = [run for run in runs if run.task.seed is not None and run.task.at == target]
         by_stream = {name: [run for run in here if run.task.stream == name] for name in SHUFFLED}
         lines += [_held(f"{100 * target:g} %", name, some, streams) for name, some in by_stream.items() if some]
-        lines += [_held(f"**{100 * target:g} %**", "**all**", here, streams)] * bool(here)
+        lines.append(_held(f"**{100 * target:g} %**", "**all**", here, streams))
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from bench.quality.streams import Asked, Stream
 from embeddings.base import Reading
 from embeddings.control import Neighbour
-from gateway.semantic.tier import CANDIDATES
+from gateway.semantic.search import CANDIDATES
 from gateway.semantic.wordings import SAME_AT_MOST
 
 How = Literal["repeat", "wording", "near", "generated"]
