@@ -29,7 +29,7 @@ from gateway.semantic.learner import joined
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.refit import MOST, Work, folds_of, is_due, refit
 from gateway.semantic.rule import LaneKey
-from gateway.semantic.tier import CANDIDATES, FAR
+from gateway.semantic.search import CANDIDATES, FAR
 
 CONFIDENCE = 0.95
 LANE = LaneKey("", "backtest")

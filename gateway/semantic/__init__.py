@@ -1,6 +1,7 @@
 """The semantic tier: has this question been answered in other words, and how sure is that?
 
 tier         find: question -> bare form, else reading -> neighbours -> lane -> serve, shadow or pass
+search       neighbours by bare form and by meaning, each looked up in the store
 wordings     stored questions by their bare form, which needs no embedder
 vectors      the index of stored questions, kept true to the store
 lanes        by tenant and route: the state that labels make (`embeddings.control` decides); held is one of them

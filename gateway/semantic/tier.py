@@ -8,23 +8,20 @@ of use: as a draft, which the model checks and which so cannot change what it sa
 compared with the neighbours' behind everybody's back: that is what the lane learns from.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
-from embeddings.control import Lane, Neighbour
-from embeddings.guards import first_refusal
+from embeddings.control import Lane
 from embeddings.index import VectorIndex
-from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded
+from gateway.answers.base import Answers, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.semantic.changes import Changes
 from gateway.semantic.commonplaces import Commonplaces
-from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, digest_of, match_of
+from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
@@ -33,20 +30,17 @@ from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt, judged_of_alias
 from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.search import IsUsable, Search
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.standalone.looser import Looser
 from gateway.semantic.vectors import Vectors
 from gateway.semantic.verifiers import Verifiers
-from gateway.semantic.wordings import Wordings, apart
+from gateway.semantic.wordings import Wordings
 from gateway.served import Served
 
 log = logging.getLogger(__name__)
 
-CANDIDATES = 8
-FAR = 0.5  # what is farther than this has no say in what may be served
 NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
-
-IsUsable = Callable[[Entry], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +87,7 @@ class Semantic:
         self._wordings = Wordings(answers) if choices.reads_wordings else None
         self._is_reading = False
         self._commonplaces = Commonplaces()
+        self._search = Search(answers, batcher, self._vectors, self._wordings, self._commonplaces)
         self.learning = Learning(
             labels,
             self.lanes,
@@ -207,79 +202,25 @@ class Semantic:
         if rule.mode == "off":
             return NoMatch("off")
         # who asks for a cosine has one looked at
-        if min_similarity <= 0 and (entry := await self._same_wording(fp, question, is_usable)) is not None:
+        if min_similarity <= 0 and (entry := await self._search.same_wording(fp, question, is_usable)) is not None:
             verdict = await self.lanes.decide_wording(rule, question, entry.id, is_dry=is_dry)
             return _found(Seen(rule, fp.scope, question, verdict, {entry.id: entry}), None, entry.completion.text)
         if not self._vectors.is_ready:
             return NoMatch("index_loading")
         if self._vectors.is_empty(fp.partition):
             return NoMatch("no_candidates")
-        reading = await self._read(question)
+        reading = await self._search.read(question)
         if reading is None:
             return NoMatch("question_too_long")
-        near, best, has_expired = await self._near(fp, reading, is_usable)
+        near, best, has_expired = await self._search.near(fp, reading, is_usable)
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
-        neighbours = await self._neighbours(rule.key, near, is_dry=is_dry)
+        neighbours = await self._search.neighbours(rule.key, near, is_dry=is_dry)
         verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
         draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
         return _found(seen, best, draft)
-
-    async def _same_wording(self, fp: Fingerprints, question: str, is_usable: IsUsable) -> Entry | None:
-        """A stored answer to the same bare question, if no guard minds the words that were left out."""
-        for name in await self._wordings.find(fp.partition, question) if self._wordings is not None else ():
-            entry = await self._answers.by_id(fp.scope, name)
-            if entry is None or entry.compat != fp.compat or entry.question is None:
-                self._forget(fp.scope, fp.compat, name)
-            elif not is_usable(entry) or entry.bad:
-                continue
-            elif await apart(question, partial(first_refusal, question, entry.question)) is None:
-                return entry
-        return None
-
-    async def _near(
-        self, fp: Fingerprints, reading: Reading, is_usable: IsUsable
-    ) -> tuple[list[tuple[Entry, float]], float | None, bool]:
-        """The neighbours that may be looked at, the similarity of the nearest, and whether one was too old."""
-        candidates = self._vectors.search(fp.partition, reading.vector, CANDIDATES)
-        best = candidates[0].similarity if candidates else None
-        candidates = [candidate for candidate in candidates if candidate.similarity >= FAR]
-        entries = await asyncio.gather(*(self._answers.by_id(fp.scope, candidate.id) for candidate in candidates))
-        near, has_expired = [], False
-        for candidate, entry in zip(candidates, entries, strict=True):
-            if entry is None or entry.compat != fp.compat or entry.question is None:
-                self._forget(fp.scope, fp.compat, candidate.id)
-            elif is_usable(entry):
-                near.append((entry, candidate.similarity))
-            else:
-                has_expired = True
-        return near, best, has_expired
-
-    async def _neighbours(self, lane: LaneKey, near: Sequence[tuple[Entry, float]], *, is_dry: bool) -> list[Neighbour]:
-        try:
-            readings = await self._batcher.read([entry.question or "" for entry, _ in near])
-        except EmbedderError as error:
-            raise CacheError(str(error)) from error
-        found = []
-        for (entry, similarity), reading in zip(near, readings, strict=True):
-            answer = digest_of(entry)
-            if not is_dry:
-                self._commonplaces.note(lane, answer, reading.vector)  # so they are known again after a start
-            if self._commonplaces.has(lane, answer):
-                answer = entry.id.encode()  # who shares it is no kin
-            found.append(Neighbour(entry.id, reading, similarity, answer, entry.good, entry.bad))
-        return found
-
-    async def _read(self, question: str) -> Reading | None:
-        try:
-            (reading,) = await self._batcher.read([question])
-        except DoesNotFit:
-            return None
-        except EmbedderError as error:
-            raise CacheError(str(error)) from error
-        return reading
 
     # -- what is stored ----------------------------------------------------------------------------------------------
 
@@ -310,9 +251,7 @@ class Semantic:
 
     def _forget(self, scope: bytes, compat: bytes, entry_id: str) -> None:
         """Drop what was evicted, replaced or removed behind the indexes' back."""
-        self._vectors.drop(scope + compat, entry_id)
-        if self._wordings is not None:
-            self._wordings.drop(scope, entry_id)
+        self._search.forget(scope, compat, entry_id)
         if self.looser is not None:
             self.looser.drop(scope, entry_id)
 
