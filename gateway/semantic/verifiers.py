@@ -9,7 +9,7 @@ from embeddings.verifier import Verifier, load_verifier
 from embeddings.verifier.cross_encoder import SecondLook
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import Shelf
-from gateway.semantic.twice import LooksTwice
+from gateway.semantic.second_look import LooksTwice
 
 log = logging.getLogger(__name__)
 

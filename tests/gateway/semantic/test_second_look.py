@@ -12,7 +12,7 @@ from embeddings.hashing import HashingEmbedder
 from embeddings.verifier import conservative
 from embeddings.verifier.cross_encoder import SecondLook
 from embeddings.verifier.logistic import Numbers
-from gateway.semantic.twice import LooksTwice
+from gateway.semantic.second_look import LooksTwice
 
 A, FAR = HashingEmbedder().read(["How do I reset my lamp?", "Who wrote Faust?"])
 _AWAY = FAR.vector - (FAR.vector @ A.vector) * A.vector
