@@ -8,8 +8,8 @@ from embeddings.control import Compares
 from embeddings.verifier import Verifier, load_verifier
 from embeddings.verifier.cross_encoder import SecondLook
 from gateway.semantic.rule import LaneKey
-from gateway.semantic.shelf import Shelf
 from gateway.semantic.second_look import LooksTwice
+from gateway.semantic.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
