@@ -44,7 +44,7 @@ class Verdict(BaseModel):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running_gateway(tmp_path_factory.mktemp("demo") / "data") as running:
+    with running_gateway(tmp_path_factory.mktemp("demo") / "data", cache__semantic="false") as running:
         running.wait("local")
         yield running
 
@@ -196,7 +196,7 @@ def test_what_cannot_be_enforced_is_refused_by_the_name_of_its_field(name: str, 
 
 def test_a_checkpoint_whose_vocabulary_cannot_be_read_fails_these_requests_only(tmp_path: Path) -> None:
     model = build("llama", tmp_path / "tiny")
-    with running_gateway(tmp_path / "data", "--model", str(model)) as running:
+    with running_gateway(tmp_path / "data", "--model", str(model), cache__semantic="false") as running:
         running.wait("local")
         (model / "tokenizer.json").unlink()
         (child,) = psutil.Process(running.process.pid).children()

@@ -156,6 +156,11 @@ def _reference_model(path: Path) -> Any:
 
 def reference(path: Path, prompt: list[int], max_tokens: int = 12, *, ends: bool = True) -> list[int]:
     """What transformers itself generates after `prompt`, greedily; not `ends`: on and on past the end token."""
+    return list(_reference(path, tuple(prompt), max_tokens, ends))
+
+
+@cache
+def _reference(path: Path, prompt: tuple[int, ...], max_tokens: int, ends: bool) -> list[int]:
     ids = torch.tensor([prompt])
     eos = {} if ends else {"eos_token_id": -1}
     output = _reference_model(path).generate(
