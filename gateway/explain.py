@@ -78,6 +78,9 @@ class Explainer:
         except CacheError as error:
             raise StoreAway(str(error)) from error
         found = await self._similar(asked)
+        other = await self._loosely(asked, found)
+        if isinstance(other, Match) or (isinstance(other, NoMatch) and other.is_shadowed):
+            found = other
         return Explanation(
             would=_would(asked, entry, miss, found),
             request={
@@ -90,7 +93,10 @@ class Explainer:
             },
             plan=_plan(asked),
             exact=exact,
-            semantic=_semantic(asked, found),
+            semantic={
+                **_semantic(asked, found),
+                "other_histories": other if other is None or isinstance(other, str) else other.reason,
+            },
         )
 
     async def _exact(self, asked: Asked, entry: Entry | None, miss: str | None) -> JSON:
@@ -125,25 +131,32 @@ class Explainer:
             return "not_installed_or_off"
         if not asked.plan.read_semantic:
             return asked.plan.bypass or "tier_off"
-        refusal = asked.semantic_refusal or "no_question"
-        if asked.question is None and not asked.reads_loosely:
-            return refusal
+        if asked.question is None:
+            return asked.semantic_refusal or "no_question"
         is_usable = partial(self._pipeline.is_usable, controls=asked.controls)
-        least = asked.plan.min_similarity
         try:
-            found: Match | NoMatch | str = refusal
-            if asked.question is not None:
-                found = await self._semantic.consider(
-                    asked.fp, asked.question, rule=asked.rule, min_similarity=least, is_usable=is_usable
-                )
-            if asked.reads_loosely and not isinstance(found, Match):
-                rule = self._pipeline.loose_rule(asked)
-                other = await self._semantic.consider_loosely(
-                    asked.fp, rule=rule, min_similarity=least, is_usable=is_usable
-                )
-                if isinstance(other, Match) or isinstance(found, str):
-                    return other
-            return found
+            return await self._semantic.consider(
+                asked.fp,
+                asked.question,
+                rule=asked.rule,
+                min_similarity=asked.plan.min_similarity,
+                is_usable=is_usable,
+            )
+        except CacheError as error:
+            return f"failed: {error}"
+
+    async def _loosely(self, asked: Asked, strict: Match | NoMatch | str) -> Match | NoMatch | str | None:
+        """What other histories have; None when they are not looked at."""
+        is_served = isinstance(strict, Match) or (isinstance(strict, NoMatch) and strict.is_shadowed)
+        if self._semantic is None or not asked.plan.read_semantic or is_served or not asked.reads_loosely:
+            return None
+        try:
+            return await self._semantic.consider_loosely(
+                asked.fp,
+                rule=self._pipeline.loose_rule(asked),
+                min_similarity=asked.plan.min_similarity,
+                is_usable=partial(self._pipeline.is_usable, controls=asked.controls),
+            )
         except CacheError as error:
             return f"failed: {error}"
 

@@ -87,6 +87,8 @@ def _semantic(semantic: JSON) -> Iterator[str]:
     yield f"mode {semantic['mode']}, route {semantic['route']}, wrong hits at most {semantic['target']:.2%}"
     if "reason" in semantic:
         yield semantic["reason"]
+    if semantic.get("other_histories") is not None:
+        yield f"other histories: {semantic['other_histories']}"
     if "threshold" in semantic:
         probability = semantic["probability"]
         sure = "no candidate left" if probability is None else f"probability {probability:.4f}"

@@ -60,7 +60,9 @@ _ORDERS = re.compile(
 )
 _UNIQUE = word_set("sun moon earth world universe internet sky equator")
 _NP = re.compile(r"\b[Tt]he ((?:[\w'’.-]+ ?){1,9})")
-_COMPLETES = word_set("of in on at between behind from to for by with during")
+_COMPLETES = word_set("of between behind")
+_PLACES = word_set("in on at from to for by with during")  # where, not which: for the tallest one that is enough
+_ONLY_ONE = re.compile(r"most|only|least|\w{2,}est")
 # In capitals, and no names: days, and what there are many of.
 _NO_NAMES = word_set(
     "pin ceo cfo cto id ids url pdf api app atm atms vat gps usb wifi sim cv hr it ui os db vip"
@@ -72,7 +74,7 @@ _NO_NAMES = word_set(
 # "The Norman castle" is one of many, "the Roman Empire" is not.
 _PEOPLES = re.compile(r"^[A-Z]\w*(?:an|ish|ese|ch|man)$")
 _QUOTED = re.compile(r"[\"“«]([^\"”»]{2,})[\"”»]")
-_DEFINES = re.compile(r"^what (?:is|are) (?:an? )?[a-z][\w-]+(?: [a-z][\w-]*){0,3}$")
+_DEFINES = re.compile(r"^what is an? [a-z][\w-]+(?: [a-z][\w-]*){0,3}$")
 _VAGUE = word_set(
     "good bad best worst great normal common fair reasonable safe healthy average ideal right wrong proper suitable"
     " appropriate recommended popular important main new old cheap expensive nice correct possible available long short"
@@ -108,9 +110,9 @@ def flaw(text: str) -> str | None:
         return "compares"
     if _ORDERS.search(said) and not _QUOTED.search(said):
         return "orders"
-    if not all(_is_complete(match.group(1).split()) for match in _NP.finditer(said)):
+    if not all(_is_complete(match.group(1).split()) for match in _NP.finditer(plain(text))):  # a bare form has fewer
         return "the"
-    defines = _DEFINES.match(said) and " a" in said[:11] and not small & _VAGUE
+    defines = _DEFINES.match(said) and not small & _VAGUE
     return None if defines or has_name(said) else "no_name"
 
 
@@ -164,8 +166,9 @@ def _is_complete(tokens: list[str]) -> bool:
         if _is_named([token]):
             behind = tokens[at + 1] if at + 1 < len(tokens) else ""
             return not (_PEOPLES.match(token) and behind[:1].islower())
-        if token.lower() in _COMPLETES and at:
-            return _is_named(tokens[at + 1 :])
+        if at and (token in _COMPLETES or token in _PLACES):
+            is_one = token in _COMPLETES or any(_ONLY_ONE.fullmatch(before) for before in tokens[:at])
+            return is_one and _is_named(tokens[at + 1 :])
         if at >= 4:
             return False
     return False

@@ -63,6 +63,8 @@ async def test_a_last_turn_that_stands_alone_is_served_after_another_history_and
         explainer = Explainer(gateway.pipeline, gateway.answers, gateway.semantic)
         told = await explainer.explain(request(OTHER), "t", "", Controls())
         assert (told.would["reason"], told.semantic["route"]) == ("other_history", "default" + LOOSE)
+        told = await explainer.explain(request((*OTHER[:2], "How much is the ticket in Spain?")), "t", "", Controls())
+        assert (told.would["reason"], told.semantic["other_histories"]) == ("miss", "leans_the")
         assert gateway.count("twicetold_lookups_total", tier="loose", outcome="hit", reason="other_history") == 1
 
 
