@@ -98,6 +98,19 @@ def test_a_log_with_answers_is_compared_by_them(
     assert report[0]["labels"] + report[0]["semantic"] == 1  # another system prompt is another world
 
 
+def test_an_answer_that_everything_got_teaches_a_replay_nothing(
+    tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlike = ["Who wrote Faust?", "How deep is Lake Baikal?", "Bake rye bread", "kubectl drain fails with an eviction"]
+    near = ["Refund my train ticket to Munich", "Can the ticket to Munich be refunded", "Is a Munich ticket refundable"]
+    rows = [{"prompt": text, "answer": "Sorry, I can't help with that."} for text in (*unlike, *near)]
+    ((report,),) = run(log(tmp_path / "log.jsonl", rows), minilm, capsys).values()
+    ((taught,),) = run(log(tmp_path / "log.jsonl", rows[len(unlike) :]), minilm, capsys).values()
+
+    assert (report["labels"], report["semantic"]) == (0, 0)
+    assert taught["labels"] > 0
+
+
 def test_bare_forms_take_the_road_of_the_gateway_and_stop_when_they_are_wrong(
     tmp_path: Path, minilm: SentenceTransformerEmbedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
