@@ -309,11 +309,11 @@ def _semantic(
         Choices(promotes=cache.promotion, timeout_s=cache.embedder_timeout_s),
         Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
-        rewriter=_rewriter(settings, router),
+        rewriter=rewriter_of(settings, router),
     )
 
 
-def _rewriter(settings: Settings, router: Router) -> "Rewriter | None":
+def rewriter_of(settings: Settings, router: Router) -> "Rewriter | None":
     """What makes last turns stand alone, where somebody's may be answered for another history."""
     from gateway.semantic.standalone.model import ByModel
     from gateway.semantic.standalone.rules import ByRules

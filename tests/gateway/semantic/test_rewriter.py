@@ -10,7 +10,10 @@ from backends.errors import BackendUnavailable
 from backends.fake import ScriptedBackend, Step, say
 from backends.router import Router
 from gateway.semantic.standalone.model import ByModel, read
+from gateway.semantic.standalone.rules import ByRules
 from gateway.semantic.standalone.talk import Talk, Turn
+from gateway.services import rewriter_of
+from gateway.settings import CacheSettings, RouteSettings, Settings
 from tests.gateway.semantic.test_looser import opened, tier
 from tests.gateway.semantic.test_looser import say as ask
 
@@ -102,3 +105,20 @@ def test_of_what_a_model_says_only_the_field_counts() -> None:
 )
 def test_what_no_rewriting_mends_is_not_asked_about(said: tuple[str, ...], last: str, flaw: str | None) -> None:
     assert rewriter(resolves)[0].flaw(talk(*said, last=last)) == flaw
+
+
+@pytest.mark.parametrize(
+    ("cache", "kind"),
+    [
+        (CacheSettings(), type(None)),
+        (CacheSettings(rewriter="m"), type(None)),
+        (CacheSettings(semantic_history="loose"), ByRules),
+        (CacheSettings(routes=(RouteSettings(semantic_history="loose"),)), ByRules),
+        (CacheSettings(semantic_history="loose", rewriter="m"), ByModel),
+        (CacheSettings(semantic_history="loose", rewriter="local"), ByModel),
+    ],
+)
+def test_there_is_a_rewriter_where_somebody_may_be_answered_for_another_history(
+    cache: CacheSettings, kind: type[object]
+) -> None:
+    assert type(rewriter_of(Settings(cache=cache), Router([]))) is kind
