@@ -91,6 +91,22 @@ london paris berlin madrid barcelona rome milan venice florence lisbon porto ams
 texas california florida ohio oregon nevada utah arizona colorado virginia alaska hawaii michigan illinois
   alabama
 star_wars star_trek
+noun verb adjective adverb pronoun preposition
+solid liquid gas plasma
+boiling freezing melting
+ceo cfo cto coo cmo cio
+wifi/wi-fi bluetooth ethernet
+laptop/laptops desktop/desktops tablet/tablets smartphone/smartphones
+volt/volts watt/watts amp/amps/ampere ohm/ohms
+herbivore/herbivores carnivore/carnivores omnivore/omnivores
+knee/knees elbow/elbows ankle/ankles wrist/wrists shoulder/shoulders hip/hips
+kidney/kidneys liver lung/lungs stomach pancreas spleen
+africa asia europe antarctica
+pacific atlantic
+sedan suv minivan truck motorcycle
+bachelor/bachelors master/masters
+aries taurus gemini virgo libra scorpio sagittarius capricorn aquarius pisces
+protein/proteins carbohydrate/carbohydrates/carbs fat/fats
 """
 _HAN_KINDS = """
 星期一/周一 星期二/周二 星期三/周三 星期四/周四 星期五/周五 星期六/周六 星期天/星期日/周日
@@ -160,8 +176,13 @@ def same_kinds(a: str, b: str) -> bool:
 
 def _same_letters(a: str, b: str) -> bool:
     """Whether both speak of option A, or of plan B, where both name one by its letter."""
-    in_a, in_b = (set(_LETTERED.findall(plain(text).lower())) for text in (a, b))
+    in_a, in_b = _lettered(a), _lettered(b)
     return in_a == in_b or {noun for noun, _ in in_a}.isdisjoint(noun for noun, _ in in_b)
+
+
+@lru_cache(maxsize=1024)
+def _lettered(text: str) -> set[tuple[str, str]]:
+    return set(_LETTERED.findall(plain(text).lower()))
 
 
 def other_names(name: str) -> list[str]:

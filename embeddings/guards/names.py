@@ -25,7 +25,7 @@ _ORDINAL = re.compile(
     r"\d+(?:st|nd|rd|th|s|k|m|b|bn|am|pm|h|hr|hrs|min|mins|kg|km|cm|mm|g|gb|mb|kb|tb|ms|ft|lb|lbs|mph|kmh|usd|x)",
     re.IGNORECASE,
 )
-_CAPITALISED = re.compile(rf"(?<![\w'.])[A-ZÀ-Þ][^\W_{HAN}]*(?:['-][^\W_{HAN}]+)*(?![+#\w])")
+_CAPITALISED = re.compile(rf"(?<![\w'.°])[A-ZÀ-Þ][^\W_{HAN}]*(?:['-][^\W_{HAN}]+)*(?![+#\w])")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;\n>*#•\-\"(]|\d[.)])\s*$")
 _NO_NAME = word_set(
     "I I'm I've I'd I'll A An The OK Ok Please Hi Hello Hey Thanks Mr Mrs Ms Dr PLEASE NOT AND OR IS THE A.M"

@@ -17,6 +17,31 @@ _JOINS_CLAUSES = word_set("if but and or that because when while although")
 _SAME_BOTH_WAYS = word_set("and or vs versus nor")
 _JOINING = _SAME_BOTH_WAYS | word_set("a an the my your both")
 _DOUBLED = re.compile(r"([bdgmnprt])\1$")  # running, run
+# Irregular verbs are one word in every tense, as the regular ones are by their stem.
+_IRREGULAR = dict(
+    pair.split("/")
+    for pair in word_set(
+        """
+ate/eat eaten/eat began/begin begun/begin bit/bite bitten/bite bought/buy broke/break broken/break brought/bring
+  built/build came/come caught/catch chose/choose chosen/choose did/do done/do drank/drink drunk/drink drove/drive
+  driven/drive fed/feed fell/fall fallen/fall felt/feel fought/fight found/find flew/fly flown/fly forgot/forget
+  forgotten/forget gave/give given/give got/get gotten/get grew/grow grown/grow heard/hear held/hold hid/hide
+  hidden/hide kept/keep knew/know known/know led/lead left/leave lent/lend lost/lose made/make met/meet paid/pay
+  ran/run rode/ride ridden/ride rose/rise risen/rise said/say sang/sing sung/sing sank/sink sat/sit saw/see seen/see
+  sent/send shot/shoot showed/show shown/show slept/sleep sold/sell spent/spend spoke/speak spoken/speak stole/steal
+  stolen/steal stood/stand struck/strike swam/swim swum/swim taught/teach threw/throw thrown/throw told/tell
+  took/take taken/take thought/think understood/understand went/go gone/go woke/wake won/win wore/wear worn/wear
+  wrote/write written/write
+"""
+    )
+)
+_PARTICIPLES = frozenset(_IRREGULAR) - word_set(
+    "ate began bit broke came chose did drank drove fell flew forgot gave grew hid knew ran rode rose sang sank saw"
+    " showed spoke stole swam threw took went woke wore wrote left"
+)
+_BE = word_set("is are was were be been being get gets got")
+_BEGINS = _BE | word_set("do does did can could should will would may might must has have had")
+_JUDGED = re.compile(r"\b(?:is|was|would|will) (?:it|be) (\w+) (?:for (?:\w+ ){1,3})?to \w")
 _DIRECTED = re.compile(
     r"(?<!\S)(\S{1,40}) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
 )
@@ -37,22 +62,27 @@ def same_order(a: str, b: str) -> bool:
         return False
     if _directions(a) & {(right, link, left) for left, link, right in _directions(b)}:
         return False
+    voiced_a, voiced_b = _voiced(a), _voiced(b)
+    if (voiced_a is None) != (voiced_b is None):
+        return _same_but_for_voice(a, voiced_a, b, voiced_b)
     if _agree(_content(a, _left_out(a)), _content(b, _left_out(b))) and _agree(_content(a), _content(b)):
         return True
-    return _same_but_for_phrases(a, b)
+    return _same_but_for_phrases(a, b) or _same_but_for_judgement(a, b)
 
 
+@lru_cache(maxsize=1024)
 def _left_out(text: str) -> frozenset[str]:
     kept = _PLACED | _DENIAL if _JOINS_CLAUSES & set(words(text)) else _PLACED
     return CARRIES_NO_MEANING - kept
 
 
 def _agree(a: Sequence[str], b: Sequence[str]) -> bool:
-    if len(a) < 2 or sorted(a) != sorted(b):
+    if a == b or len(a) < 2 or sorted(a) != sorted(b):
         return True
-    return a == b or _is_rotation(a, b)
+    return _is_rotation(a, b)
 
 
+@lru_cache(maxsize=1024)
 def _is_mostly_han(text: str) -> bool:
     return len(han(text)) * 2 > len(plain(text).replace(" ", ""))
 
@@ -61,13 +91,55 @@ def _is_mostly_han(text: str) -> bool:
 def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
-    kept = [(i, _DOUBLED.sub(r"\1", stem(word))) for i, word in enumerate(said) if word not in left_out]
+    kept = [(i, _cut(word)) for i, word in enumerate(said) if word not in left_out]
     row = [word for _, word in kept]
     for n in range(len(kept) - 1):
         between = said[kept[n][0] + 1 : kept[n + 1][0]]
         if _SAME_BOTH_WAYS & set(between) and set(between) <= _JOINING and row[n] > row[n + 1]:
             row[n], row[n + 1] = row[n + 1], row[n]
     return row
+
+
+def _same_but_for_voice(a: str, voiced_a: list[str] | None, b: str, voiced_b: list[str] | None) -> bool:
+    """Whether one text says in the passive what the other says: Rome conquered Carthage, it was conquered by Rome."""
+    row_a, row_b = voiced_a or _content(a), voiced_b or _content(b)
+    if sorted(row_a) != sorted(row_b) or row_a == row_b:
+        return True
+    is_by = "by" in words(a if voiced_a is not None else b)
+    return not is_by and len(row_a) > 2 and _is_rotation(row_a, row_b)
+
+
+@lru_cache(maxsize=1024)
+def _voiced(text: str) -> list[str] | None:
+    """The words of content of a passive in the order of the active: who does it, the verb, to whom; None otherwise."""
+    said = words(text)
+    verb = next((n for n, word in enumerate(said) if _is_participle(word) and not _BE.isdisjoint(said[:n])), None)
+    if verb is None:
+        return None
+    after = next((n for n in range(verb + 1, len(said)) if said[n] == "by"), None)
+    end = len(said) if after is None else next((n for n in range(after + 1, len(said)) if said[n] in _LINKS), len(said))
+    agent = said[after + 1 : end] if after is not None else ()
+    rest = [*said[verb + 1 : after], *said[end:]] if after is not None else said[verb + 1 :]
+    begin = next((n for n in range(verb) if said[n] in _BEGINS), 0)
+    row = [*said[:begin], *agent, said[verb], *said[begin:verb], *rest]
+    return [_cut(word) for word in row if word not in CARRIES_NO_MEANING]
+
+
+def _is_participle(word: str) -> bool:
+    return (len(word) > 4 and word.endswith("ed")) or word in _PARTICIPLES
+
+
+def _same_but_for_judgement(a: str, b: str) -> bool:
+    """ "Is it legal to record a call?", "Is recording a call legal?": what is said of the deed may stand behind it."""
+    judged = {_cut(found[1]) for text in (a, b) if (found := _JUDGED.search(" ".join(words(text))))}
+    if len(judged) != 1:
+        return False
+    row_a, row_b = ([word for word in _content(text) if word not in judged] for text in (a, b))
+    return row_a == row_b
+
+
+def _cut(word: str) -> str:
+    return _DOUBLED.sub(r"\1", stem(_IRREGULAR.get(word, word)))
 
 
 def _same_but_for_phrases(a: str, b: str) -> bool:
@@ -102,7 +174,7 @@ def _phrases(text: str) -> tuple[list[str], set[tuple[str, str]]]:
         elif word in CARRIES_NO_MEANING:
             link = link if word in _ARTICLES else ""
         elif not (is_dated and (word.isdigit() or word[:3] in _MONTHS)):
-            cut = _DOUBLED.sub(r"\1", stem(word))
+            cut = _cut(word)
             if link:
                 ruled.add((link, cut))
             else:
@@ -144,4 +216,4 @@ def _same_han_order(a: str, b: str) -> bool:
     first, second = (_HAN_WITHOUT_MEANING.sub("", "".join(words(text))) for text in (a, b))
     if first == second or len(first) < 3 or sorted(first) != sorted(second):
         return True
-    return second in first + first and not re.search("[到比给被把向对]", first)
+    return second in first + first and not re.search("[到比给被把向]|对(?!不起)", first)

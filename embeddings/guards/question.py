@@ -21,6 +21,12 @@ _ENGLISH = (
     ("where", re.compile(rf"^(?:\w+ ){{0,2}}where\b|{_TOLD} where\b|\b(?:what|which) (?:place|city|country)\b")),
     ("how", re.compile(rf"^(?:\w+ ){{0,2}}how (?!{_MEASURED})|\b(?:me|know|explain) how (?!{_MEASURED})")),
 )  # fmt: skip
+# "When a buyer pays late, who owes money?" does not ask when.
+_CLAUSE_FIRST = re.compile(
+    r"^\s*(?:when|where|if|after|before|while|once)\s+(?!(?:do|does|did|is|are|was|were|can|could|will|would|should|has|have)\b)"
+    r"[^,?]{3,80},\s*(?=(?:who|what|how|which|why|do|does|did|is|are|can|should|will)\b)",
+    re.IGNORECASE,
+)
 _CHINESE = (
     ("who", re.compile("谁|哪位|什么人")),
     ("when", re.compile("什么时候|何时|哪年|哪一年|几点|哪天|什么时间")),
@@ -52,7 +58,7 @@ def same_question(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
-    said, chinese = " ".join(latin_words(text)), han(text)
+    said, chinese = " ".join(latin_words(_CLAUSE_FIRST.sub("", text))), han(text)
     found = {name for name, pattern in _ENGLISH if pattern.search(said)} if said else set()
     if chinese:
         found |= {name for name, pattern in _CHINESE if pattern.search(chinese)}

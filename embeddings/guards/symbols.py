@@ -37,7 +37,7 @@ _BOUNDS = (
 
 def same_symbols(a: str, b: str) -> bool:
     """Refuse when an emoji or a symbol that is no punctuation stands in one text more often than in the other."""
-    in_a, in_b = Counter(_symbols(a)), Counter(_symbols(b))
+    in_a, in_b = _counted(a), _counted(b)
     return in_a == in_b or (_is_decoration(in_a - in_b, b) and _is_decoration(in_b - in_a, a))
 
 
@@ -52,7 +52,7 @@ def _is_decoration(symbols: Counter[str], other: str) -> bool:
 def same_expressions(a: str, b: str) -> bool:
     """Refuse when both texts hold arithmetic and it reads differently: 3x+5, 5x+3. One side alone is no proof."""
     in_a, in_b = _expressions(a), _expressions(b)
-    code_a, code_b = set(_OPERATOR.findall(plain(a))), set(_OPERATOR.findall(plain(b)))
+    code_a, code_b = _operators(a), _operators(b)
     return (not in_a or not in_b or in_a == in_b) and (not code_a or not code_b or code_a == code_b)
 
 
@@ -65,6 +65,11 @@ def same_bounds(a: str, b: str) -> bool:
 _ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|(?<!\w)\w{1,40}\+\+(?![\w+])|(?<![\w-])--\w+|(?<!\S)-[A-Za-z](?!\w)|//")
 
 
+@lru_cache(maxsize=1024)
+def _counted(text: str) -> Counter[str]:
+    return Counter(_symbols(text))
+
+
 def _symbols(text: str) -> Iterator[str]:
     if "://" not in text:
         yield from _ESCAPE.findall(text)
@@ -75,6 +80,11 @@ def _symbols(text: str) -> Iterator[str]:
             continue
         if unicodedata.category(char) in ("So", "Sm", "Sc") or ord(char) in _SKIN:
             yield char
+
+
+@lru_cache(maxsize=1024)
+def _operators(text: str) -> set[str]:
+    return set(_OPERATOR.findall(plain(text)))
 
 
 @lru_cache(maxsize=1024)

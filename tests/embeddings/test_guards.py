@@ -2,6 +2,7 @@ import random
 
 import pytest
 
+from bench.guards import twins
 from embeddings.guards import GUARDS, NEAR_MISSES, first_refusal, near_misses
 from tests.embeddings.guard_cases import PASSED, REFUSED
 
@@ -19,6 +20,12 @@ def test_a_hard_negative_is_refused_by_its_guard_both_ways(guard: str, a: str, b
 def test_a_rewording_passes_both_ways(a: str, b: str) -> None:
     assert first_refusal(a, b) is None
     assert first_refusal(b, a) is None
+
+
+def test_guards_refuse_the_english_near_twins_all_but_a_few() -> None:
+    passed = [pair for pair in twins() if pair.language == "en" and first_refusal(pair.a, pair.b) is None]
+
+    assert len(passed) <= 2  # "Who was he looking for?", "Who was looking for him?"
 
 
 EVERY_TEXT = sorted({text for pair in [*PASSED, *(p for pairs in REFUSED.values() for p in pairs)] for text in pair})
