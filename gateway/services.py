@@ -306,7 +306,11 @@ def _semantic(
         ),
         LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
         secret,
-        Choices(promotes=cache.promotion, timeout_s=cache.embedder_timeout_s),
+        Choices(
+            promotes=cache.promotion,
+            timeout_s=cache.embedder_timeout_s,
+            wordings=settings.data_dir / "index" / "bare.forms",
+        ),
         Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
         rewriter=rewriter_of(settings, router),

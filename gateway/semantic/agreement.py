@@ -90,7 +90,7 @@ async def fill(index: VectorIndex, answers: Answers, fingerprint: str, tell: Cal
             if row.expires_s is None or now_s < row.expires_s:
                 index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
                 count += 1
-                if count % 64 == 0:
+                if count % 16 == 0:
                     tell(f"{count:,} vectors read")
                     await asyncio.sleep(0)  # a page is 512 rows: others wait for no more than half a millisecond
         index.start()

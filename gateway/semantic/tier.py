@@ -8,14 +8,17 @@ of use: as a draft, which the model checks and which so cannot change what it sa
 compared with the neighbours' behind everybody's back: that is what the lane learns from.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Lane
 from embeddings.index import VectorIndex
+from embeddings.lexical import VERSION
 from gateway.answers.base import Answers, Entry, Gone, Unembedded
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
@@ -24,6 +27,7 @@ from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
+from gateway.semantic.kept_forms import KeptForms
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import MAX_LANES, Lanes
 from gateway.semantic.learner import Learner
@@ -49,6 +53,7 @@ class Choices:
 
     promotes: bool = False  # pairs that a judge approves become aliases
     reads_wordings: bool = True  # equal bare forms are looked for, which needs no embedder
+    wordings: Path | None = None  # a file that keeps them
     timeout_s: float = 5.0  # of a verdict, the restoring of its lane included
     max_lanes: int = MAX_LANES  # in memory
 
@@ -84,8 +89,8 @@ class Semantic:
         self._answers = answers
         self._batcher = batcher
         self._vectors = Vectors(answers, batcher, new_index)
-        self._wordings = Wordings(answers) if choices.reads_wordings else None
-        self._is_reading = False
+        kept = KeptForms(choices.wordings, VERSION) if choices.wordings is not None else None
+        self._wordings = Wordings(answers, kept) if choices.reads_wordings else None
         self._commonplaces = Commonplaces()
         self._search = Search(answers, batcher, self._vectors, self._wordings, self._commonplaces)
         self.learning = Learning(
@@ -111,7 +116,8 @@ class Semantic:
     @property
     def opening(self) -> str:
         """How far it is with what has to be done before hits by meaning."""
-        return "stored questions are being read" if self._is_reading else self._vectors.opening
+        wordings = "" if self._wordings is None else f"; {self._wordings.num_read:,} bare forms read"
+        return self._vectors.opening + wordings
 
     def index_samples(self) -> Iterator[Sample]:
         """What the vector index holds, for Prometheus."""
@@ -122,11 +128,13 @@ class Semantic:
     async def open(self) -> None:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
         await self.verifiers.open()
-        if self._wordings is not None:
-            self._is_reading = True
-            await self._wordings.open()
-            self._is_reading = False
         await self.learning.open()
+        works = [self._open_vectors(), *([self._wordings.open()] if self._wordings is not None else [])]
+        ends = await asyncio.gather(*works, return_exceptions=True)  # neither waits for the other
+        if errors := [error for error in ends if error is not None]:
+            raise errors[0]
+
+    async def _open_vectors(self) -> None:
         await self._vectors.open()
         if self.looser is not None:
             await self.looser.open()
@@ -135,6 +143,8 @@ class Semantic:
 
     async def close(self) -> None:
         """Finish what is owed to the labels, and stop."""
+        if self._wordings is not None:
+            await self._wordings.keep()
         await self.learning.close()
         await self.lanes.close()
         await self._batcher.close()
@@ -227,7 +237,7 @@ class Semantic:
     async def remember(self, row: Unembedded, lane: LaneKey, answer: bytes) -> None:
         """Let other wordings of a stored entry's question find it. Raises `CacheError`; `catch_up` tries again then."""
         if self._wordings is not None:
-            self._wordings.add(row)
+            await self._wordings.remember(row)
         if (vector := await self._vectors.remember(row)) is not None:
             self._commonplaces.note(lane, answer, vector)
 
@@ -244,6 +254,8 @@ class Semantic:
     async def catch_up(self) -> None:
         """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""
         await self._vectors.catch_up()
+        if self._wordings is not None:
+            await self._wordings.keep_when_due()
         if self.looser is not None:
             await self.looser.catch_up()
         await self.learning.tidy()

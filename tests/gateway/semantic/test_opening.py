@@ -64,7 +64,7 @@ async def test_a_lane_that_is_asked_for_before_the_embedder_is_there_gets_its_ve
     semantic = tier(tmp_path, load)
     opening = asyncio.create_task(semantic.open())
     early = (await asked(semantic)).verifier.name
-    assert (semantic.opening, ready(semantic)) == ("the embedder is being loaded", [0])
+    assert (semantic.opening, ready(semantic)) == ("the embedder is being loaded; 0 bare forms read", [0])
     may_load.set()
     await opening
     assert ready(semantic) == [1]
