@@ -35,6 +35,7 @@ class Wordings:
         self._kept = kept
         self._names: dict[Key, list[str]] = {}
         self._keys: dict[bytes, Key] = {}  # (scope, name) -> where it is
+        self._is_whole = False  # every stored question was read
         self._is_kept = True  # what is known is on the disk
         self._kept_s = time.monotonic()
 
@@ -51,11 +52,12 @@ class Wordings:
                 await self._add_all(rows, known)
                 rows = []
         await self._add_all(rows, known)
+        self._is_whole = True
         await self.keep()
 
     async def keep(self) -> None:
-        """Write down what is known, if that is not what is written."""
-        if self._kept is not None and not self._is_kept:
+        """Write down what is known, if it is everything, and not what is written."""
+        if self._kept is not None and self._is_whole and not self._is_kept:
             self._is_kept, self._kept_s = True, time.monotonic()
             await asyncio.to_thread(self._kept.write, dict(self._keys))
 

@@ -6,7 +6,7 @@ import pytest
 
 from backends.chat import Completion
 from embeddings.lexical import VERSION
-from gateway.answers.base import Entry
+from gateway.answers.base import Entry, Unembedded
 from gateway.answers.memory import MemoryAnswers
 from gateway.semantic.kept_forms import KeptForms
 from gateway.semantic.wordings import Wordings
@@ -60,3 +60,13 @@ async def test_what_is_forgotten_is_not_kept(tmp_path: Path) -> None:
     wordings.drop(SCOPE, "e0")
     await wordings.keep()
     assert len(KeptForms(path, VERSION).read()) == 1
+
+
+async def test_a_stop_in_the_middle_of_a_start_loses_nothing_that_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "bare.forms"
+    await opened(await store(OLD, NEW), path)
+    wordings = Wordings(await store(), KeptForms(path, VERSION))
+    await wordings.remember(Unembedded("e9", SCOPE, COMPAT, NEW, None))
+    await wordings.keep()
+
+    assert len(KeptForms(path, VERSION).read()) == 2
