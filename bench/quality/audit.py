@@ -4,8 +4,8 @@
     bench/quality/audited.tsv       those that were read: "same" only where no careful reader could tell the
                                     answers apart
 
-What nobody has read counts as wrong. Texts that stand under several classes in their stream are doubles: whichever of
-the equal rows is served, the others' label says that it is wrong.
+What nobody has read counts as wrong, unless it is a double, a text that stands under several classes in its stream:
+whichever of the equal rows is served, the others' label says that it is wrong.
 """
 
 import csv
@@ -55,10 +55,10 @@ def judged(runs: Iterable[Run], streams: Mapping[str, Stream]) -> Judged:
 
 
 def kind_of(stream: Stream, mistake: Outcome) -> str:
-    """ "double", "same", "different", or "unread"."""
-    if {mistake.asked.text, mistake.stored} & stream.doubles:
-        return "double"
-    return readings().get(_key(stream.name, mistake.asked.text, mistake.stored or ""), "unread")
+    """ "same", "different", or of what nobody read "double" or "unread"."""
+    is_double = {mistake.asked.text, mistake.stored} & stream.doubles
+    unread = "double" if is_double else "unread"
+    return readings().get(_key(stream.name, mistake.asked.text, mistake.stored or ""), unread)
 
 
 @cache

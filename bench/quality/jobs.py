@@ -71,10 +71,10 @@ def _walked(tasks: list[Task], runners: Mapping[str, Runner], jobs: int) -> Iter
 
 
 def _run(task: Task) -> Run:
-    started, runner = time.perf_counter(), _runners[task.stream]
+    started, runner = time.process_time(), _runners[task.stream]
     run = runner.run(task)
     runner.stream.memo.save()
-    return replace(run, seconds=time.perf_counter() - started)
+    return replace(run, seconds=time.process_time() - started)
 
 
 def kept_file(folder: Path = KEPT) -> Path:
