@@ -5,6 +5,7 @@ does the process. Standard output is taken for frames before anything else is im
 standard error.
 """
 
+import gc
 import logging
 import os
 import select
@@ -114,8 +115,11 @@ def _serve(load: Load, received: list[Message], pipe: Pipe) -> None:
     os.putenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     os.putenv("LRU_CACHE_CAPACITY", "32")  # a miss here that is a hit there costs 2 us
     pipe.send(Loading("importing torch"))
+    gc.disable()  # what is imported stays: to look for garbage in it is a tenth of the import
     from backends.local.assembly import build_engine
 
+    gc.freeze()
+    gc.enable()
     held = held_bytes()
     try:
         limit_memory(load.memory_bytes)
