@@ -101,55 +101,37 @@ def test_the_figures_of_several_engines_are_added_up_and_told_apart(gateway: Gat
     assert "twicetold_engine_restarts_total" in metrics
 
 
-def test_a_model_loaded_at_run_time_is_asked_and_unloaded(gateway: Gateway, folder: Path) -> None:
+def test_a_name_whose_load_failed_is_free_again_and_its_model_is_asked_and_unloaded_behind_the_last_answer(
+    gateway: Gateway, folder: Path
+) -> None:
     before = children(gateway)
+    load(gateway, folder, "later")
+    failed = wait_for_state(gateway, "later", "failed")
     load(gateway, folder / "three", "later", kv_mb=4, threads=1)
     report = wait_for_state(gateway, "later", "ready")
-    answer = gateway.openai().chat.completions.create(
-        model="later", messages=[{"role": "user", "content": "Who are you?"}], max_tokens=8, temperature=0
-    )
+    client = gateway.openai()
+    messages: list[Any] = [{"role": "user", "content": "Who are you?"}]
+    answer = client.chat.completions.create(model="later", messages=messages, max_tokens=8, temperature=0)
+    body: dict[str, Any] = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True, **COLD}}
+    stream = client.chat.completions.create(model="later", messages=messages, stream=True, **body)
+    first = next(iter(stream))
     removed = admin(gateway, "DELETE", "/models/later")
+    meanwhile = ask(gateway, "later")
+    taken = admin(gateway, "POST", "/models", json={"source": str(folder / "three"), "name": "later"})
+    last = list(stream)[-1]
     wait_for_state(gateway, "later", None)
     gone = ask(gateway, "later")
 
-    assert answer.choices[0].finish_reason
+    assert "no config.json" in failed["detail"]
     assert (report["settings"]["kv_mb"], report["settings"]["threads"]) == (4, 1)
+    assert answer.choices[0].finish_reason
     assert (removed.status_code, removed.json()["state"]) == (202, "unloading")
-    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
-    assert children(gateway) == before
-
-
-def test_an_answer_under_way_is_finished_before_its_model_goes(gateway: Gateway, folder: Path) -> None:
-    load(gateway, folder / "three", "leaving")
-    wait_for_state(gateway, "leaving", "ready")
-    body: dict[str, Any] = {"max_tokens": 1500, "temperature": 0, "extra_body": {"ignore_eos": True, **COLD}}
-    stream = gateway.openai().chat.completions.create(
-        model="leaving", messages=[{"role": "user", "content": "Go on"}], stream=True, **body
-    )
-    first = next(iter(stream))
-    admin(gateway, "DELETE", "/models/leaving")
-    meanwhile = ask(gateway, "leaving")
-    taken = admin(gateway, "POST", "/models", json={"source": str(folder / "three"), "name": "leaving"})
-    last = list(stream)[-1]
-
     assert first.choices
     assert last.choices[0].finish_reason == "length"
     assert meanwhile.json()["error"]["code"] == "model_not_found"
     assert (taken.status_code, taken.json()["error"]["code"]) == (409, "model_exists")
-    wait_for_state(gateway, "leaving", None)
-
-
-def test_a_checkpoint_that_is_none_fails_with_the_reason_and_the_name_is_free_again(
-    gateway: Gateway, folder: Path
-) -> None:
-    load(gateway, folder, "nothing")
-    report = wait_for_state(gateway, "nothing", "failed")
-    load(gateway, folder / "three", "nothing")
-    wait_for_state(gateway, "nothing", "ready")
-    admin(gateway, "DELETE", "/models/nothing")
-    wait_for_state(gateway, "nothing", None)
-
-    assert "no config.json" in report["detail"]
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
+    assert children(gateway) == before
 
 
 def test_a_name_that_is_taken_is_refused(gateway: Gateway, folder: Path) -> None:
@@ -325,7 +307,7 @@ def test_an_admin_key_is_asked_for_when_there_is_one(folder: Path, monkeypatch: 
 
 
 def test_a_server_for_everybody_has_no_admin_api_without_a_key(folder: Path) -> None:
-    flags = ["--model", str(folder / "one"), "--host", "0.0.0.0", "--allow-no-keys"]  # noqa: S104
+    flags = ["--upstream", "http://127.0.0.1:1", "--host", "0.0.0.0", "--allow-no-keys"]  # noqa: S104
     with running_gateway(folder / "open", *flags, cache__semantic="false") as running:
         url = running.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         refused = httpx.get(f"{url}/admin/api/models", trust_env=False)

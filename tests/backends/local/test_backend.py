@@ -39,7 +39,7 @@ async def backend(checkpoints: Checkpoints) -> AsyncIterator[LocalBackend]:
         yield local
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def doomed(checkpoints: Checkpoints) -> AsyncIterator[LocalBackend]:
     """An engine to be killed."""
     async with opened(checkpoints("llama"), max_running=4) as local:
@@ -204,9 +204,9 @@ async def test_a_full_queue_is_said_at_once(backend: LocalBackend) -> None:
 
 
 async def test_a_killed_engine_breaks_what_runs_and_comes_back(doomed: LocalBackend) -> None:
-    before = await complete(doomed, ask())
+    before, stats = await complete(doomed, ask()), doomed.stats()
     task = asyncio.create_task(deltas(doomed, ask("go on", **ENDLESS)))
-    await until(lambda: doomed.stats()["decode_tokens"] > 20)
+    await until(lambda: doomed.stats()["decode_tokens"] > stats["decode_tokens"] + 12)
 
     _kill(doomed)
 
@@ -216,10 +216,11 @@ async def test_a_killed_engine_breaks_what_runs_and_comes_back(doomed: LocalBack
     after = await complete(doomed, ask())
     assert texts(after) == texts(before)
     assert after.usage.cached_tokens == 0
-    assert doomed.stats()["restarts"] == 1
+    assert doomed.stats()["restarts"] == stats["restarts"] + 1
 
 
 async def test_a_request_without_a_token_is_put_to_the_next_process(doomed: LocalBackend) -> None:
+    retries = doomed.stats()["retries"]
     running = [asyncio.create_task(deltas(doomed, ask(str(i), **ENDLESS))) for i in range(4)]
     await until(lambda: doomed.stats()["running"] == 4)
     waiting = asyncio.create_task(deltas(doomed, ask()))
@@ -230,7 +231,7 @@ async def test_a_request_without_a_token_is_put_to_the_next_process(doomed: Loca
     ends = await asyncio.gather(*running, return_exceptions=True)
     assert any(isinstance(end, BackendError) for end in ends)
     assert len(await waiting) > 1
-    assert doomed.stats()["retries"] >= 1
+    assert doomed.stats()["retries"] > retries
 
 
 async def test_a_closed_backend_leaves_no_process(checkpoints: Checkpoints) -> None:

@@ -55,11 +55,10 @@ def find(hub: str, home: Path, name: str = "acme/tiny", **more: str) -> "subproc
     return subprocess.run(command, env=environ(hub, home, **more), capture_output=True, text=True, timeout=120)
 
 
-def serve(hub: str, home: Path, name: str, **more: str) -> "subprocess.CompletedProcess[str]":
+def serve(hub: str, home: Path, name: str) -> "subprocess.CompletedProcess[str]":
     """The command, where it is expected to end by itself."""
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(home / "data")]
-    more["TWICETOLD_CACHE__SEMANTIC"] = "false"
-    env = environ(hub, home) | more
+    env = environ(hub, home, TWICETOLD_CACHE__SEMANTIC="false")
     return subprocess.run([*command, "--model", name], env=env, capture_output=True, text=True, timeout=120)
 
 
@@ -161,26 +160,33 @@ def test_only_the_files_of_a_checkpoint_are_fetched(tmp_path: Path) -> None:
         ("acme/-no--name", "acme/-no--name is not on the Hugging Face hub, or it is private: set HF_TOKEN"),
     ],
 )
-def test_what_the_hub_does_not_give_ends_the_start_with_one_line(
-    name: str, line: str, tiny: Path, tmp_path: Path
-) -> None:
+def test_what_the_hub_does_not_give_is_told_in_one_line(name: str, line: str, tiny: Path, tmp_path: Path) -> None:
     with running_hub({"acme/gated": tiny}, gated=frozenset({"acme/gated"})) as hub:
-        ended = serve(hub.url, tmp_path, name)
+        told = find(hub.url, tmp_path, name)
+
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.splitlines()[-1] == line
+    assert "Traceback" not in told.stderr
+
+
+def test_what_the_hub_does_not_give_ends_the_start_with_one_line(tiny: Path, tmp_path: Path) -> None:
+    with running_hub({"acme/tiny": tiny}) as hub:
+        ended = serve(hub.url, tmp_path, "acme/none")
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.splitlines()[-1] == f"twicetold: {line}"
+    assert ended.stderr.splitlines()[-1].startswith("twicetold: acme/none is not on the Hugging Face hub")
     assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("hub", ["gone", "silent", "behind a proxy that is gone"])
-def test_a_hub_out_of_reach_ends_the_start_with_one_line(hub: str, tmp_path: Path) -> None:
+def test_a_hub_out_of_reach_is_told_in_one_line(hub: str, tmp_path: Path) -> None:
     with silent_hub() as silent:
         address = {"gone": free_address(), "silent": silent}.get(hub, "http://hub.invalid")
         proxy = free_address() if "proxy" in hub else ""
-        ended = serve(address, tmp_path, "acme/tiny", HF_HUB_ETAG_TIMEOUT="1", HTTP_PROXY=proxy, http_proxy=proxy)
+        ended = find(address, tmp_path, HF_HUB_ETAG_TIMEOUT="1", HTTP_PROXY=proxy, http_proxy=proxy)
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    told = r"twicetold: the Hugging Face hub is out of reach and acme/tiny .* directory .* HF_HOME .* demo model .*"
+    told = r"the Hugging Face hub is out of reach and acme/tiny .* directory .* HF_HOME .* demo model .*"
     assert re.fullmatch(told, ended.stderr.splitlines()[-1])
     assert "Traceback" not in ended.stderr
 
