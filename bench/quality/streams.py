@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.datasets import DATA, read_rows
-from bench.quality.memo import Memo
+from bench.quality.memo import KEPT, Memo
 from embeddings.base import Reading
 from embeddings.lexical import bare
 from gateway.policy import Rules
@@ -51,6 +51,7 @@ class Stream:
     readings: Mapping[str, Reading]
     fingerprint: str
     fits: Callable[[str], bool] = lambda _: True  # whether the embedder sees the whole text
+    kept: Path = KEPT  # where its memo is
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -64,7 +65,7 @@ class Stream:
 
     @cached_property
     def memo(self) -> Memo:
-        return Memo(self.name, [self.readings[text] for text in self.rows], self.fingerprint)
+        return Memo(self.name, [self.readings[text] for text in self.rows], self.fingerprint, self.kept)
 
     @cached_property
     def bare_forms(self) -> dict[str, str]:

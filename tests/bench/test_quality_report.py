@@ -24,9 +24,9 @@ ASKED = (
 
 
 @pytest.fixture(scope="module")
-def stream() -> Stream:
+def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     read = HashingEmbedder().read([one.text for one in ASKED])
-    return Stream("t", ASKED, {reading.text: reading for reading in read}, "f")
+    return Stream("t", ASKED, {reading.text: reading for reading in read}, "f", kept=tmp_path_factory.mktemp("memo"))
 
 
 def test_a_walk_is_kept_and_not_walked_again(stream: Stream, tmp_path: Path) -> None:
