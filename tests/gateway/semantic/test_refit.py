@@ -14,7 +14,7 @@ from gateway.calibrate import numbers_of
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.learner import Learner
-from gateway.semantic.refit import Outcome, Work, folds_of, pack, refit, unpack_work
+from gateway.semantic.refit import GROWTH, Outcome, Work, folds_of, pack, refit, unpack_work
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.shelf import SHIPPED, Shelf
 from tests.gateway.semantic.pairs import pairs
@@ -107,7 +107,7 @@ async def test_enough_labels_begin_a_fit_in_a_process_of_its_own(tmp_path: Path,
         label = Label(a, b, f"e_{number}", is_right, "shadow", 0.5, (), True, float(number))
         total = await lanes.learn(RULE, [Given(LANE, b"s" * 32, label)])
     assert total == 160
-    for _ in range(40):
+    for _ in range(int(GROWTH * total)):
         learner.note(LANE, total)
     await learner.settled()
 
