@@ -133,13 +133,18 @@ def _load_model(name_or_path: str | None, device: str, threads: int | None) -> A
         raise EmbedderError(f"the semantic extra is not installed: {exc}") from exc
     if threads is not None:
         torch.set_num_threads(threads)
+    bars = import_module("transformers.utils.logging")
     try:
+        if Path(path).is_dir():
+            bars.disable_progress_bar()  # 0.1 s of reading; a download's bar stays
         # The library would take the precision the weights were saved in; scores are promised in float32.
         model = library.SentenceTransformer(
             path, device=device, local_files_only=Path(path).is_dir(), model_kwargs={"dtype": torch.float32}
         )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as exc:
         raise EmbedderError(f"cannot load the embedding model {path!r}: {exc}") from exc
+    finally:
+        bars.enable_progress_bar()
     return model.eval()
 
 

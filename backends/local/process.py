@@ -272,6 +272,7 @@ class EngineProcess:
                     logging.INFO if is_news else logging.DEBUG, "engine process %s %s", child.process.pid, self.detail
                 )
             case Ready():
+                log.info("engine process %s is ready", child.process.pid)
                 self.is_ready, self.detail, self.loading = True, "", None
                 self._settled.set()
             case Failed():

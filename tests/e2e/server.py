@@ -24,6 +24,7 @@ class Gateway:
 
     url: str
     process: subprocess.Popen[str]
+    log: Path
 
     def openai(self, key: str = "sk-test") -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
@@ -78,7 +79,7 @@ def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Ga
     log = data_dir.with_suffix(".log").open("a")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        yield Gateway(_address(process), process)
+        yield Gateway(_address(process), process, Path(log.name))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -58,6 +58,14 @@ def test_the_quickstart_prints_what_the_readme_says(demo: Gateway) -> None:
         demo.wait_for(lambda stats: stats["engine"]["idle_tasks"], generated)  # a reader types slower than that
 
 
+def test_the_log_of_a_healthy_start_says_what_is_ready_and_looks_like_no_error(demo: Gateway) -> None:
+    log = demo.log.read_text("utf-8")
+
+    assert re.search(r"engine process \d+ is ready", log)
+    assert "semantic index ready" in log
+    assert not re.search(r"Error|WARNING|it/s", log)
+
+
 def test_the_four_requests_meet_the_four_tiers() -> None:
     tiers = [re.search(r"x-twicetold-tier: (\w+)", expected) for _, expected in sessions()]
 
