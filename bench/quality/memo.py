@@ -124,12 +124,18 @@ def _digest(readings: Sequence[Reading], fingerprint: str) -> str:
         digest.update(reading.text.encode("utf-8", "surrogatepass") + b"\0")
     package = Path(embeddings.__file__).parent
     for path in sorted(package.rglob("*.py")):
-        if path.parent.name != "control" and path.name not in _ELSEWHERE:
+        if path.parent.name not in _APART and path.name not in _ELSEWHERE and not path.name.startswith("bare_"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
+_APART = (
+    "control",
+    "index",
+    "runtime",
+)  # neither guards nor features are made of it; of readings the fingerprint tells
 _ELSEWHERE = (
+    "lexical.py",
     "batcher.py",
     "memo.py",
     "outcomes.py",
