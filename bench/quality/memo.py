@@ -129,11 +129,11 @@ def _digest(readings: Sequence[Reading], fingerprint: str) -> str:
     return digest.hexdigest()
 
 
-_APART = (
+_APART = (  # neither guards nor features are made of it; of readings the fingerprint tells
     "control",
     "index",
     "runtime",
-)  # neither guards nor features are made of it; of readings the fingerprint tells
+)
 _ELSEWHERE = (
     "lexical.py",
     "batcher.py",
