@@ -185,7 +185,11 @@ class SqliteAnswers:
             self._has_removed = has_removed(result) or self._has_removed
             return result
 
-        result = await self._call(self._writer, noted)
+        try:
+            result = await self._call(self._writer, noted)
+        except asyncio.CancelledError:  # it is done all the same
+            self._purge.soon()
+            raise
         if has_removed(result):
             self._purge.soon()
         return result
