@@ -227,6 +227,7 @@ def _covers(needed: Sequence[Quantity], given: Sequence[Quantity]) -> bool:
 _OPERATOR = re.compile(
     r"(?<=[\w)])\s*(\*\*|[<>!=]=|[+*×÷^<>=])\s*(?=[\w(])|(?<=\d)\s*([-/])\s*(?=\d)|(?<=\b[a-z])\s([-/])\s(?=[a-z]\b)"
 )
+_FRACTION = re.compile(r"(?<![\w/.])(?:1/[2-9]|2/3|3/[45])(?![\w/.])")
 _SPOKEN = {
     "plus": "+",
     "minus": "-",
@@ -244,4 +245,5 @@ _SPOKEN_OPERATOR = re.compile(rf"(?<=\d)\s*(?:{'|'.join(_SPOKEN)})(?:\s+by)?\s*(
 def _operators(text: str) -> list[str]:
     spelled = _SPOKEN_OPERATOR.sub(lambda m: _SPOKEN[m.group().strip().split(" ")[0]], text)
     same = {"×": "*", "÷": "/", "**": "^"}
-    return sorted(same.get(op, op) for op in (m[1] or m[2] or m[3] for m in _OPERATOR.finditer(spelled)))
+    asked = _FRACTION.sub("1", spelled)  # 3/4 is a number, also where it is no sum
+    return sorted(same.get(op, op) for op in (m[1] or m[2] or m[3] for m in _OPERATOR.finditer(asked)))

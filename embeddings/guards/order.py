@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from embeddings.lexical import bare
 from embeddings.text import CARRIES_NO_MEANING, han, plain, stem, word_set, words
 
 # They carry no meaning of their own, and where they stand decides what the others say. "us" may be a country.
@@ -216,4 +217,6 @@ def _same_han_order(a: str, b: str) -> bool:
     first, second = (_HAN_WITHOUT_MEANING.sub("", "".join(words(text))) for text in (a, b))
     if first == second or len(first) < 3 or sorted(first) != sorted(second):
         return True
+    if bare(a) == bare(b) != "":
+        return True  # whose parts have one order in the bare form
     return second in first + first and not re.search("[到比给被把向]|对(?!不起)", first)

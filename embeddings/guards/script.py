@@ -42,7 +42,15 @@ def _script(text: str) -> str:
     folded = plain(text)
     counts = {name: len(pattern.findall(folded)) * _WEIGHTS.get(name, 1) for name, pattern in _SCRIPTS}
     most = max(counts, key=lambda name: counts[name])
+    if most == "latin" and counts["han"] and not counts["kana"] and _spoken(text) < 2:
+        return "han"  # names of code and products in a Chinese question
     return most if counts[most] else ""
+
+
+def _spoken(text: str) -> int:
+    """How many words of speech a Latin text holds, in the language that it holds most of."""
+    said = latin_words(text)
+    return max(sum(word in listed for word in said) for listed in _LANGUAGES.values())
 
 
 @lru_cache(maxsize=1024)
