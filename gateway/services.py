@@ -82,8 +82,11 @@ class Services:
 
     @property
     def _semantic_part(self) -> str:
-        is_opening = self.semantic is not None and self.semantic_state == "loading"
-        return f"loading: {self.semantic.opening}" if is_opening and self.semantic else self.semantic_state
+        if self.semantic is not None and self.semantic_state == "loading":
+            return f"loading: {self.semantic.opening}"
+        if self.semantic is not None and self.semantic_state == "ready" and self.semantic.num_slow:
+            return f"ready, but the lists of {self.semantic.num_slow} large partitions are being made"
+        return self.semantic_state
 
     async def stats(self) -> dict[str, Any]:
         """What `twicetold stats` and the dashboard show."""

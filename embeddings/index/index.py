@@ -33,6 +33,7 @@ from embeddings.index.snapshot import Snapshots
 log = logging.getLogger(__name__)
 
 PARTITION_BYTES = 1_000  # what Python takes for one, beside its rows
+SLOW_ROWS = 50_000  # a search that reads so many takes some 6 ms
 LET_GO = 8  # rows that go with one write while the budget is passed
 
 
@@ -55,13 +56,16 @@ class VectorIndex:
         budget_bytes: int | None = None,
         snapshots: Path | None = None,
         flat_rows: int = FLAT_ROWS,
+        slow_rows: int = SLOW_ROWS,
     ) -> None:
         if dim < 1:
             raise ValueError(f"dim {dim} is under 1")
         self.dim = dim
         self.num_let_go = 0  # rows that the budget had no room for
+        self.num_slow = 0  # partitions that are slow (`is_slow`), when `settle` looked last
         self._budget_bytes = budget_bytes
         self._flat_rows = flat_rows
+        self._slow_rows = slow_rows
         self._partitions: dict[bytes, Partition] = {}  # with a budget: the one not searched for longest comes first
         self._size = 0
         self._nbytes = 0
@@ -169,6 +173,18 @@ class VectorIndex:
         """Whether nothing is kept under this name: then a text need not be embedded to be looked for."""
         return partition not in self._partitions
 
+    def is_slow(self, partition: bytes) -> bool:
+        """Whether a search would read very many rows, because their first lists are still being made."""
+        part = self._partitions.get(partition)
+        if part is None or not self._is_slow(part):
+            return False
+        part.settle()
+        self._weigh(part)
+        return self._is_slow(part)
+
+    def _is_slow(self, part: Partition) -> bool:
+        return len(part) > self._slow_rows and not part.has_lists and part.build is not None
+
     def sizes(self) -> dict[bytes, int]:
         """Rows of every partition."""
         return {name: len(part) for name, part in self._partitions.items()}
@@ -205,11 +221,12 @@ class VectorIndex:
 
     def settle(self) -> bool:
         """Use what the background has made, and go a step towards the budget; whether nothing is left to do."""
-        is_settled = True
+        is_settled, self.num_slow = True, 0
         for part in list(self._partitions.values()):
             if part.build is not None:
                 is_settled = part.settle() and is_settled
                 self._weigh(part)
+                self.num_slow += self._is_slow(part)
         return not self._keep_budget() and is_settled
 
     def cancel(self) -> None:

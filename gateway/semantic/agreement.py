@@ -80,9 +80,7 @@ class Agreement:
 
 
 async def fill(index: VectorIndex, answers: Answers, fingerprint: str, tell: Callable[[str], None]) -> None:
-    """Put what the store holds into an empty index, and wait for its lists; the event loop goes on meanwhile. `tell`
-    hears how far it is."""
-    began_s = time.monotonic()
+    """Put what the store holds into an empty index; the event loop goes on meanwhile. `tell` hears how far it is."""
     await asyncio.to_thread(index.open, fingerprint)
     try:
         now_s, count = time.time(), 0
@@ -94,16 +92,6 @@ async def fill(index: VectorIndex, answers: Answers, fingerprint: str, tell: Cal
                     tell(f"{count:,} vectors read")
                     await asyncio.sleep(0)  # a page is 512 rows: others wait for no more than half a millisecond
         index.start()
-        if not index.settle():  # with many rows, and nothing kept of their lists, a minute
-            tell(f"the lists of {count:,} vectors are being made")
-            log.warning(
-                "the semantic index makes the lists of %d vectors, read in %.1f s: until then there are exact hits and"
-                " hits by bare form only",
-                count,
-                time.monotonic() - began_s,
-            )
-        while not index.settle():  # noqa: ASYNC110 - its lists are made by threads of no loop
-            await asyncio.sleep(0.01)
     except BaseException:
         index.cancel()
         raise

@@ -114,6 +114,11 @@ class Semantic:
         return len(self._vectors)
 
     @property
+    def num_slow(self) -> int:
+        """Large partitions where nothing is looked for by meaning until their lists are made."""
+        return self._vectors.num_slow
+
+    @property
     def opening(self) -> str:
         """How far it is with what has to be done before hits by meaning."""
         wordings = "" if self._wordings is None else f"; {self._wordings.num_read:,} bare forms read"
@@ -219,6 +224,8 @@ class Semantic:
             return NoMatch("index_loading")
         if self._vectors.is_empty(fp.partition):
             return NoMatch("no_candidates")
+        if self._vectors.is_slow(fp.partition):
+            return NoMatch("index_loading")
         reading = await self._search.read(question)
         if reading is None:
             return NoMatch("question_too_long")

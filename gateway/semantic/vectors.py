@@ -28,6 +28,7 @@ class Vectors:
     def __init__(self, answers: Answers, batcher: EmbeddingBatcher, new_index: Callable[[int], VectorIndex]) -> None:
         self.fingerprint = ""  # of the embedder, once there is one
         self.opening = "not begun"  # how far it is with what has to be done before anything can be found
+        self.num_slow = 0  # large partitions where nothing is looked for until their lists are made
         self._answers = answers
         self._batcher = batcher
         self._new_index = new_index
@@ -56,10 +57,24 @@ class Vectors:
         self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
         took_s = time.monotonic() - began_s
+        self._settle(index)
         log.info("semantic index ready after %.1f s: %d vectors of %s", took_s, len(index), embedder.fingerprint)
 
     def _tell(self, opening: str) -> None:
         self.opening = opening
+
+    def _settle(self, index: VectorIndex) -> None:
+        """Take over what the background has made; say where much is still to come."""
+        before = self.num_slow
+        index.settle()
+        self.num_slow = index.num_slow
+        if self.num_slow and not before:  # of a million rows, when nothing is kept of their lists, for a minute
+            log.warning(
+                "%d large partitions have no lists yet: until then there are exact hits, and hits by bare form, only",
+                self.num_slow,
+            )
+        elif before and not self.num_slow:
+            log.info("the lists of all large partitions are made")
 
     async def close(self) -> None:
         """Keep what the index was trained to."""
@@ -77,6 +92,8 @@ class Vectors:
             "Vectors the store holds: as last compared with the index, and known since",
             live,
         )
+        help_ = "Large partitions whose first lists are being made: exact hits, and hits by bare form, only"
+        yield Sample("twicetold_index_slow_partitions", help_, self.num_slow)
         yield Sample("twicetold_index_bytes", "Memory the vector index takes, about", self._index.nbytes)
         help_ = "Vectors let go for want of memory: their answers are found by exact requests only"
         yield Sample("twicetold_index_let_go", help_, self._index.num_let_go, (), True)
@@ -84,6 +101,10 @@ class Vectors:
     def is_empty(self, partition: bytes) -> bool:
         """Whether nothing can be found there: then a question need not be embedded to be looked for."""
         return self._index is None or self._index.is_empty(partition)
+
+    def is_slow(self, partition: bytes) -> bool:
+        """Whether nothing can be found there yet, because it is large and its lists are being made."""
+        return self._index is not None and self._index.is_slow(partition)
 
     def search(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
         """The up to `k` nearest of the partition, nearest first."""
@@ -112,7 +133,7 @@ class Vectors:
         """
         if self._index is None or self._agreement is None:
             return
-        self._index.settle()
+        self._settle(self._index)
         await self._agreement.look_when_due()
         if not self._is_behind:
             return

@@ -21,15 +21,16 @@ from embeddings.verifier.cross_encoder import SecondLook
 from gateway.answers.base import CacheError, Entry
 from gateway.answers.memory import MemoryAnswers
 from gateway.policy import Rules
-from gateway.semantic.agreement import fill
 from gateway.semantic.figures import figures, samples
 from gateway.semantic.held import Held
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.rule import LaneRule
 from gateway.semantic.tier import Choices, Semantic
+from gateway.semantic.vectors import Vectors
 from gateway.semantic.verifiers import Verifiers
 
 RULE = LaneRule.of("t", Rules())
+SCOPE = b"s" * 32
 
 
 def tier(folder: Path, load: Callable[[], Embedder], look: SecondLook | None = None) -> Semantic:
@@ -75,21 +76,34 @@ async def test_a_lane_that_is_asked_for_before_the_embedder_is_there_gets_its_ve
     assert early != late
 
 
-async def test_a_start_that_has_to_make_lists_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    answers, told = MemoryAnswers(1 << 24), list[str]()
+async def test_a_large_partition_is_not_searched_before_it_has_lists_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers, embedder = MemoryAnswers(1 << 24), HashingEmbedder(16)
     for number in range(300):
-        question, raw = f"question {number}", number.to_bytes(32, "big")
-        row = Entry(f"e{number}", raw, raw, raw, b"", question, "m", Completion(()), 1.0, None, 0.1)
-        (vector,) = HashingEmbedder(16).embed([question])
-        await answers.put(replace(row, scope=b"s" * 32, compat=b"c" * 32, embedder="h", vector=vector.tobytes()))
-    index = VectorIndex(16, flat_rows=100)
+        question, exact = f"question {number}", b"%032d" % number
+        (vector,) = embedder.embed([question])
+        entry = Entry(f"e{number}", SCOPE, exact, SCOPE, b"", question, "m", Completion(()), 1.0, None, 0.1)
+        await answers.put(replace(entry, embedder=embedder.fingerprint, vector=vector.tobytes()))
+    index = VectorIndex(16, flat_rows=100, slow_rows=200)
+    index._turn.acquire()  # somebody else's lists are being made
 
-    await fill(index, answers, "h", told.append)
+    batcher = EmbeddingBatcher(lambda: embedder)
+    vectors = Vectors(answers, batcher, lambda _: index)
+    await vectors.open()
+    assert (vectors.is_slow(SCOPE + SCOPE), vectors.is_slow(b"another"), vectors.num_slow) == (True, False, 1)
+    assert "1 large partitions have no lists yet" in caplog.text
+    assert [one.value for one in vectors.samples() if one.name == "twicetold_index_slow_partitions"] == [1]
 
-    assert told[-1] == "the lists of 300 vectors are being made"
-    assert "lists of 300 vectors" in caplog.text
-    assert index.settle()
-    index.close()
+    index._turn.release()
+    async with asyncio.timeout(20):
+        while vectors.is_slow(SCOPE + SCOPE):  # noqa: ASYNC110 - a thread of no loop makes them
+            await asyncio.sleep(0.01)
+    await vectors.catch_up()
+    assert vectors.num_slow == 0
+    assert len(vectors.search(SCOPE + SCOPE, vector, 3)) == 3
+    await vectors.close()
+    await batcher.close()
 
 
 async def test_a_second_look_that_cannot_be_loaded_is_done_without_and_counted(tmp_path: Path) -> None:
