@@ -48,15 +48,23 @@ def stop(backend: LocalBackend, how: signal.Signals) -> None:
     os.kill(backend.pid, how)
 
 
-async def test_a_silent_engine_is_ended_and_the_next_one_answers(checkpoints: Checkpoints) -> None:
+async def test_a_silent_engine_is_ended_and_the_next_one_answers_but_for_what_was_under_way(
+    checkpoints: Checkpoints,
+) -> None:
     async with opened(checkpoints("llama"), hang_s=1.0) as local:
         before = await complete(local, ask())
         stop(local, signal.SIGSTOP)
         after = await complete(local, ask())
         stats = local.stats()
+        task = asyncio.create_task(complete(local, ask(**ENDLESS)))
+        await until(lambda: local.stats()["decode_tokens"] > stats["decode_tokens"] + 5)
+        stop(local, signal.SIGSTOP)
+        with pytest.raises(BackendError, match=r"no sign of life for 1 s .* in the middle of the answer") as told:
+            await task
 
     assert after.choices == before.choices
     assert (stats["hangs"], stats["restarts"], stats["retries"]) == (1, 1, 1)
+    assert not told.value.retryable
 
 
 async def test_an_idle_engine_answers_pings_and_is_left_alone(checkpoints: Checkpoints) -> None:
@@ -69,17 +77,6 @@ async def test_an_idle_engine_answers_pings_and_is_left_alone(checkpoints: Check
 
     assert is_same
     assert (stats["hangs"], stats["restarts"]) == (0, 0)
-
-
-async def test_an_answer_under_way_when_the_engine_falls_silent_ends_with_the_reason(checkpoints: Checkpoints) -> None:
-    async with opened(checkpoints("llama"), hang_s=1.0) as local:
-        task = asyncio.create_task(complete(local, ask(**ENDLESS)))
-        await until(lambda: local.stats()["decode_tokens"] > 5)
-        stop(local, signal.SIGSTOP)
-        with pytest.raises(BackendError, match=r"no sign of life for 1 s .* in the middle of the answer") as told:
-            await task
-
-    assert not told.value.retryable
 
 
 async def test_a_start_without_progress_is_ended_too(checkpoints: Checkpoints) -> None:
@@ -104,22 +101,9 @@ async def test_a_start_tells_its_stages_to_who_asks_and_to_who_waits_in_vain(che
     assert {"loading: importing torch"} < seen
 
 
-async def test_a_request_that_ends_two_processes_is_not_given_a_third(long: Path) -> None:
-    async with opened(long) as local:
-        await complete(local, ask())
-        task = asyncio.create_task(complete(local, ask("poison " * 3000)))
-        for restarts in range(2):
-            await until_busy_after(local, restarts)
-            stop(local, signal.SIGKILL)
-        with pytest.raises(BackendUnavailable, match=r"killed, perhaps for want of memory, twice") as told:
-            await task
-        healthy = await complete(local, ask())
-
-    assert not told.value.retryable
-    assert healthy.choices
-
-
-async def test_who_shares_the_engine_with_a_poisonous_request_is_answered(long: Path) -> None:
+async def test_a_request_that_ends_two_processes_is_not_given_a_third_and_who_shares_them_is_answered(
+    long: Path,
+) -> None:
     """Retried requests go one by one: the second death takes only the one that causes it."""
     async with opened(long, max_running=1) as local:
         await complete(local, ask())
@@ -130,10 +114,14 @@ async def test_who_shares_the_engine_with_a_poisonous_request_is_answered(long: 
         stop(local, signal.SIGKILL)
         await until_busy_after(local, 1)
         stop(local, signal.SIGKILL)
-        ends = await asyncio.gather(poison, *others, return_exceptions=True)
+        with pytest.raises(BackendUnavailable, match=r"killed, perhaps for want of memory, twice") as told:
+            await poison
+        ends = await asyncio.gather(*others, return_exceptions=True)
+        healthy = await complete(local, ask())
 
-    assert isinstance(ends[0], BackendUnavailable)
-    assert all(isinstance(end, Completion) for end in ends[1:]), ends
+    assert not told.value.retryable
+    assert all(isinstance(end, Completion) for end in ends), ends
+    assert healthy.choices
 
 
 async def test_a_request_that_waits_in_the_queue_of_a_dying_engine_is_answered_by_the_next(

@@ -88,42 +88,34 @@ def test_a_signal_meant_for_the_whole_group_is_left_to_the_parent(worker: Worker
     assert worker.process.wait(timeout=30) == 0
 
 
-def test_it_says_that_it_is_ready_and_what_it_has(worker: Worker, checkpoints: Checkpoints) -> None:
-    worker.send(load(checkpoints("llama")))
-    said = (message for message in worker.messages() if not isinstance(message, Loading))
-
-    assert next(said) == Ready()
-    stats = next(said)
-
-    assert isinstance(stats, Stats)
-    assert stats.kv["blocks_total"] == stats.kv["blocks_free"] > 0
-
-
-def test_figures_come_with_the_end_of_an_answer_and_not_with_every_token(
+def test_it_says_what_it_has_when_it_is_ready_and_at_the_end_of_an_answer_and_not_with_every_token(
     worker: Worker, checkpoints: Checkpoints
 ) -> None:
-    worker.send(load(checkpoints("llama")), ask(tokens(1, 50), max_tokens=400, ignore_eos=True))
-    said = list(worker.until_told(400))
+    worker.send(load(checkpoints("llama")))
+    said = (message for message in worker.messages() if not isinstance(message, Loading))
+    assert next(said) == Ready()
+    first = next(said)
+    worker.send(ask(tokens(1, 50), max_tokens=400, ignore_eos=True))
+    answered = list(worker.until_told(400))
     last = next(worker.messages())
 
-    assert sum(isinstance(message, Stats) for message in said) < 200
+    assert isinstance(first, Stats)
+    assert first.kv["blocks_total"] == first.kv["blocks_free"] > 0
+    assert sum(isinstance(message, Stats) for message in answered) < 200
     assert isinstance(last, Stats)
     assert (last.running, last.decode_tokens) == (0, 400)
 
 
-def test_its_log_lines_have_a_time_a_level_and_the_name_of_the_model(worker: Worker, checkpoints: Checkpoints) -> None:
+def test_it_says_why_it_cannot_load_and_logs_it_with_a_time_a_level_and_the_name_of_the_model(
+    worker: Worker, checkpoints: Checkpoints
+) -> None:
     worker.send(load(checkpoints("llama"), checkpoint="/no/such/checkpoint", model="100%"))
+    said = [message for message in worker.messages() if not isinstance(message, Loading)]
     assert worker.process.stderr is not None
     line = worker.process.stderr.readline().decode()
 
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR backends\.local\.worker: 100%: cannot load", line)
-
-
-def test_it_says_why_it_cannot_load(worker: Worker, checkpoints: Checkpoints) -> None:
-    worker.send(load(checkpoints("llama"), checkpoint="/no/such/checkpoint"))
-
-    said = [message for message in worker.messages() if not isinstance(message, Loading)]
     assert said == [Failed("/no/such/checkpoint has no config.json")]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR backends\.local\.worker: 100%: cannot load", line)
 
 
 def test_too_small_a_limit_of_memory_is_named_with_what_it_should_be(worker: Worker, checkpoints: Checkpoints) -> None:
