@@ -41,6 +41,7 @@ _PARTICIPLES = frozenset(_IRREGULAR) - word_set(
     " showed spoke stole swam threw took went woke wore wrote left"
 )
 _BE = word_set("is are was were be been being get gets got")
+_DOERS = word_set("i he she we")
 _BEGINS = _BE | word_set("do does did can could should will would may might must has have had")
 _JUDGED = re.compile(r"\b(?:is|was|would|will) (?:it|be) (\w+) (?:for (?:\w+ ){1,3})?to \w")
 _DIRECTED = re.compile(
@@ -104,10 +105,21 @@ def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[s
 def _same_but_for_voice(a: str, voiced_a: list[str] | None, b: str, voiced_b: list[str] | None) -> bool:
     """Whether one text says in the passive what the other says: Rome conquered Carthage, it was conquered by Rome."""
     row_a, row_b = voiced_a or _content(a), voiced_b or _content(b)
-    if sorted(row_a) != sorted(row_b) or row_a == row_b:
+    if sorted(row_a) != sorted(row_b):
         return True
+    if _names_doer(b if voiced_a is not None else a, row_a):
+        return False
     is_by = "by" in words(a if voiced_a is not None else b)
-    return not is_by and len(row_a) > 2 and _is_rotation(row_a, row_b)
+    return row_a == row_b or (not is_by and len(row_a) > 2 and _is_rotation(row_a, row_b))
+
+
+def _names_doer(text: str, row: Sequence[str]) -> bool:
+    """Whether an active text tells who did it, "I stole a card"; "how do I sort" means anybody."""
+    said = words(text)
+    return any(
+        said[n] in _DOERS and _cut(said[n + 1]) in row and (n == 0 or said[n - 1] not in _BEGINS)
+        for n in range(len(said) - 1)
+    )
 
 
 @lru_cache(maxsize=1024)

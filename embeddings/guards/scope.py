@@ -1,4 +1,4 @@
-"""Small words that change what is asked: only, nearly, else, again; must and can; before, during and after one thing.
+"""Small words that change what is asked: only, else, again; must and can; is and was; before and after one thing.
 
 They carry no content, so vectors hardly see them. Only said of two texts whose other words are nearly the same.
 """
@@ -56,6 +56,8 @@ _SMALL = _NARROWS | _ALMOST | word_set("else again used")
 _ALONG = re.compile(
     r"\b([a-z]{2,}) (?=(over|through|up|down|off|out|away|after|against|without|along|apart|around|forward|back)\b)"
 )
+_PAST = word_set("was were did")
+_PRESENT = word_set("is are am do does will")
 _STRANDED = word_set("with for of to from about by on at after over through against without into")
 
 
@@ -74,6 +76,7 @@ def same_scope(a: str, b: str) -> bool:
             for right in other.when.get(thing, set()) - lefts
         )
         or any(not particles & other.along.get(verb, particles) for verb, particles in one.along.items())
+        or ({one.tense, other.tense} == {"past", "present"} and one.content == other.content)
         or (one.last != other.last and {one.last, other.last} <= _STRANDED)
     )
 
@@ -106,6 +109,8 @@ class _Small:
         self.says = {name for name, pattern in _SAYS.items() if pattern.search(said)}
         self.grants = {name for name, pattern in _GRANTS.items() if pattern.search(said)}
         self.binds = {name for name, pattern in (("obliges", _OBLIGES), ("permits", _PERMITS)) if pattern.search(said)}
+        past, present = bool(spoken & _PAST), bool(spoken & _PRESENT)
+        self.tense = "" if past == present else "past" if past else "present"
         self.along: dict[str, set[str]] = {}
         for verb, particle in _ALONG.findall(said):
             self.along.setdefault(stem(verb), set()).add(particle)
