@@ -89,8 +89,7 @@ def test_a_simulation_repeats_itself(policy: str) -> None:
     assert hit_tokens(trace, 100, policy) == hit_tokens(trace, 100, policy)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("num_blocks", [100, 400])
+@pytest.mark.parametrize(("seed", "num_blocks"), [(1, 100), (2, 400)])
 def test_agents_with_scans_between_find_no_less_than_under_lru(seed: int, num_blocks: int) -> None:
     trace = agent_trace(seed=seed, num_requests=600)
     lru, adaptive = (hit_tokens(trace, num_blocks, policy) for policy in ("lru", "adaptive"))
