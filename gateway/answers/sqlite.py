@@ -210,6 +210,8 @@ class SqliteAnswers:
         taken = []
         while self._gone:
             taken.append(self._gone.popitem()[1])
+        if taken:
+            self._purge.soon()
         return taken
 
     async def count_hit(self, entry_id: str) -> None:

@@ -15,7 +15,7 @@ from gateway.answers.selection import Selection
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.rule import LaneKey
-from tests.contracts.answers_contract import digest, entry_of
+from tests.contracts.answers_contract import Clock, digest, entry_of
 
 WORDS = b"quarterly severance"
 ENTRY = replace(entry_of("a", text=f"about the {WORDS.decode()} " * 500), question=f"what of {WORDS.decode()}?")
@@ -59,6 +59,18 @@ async def test_the_words_of_a_removed_answer_leave_the_disk_while_the_store_is_o
     await leave(tmp_path)
 
     assert await answers.size() == 3
+    await answers.close()
+
+
+async def test_the_words_of_an_answer_that_ended_leave_the_disk_when_the_index_has_heard_of_it(tmp_path: Path) -> None:
+    clock = Clock()
+    answers = SqliteAnswers(tmp_path / "answers.db", budget_bytes=None, keep_stale_s=0.0, now=clock)
+    await answers.open()
+    await answers.put(replace(ENTRY, expires_s=clock() + 60))
+    clock.now_s += 120
+    await answers.put(entry_of("b"))
+    assert [one.id for one in answers.take_gone()] == ["e_a"]
+    await leave(tmp_path)
     await answers.close()
 
 
