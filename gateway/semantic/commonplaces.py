@@ -37,7 +37,7 @@ class Commonplaces:
         others = self._given.setdefault(key, [])
         self._given.move_to_end(key)
         if others is not None and all(float(question @ other) < UNLIKE for other in others):
-            others.append(question)
+            others.append(question.copy())  # it may be a row of a whole batch
             if len(others) > MOST:
                 self._given[key] = None
         if len(self._given) > self._max_answers:
