@@ -31,7 +31,7 @@ from embeddings.verifier import load_verifier
 HARD = Path(__file__).resolve().parents[1] / "tests" / "embeddings" / "hard"
 PARTS = ("development", "held_out", "held_out_2")
 TWINS = "twins"
-COSINES = (0.90, 0.93, 0.96)
+COSINES = (0.90, 0.93, 0.94, 0.96)
 ALIKE = 0.5
 _SHARED = NEAR_MISSES.index("shared_words")
 
