@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.guards import twins
+from bench.guards import hard_set, twins
 from embeddings.lexical import bare
+from embeddings.text import word_set
 
 SAME = [
     ("What is prefix caching?", "Could you please tell me what prefix caching is?"),
@@ -277,6 +278,7 @@ OTHER = [
     ("可以给我讲课的老师有哪些", "讲课的老师有哪些"),
     ("能给我翻译的人是谁", "翻译的人是谁"),
     ("灯怎么关", "灯怎么开"),
+    ("东道主是哪国", "东道主是哪国人"),
     ("合同和协议有什么区别", "合和和协议有什么区别"),
     ("这个比那个更贵吗", "那个比这个更贵吗"),
     ("五个月放假吗", "五月放假吗"),
@@ -325,6 +327,17 @@ def test_another_question_has_another(a: str, b: str) -> None:
 @pytest.mark.parametrize("kind", sorted({pair.kind for pair in twins()}))
 def test_near_twins_of_a_kind_have_forms_of_their_own(kind: str) -> None:
     assert [pair for pair in twins() if pair.kind == kind and bare(pair.a) == bare(pair.b) != ""] == []
+
+
+MEANS_SOMETHING = word_set("不 没 了 过 着 都 也 才 就 又 再 还 只 最 太 很 会 想 敢 必须 可能 已经 一直")
+
+
+@pytest.mark.parametrize("word", sorted(MEANS_SOMETHING))
+def test_a_word_that_means_something_changes_the_form_wherever_it_is_put(word: str) -> None:
+    questions = [pair.a for pair in hard_set()["development"] if pair.language == "zh"][::16]
+    changed = [(text, f"{text[:n]}{word}{text[n:]}") for text in questions for n in range(len(text) + 1)]
+
+    assert [(text, other) for text, other in changed if bare(text) == bare(other) != ""] == []
 
 
 @pytest.mark.parametrize("text", ["", "?", "hi", "please", "继续", "谢谢", "```x = 1```", "a = {1}", "x" * 5000])
