@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bench.quality.belief import FITTED_ON, origin, rows_of, without
 from bench.quality.fit import fit_prior
 from bench.quality.readings import readings_of
 from bench.quality.risk import Runner
@@ -30,10 +31,19 @@ def load(names: Sequence[str] = STREAMS) -> dict[str, Runner]:
     streams = [Stream(name, prompts, readings, embedder.fingerprint, embedder.fits) for name, prompts in asked.items()]
     for stream in streams:
         assert stream.gates is not None  # the embedder is asked here, and not by every process
-    return {stream.name: Runner(stream, left_out(stream.name, sources, shipped), shipped) for stream in streams}
+    verifiers = {stream.name: left_out(stream.name, sources, shipped) for stream in streams}
+    seen = rows_of([(stream, verifiers[stream.name]) for stream in streams if stream.name in FITTED_ON], shipped.name)
+    return {
+        stream.name: Runner(stream, verifiers[stream.name], shipped, without(own(stream.name), seen))
+        for stream in streams
+    }
 
 
 def left_out(name: str, sources: Sequence[Source], shipped: Verifier) -> Verifier:
     """The shipped kind of verifier, fitted without the source of this stream."""
-    own = MIXED if name == "mixed_zipf" else (name.removesuffix("_static").removesuffix("_replay"),)
-    return fit_prior([source for source in sources if source.origin not in own], shipped.family)
+    return fit_prior([source for source in sources if source.origin not in own(name)], shipped.family)
+
+
+def own(name: str) -> tuple[str, ...]:
+    """The sources that a stream is made of."""
+    return MIXED if name == "mixed_zipf" else (origin(name),)

@@ -94,7 +94,7 @@ class Remembering:
     """A verifier that looks at a pair once; it says what the verifier says."""
 
     def __init__(self, verifier: Verifier, memo: Memo) -> None:
-        self.name = verifier.name
+        self.name, self.family = verifier.name, verifier.family
         self.verifier = verifier
         self.memo = memo
         self._said: dict[tuple[str, str], Comparison] = {}

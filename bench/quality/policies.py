@@ -6,6 +6,7 @@ from bench.quality.memo import Remembering
 from bench.quality.refits import Refits
 from bench.quality.walk import Learned, Question
 from embeddings.control import Label, Lane, Neighbour, Verdict, label_of
+from embeddings.control.prior import Prior
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.search import FAR
 
@@ -14,11 +15,18 @@ class Served:
     """The product's lane. Labels come of every answer that was generated, for each stored one that was weighed."""
 
     def __init__(
-        self, first: Remembering, target: float, seed: int | None = None, *, is_refitted: bool = False
+        self,
+        first: Remembering,
+        target: float,
+        seed: int | None = None,
+        *,
+        prior: Prior | None = None,
+        is_refitted: bool = False,
     ) -> None:
-        """`is_refitted`: a verifier of the lane's own is fitted to its labels as they come."""
+        """`is_refitted`: a verifier of the lane's own is fitted to its labels as they come. `prior`: not the one that
+        is shipped."""
         uses = TwoMinds(first)
-        self.lane = Lane(uses, target=target, seed=str(seed).encode(), refuse=first.memo.refusal)
+        self.lane = Lane(uses, target=target, seed=str(seed).encode(), refuse=first.memo.refusal, prior=prior)
         self.refits = Refits(first, uses) if is_refitted else None
         self.verdict: Verdict | None = None  # the last one; None: the lane was not asked
 

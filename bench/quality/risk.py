@@ -9,6 +9,7 @@ from bench.quality.policies import FixedCosine, Served
 from bench.quality.streams import Stream
 from bench.quality.vcache import VCache
 from bench.quality.walk import Tally, tally_of, walk
+from embeddings.control.prior import Prior
 from embeddings.verifier import Verifier
 
 TARGETS = (0.005, 0.01, 0.02, 0.05)
@@ -73,10 +74,12 @@ def shuffles(streams: Sequence[str], seeds: Sequence[int]) -> Iterator[Task]:
 class Runner:
     """Walks one stream; what verifiers said of a pair is remembered from walk to walk."""
 
-    def __init__(self, stream: Stream, left_out: Verifier, shipped: Verifier) -> None:
+    def __init__(self, stream: Stream, left_out: Verifier, shipped: Verifier, prior: Prior) -> None:
+        """`left_out` and `prior` have not seen the stream."""
         self.stream = stream
         self.left_out = Remembering(left_out, stream.memo)
         self._shipped = Remembering(shipped, stream.memo)
+        self._prior = prior
 
     def run(self, task: Task) -> Run:
         """Without the seconds."""
@@ -85,8 +88,8 @@ class Runner:
             return Run(task, tally_of(walk(self.stream, asked, FixedCosine(task.at))))
         if task.policy == "vcache":
             return Run(task, tally_of(walk(self.stream, asked, VCache(task.at, task.seed))))
-        first = self._shipped if task.policy == "shipped" else self.left_out
-        lane = Served(first, task.at, task.seed, is_refitted=task.policy != "unfitted")
+        first, prior = (self._shipped, None) if task.policy == "shipped" else (self.left_out, self._prior)
+        lane = Served(first, task.at, task.seed, prior=prior, is_refitted=task.policy != "unfitted")
         tally = tally_of(walk(self.stream, asked, lane, lane))
         fits = lane.refits
         return Run(task, tally) if fits is None else Run(task, tally, fits=fits.kept, fit_s=fits.seconds)

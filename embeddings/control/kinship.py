@@ -1,4 +1,4 @@
-"""Which stored questions have the same answer, as far as anybody knows.
+"""Which stored questions have the same answer, as far as anybody knows, and what came of giving it.
 
 Two do when the words of their answers are the same, or when labels link them: a positive label says that the answer of
 one question serves another, and so do all that are linked with either. Union-find over digests of texts.
@@ -19,11 +19,24 @@ class Kinship:
 
     def __init__(self) -> None:
         self._parent: dict[Node, Node] = {}
+        self._came: dict[Node, tuple[int, int]] = {}  # by root: answers of the family that were right, and wrong
 
     def link(self, a: str, b: str) -> None:
         first, second = sorted((self._root(digest(a)), self._root(digest(b))))
         if first != second:
             self._parent[second] = first
+            if second in self._came:
+                (right, wrong), (more_right, more_wrong) = self.record(a), self._came.pop(second)
+                self._came[first] = right + more_right, wrong + more_wrong
+
+    def note(self, text: str, is_right: bool) -> None:
+        """The answer of a stored question was, or would have been, given to another."""
+        right, wrong = self.record(text)
+        self._came[self._root(digest(text))] = right + is_right, wrong + (not is_right)
+
+    def record(self, text: str) -> tuple[int, int]:
+        """How often answers of its family were right, and wrong."""
+        return self._came.get(self._root(digest(text)), (0, 0))
 
     def families(self, texts: Sequence[str], answers: Sequence[bytes]) -> list[int]:
         """A number per text; two have the same when their answers do."""

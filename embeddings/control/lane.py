@@ -4,12 +4,13 @@
     equal bare form -> what came of others (`band`)                      -> ledger -> serve | shadow | pass
 
 `belief` is the lane's own model of "its answer serves this question", over what the verifier says and what neighbours
-agree on; `calibration` corrects it by outcomes; the strict `band` is believed beforehand. `ledger`
-has the target and says how doubtful the next hit may be.
+agree on, beginning from what is known of other traffic (`prior`); `calibration` corrects it by outcomes; the strict
+`band` is believed beforehand. `ledger` has the target and says how doubtful the next hit may be.
 
 Invariants. Nothing is served whose chance of being wrong has no room in the ledger. A share of would-be hits is
 generated all the same (`shadow`), so that the estimate stays alive. Labels alone, in their order, restore everything
-but the ledger, which begins strict again. No clock, no I/O, and no chance but a keyed hash. Driven by one thread.
+but what the ledger has of hits, so it begins strict again. No clock, no I/O, and no chance but a keyed hash. Driven by
+one thread.
 """
 
 import math
@@ -22,15 +23,16 @@ from embeddings.control.band import Band, is_strict
 from embeddings.control.belief import Belief
 from embeddings.control.calibration import Calibration
 from embeddings.control.kinship import Kinship
+from embeddings.control.prior import Prior, prior_of
 from embeddings.control.risk import Ledger, clopper_pearson
-from embeddings.control.support import PRIOR_DEVIATION, PRIOR_MEAN, support
+from embeddings.control.support import FEATURES, support
 from embeddings.control.types import Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
 WORTH_LABELLING = 0.5  # similarity from which a comparison with the fresh answer teaches something
 OF_THE_OTHERS = 0.1  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
-_CLUE_DEVIATION = 0.5  # what is believed of the weight of one of the verifier's own features: 0, give or take this
+LIKELY = 0.5  # probability from which what came of a chosen neighbour is on its family's record
 _MOST_CLUE = 4.0
 _LABELS_REPORTED = 10_000
 _REASONS: dict[Action, str] = {"serve": "served", "shadow": "shadow", "pass": "below_threshold"}
@@ -48,18 +50,21 @@ class Lane:
         shadow_rate: float = 0.05,
         seed: bytes = b"",
         refuse: Callable[[str, str], str | None] = first_refusal,
+        prior: Prior | None = None,
     ) -> None:
+        """Without a `prior` it is the one of the verifier's family."""
         self._verifier = verifier
         self._refuse = refuse
         self._confidence = confidence
         self._shadow_rate = shadow_rate
         self._seed = seed
-        self._belief = _unlearned(0)
+        self._prior = prior_of(verifier.family) if prior is None else prior
+        self._belief = self._unlearned(0)
         self._calibration = Calibration()
         self._kinship = Kinship()
         self._wording, self._strict = Band(), Band()
         self._target = target
-        self._ledger = Ledger(target, confidence)
+        self._ledger = Ledger(target)
         self._labels: Counter[str] = Counter()
         self._outcomes: deque[bool] = deque(maxlen=_LABELS_REPORTED)  # of hits, as the threshold of their time had it
         self._served = self._shadowed = 0
@@ -119,6 +124,8 @@ class Lane:
             self._wording.learn(label.is_right, corrects=label.corrects)
         if label.is_right and label.source != "feedback":
             self._kinship.link(label.question, label.stored)
+        if label.was_eligible and label.features and label.probability >= LIKELY:
+            self._kinship.note(label.stored, label.is_right)
         if label.was_hit:
             self._note(label)
         if label.features:
@@ -161,8 +168,9 @@ class Lane:
         supported = support(
             [neighbour.similarity for neighbour in neighbours],
             self._kinship.families([n.reading.text for n in neighbours], [n.answer for n in neighbours]),
-            [math.log((neighbour.good + 1.0) / (neighbour.bad + 1.0)) for neighbour in neighbours],
+            [self._record(neighbour) for neighbour in neighbours],
             [one.probability if one is not None else 0.0 for one in compared],
+            [max(len(question.text), len(neighbour.reading.text)) for neighbour in neighbours],
         )
         looked = []
         for neighbour, refusal, one, numbers in zip(neighbours, refusals, compared, supported, strict=True):
@@ -185,18 +193,22 @@ class Lane:
         guard = self._refuse(question.text, neighbour.reading.text)
         return None if guard is None else f"guard_{guard}"
 
+    def _record(self, neighbour: Neighbour) -> float:
+        right, wrong = self._kinship.record(neighbour.reading.text)
+        return math.log((neighbour.good + right + 1.0) / (neighbour.bad + wrong + 1.0))
+
     def _sized(self, count: int) -> Belief:
         """The belief about so many weights; a verifier with other features makes the lane forget about its own."""
         if len(self._belief) != count:
-            self._belief = _unlearned(count - len(PRIOR_MEAN))
+            self._belief = self._unlearned(count - len(FEATURES))
         return self._belief
+
+    def _unlearned(self, clues: int) -> Belief:
+        prior = self._prior
+        return Belief([*prior.mean, *[0.0] * clues], [*prior.deviation, *[prior.clue_deviation] * clues])
 
     def _is_drawn(self, question: str, entry: str) -> bool:
         drawn = blake2b(digest_size=8, key=self._seed[:64])
         for part in (question.encode("utf-8", "surrogatepass"), entry.encode(), str(self._labels.total()).encode()):
             drawn.update(len(part).to_bytes(8, "little") + part)
         return int.from_bytes(drawn.digest(), "little") < self._shadow_rate * 2**64
-
-
-def _unlearned(clues: int) -> Belief:
-    return Belief([*PRIOR_MEAN, *[0.0] * clues], [*PRIOR_DEVIATION, *[_CLUE_DEVIATION] * clues])

@@ -5,13 +5,15 @@ and a threshold. Hits are few at first, and one wrong among fifty is 2 % already
 believed to be wrong with some chance (`calibration.py` says how far beliefs can be trusted). A `Ledger` keeps account:
 
     spent       the sum of these chances over the hits served
+    noise       what even the surest may be wrong beyond belief: labels that contradict each other, answers that differ
+                where no word does. Learned from outcomes of sure hits that were generated all the same, and charged to
+                every hit, those of the past included
     allowance   the largest sum at which more than `target * hits` wrong ones are still unlikely
 
-A hit is served when its own chance still has room. So the threshold is strict while hits are few (the first hundred at
-1 % share 0.35 of a wrong hit, the first ten 0.07) and comes near the target as they add up. The limit is Garwood's
-(1936), the Poisson form of Clopper and Pearson (1934), turned around: they bound a rate given counted events, this
-bounds events to come given believed rates. A sum of unequal chances strays less than a Poisson count of the same mean
-(Hoeffding 1956): the bound errs on the safe side.
+A hit is served when its own chance still has room. So the threshold is strict while hits are few and comes near the
+target as they add up. The limit is Garwood's (1936), the Poisson form of Clopper and Pearson (1934), turned around:
+they bound a rate given counted events, this bounds events to come given believed rates. A sum of unequal chances strays
+less than a Poisson count of the same mean (Hoeffding 1956): the bound errs on the safe side.
 """
 
 from collections.abc import Callable
@@ -20,8 +22,12 @@ from functools import lru_cache
 from embeddings.control.curves import beta_cdf, gamma_cdf
 
 AHEAD = 0.5  # wrong hits' worth of hits that what is left must last for: 50 hits at 1 %
+CONFIDENCE = 0.85  # that an account spent to its end keeps the target; what is believed of hits errs on the safe side
 SHARE = 2.0  # of these a single hit may take so many shares: better many sure hits than one doubtful
-DOUBTFUL = 5.0  # and it may be so many times as likely to be wrong as the target says
+DOUBTFUL = 3.0  # and it may be so many times as likely to be wrong as the target says
+SURE = 0.004  # chance of being wrong up to which an outcome is about noise
+NOISE = 0.0015  # believed before the first such outcome
+NOISE_AS = 100.0  # outcomes that this belief counts as
 MEMORY = 4000.0  # hits after which an old one counts a third: what was saved long ago is no licence for today
 
 
@@ -47,27 +53,39 @@ def allowance(hits: int, target: float, confidence: float) -> float:
 class Ledger:
     """The account of one target."""
 
-    def __init__(self, target: float, confidence: float) -> None:
-        if not (0.0 < target < 1.0 and 0.5 <= confidence < 1.0):
-            raise ValueError(f"target {target}, confidence {confidence}")
-        self._target, self._confidence = target, confidence
+    def __init__(self, target: float) -> None:
+        if not 0.0 < target < 1.0:
+            raise ValueError(f"target {target}")
+        self._target = target
         self._hits = self._spent = 0.0
+        self._sure = self._surprise = 0.0
+
+    @property
+    def noise(self) -> float:
+        """The chance of being wrong that even the surest hit has."""
+        return (NOISE * NOISE_AS + max(0.0, self._surprise)) / (NOISE_AS + self._sure)
 
     @property
     def room(self) -> float:
         """The largest chance of being wrong that the next hit may have."""
         ahead = max(1, round(AHEAD / self._target))
-        now, soon = (allowance(int(self._hits) + n, self._target, self._confidence) for n in (1, ahead))
-        return max(0.0, min(1.0, now - self._spent, (soon - self._spent) * SHARE / ahead, DOUBTFUL * self._target))
+        now, soon = (allowance(int(self._hits) + n, self._target, CONFIDENCE) for n in (1, ahead))
+        spent = self._spent + self._hits * self.noise
+        most = min(1.0, now - spent, (soon - spent) * SHARE / ahead, DOUBTFUL * self._target)
+        return max(0.0, most - self.noise)
 
     def serve(self, chance_wrong: float) -> None:
         """A hit was served."""
-        self._book(chance_wrong)
+        fading = 1.0 - 1.0 / MEMORY
+        self._hits = self._hits * fading + 1.0
+        self._spent = self._spent * fading + chance_wrong
 
     def saw(self, chance_wrong: float, *, is_right: bool) -> None:
-        """What might have been served was generated: a hit whose outcome is known, if it is as sure as hits must be."""
-        if chance_wrong <= self._target:
-            self._book(0.0 if is_right else 1.0)
+        """What might have been served was generated, and its outcome is known."""
+        if chance_wrong <= SURE:
+            fading = 1.0 - 1.0 / MEMORY
+            self._sure = self._sure * fading + 1.0
+            self._surprise = self._surprise * fading + (0.0 if is_right else 1.0) - chance_wrong
 
     def correct(self, chance_wrong: float, *, is_right: bool) -> None:
         """A hit that was served is known now."""
@@ -76,11 +94,6 @@ class Ledger:
     def revise(self, *, is_right: bool) -> None:
         """What was known of a hit is now said to be the opposite."""
         self._spent = max(0.0, self._spent + (-1.0 if is_right else 1.0))
-
-    def _book(self, wrong: float) -> None:
-        fading = 1.0 - 1.0 / MEMORY
-        self._hits = self._hits * fading + 1.0
-        self._spent = self._spent * fading + wrong
 
 
 def _where(rising: Callable[[float], float], value: float, high: float) -> float:

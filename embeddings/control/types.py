@@ -26,6 +26,11 @@ class Compares(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def family(self) -> str:
+        """Of the embedder whose readings it compares; empty where nobody knows it."""
+        ...
+
     def compare(self, a: Reading, b: Reading, /) -> Compared: ...
 
 

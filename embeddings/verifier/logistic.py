@@ -23,18 +23,21 @@ def logits(probabilities: Numbers) -> Numbers:
     return found
 
 
-def regress(rows: Numbers, labels: Numbers, first: Numbers, penalty: Numbers) -> Numbers:
+def regress(
+    rows: Numbers, labels: Numbers, first: Numbers, penalty: Numbers, weights: Numbers | None = None
+) -> Numbers:
     """The coefficients that explain `labels` best, drawn to `first` by `penalty` (one each, above 0): many rows move
-    them far, few hardly. Newton's steps, halved until they lead down."""
-    now, loss = first.copy(), _loss(rows, labels, first, first, penalty)
+    them far, few hardly. A row counts as many as its weight says. Newton's steps, halved until they lead down."""
+    each = np.ones(len(labels)) if weights is None else weights
+    now, loss = first.copy(), _loss(rows, labels, each, first, first, penalty)
     for _ in range(_STEPS):
         guess = chances(rows @ now)
-        slope = rows.T @ (guess - labels) + penalty * (now - first)
-        bend = (rows * np.maximum(guess * (1.0 - guess), 1e-6)[:, None]).T @ rows
+        slope = rows.T @ (each * (guess - labels)) + penalty * (now - first)
+        bend = (rows * (each * np.maximum(guess * (1.0 - guess), 1e-6))[:, None]).T @ rows
         bend[np.diag_indices_from(bend)] += penalty
         step = np.linalg.solve(bend, slope)
         size = 1.0
-        while (new := _loss(rows, labels, now - size * step, first, penalty)) > loss and size > 1e-4:
+        while (new := _loss(rows, labels, each, now - size * step, first, penalty)) > loss and size > 1e-4:
             size /= 2
         if new > loss - 1e-9 * abs(loss):
             break
@@ -42,6 +45,6 @@ def regress(rows: Numbers, labels: Numbers, first: Numbers, penalty: Numbers) ->
     return now
 
 
-def _loss(rows: Numbers, labels: Numbers, now: Numbers, first: Numbers, penalty: Numbers) -> float:
+def _loss(rows: Numbers, labels: Numbers, each: Numbers, now: Numbers, first: Numbers, penalty: Numbers) -> float:
     said = rows @ now
-    return float((np.logaddexp(0.0, said) - labels * said).sum() + 0.5 * (penalty * (now - first) ** 2).sum())
+    return float(each @ (np.logaddexp(0.0, said) - labels * said) + 0.5 * (penalty * (now - first) ** 2).sum())

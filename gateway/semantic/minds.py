@@ -19,6 +19,7 @@ class TwoMinds:
 
     def __init__(self, first: Compares, own: Compares | None = None) -> None:
         self.own: Compares | None = own
+        self.family = first.family
         self._first = first
 
     @property

@@ -21,6 +21,7 @@ class LooksTwice:
 
     def __init__(self, first: Verifier, look: SecondLook) -> None:
         self.name = f"{first.name}+{look.name}"
+        self.family = first.family
         self._first = first
         self._look = look
         self._has_warned = False

@@ -12,6 +12,7 @@ from bench.quality.report import promise_table
 from bench.quality.risk import Run, Runner, Task
 from bench.quality.streams import Asked, Stream
 from bench.quality.walk import Outcome, Tally
+from embeddings.control.prior import CAUTIOUS
 from embeddings.hashing import HashingEmbedder
 from embeddings.verifier.model import conservative
 
@@ -30,7 +31,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
 
 
 def test_a_walk_is_kept_and_not_walked_again(stream: Stream, tmp_path: Path) -> None:
-    runner, told = Runner(stream, conservative(), conservative()), list[Run]()
+    runner, told = Runner(stream, conservative(), conservative(), CAUTIOUS), list[Run]()
     tasks = [Task("t", "lane", 0.01), Task("t", "cosine", 0.8, 1)]
     first = run_all(tasks, {"t": runner}, 1, tmp_path / "runs.jsonl", told.append)
     with (tmp_path / "runs.jsonl").open("a") as lines:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from embeddings.control import Label, Lane, Neighbour, label_of
+from embeddings.control.prior import CAUTIOUS, PRIORS, prior_of
+from embeddings.control.support import FEATURES
 from tests.embeddings.control.texts import Even, near, reading, taught
 
 ASKED = reading("how do I wash my bike then")
@@ -16,8 +18,8 @@ def same_numbers(a: str, b: str) -> str | None:
     return "numbers"
 
 
-def lane(**settings: float) -> Lane:
-    return Lane(Even(), seed=b"s", refuse=free, **settings)
+def lane(*, target: float = 0.01, shadow_rate: float = 0.05) -> Lane:
+    return Lane(Even(), seed=b"s", refuse=free, target=target, shadow_rate=shadow_rate)
 
 
 def test_a_new_lane_serves_nothing_that_is_merely_near() -> None:
@@ -178,3 +180,38 @@ def test_the_live_figure_keeps_a_wrong_hit_that_made_the_lane_strict() -> None:
 
 def test_no_neighbour_is_no_verdict() -> None:
     assert lane().decide(ASKED, []).reason == "no_candidates"
+
+
+def test_what_has_a_rival_close_behind_is_not_strict() -> None:
+    one = Lane(Even(0.95), seed=b"s", refuse=free, shadow_rate=0.0)
+    stored, rival = near("how do I wash my bike", 0.97), near("how do I wash my boat", 0.9)
+
+    assert one.decide(ASKED, [stored, rival]).action == "pass"
+    assert one.decide(ASKED, [stored, near("how do I wash my boat", 0.85)]).action == "serve"
+
+
+def test_a_family_whose_answers_were_wrong_is_believed_less() -> None:
+    learned = lane(shadow_rate=1.0)
+    stored = near("how do I wash my bike", 0.9)
+    verdict = learned.decide(ASKED, [stored])
+    before = verdict.looked[0].features
+    label = label_of(verdict, ASKED.text, stored, is_right=False, source="shadow")
+    assert label is not None
+    for _ in range(3):
+        learned.learn(replace(label, probability=0.9))
+    record = FEATURES.index("record")
+    after = learned.decide(ASKED, [stored]).looked[0].features
+
+    assert before[record] == 0.0
+    assert after[record] < -1.0
+
+
+def test_an_embedder_that_nobody_fitted_begins_cautiously() -> None:
+    fitted, cautious = Lane(Even(), refuse=free, prior=next(iter(PRIORS.values()))), Lane(Even(), refuse=free)
+    some = [near(f"how do I wash my {thing}", 0.9, answer=b"soap") for thing in ("bike", "coat", "boat", "lamp")]
+    believed = [one.decide(ASKED, some).probability for one in (cautious, fitted)]
+
+    assert prior_of("") is CAUTIOUS
+    assert believed[0] is not None
+    assert believed[1] is not None
+    assert believed[0] < 0.95 < believed[1]

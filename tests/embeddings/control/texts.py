@@ -20,7 +20,7 @@ class Said:
 class Even:
     """Says of every pair what it was told to say."""
 
-    name = "even"
+    name, family = "even", ""
 
     def __init__(self, probability: float = 0.9) -> None:
         self.probability = probability

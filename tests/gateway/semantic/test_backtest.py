@@ -11,7 +11,7 @@ import pytest
 
 from embeddings.base import Embedder
 from embeddings.control import Label
-from embeddings.control.support import PRIOR_MEAN
+from embeddings.control.prior import CAUTIOUS
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
 from gateway.backtest import backtest, replay_labels
@@ -130,7 +130,7 @@ async def stored_labels(folder: Path, count: int) -> None:
     await store.open()
     for number, (a, b, is_right) in enumerate(pairs(count)):
         probability = 0.99 if is_right else 0.4
-        features = (*PRIOR_MEAN, probability)  # any so many
+        features = (*CAUTIOUS.mean, probability)  # any so many
         label = Label(a, b, f"e_{number}", is_right, "shadow", probability, features, True, float(number))
         await store.put(Given(LANE, b"s" * 32, label))
     await store.close()
