@@ -6,6 +6,7 @@ risk  jobs  loading                  one walk as a task; many on all cores, kept
 report  gptcache  plot  docs         tables and the picture in docs/quality.md
 audit  lost                          wrong hits read by a human eye; why answerable prompts are missed
 pairs  fit  sources  precision       labelled pairs, and the verifier fitted to them
+belief                               what a lane believes before its first label, fitted to walks
 readings  memo                       what is computed once
 """
 

@@ -25,18 +25,17 @@ MIXED = (
 def load(names: Sequence[str] = STREAMS) -> dict[str, Runner]:
     """Each stream with the verifier that has not seen it, and the shipped one. Raises `DataError` without data."""
     embedder = SentenceTransformerEmbedder().load()
-    asked = {name: load_asked(name) for name in names}
+    asked = {name: load_asked(name) for name in dict.fromkeys([*names, *FITTED_ON])}
     readings = readings_of([one.text for prompts in asked.values() for one in prompts], embedder)
     sources, shipped = load_sources(embedder), load_verifier(embedder.fingerprint)
-    streams = [Stream(name, prompts, readings, embedder.fingerprint, embedder.fits) for name, prompts in asked.items()]
-    for stream in streams:
-        assert stream.gates is not None  # the embedder is asked here, and not by every process
-    verifiers = {stream.name: left_out(stream.name, sources, shipped) for stream in streams}
-    seen = rows_of([(stream, verifiers[stream.name]) for stream in streams if stream.name in FITTED_ON], shipped.name)
-    return {
-        stream.name: Runner(stream, verifiers[stream.name], shipped, without(own(stream.name), seen))
-        for stream in streams
+    streams = {
+        name: Stream(name, all_of, readings, embedder.fingerprint, embedder.fits) for name, all_of in asked.items()
     }
+    verifiers = {name: left_out(name, sources, shipped) for name in streams}
+    seen = rows_of([(streams[name], verifiers[name]) for name in FITTED_ON], shipped.name)  # whatever is asked for
+    for name in names:
+        assert streams[name].gates is not None  # the embedder is asked here, and not by every process
+    return {name: Runner(streams[name], verifiers[name], shipped, without(own(name), seen)) for name in names}
 
 
 def left_out(name: str, sources: Sequence[Source], shipped: Verifier) -> Verifier:

@@ -45,7 +45,7 @@ class Step:
 def steps(runner: Runner, *, is_refitted: bool = False) -> Iterator[Step]:
     """A walk in the stream's own order, told step by step."""
     stream = runner.stream
-    policy = Served(runner.left_out, DEFAULT, is_refitted=is_refitted)
+    policy = Served(runner.left_out, DEFAULT, prior=runner.prior, is_refitted=is_refitted)
     stored: dict[tuple[str, str], list[str]] = defaultdict(list)
     classes: dict[str, str] = {}
     waiting = iter(stream.asked)

@@ -79,7 +79,7 @@ class Runner:
         self.stream = stream
         self.left_out = Remembering(left_out, stream.memo)
         self._shipped = Remembering(shipped, stream.memo)
-        self._prior = prior
+        self.prior = prior
 
     def run(self, task: Task) -> Run:
         """Without the seconds."""
@@ -88,7 +88,7 @@ class Runner:
             return Run(task, tally_of(walk(self.stream, asked, FixedCosine(task.at))))
         if task.policy == "vcache":
             return Run(task, tally_of(walk(self.stream, asked, VCache(task.at, task.seed))))
-        first, prior = (self._shipped, None) if task.policy == "shipped" else (self.left_out, self._prior)
+        first, prior = (self._shipped, None) if task.policy == "shipped" else (self.left_out, self.prior)
         lane = Served(first, task.at, task.seed, prior=prior, is_refitted=task.policy != "unfitted")
         tally = tally_of(walk(self.stream, asked, lane, lane))
         fits = lane.refits
