@@ -24,7 +24,7 @@ from embeddings.control.curves import beta_cdf, gamma_cdf
 AHEAD = 0.5  # wrong hits' worth of hits that what is left must last for: 50 hits at 1 %
 CONFIDENCE = 0.85  # that an account spent to its end keeps the target; what is believed of hits errs on the safe side
 SHARE = 2.0  # of these a single hit may take so many shares: better many sure hits than one doubtful
-DOUBTFUL = 3.0  # and it may be so many times as likely to be wrong as the target says
+DOUBTFUL = 2.0  # and it may be so many times as likely to be wrong as the target says
 SURE = 0.004  # chance of being wrong up to which an outcome is about noise
 NOISE = 0.0015  # believed before the first such outcome
 NOISE_AS = 100.0  # outcomes that this belief counts as
