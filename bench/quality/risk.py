@@ -16,6 +16,7 @@ TARGETS = (0.005, 0.01, 0.02, 0.05)
 DEFAULT = 0.01
 COSINES = (*(round(0.70 + 0.03 * step, 2) for step in range(6)), *(round(0.88 + 0.01 * step, 2) for step in range(12)))
 SHUFFLED = (
+    "mixed_zipf",
     "banking77",
     "disfl_qa",
     "clinc150_static",

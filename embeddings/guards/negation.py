@@ -37,7 +37,7 @@ _HAN_IDIOM = re.compile(
 
 
 def same_polarity(a: str, b: str) -> bool:
-    """Refuse when one text is negated and the other is not: not, no, never, without, except; 不, 没, 无, 别, 未."""
+    """Refuse when one text is negated and the other is not: not, no, without, except, instead of; 不, 没, 无, 别, 未."""
     if not (_agree(_english(a), _english(b)) or _is_told_otherwise(a, b)):
         return False
     return _chinese(a) == _chinese(b)
@@ -68,10 +68,13 @@ def denial(text: str) -> tuple[bool, bool]:
     return strong or _chinese(text), weak
 
 
+_INSTEAD = re.compile(r"\b(?:instead of|rather than|other than|in (?:place|lieu) of)\b")
+
+
 @lru_cache(maxsize=1024)
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
-    said = " ".join(latin_words(text))
+    said = _INSTEAD.sub("except", " ".join(latin_words(text)))
     kept = set(_INTERJECTION.sub(" ", _IDIOM.sub(" ", said)).split())
     return bool(kept & _STRONG), bool(kept & _WEAK)
 

@@ -32,7 +32,7 @@ def test_a_new_lane_serves_what_is_short_all_but_the_same_and_judged_well() -> N
     long = " because it has been out in the rain" * 5
 
     assert new.decide(reading(asked), [near(stored, 0.97)]).action == "serve"
-    assert new.decide(reading(asked), [near(stored, 0.95)]).action == "pass"
+    assert new.decide(reading(asked), [near(stored, 0.93)]).action == "pass"
     assert new.decide(reading(asked + long), [near(stored + long, 0.97)]).action == "pass"
     doubtful = Lane(Even(0.8), seed=b"s", refuse=free, shadow_rate=0.0)
     assert doubtful.decide(reading(asked), [near(stored, 0.97)]).action == "pass"
@@ -188,6 +188,7 @@ def test_what_has_a_rival_close_behind_is_not_strict() -> None:
 
     assert one.decide(ASKED, [stored, rival]).action == "pass"
     assert one.decide(ASKED, [stored, near("how do I wash my boat", 0.85)]).action == "serve"
+    assert one.decide(ASKED, [near("how do I wash my bike", 0.95), near("how do I wash my boat", 0.8)]).action == "pass"
 
 
 def test_a_family_whose_answers_were_wrong_is_believed_less() -> None:
