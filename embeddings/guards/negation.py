@@ -37,7 +37,7 @@ _HAN_IDIOM = re.compile(
 
 
 def same_polarity(a: str, b: str) -> bool:
-    """Refuse when one text is negated and the other is not: not, no, without, except, instead of; 不, 没, 无, 别, 未."""
+    """Refuse when one text is negated and the other is not: not, without, except, instead of; 不, 没, 无, 别, 未."""
     if not (_agree(_english(a), _english(b)) or _is_told_otherwise(a, b)):
         return False
     return _chinese(a) == _chinese(b)
