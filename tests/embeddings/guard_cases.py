@@ -51,6 +51,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
             "Countries in which English isn't the official language",
         ),
         ("Show all customers except those in Texas", "Show all customers, those in Texas too"),
+        ("Can I use milk instead of cream?", "Can I use milk and cream?"),
+        ("Why do people lease rather than buy cars?", "Why do people lease and buy cars?"),
         ("What foods should I eat?", "What foods should I never eat?"),
         ("Who has a pet?", "Who has no pet?"),
         ("the api works today", "the api doesnt work today"),
@@ -273,6 +275,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
 }
 
 PASSED: list[tuple[str, str]] = [
+    ("Can I use milk instead of cream?", "Can milk be used in place of cream?"),
     ("Did Rome conquer Carthage?", "Was Carthage conquered by Rome?"),
     ("How do you form plurals in Welsh?", "How are plurals formed in Welsh?"),
     ("How long should I boil an egg?", "For how long should an egg be boiled?"),
