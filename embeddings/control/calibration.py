@@ -33,8 +33,12 @@ class Calibration:
         )
         return max(chances)
 
-    def learn(self, probability: float, is_right: bool) -> None:
+    def learn(self, probability: float, is_right: bool, *, corrects: bool = False) -> None:
+        """Count an outcome; `corrects`: it was counted as the opposite before."""
         band = _band(1.0 - self._on_curve(probability))
+        if corrects and (self._wrong[band] if is_right else self._seen[band] - self._wrong[band]) >= 1.0:
+            self._seen[band] -= 1.0
+            self._wrong[band] -= is_right
         self._seen[band] += 1.0
         self._wrong[band] += not is_right
         self._curve.learn((1.0, logit(probability, _MOST)), is_right)

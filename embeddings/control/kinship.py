@@ -29,9 +29,12 @@ class Kinship:
                 (right, wrong), (more_right, more_wrong) = self.record(a), self._came.pop(second)
                 self._came[first] = right + more_right, wrong + more_wrong
 
-    def note(self, text: str, is_right: bool) -> None:
-        """The answer of a stored question was, or would have been, given to another."""
+    def note(self, text: str, is_right: bool, *, corrects: bool = False) -> None:
+        """The answer of a stored question was, or would have been, given to another; `corrects`: the opposite was noted
+        before."""
         right, wrong = self.record(text)
+        if corrects:
+            right, wrong = max(0, right - (not is_right)), max(0, wrong - is_right)
         self._came[self._root(digest(text))] = right + is_right, wrong + (not is_right)
 
     def record(self, text: str) -> tuple[int, int]:

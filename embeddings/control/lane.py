@@ -125,13 +125,13 @@ class Lane:
         if label.is_right and label.source != "feedback":
             self._kinship.link(label.question, label.stored)
         if label.was_eligible and label.features and label.probability >= LIKELY:
-            self._kinship.note(label.stored, label.is_right)
+            self._kinship.note(label.stored, label.is_right, corrects=label.corrects)
         if label.was_hit:
             self._note(label)
-        if label.features:
+        if len(label.features) > len(FEATURES):
             *features, believed = label.features
             if label.was_eligible:
-                self._calibration.learn(believed, label.is_right)
+                self._calibration.learn(believed, label.is_right, corrects=label.corrects)
                 if is_strict(label.question, label.stored, features):
                     self._strict.learn(label.is_right, corrects=label.corrects)
             self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)

@@ -8,6 +8,8 @@ believed to be wrong with some chance (`calibration.py` says how far beliefs can
     noise       what even the surest may be wrong beyond belief: labels that contradict each other, answers that differ
                 where no word does. Learned from outcomes of sure hits that were generated all the same, and charged to
                 every hit, those of the past included
+    owed        what users said of hits, beyond what was believed of them. To stay shut repays nothing, sure hits do: so
+                while it leaves no room, hits half as doubtful as the target still have some
     allowance   the largest sum at which more than `target * hits` wrong ones are still unlikely
 
 A hit is served when its own chance still has room. So the threshold is strict while hits are few and comes near the
@@ -28,6 +30,7 @@ DOUBTFUL = 2.0  # and it may be so many times as likely to be wrong as the targe
 SURE = 0.004  # chance of being wrong up to which an outcome is about noise
 NOISE = 0.0015  # believed before the first such outcome
 NOISE_AS = 100.0  # outcomes that this belief counts as
+REPAYS = 0.5  # of the target: a hit this sure brings the rate of an account in debt down
 MEMORY = 4000.0  # hits after which an old one counts a third: what was saved long ago is no licence for today
 
 
@@ -57,7 +60,7 @@ class Ledger:
         if not 0.0 < target < 1.0:
             raise ValueError(f"target {target}")
         self._target = target
-        self._hits = self._spent = 0.0
+        self._hits = self._spent = self._owed = 0.0
         self._sure = self._surprise = 0.0
 
     @property
@@ -68,10 +71,10 @@ class Ledger:
     @property
     def room(self) -> float:
         """The largest chance of being wrong that the next hit may have."""
-        ahead = max(1, round(AHEAD / self._target))
-        now, soon = (allowance(int(self._hits) + n, self._target, CONFIDENCE) for n in (1, ahead))
         spent = self._spent + self._hits * self.noise
-        most = min(1.0, now - spent, (soon - spent) * SHARE / ahead, DOUBTFUL * self._target)
+        most = self._most(spent + self._owed)
+        if self._owed > 0.0:
+            most = max(most, min(self._most(spent), REPAYS * self._target))
         return max(0.0, most - self.noise)
 
     def serve(self, chance_wrong: float) -> None:
@@ -79,6 +82,7 @@ class Ledger:
         fading = 1.0 - 1.0 / MEMORY
         self._hits = self._hits * fading + 1.0
         self._spent = self._spent * fading + chance_wrong
+        self._owed *= fading
 
     def saw(self, chance_wrong: float, *, is_right: bool) -> None:
         """What might have been served was generated, and its outcome is known."""
@@ -89,11 +93,17 @@ class Ledger:
 
     def correct(self, chance_wrong: float, *, is_right: bool) -> None:
         """A hit that was served is known now."""
-        self._spent = max(0.0, self._spent + (0.0 if is_right else 1.0) - chance_wrong)
+        self._owed += (0.0 if is_right else 1.0) - chance_wrong
 
     def revise(self, *, is_right: bool) -> None:
         """What was known of a hit is now said to be the opposite."""
-        self._spent = max(0.0, self._spent + (-1.0 if is_right else 1.0))
+        self._owed += -1.0 if is_right else 1.0
+
+    def _most(self, spent: float) -> float:
+        ahead = max(1, round(AHEAD / self._target))
+        now, soon = (allowance(int(self._hits) + n, self._target, CONFIDENCE) for n in (1, ahead))
+        spent = max(0.0, spent)
+        return min(1.0, now - spent, (soon - spent) * SHARE / ahead, DOUBTFUL * self._target)
 
 
 def _where(rising: Callable[[float], float], value: float, high: float) -> float:

@@ -216,3 +216,18 @@ def test_an_embedder_that_nobody_fitted_begins_cautiously() -> None:
     assert believed[0] is not None
     assert believed[1] is not None
     assert believed[0] < 0.95 < believed[1]
+
+
+def test_a_word_taken_back_leaves_no_trace_in_a_family_s_record() -> None:
+    learned = lane(shadow_rate=1.0)
+    stored = near("how do I wash my bike", 0.9)
+    label = label_of(learned.decide(ASKED, [stored]), ASKED.text, stored, is_right=False, source="feedback")
+    assert label is not None
+    learned.learn(replace(label, probability=0.9))
+    learned.learn(replace(label, probability=0.9, is_right=True, corrects=True))
+    never = lane(shadow_rate=1.0)
+    never.learn(replace(label, probability=0.9, is_right=True))
+    record = FEATURES.index("record")
+    after = [one.decide(ASKED, [stored]).looked[0].features[record] for one in (learned, never)]
+
+    assert after[0] == after[1]

@@ -1,5 +1,7 @@
 """Hits by bare form: a lane serves them from the start, and stops when they turn out wrong."""
 
+import pytest
+
 from embeddings.control import Label, Lane, Verdict
 from tests.embeddings.control.texts import Even
 
@@ -79,3 +81,16 @@ def test_a_user_who_takes_a_word_back_is_believed() -> None:
     a, b = (one.decide_wording("q", ENTRY, is_shadow_only=True).probability for one in (turned, never))
 
     assert a == b
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_one_bad_word_of_a_user_stops_them_until_enough_were_right_and_not_for_good(*, is_restarted: bool) -> None:
+    one = lane(shadow_rate=0.0)
+    assert {verdict.action for verdict in asked(one, 40)} == {"serve"}
+    if is_restarted:
+        one = lane(shadow_rate=0.0)  # an account without hits: labels are what is kept
+    one.learn(Label("what is 0?", "", ENTRY, False, "feedback", 0.997, (), True, was_hit=True))
+    assert {verdict.action for verdict in asked(one, 40)} == {"pass"}
+    told(one, 400)
+
+    assert {verdict.action for verdict in asked(one, 40)} == {"serve"}
