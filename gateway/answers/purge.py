@@ -46,16 +46,20 @@ class Purge:
         try:
             done = self._thread.submit(emptied, is_alone=True)
         except CacheError as error:  # closed, or too much is waiting
-            log.warning("removed words are still in the log of a store: %s", error)
+            self._failed(error, after_s)
             return
         done.add_done_callback(lambda done: self._done(done, after_s))
 
     def _done(self, done: "asyncio.Future[Any]", after_s: float) -> None:
         if done.cancelled():
             return
-        if (error := done.exception()) is not None:
+        if (error := done.exception()) is not None or not done.result():
+            self._failed(error, after_s)
+
+    def _failed(self, error: BaseException | None, after_s: float) -> None:
+        if error is not None:
             log.warning("removed words are still in the log of a store: %s", error)
-        if (error is not None or not done.result()) and self._thread.is_open:
+        if self._thread.is_open:
             self._again(min(AGAIN_S, 2 * after_s))
 
 

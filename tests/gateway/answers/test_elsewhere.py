@@ -1,6 +1,7 @@
 """Two gateways on one data directory: what one removed, the other never serves, from no tier."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway.answers.base import Verdict
-from gateway.answers.generation import Generation
+from gateway.answers.generation import CHECK_S, Generation
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Selection
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
-from tests.contracts.answers_contract import digest, entry_of
+from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.house import House, house
 
 KEY = (digest("s"), digest("a"))
@@ -117,4 +118,50 @@ def test_whoever_removes_at_the_same_time_is_heard_of_by_the_other(tmp_path: Pat
     assert [one.has_risen(), other.has_risen()] == [False, False]
     for generation in (one, other):
         generation.close()
+        generation.close()
+
+
+def test_a_number_that_is_cut_off_or_set_back_by_a_backup_means_removed_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "g"
+    one, other = Generation(path), Generation(path)
+    for generation in (one, other):
+        generation.open()
+    backup = path.read_bytes()
+    assert [one.has_risen(), other.has_risen()] == [True, False]
+    other.rise()
+    assert one.has_risen()
+    os.truncate(path, 0)  # in this moment of a copy over it a mapping would end the process
+
+    assert one.has_risen()
+    path.write_bytes(backup)  # the very file, as it was
+    assert [one.has_risen(), other.has_risen()] == [True, True]
+    other.rise()
+    assert [one.has_risen(), one.has_risen(), other.has_risen()] == [True, False, False]
+    for generation in (one, other):
+        generation.close()
+
+
+def test_a_number_whose_file_was_deleted_is_looked_for_anew(tmp_path: Path) -> None:
+    path, clock = tmp_path / "g", Clock()
+    one, other = Generation(path, clock), Generation(path, clock)
+    one.open()
+    path.unlink()
+    other.open()  # another process starts, and makes a new one
+    other.rise()
+    clock.now_s += CHECK_S
+    assert one.has_risen()
+    assert not one.has_risen()
+    other.rise()
+    assert one.has_risen()
+
+    path.unlink()
+    one.rise()  # no later than this
+    clock.now_s += CHECK_S
+    assert other.has_risen()
+    tmp_path.joinpath("g").unlink()
+    tmp_path.joinpath("g").mkdir()  # nothing can be read here
+    clock.now_s += CHECK_S
+    one.rise()
+    assert [one.has_risen(), one.has_risen()] == [True, True]
+    for generation in (one, other):
         generation.close()

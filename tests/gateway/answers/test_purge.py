@@ -2,17 +2,22 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from embeddings.control import Label
+from gateway.answers import file
 from gateway.answers.base import Verdict
+from gateway.answers.purge import Purge
 from gateway.answers.selection import Selection
 from gateway.answers.sqlite import SqliteAnswers
+from gateway.answers.thread import ConnectionThread, run_each
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.rule import LaneKey
 from tests.contracts.answers_contract import Clock, digest, entry_of
@@ -88,6 +93,25 @@ async def test_who_reads_the_log_meanwhile_only_delays_it(tmp_path: Path) -> Non
         reader.execute("COMMIT")
     await leave(tmp_path)
     await answers.close()
+
+
+async def test_a_queue_that_is_full_only_delays_it(tmp_path: Path) -> None:
+    connect = partial(file.connect, tmp_path / "a.db", 1.0)
+    thread = ConnectionThread("few", connect, run_each, max_waiting=1, max_together=1)
+    await thread.open()
+    await thread.call(lambda connection: connection.execute("CREATE TABLE removed (words TEXT)"))
+    go_on = threading.Event()
+    purge = Purge(thread, after_s=0.02)
+    purge.soon()
+    busy = thread.submit(lambda _: go_on.wait(5))
+    await asyncio.sleep(0.05)  # it found no room
+    go_on.set()
+    await busy
+
+    async with asyncio.timeout(5):
+        while (tmp_path / "a.db-wal").stat().st_size:  # noqa: ASYNC110 - nobody tells when
+            await asyncio.sleep(0.02)
+    await thread.close()
 
 
 async def test_the_words_of_labels_leave_the_disk_while_their_file_is_open(tmp_path: Path) -> None:
