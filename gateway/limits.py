@@ -26,6 +26,13 @@ def check(settings: "Settings") -> None:
             raise SettingsError(
                 f"cache.{key} is local, and there is no local model: name one, or a model of the upstream"
             )
+    if not settings.cache.rewriter and any(
+        one.semantic_history == "loose" for one in (settings.cache, *settings.cache.routes)
+    ):
+        raise SettingsError(
+            "cache.rewriter is empty, and semantic_history is loose: name a model that makes last turns stand alone,"
+            ' or "rules" (which do not look at what the assistant said: docs/conversations.md)'
+        )
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)

@@ -328,7 +328,7 @@ def rewriter_of(settings: Settings, router: Router) -> "Rewriter | None":
     cache = settings.cache
     if "loose" not in (cache.semantic_history, *(route.semantic_history for route in cache.routes)):
         return None
-    if not cache.rewriter:
+    if cache.rewriter == "rules":
         return ByRules()
     model = served_name(settings.local_model) if cache.rewriter == "local" else cache.rewriter
     return ByModel(router, model, timeout_s=cache.rewriter_timeout_s)

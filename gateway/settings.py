@@ -66,7 +66,7 @@ class CacheSettings:
     max_wrong_hit_rate: float = 0.01  # wrong semantic hits, of all semantic hits
     shadow_rate: float = 0.05  # of the would-be hits, answered anew all the same and compared
     semantic_history: str = "strict"  # or "loose": a last turn that stands alone may be answered for another history
-    rewriter: str = ""  # a model that makes last turns stand alone; "local": the local engine; empty: rules alone
+    rewriter: str = ""  # for "loose": a model that makes last turns stand alone; "local": the local engine; "rules"
     rewriter_timeout_s: float = 2.0
     judge: str = ""  # a model that is asked whether two answers say the same; "local": the local engine, when idle
     judge_per_hour: int = 120  # questions to the judge, for each tenant

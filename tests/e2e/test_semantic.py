@@ -68,6 +68,7 @@ def opened(folder: Path, upstream: RunningUpstream) -> Any:
         "cache__shadow_rate": "0",
         "cache__judge": "say:yes",
         "cache__semantic_history": "loose",
+        "cache__rewriter": "rules",
     }
     return running_gateway(folder, "--upstream", upstream.base_url, **settings)
 

@@ -130,6 +130,7 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"cache": {"routes": [{"model": "a"}, {"colour": "red"}]}}, {}, r"cache.routes\[1\].colour"),
     ({"cache": {"routes": [{"semantic_mode": "loud"}]}}, {}, r"cache.routes\[0\].semantic_mode"),
     ({}, {"twicetold_cache__semantic_history": "lax"}, "cache.semantic_history"),
+    ({}, {"twicetold_cache__semantic_history": "loose"}, "cache.rewriter"),
     ({"cache": {"routes": [{"semantic_history": "lax"}]}}, {}, r"cache.routes\[0\].semantic_history"),
     ({"upstream": "http://localhost:1"}, {"twicetold_cache__rewriter": "local"}, "cache.rewriter"),
     ({"cache": {"routes": [{"max_wrong_hit_rate": 0.9}]}}, {}, r"cache.routes\[0\].max_wrong_hit_rate"),

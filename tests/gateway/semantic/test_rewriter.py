@@ -112,8 +112,8 @@ def test_what_no_rewriting_mends_is_not_asked_about(said: tuple[str, ...], last:
     [
         (CacheSettings(), type(None)),
         (CacheSettings(rewriter="m"), type(None)),
-        (CacheSettings(semantic_history="loose"), ByRules),
-        (CacheSettings(routes=(RouteSettings(semantic_history="loose"),)), ByRules),
+        (CacheSettings(semantic_history="loose", rewriter="rules"), ByRules),
+        (CacheSettings(rewriter="rules", routes=(RouteSettings(semantic_history="loose"),)), ByRules),
         (CacheSettings(semantic_history="loose", rewriter="m"), ByModel),
         (CacheSettings(semantic_history="loose", rewriter="local"), ByModel),
     ],
