@@ -4,9 +4,10 @@ Chinese marks neither names nor "the", so a name has to be seen: a title in 《�
 """
 
 import re
+from collections.abc import Sequence
 
 from embeddings.lexical import bare
-from embeddings.text import plain
+from embeddings.text import HAN, plain
 from gateway.questions import is_deictic
 from gateway.semantic.standalone.places import CHINESE as PLACES
 
@@ -30,6 +31,7 @@ _OWNERLESS = re.compile(
 _ORDERS = re.compile(
     "扮演|假设|假如|假装|如果|想象|从现在|以后|总是|只能|只要|不要|别|必须|回答|回复|用.{1,6}[说写讲]|简短|简洁|详细|字以内|格式|表格|列表|风格|语气|故事|诗|游戏|写(?!的|了|过)|翻译|记住|忘记|忽略"
 )
+_WEAK = re.compile(f"{_ASKS.pattern}|[^A-Za-z0-9{HAN}]+|[的是在有和与及了从被把钱]|关于|请问")
 _GREETING = re.compile("^(?:你好|您好|嗨|哈喽|谢谢(?:你|您|了|啦)?|多谢|再见)[呀啊哦呢!！。~,，]*$")
 _MARKS = re.compile(r"[\s,，。.?？!！~、]+|[呢呀啊吗吧]+$")
 
@@ -79,3 +81,17 @@ def topics(text: str) -> tuple[str, ...]:
     """What a turn is about: its bare form as a whole; nothing reads Chinese words apart here."""
     said = plain(text).strip()
     return () if _GREETING.match(said) else (_MARKS.sub("", bare(text) or said),)
+
+
+def is_touched(last: str, asked: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether an answer before may have said what is meant: one with two characters of the last turn in it that stand
+    together, or a Latin word; or one to a question with a name of the last turn in it."""
+    text = plain(last)
+    names = {match.group().strip('《》“”「」"').lower() for match in _NAME.finditer(text)}
+    pieces = [piece for piece in _WEAK.split(text.lower()) if piece]
+    pairs = {piece[at : at + 2] for piece in pieces for at in range(len(piece) - 1)} or set(pieces)
+    answers = [plain(one).lower() for one in said]
+    questions = [plain(one).lower() for one in asked]
+    return any(pair in one for one in answers for pair in pairs) or any(
+        name in one for one in questions for name in names
+    )

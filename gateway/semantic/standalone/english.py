@@ -6,6 +6,8 @@ no trace when it is a plain question: no order that may still hold, nothing abou
 """
 
 import re
+from collections.abc import Sequence
+from unicodedata import combining, normalize
 
 from embeddings.lexical import bare
 from embeddings.text import CARRIES_NO_MEANING, plain, stem, word_set, words
@@ -74,6 +76,8 @@ _NO_NAMES = word_set(
 # "The Norman castle" is one of many, "the Roman Empire" is not.
 _PEOPLES = re.compile(r"^[A-Z]\w*(?:an|ish|ese|ch|man)$")
 _QUOTED = re.compile(r"[\"“«]([^\"”»]{2,})[\"”»]")
+_WORD = re.compile(r"[^\W_]+")
+_WEAK = frozenset(stem(word) for word in CARRIES_NO_MEANING)
 _DEFINES = re.compile(r"^what is an? [a-z][\w-]+(?: [a-z][\w-]*){0,3}$")
 _VAGUE = word_set(
     "good bad best worst great normal common fair reasonable safe healthy average ideal right wrong proper suitable"
@@ -142,6 +146,17 @@ def topics(text: str) -> tuple[str, ...]:
     return tuple(stem(word) for word in words(rest) if word not in weak)
 
 
+def is_touched(last: str, asked: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether an answer before may have said what is meant: one that has a word of the last turn in it, or that was
+    given to a question with a name of the last turn in it. Where there is no name, any word is one."""
+    meant = _stems(last) - _WEAK
+    quoted = " ".join(_QUOTED.findall(plain(last)))
+    tokens = plain(last).split()[1:]
+    marked = " ".join(one for one in tokens if one.lstrip("('\"")[:1].isupper() or PLACES & set(words(one)))
+    names = (_stems(quoted) | _stems(marked)) - _WEAK or meant
+    return any(meant & _stems(text) for text in said) or any(names & _stems(text) for text in asked)
+
+
 def has_name(said: str) -> bool:
     """Whether something is named: a name in capitals inside, a place, a quotation."""
     return _QUOTED.search(said) is not None or _is_named(said.split(), is_start=True)
@@ -172,6 +187,13 @@ def _is_complete(tokens: list[str]) -> bool:
         if at >= 4:
             return False
     return False
+
+
+def _stems(text: str) -> set[str]:
+    """As `words` and `stem` have them, but for accents and marks inside; a long answer is not worth remembering."""
+    if not text.isascii():
+        text = "".join(one for one in normalize("NFKD", plain(text)) if not combining(one))
+    return {stem(word) for word in _WORD.findall(text.lower())}
 
 
 def _stripped(text: str) -> str:

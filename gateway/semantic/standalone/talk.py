@@ -40,6 +40,11 @@ class Talk:
         return tuple(turn.text for turn in self.history if turn.role == "user")
 
     @property
+    def said(self) -> tuple[str, ...]:
+        """What the assistant said."""
+        return tuple(turn.text for turn in self.history if turn.role == "assistant")
+
+    @property
     def digest(self) -> bytes:
         """Names the very words."""
         said = [self.setting.decode(), *([turn.role, turn.text] for turn in self.history), self.last]

@@ -123,6 +123,30 @@ def test_what_stands_alone_is_shared_after_the_same_questions(one: list[str], ot
     assert may_share(talk(one, last), talk(other, last))
 
 
+# (what both users said before, what each was answered, the last turn of both): the answer must not be shared.
+ANSWERED: list[tuple[str, str, str, str]] = [
+    ("Who is a famous person named Jordan?", "Michael Jordan, of course.", "Jordan Peterson.", "How old is Jordan?"),
+    ("Who is a famous person named Jordan?", "Michael. He plays.", "Peterson. He writes.", "How old is Jordan?"),
+    ("Which singer is best?", "Beyoncé Knowles.", "Beyoncé, a tribute act.", "Where was Beyonce born in Texas?"),
+    ("Which city has a strange name?", "Paris, Texas.", "Paris, Ontario.", "how many people live in paris"),
+    ("What is the best port?", "USB-C.", "Rotterdam.", "What is a port?"),
+    ('Who wrote the song "Home"?', "Michael Buble.", "Daughtry.", 'When was "Home" released in Spain?'),
+    ("有什么好看的电影？", "《英雄》，张艺谋的。", "《英雄》，吴宇森的。", "《英雄》是谁导演的？"),
+    ("哪个Jordan最有名？", "打篮球的那个。", "写书的那个。", "Jordan多大了？"),
+]
+
+
+@pytest.mark.parametrize(("asked", "one", "other", "last"), ANSWERED, ids=[case[3] for case in ANSWERED])
+def test_nothing_is_shared_whose_names_the_answers_before_may_explain(
+    asked: str, one: str, other: str, last: str
+) -> None:
+    first, second, apart = (
+        Talk(b"{}", (Turn("user", asked), Turn("assistant", said)), last) for said in (one, f" {one}\n", other)
+    )
+    assert may_share(first, second)
+    assert not may_share(first, apart)
+
+
 @given(
     text=st.text()
     | st.lists(st.sampled_from(["the", "What", "is", "of", "Mercury", "《", "》", "是", "谁", '"', "?"])).map(" ".join)
