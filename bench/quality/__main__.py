@@ -1,7 +1,8 @@
-"""`python -m bench.quality [--full] [--seeds N] [--jobs N] [--docs]`: streams, the promise, GPTCache's protocol.
+"""`python -m bench.quality [--full] [--seeds N] [--fits] [--jobs N] [--docs]`: streams, the promise, GPTCache's replay.
 
-By default three shuffles at every target; `--full`: twenty. Every walk is told as it ends and kept until the code
-changes, so a run that was cut short goes on. Written to bench/out/quality.md, .svg and quality-wrong.tsv; `--docs`
+By default three shuffles at every target; `--full`: twenty. A lane's own verifier is fitted in the streams' own order,
+and with `--fits` in the shuffles, which then take ten times as long. Every walk is told as it ends and kept until the
+code changes, so a run that was cut short goes on. Written to bench/out/quality.md, .svg and quality-wrong.tsv; `--docs`
 puts tables and picture into docs/, too. Pairs have their own: `python -m bench.quality.pairs`.
 """
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("streams", nargs="*", default=list(STREAMS), help="all by default")
     parser.add_argument("--full", action="store_true", help="twenty shuffles at every target")
     parser.add_argument("--seeds", type=int, help="so many shuffles instead")
+    parser.add_argument("--fits", action="store_true", help="shuffles with refits of the lane's own verifier, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--docs", action="store_true", help="write docs/quality.md and .svg, too")
     options = parser.parse_args(argv)
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runners = load(options.streams)
     own = run_all(own_order(options.streams), runners, options.jobs, kept, _tell)
     _save(own, [], runners)
-    others = run_all(shuffles(options.streams, seeds), runners, options.jobs, kept, _tell)
+    others = run_all(shuffles(options.streams, seeds, is_fitted=options.fits), runners, options.jobs, kept, _tell)
     tables = _save(own, others, runners)
     print("", *tables.values(), f"{len(own) + len(others)} walks, {time.perf_counter() - started:.0f} s", sep="\n\n")
     if options.docs:

@@ -74,7 +74,7 @@ def wrong_rows(runs: Sequence[Run], streams: Mapping[str, Stream]) -> list[tuple
     found: Counter[Key] = Counter()
     kept: dict[Key, Outcome] = {}
     for run in runs:
-        if run.task.policy == "lane" and run.task.at == DEFAULT:
+        if run.task.policy in ("lane", "unfitted") and run.task.at == DEFAULT:
             for one in run.tally.mistakes:
                 key = _key(run.task.stream, one.asked.text, one.stored or "")
                 found[key] += 1

@@ -65,11 +65,12 @@ def own_order(streams: Sequence[str]) -> Iterator[Task]:
         yield from (Task(stream, "cosine", at) for at in COSINES)
 
 
-def shuffles(streams: Sequence[str], seeds: Sequence[int]) -> Iterator[Task]:
-    """The lane, as it is served, in other orders."""
+def shuffles(streams: Sequence[str], seeds: Sequence[int], *, is_fitted: bool) -> Iterator[Task]:
+    """The lane in other orders, with a verifier of its own or without."""
+    policy: Name = "lane" if is_fitted else "unfitted"
     for stream in SHUFFLED:
         if stream in streams:
-            yield from (Task(stream, "lane", target, seed) for seed in seeds for target in TARGETS)
+            yield from (Task(stream, policy, target, seed) for seed in seeds for target in TARGETS)
 
 
 class Runner:
