@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from embeddings.control import Label
+from embeddings.control.support import FEATURES
 from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.purge import Purge
@@ -28,8 +29,9 @@ from gateway.semantic.rule import LaneKey
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x54774C62  # "TwLb", in the file's header
-VERSION = 1
+VERSION = 2  # 1: features as they were when a lane counted fewer
 ELIGIBLE, HIT, CORRECTS = 1, 2, 4  # bits of was_eligible
+FEWEST_FEATURES = len(FEATURES) + 1  # and what was believed
 TENANTS = 10  # times a tenant's share is what all of them may have: anybody can make up a name
 TRIM_EVERY = 256  # labels
 BUSY_S = 2.0
@@ -128,7 +130,8 @@ def read_all(path: Path) -> dict[LaneKey, list[Kept]]:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
         try:
-            return {lane: _read(connection, lane) for lane in _lanes(connection)}
+            is_old = _version(connection) < VERSION
+            return {lane: _read(connection, lane, is_old=is_old) for lane in _lanes(connection)}
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -167,17 +170,27 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    owner, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    if (owner, version) == (APPLICATION_ID, VERSION):
+    if _version(connection) == VERSION:
         return
-    if owner or version:
-        raise CacheError(f"the file of labels has schema {owner:#x}/{version}; this code knows {VERSION}")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    version = _version(connection)  # another process may have been faster
+    if version == 0:
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    elif version == 1:  # as `_sound` has it
+        only = f"was_eligible & {HIT | CORRECTS}"
+        connection.execute(f"UPDATE labels SET features = x'', was_eligible = {only} WHERE length(features)")  # noqa: S608
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Of the schema; 0: there is none. Raises `CacheError` for a file that is not ours."""
+    owner, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if (owner, version) not in ((0, 0), *((APPLICATION_ID, known) for known in range(1, VERSION + 1))):
+        raise CacheError(f"the file of labels has schema {owner:#x}/{version}; this code knows {VERSION}")
+    return int(version)
 
 
 def _put(connection: sqlite3.Connection, given: Given, trim: int | None) -> int:
@@ -207,13 +220,14 @@ def _trim(connection: sqlite3.Connection, tenant: str, keep: int) -> None:
     connection.execute("DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (TENANTS * keep,))
 
 
-def _read(connection: sqlite3.Connection, lane: LaneKey) -> list[Kept]:
+def _read(connection: sqlite3.Connection, lane: LaneKey, *, is_old: bool = False) -> list[Kept]:
     query = f"SELECT {_COLUMNS} FROM labels WHERE tenant = ? AND route = ? ORDER BY seq"  # noqa: S608 - our own names
-    return [_kept(row) for row in connection.execute(query, lane)]
+    return [_kept(row, is_old=is_old) for row in connection.execute(query, lane)]
 
 
-def _kept(row: tuple[Any, ...]) -> Kept:
-    seq, question, stored, entry, is_right, source, probability, features, bits, at_s = row
+def _kept(row: tuple[Any, ...], *, is_old: bool) -> Kept:
+    seq, question, stored, entry, is_right, source, probability, raw, bits, at_s = row
+    features, bits = _sound(raw, bits, is_old=is_old)
     label = Label(
         question,
         stored,
@@ -221,13 +235,23 @@ def _kept(row: tuple[Any, ...]) -> Kept:
         bool(is_right),
         source,
         probability,
-        _unpack(features),
+        features,
         bool(bits & ELIGIBLE),
         at_s,
         bool(bits & HIT),
         bool(bits & CORRECTS),
     )
     return Kept(seq, label)
+
+
+def _sound(raw: bytes, bits: int, *, is_old: bool) -> tuple[tuple[float, ...], int]:
+    """Features that a lane can learn from, and the bits. Without them the label is of no verdict any more, or it would
+    pass for one of a bare form, which never has any."""
+    if not raw:
+        return (), bits
+    if not is_old and len(raw) % 8 == 0 and len(raw) >= 8 * FEWEST_FEATURES and np.isfinite(_unpack(raw)).all():
+        return _unpack(raw), bits
+    return (), bits & ~ELIGIBLE
 
 
 def _bits(label: Label) -> int:

@@ -13,6 +13,7 @@ from backends.router import Router
 from embeddings.base import Embedder, Reading
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Compares, Label, LaneReport, Looked, Neighbour, Verdict
+from embeddings.control.support import FEATURES
 from embeddings.guards import first_refusal
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
@@ -78,7 +79,8 @@ class PlainLane:
         guard = first_refusal(question.text, near.reading.text)
         if guard is not None:
             return Looked(near.id, near.similarity, f"guard_{guard}", None)
-        return Looked(near.id, near.similarity, None, near.similarity, (near.similarity,))
+        features = (near.similarity, *[0.0] * len(FEATURES))  # as many as a lane keeps
+        return Looked(near.id, near.similarity, None, near.similarity, features)
 
 
 @dataclass

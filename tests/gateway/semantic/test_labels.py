@@ -3,23 +3,26 @@
 import sqlite3
 import stat
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embeddings.control import Label
 from gateway.answers.base import CacheError
-from gateway.semantic.labels import Given, LabelStore, read_all
+from gateway.semantic.labels import FEWEST_FEATURES, Given, LabelStore, read_all
 from gateway.semantic.rule import LaneKey
 
 LANE, OTHER = LaneKey("t", "default"), LaneKey("u", "default")
 SCOPE = b"s" * 32
+FEATURES = (1.0, *[0.1] * (FEWEST_FEATURES - 1))
 
 
 def label(number: int, *, entry: str = "e_1", is_right: bool = True) -> Label:
     was_hit, corrects = number % 2 == 1, number % 3 == 1
     return Label(
-        f"question {number}", "stored", entry, is_right, "shadow", 0.25, (1.0, 0.1), number < 9, float(number),
+        f"question {number}", "stored", entry, is_right, "shadow", 0.25, FEATURES, number < 9, float(number),
         was_hit, corrects,
     )  # fmt: skip
 
@@ -110,6 +113,33 @@ async def test_a_broken_file_is_set_aside_and_a_strangers_file_is_left_alone(tmp
     connection.close()
     with pytest.raises(CacheError, match="schema"):
         await LabelStore(tmp_path / "other.db", per_tenant=1).open()
+
+
+async def test_features_that_a_lane_counts_no_more_are_dropped_and_make_no_hit_by_bare_form(tmp_path: Path) -> None:
+    path, wording = tmp_path / "labels.db", replace(label(4), features=())
+    store = await opened(tmp_path)
+    await put(store, label(1), wording)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")  # features of an older kind may be as many
+    blank = replace(label(1), features=(), was_eligible=False)
+    assert [kept.label for kept in read_all(path)[LANE]] == [blank, wording]
+
+    store = await opened(tmp_path)
+    await put(store, label(2))
+    assert [kept.label for kept in await store.read(LANE)] == [blank, wording, label(2)]
+    await store.close()
+    assert [kept.label for kept in read_all(path)[LANE]] == [blank, wording, label(2)]
+
+
+@pytest.mark.parametrize("features", [(1.0,), (float("nan"), *FEATURES[1:]), (*FEATURES, float("inf"))])
+async def test_features_that_would_break_a_lane_are_not_read(tmp_path: Path, features: tuple[float, ...]) -> None:
+    store = await opened(tmp_path)
+    await put(store, replace(label(1), features=features))
+    (kept,) = await store.read(LANE)
+    await store.close()
+
+    assert kept.label == replace(label(1), features=(), was_eligible=False)
 
 
 async def test_a_file_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
