@@ -7,9 +7,9 @@ or stands behind a colon, is somebody's words and stays to the letter; so does a
 
 import re
 
+from embeddings.repairs import ASKS, QUOTED
 from embeddings.text import word_set
 
-_QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w)")
 _IDENTIFIER = re.compile(r"`([A-Za-z]\w*_\w*)`")
 _HELD = "\ue100"  # stands for a quoted span while the rest is read
 _ABOUT_WORDS = re.compile(
@@ -19,8 +19,7 @@ _ABOUT_WORDS = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"(?<=[^\W\d_]{2})[?.!。？！…]+$")
-_ASKS = "what|who|whom|whose|which|where|when|why|how"
-_TALKS = rf"(?:(?:{_ASKS})s?\b|please (?=tell|explain)|(?:tell me|explain|(?:can|could|would|will) (?:you|i))\b)"
+_TALKS = rf"(?:(?:{ASKS})s?\b|please (?=tell|explain)|(?:tell me|explain|(?:can|could|would|will) (?:you|i))\b)"
 _OPENS = rf"(?:{_TALKS}|(?:i|is|are|was|were|do|does|did|has|have|should|may|list|suggest|write|give|show)\b)"
 _HELLO = "hi|hello|hey|hi there|hello there|hey there|good (?:morning|evening|afternoon)|excuse me"
 _TELL = "(?:tell me|explain(?: to me)?|let me know)"
@@ -33,10 +32,10 @@ _FRONT = [
         rf"^please,? "
         rf"(?=(?:{_TELL}|show me|list|suggest|write|give|describe|summari[sz]e|compare|help|can you|could you)\b)",
         rf"^(?:can|could|would|will) you (?:please |kindly )?(?={_TELL} |show me how to )",
-        rf"^(?:can|could|may|might) i (?:please )?ask (?:you )?(?=(?:{_ASKS})\b)",
-        rf"^(?:i(?: would|'d) like|i want|i need|i wish) to (?:know|ask|understand) (?=(?:{_ASKS})\b)",
-        rf"^i (?:wonder|(?:am|was) (?:wondering|curious)) (?=(?:{_ASKS})\b)",
-        rf"^{_TELL} (?:please )?(?=(?:{_ASKS})\b)",
+        rf"^(?:can|could|may|might) i (?:please )?ask (?:you )?(?=(?:{ASKS})\b)",
+        rf"^(?:i(?: would|'d) like|i want|i need|i wish) to (?:know|ask|understand) (?=(?:{ASKS})\b)",
+        rf"^i (?:wonder|(?:am|was) (?:wondering|curious)) (?=(?:{ASKS})\b)",
+        rf"^{_TELL} (?:please )?(?=(?:{ASKS})\b)",
         r"^show me (?=how to )",
     )
 ]
@@ -47,7 +46,7 @@ _THANKS = re.compile(
     re.IGNORECASE,
 )
 _PLEASE = re.compile(
-    rf"^((?:(?:{_ASKS}) (?:is|are|do|does|did|can|was|were)|tell|explain|list|suggest|give|show|write|can|could)\b.+"
+    rf"^((?:(?:{ASKS}) (?:is|are|do|does|did|can|was|were)|tell|explain|list|suggest|give|show|write|can|could)\b.+"
     r"(?<! to)(?<! for)(?<! of)(?<! with)(?<! i)(?<! you)(?<! we)(?<! they)(?<! he)(?<! she)(?<! it)(?<! use)"
     r"(?<! is)(?<! does)) (?:please|pls|plz)[.!?]*$",
     re.IGNORECASE,
@@ -58,7 +57,7 @@ _DOABLE = (
     "delete|open|close|add|reset|enable|disable|turn|restart|export|import|upload|download|update|cancel|connect|"
     "print|merge|sort|parse|reverse|sum|freeze|get rid|set up|sign|log|prepare"
 )
-_ASKS_LAST = re.compile(rf" (?:{_ASKS})$")
+_ASKS_LAST = re.compile(rf" (?:{ASKS})$")
 _BE = "is|are|was|were"
 _REWRITES = [
     (re.compile(pattern), full)
@@ -103,7 +102,7 @@ _LENGTH = re.compile(r"^(\d+)(km|kg|cm|mm)$")
 _UNITS = {"kilometer": "km", "kilometers": "km", "centimeters": "cm", "millimeters": "mm", "kilograms": "kg"}
 # Words that open a question: in capitals only because they do.
 _OPENERS = word_set(
-    _ASKS.replace("|", " ")
+    ASKS.replace("|", " ")
     + " can could would will should may might is are was were do does did has have please tell explain describe"
     " give show list write suggest summarize summarise compare translate help make create hi hello hey in"
     " on at of for from to by during if as after before since under the there find"
@@ -113,8 +112,8 @@ _AUXILIARY = word_set("do can could should would will am did may might must have
 
 def bare_english(text: str) -> str:
     """What decides the answer: the words and marks in order."""
-    held = [_IDENTIFIER.sub(r"\1", span) for span in _QUOTED.findall(text)]
-    said = " ".join(_QUOTED.sub(_HELD, text).split())
+    held = [_IDENTIFIER.sub(r"\1", span) for span in QUOTED.findall(text)]
+    said = " ".join(QUOTED.sub(_HELD, text).split())
     if '"' in said or "`" in said:
         return ""  # a quotation that nobody closed
     is_about_words = _ABOUT_WORDS.search(said) is not None

@@ -16,7 +16,7 @@ from embeddings.bare_english import bare_english
 from embeddings.repairs import corrected
 from embeddings.text import has_han, plain
 
-VERSION = "bare5"  # raise it with every change of what is folded: keys are kept on disk
+VERSION = "bare6"  # raise it with every change of what is folded: keys are kept on disk
 
 _CODE = re.compile(r"```|[{}\\;]|\n\s|\t")
 # Folding would lose what is asked about: the script of a character, a power, a circled digit.

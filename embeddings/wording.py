@@ -10,7 +10,7 @@ import re
 from embeddings.repairs import corrected
 from embeddings.text import plain
 
-VERSION = "wording2"  # part of the fingerprint: vectors of two wordings never meet
+VERSION = "wording3"  # part of the fingerprint: vectors of two wordings never meet
 
 _END = re.compile(r"[\s?.!。？！…]+$")
 _CONTRACTIONS = (

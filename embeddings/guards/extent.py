@@ -55,6 +55,11 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return next((n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
 
 
+def same_words(a: str, b: str) -> bool:
+    """Whether two texts hold the same words that carry meaning, as often."""
+    return _content(a) == _content(b)
+
+
 def told_otherwise(a: str, b: str) -> bool:
     """Whether two texts use words of their own: a rule about one word that differs has nothing to say of them."""
     one, other = ({word for word in _content(text) if not word.isdigit()} for text in (a, b))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from embeddings.guards.numerals import UNSURE, in_digits
-from embeddings.guards.units import CANONICAL, UNITS
+from embeddings.guards.units import UNITS
 from embeddings.text import HAN, plain
 
 
@@ -168,35 +168,6 @@ def _clock(match: re.Match[str]) -> Quantity:
 def _month_number(match: re.Match[str]) -> str:
     name = match["month"] or match["after"]
     return f"{match['gap'] or ''}{_MONTHS.index(name) + 1}"
-
-
-_COIN_FIRST = re.compile(r"([$€£¥₹])\s?(\d[\d,.]*\d|\d)")
-_WITH_UNIT = re.compile(r"(?<![\w.])(\d{1,15}(?:[.,]\d{1,15}){0,5})[\s-]?(%|[$€£₹]|°?[A-Za-z]+)(?![\w%])")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ORDINAL_END = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
-
-
-def spelled_units(text: str) -> str:
-    """The text with numbers in digits, units by their shortest names behind them, clock times of 24 hours."""
-    text = in_digits(text).replace(UNSURE, "")
-    if not _DIGIT.search(text):
-        return text
-    text = _ORDINAL_END.sub("", _THOUSANDS.sub("", text))
-    text = _CLOCK.sub(lambda m: f" {_clock(m).written} ", text)
-    text = _COIN_FIRST.sub(r"\2 \1", text)
-    return _WITH_UNIT.sub(_canonical_unit, text)
-
-
-_DIGIT = re.compile(r"\d")
-
-
-def _canonical_unit(match: re.Match[str]) -> str:
-    """5km, 5 kilometres and 5-kilometer are 5 km; 1k is 1000."""
-    number, unit = match.groups()
-    folded = unit.lower()
-    if unit == "k" and number.isdigit():
-        return f"{number}000"
-    return f"{number} {CANONICAL.get(folded, unit)}"
 
 
 def _upper_million(text: str) -> str:

@@ -82,7 +82,6 @@ _KINDS: dict[str, dict[float, str]] = {
 UNITS = {
     name: (kind, factor) for kind, rows in _KINDS.items() for factor, names in rows.items() for name in names.split()
 }
-CANONICAL = {name: names.split()[0] for rows in _KINDS.values() for names in rows.values() for name in names.split()}
 
 # A unit that no number stands before is what is asked for: "in feet", "how many ounces", "per hour".
 _ADVERBS = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year", "annual": "year"}
