@@ -16,33 +16,48 @@ from gateway.semantic.rule import LaneKey
 
 UNLIKE = 0.3  # a cosine below it: about quite different things
 MOST = 3  # questions, pairwise unlike, that may share an answer
-MAX_ANSWERS = 4096  # that are remembered, each with up to `MOST` vectors; the one given least lately goes
-
-Key = tuple[LaneKey, bytes]
+PER_LANE = 2048  # answers that are remembered, each with up to `MOST` vectors; the one given least lately goes
+IN_ALL = 8192  # likewise, of the lane that said something least lately
 
 
 class Commonplaces:
-    """What questions each answer was given to. Belongs to one event loop."""
+    """What questions each answer was given to. No lane pushes out another's. Belongs to one event loop."""
 
-    def __init__(self, max_answers: int = MAX_ANSWERS) -> None:
-        self._max_answers = max_answers
-        self._given: OrderedDict[Key, list[Vector] | None] = OrderedDict()  # None: a commonplace
+    def __init__(self, per_lane: int = PER_LANE, in_all: int = IN_ALL) -> None:
+        self._per_lane = per_lane
+        self._in_all = in_all
+        self._size = 0
+        self._given: OrderedDict[LaneKey, OrderedDict[bytes, list[Vector] | None]] = (
+            OrderedDict()
+        )  # None: a commonplace
 
     def __len__(self) -> int:
-        return len(self._given)
+        return self._size
 
     def note(self, lane: LaneKey, answer: bytes, question: Vector) -> None:
         """An answer, by its digest, was given to a question."""
-        key = (lane, answer)
-        others = self._given.setdefault(key, [])
-        self._given.move_to_end(key)
+        given = self._given.setdefault(lane, OrderedDict())
+        self._given.move_to_end(lane)
+        self._size += answer not in given
+        others = given.setdefault(answer, [])
+        given.move_to_end(answer)
         if others is not None and all(float(question @ other) < UNLIKE for other in others):
             others.append(question.copy())  # it may be a row of a whole batch
             if len(others) > MOST:
-                self._given[key] = None
-        if len(self._given) > self._max_answers:
-            self._given.popitem(last=False)
+                given[answer] = None
+        if len(given) > self._per_lane:
+            self._forget_one(lane)
+        if self._size > self._in_all:
+            self._forget_one(next(iter(self._given)))
 
     def has(self, lane: LaneKey, answer: bytes) -> bool:
         """Whether it is an answer to anything."""
-        return self._given.get((lane, answer), ()) is None
+        given = self._given.get(lane)
+        return given is not None and given.get(answer, ()) is None
+
+    def _forget_one(self, lane: LaneKey) -> None:
+        given = self._given[lane]
+        given.popitem(last=False)
+        self._size -= 1
+        if not given:
+            del self._given[lane]

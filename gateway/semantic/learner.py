@@ -6,6 +6,8 @@ compares, and what is better goes on the shelf and into the lane. Labels whose w
 
 import asyncio
 import logging
+import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -89,9 +91,7 @@ class Learner:
         if outcome is None:
             return
         self.fits["kept" if outcome.verifier else "not_better"] += 1
-        word = "fitted anew" if outcome.verifier else "stays"
-        numbers = (outcome.loss_in_use, outcome.loss, outcome.held)
-        log.info("the verifier of lane %s/%s %s: log loss %.3f, fitted %.3f, on %d held back", *lane, word, *numbers)
+        log.info("the verifier of lane %s/%s %s", *lane, in_words(outcome))
 
     async def _pairs(self, kept: Sequence[Kept]) -> Pairs:
         """The numbers of every pair, a few at a time: none of it may hold up the event loop."""
@@ -104,6 +104,15 @@ class Learner:
             for left, right in zip(readings[::2], readings[1::2], strict=True):
                 parts.append(await asyncio.to_thread(pairs_of, [(left, right)]))
         return joined(parts)
+
+
+def in_words(outcome: Outcome) -> str:
+    """What came of a fit, for the log."""
+    if math.isnan(outcome.loss):
+        return f"stays: {outcome.held} new labels to hold back are too few, or all of one kind"
+    word = "fitted anew" if outcome.verifier else "stays"
+    losses = f"log loss {outcome.loss_in_use:.3f}, fitted {outcome.loss:.3f}"
+    return f"{word}: {losses}, on {outcome.held} held back"
 
 
 def latest(kept: Sequence[Kept]) -> list[Kept]:
@@ -130,6 +139,7 @@ async def _apart(work: Work) -> Outcome:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the other processors are for those who wait
     )
     try:
         said, complaint = await child.communicate(pack(work))

@@ -30,12 +30,11 @@ from gateway.semantic.comparing import statement
 from gateway.semantic.found import Match, NoMatch, Seen, match_of
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.rule import LaneRule
+from gateway.semantic.search import CANDIDATES, FAR
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.standalone.talk import Talk, talk_of
 from gateway.semantic.wordings import Wordings, apart
 
-CANDIDATES = 8
-FAR = 0.5  # what is farther than this is not looked at
 REWRITTEN = 3  # stored last turns that are rewritten for one question
 SHORT_BYTES = 4096  # of a request that is read in less than half a millisecond
 MOST = 50_000  # stored conversations that can be found, the newest

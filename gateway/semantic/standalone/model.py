@@ -1,9 +1,9 @@
 """The rewriter that asks a model: "How old is he?" after talk of Tim Cook is "How old is Tim Cook?".
 
 It is asked while somebody waits, and only once the last turns agree already: so few at a time, for a short time, never
-again about the very same conversation while that is remembered, and not at all for a while after it failed. What users
-wrote reaches it as JSON strings. What it says is looked at like a last turn: a rewriting that still points elsewhere,
-or leans on the clock, is none.
+again about the very same conversation while that is remembered, and not at all for a while after it failed a tenant.
+What users wrote reaches it as JSON strings. What it says is looked at like a last turn: a rewriting that still points
+elsewhere, or leans on the clock, is none.
 """
 
 import asyncio
@@ -39,7 +39,8 @@ MAX_TOKENS = 200
 AT_ONCE = 4
 MAX_WAITING = 64
 REMEMBERED = 4096
-REST_S = 30.0  # after a failure
+REST_S = 30.0  # after a failure, for the tenant that met it: it may be one of its own conversation
+MAX_RESTING = 1024  # tenants
 
 
 class ByModel:
@@ -57,7 +58,7 @@ class ByModel:
         self._now = now
         self._may_ask = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._rests_until = 0.0
+        self._rests_until: OrderedDict[str, float] = OrderedDict()  # by tenant
         self._known: OrderedDict[tuple[str, bytes], str | None] = OrderedDict()
 
     def flaw(self, talk: Talk) -> str | None:
@@ -78,24 +79,40 @@ class ByModel:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        if self._waiting >= MAX_WAITING or self._now() < self._rests_until:
+        if self._waiting >= MAX_WAITING or self._now() < self._rests_until.get(tenant, 0.0) or not await self._turn():
             self.outcomes["busy"] += 1
             return None
-        self._waiting += 1
         try:
-            async with asyncio.timeout(self._timeout_s), self._may_ask:
+            async with asyncio.timeout(self._timeout_s):
                 said = await self._said(talk, tenant)
         except (BackendError, TimeoutError) as error:
             self.outcomes["failed"] += 1
-            self._rests_until = self._now() + REST_S
+            self._rest(tenant)
             log.warning("the rewriter %s could not be asked: %r", self._model, error)
             return None
         finally:
-            self._waiting -= 1
+            self._may_ask.release()
         self._known[key] = found = self._counted(read(said), talk)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return found
+
+    async def _turn(self) -> bool:
+        """Wait to be let in, not for longer than an answer may take: that is nobody's failure."""
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._may_ask.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+
+    def _rest(self, tenant: str) -> None:
+        self._rests_until[tenant] = self._now() + REST_S
+        self._rests_until.move_to_end(tenant)
+        if len(self._rests_until) > MAX_RESTING:
+            self._rests_until.popitem(last=False)
 
     async def _said(self, talk: Talk, tenant: str) -> str:
         route = await self._router.resolve(self._model)

@@ -61,7 +61,7 @@ async def test_a_refusal_that_is_stored_is_not_right_for_another_question_and_a_
 
 def test_an_answer_is_a_commonplace_once_too_many_unlike_questions_share_it_in_one_lane() -> None:
     vectors = np.eye(8, dtype=np.float32)
-    known = Commonplaces(max_answers=2)
+    known = Commonplaces(per_lane=2)
     for vector in [*vectors[:MOST], *vectors[:MOST]]:
         known.note(LANE, b"a", vector)
     assert not known.has(LANE, b"a")  # the same again is nothing new
@@ -72,3 +72,17 @@ def test_an_answer_is_a_commonplace_once_too_many_unlike_questions_share_it_in_o
         known.note(LANE, answer, vectors[0])
     assert len(known) == 2
     assert not known.has(LANE, b"a")  # the memory is bounded
+
+
+def test_no_lane_pushes_out_what_another_was_answered() -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    known = Commonplaces(per_lane=4, in_all=6)
+    for vector in vectors[: MOST + 1]:
+        known.note(LANE, b"sorry", vector)
+    for number in range(100):
+        known.note(LaneKey("busy", "default"), b"%d" % number, vectors[0])
+    assert known.has(LANE, b"sorry")
+    assert len(known) == 5
+    for number in range(100):
+        known.note(LaneKey(f"made up {number}", "default"), b"", vectors[0])
+    assert len(known) == 6  # all of it is bounded, too

@@ -13,7 +13,7 @@ from embeddings.verifier import Verifier, dump, load_verifier, parse
 from gateway.calibrate import numbers_of
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.lanes import Lanes
-from gateway.semantic.learner import Learner
+from gateway.semantic.learner import Learner, in_words
 from gateway.semantic.refit import GROWTH, Outcome, Work, folds_of, pack, refit, unpack_work
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.shelf import SHIPPED, Shelf
@@ -51,6 +51,13 @@ def test_labels_without_a_rule_change_nothing(start: Work) -> None:
     noise = np.random.default_rng(1).permutation(start.labels)
 
     assert refit(replace(start, labels=noise, current=flat)).verifier == b""
+
+
+def test_labels_of_one_kind_fit_nothing_and_the_log_says_so_without_numbers_that_are_none(start: Work) -> None:
+    outcome = refit(replace(start, labels=np.ones_like(start.labels)))
+
+    assert outcome.verifier == b""
+    assert in_words(outcome) == "stays: 40 new labels to hold back are too few, or all of one kind"
 
 
 def test_what_the_one_in_use_was_fitted_on_is_not_held_back(start: Work) -> None:

@@ -1,5 +1,6 @@
 """The rewriter that asks a model: what it resolves is shared, and what it cannot do, or does badly, is only a miss."""
 
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -70,6 +71,18 @@ async def test_a_backend_that_fails_or_is_slow_gives_no_rewriting_and_is_left_al
         backend.script = resolves
         clock[0] += 31
         assert await model.rewrite(talk("Tim Cook?"), "t") == "How old is Tim Cook?"
+
+
+async def test_a_failure_rests_the_model_for_the_tenant_that_met_it_alone_and_waiting_in_line_is_none() -> None:
+    model, backend = rewriter([BackendUnavailable("away")])
+    assert await model.rewrite(talk("Tim Cook?"), "t") is None
+    backend.script = resolves
+    assert await model.rewrite(talk("Tim Cook?"), "u") == "How old is Tim Cook?"
+    assert await model.rewrite(talk("Tim Cook?"), "t") is None
+
+    model, _ = rewriter([0.3, *say("null")], timeout_s=0.5)  # four at a time: the others wait as long as they may
+    await asyncio.gather(*(model.rewrite(talk(f"Tim Cook? {n}"), "t") for n in range(8)))
+    assert model.outcomes == {"refused": 8}
 
 
 @pytest.mark.parametrize(
