@@ -13,6 +13,7 @@ from embeddings.guards.antonyms import no_opposites
 from embeddings.guards.extent import nothing_added, same_remainder, same_words, similar_length, told_otherwise
 from embeddings.guards.form import same_form
 from embeddings.guards.kinds import same_kinds
+from embeddings.guards.modifiers import same_modifiers
 from embeddings.guards.names import same_names
 from embeddings.guards.nearness import NEAR_MISSES, near_misses
 from embeddings.guards.negation import same_polarity
@@ -58,6 +59,7 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "bounds": same_bounds,
         "roles": same_roles,
         "scope": same_scope,
+        "modifiers": same_modifiers,
     }
 )
 

@@ -272,6 +272,25 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
             "What is a cache, how is it filled, how is it emptied, who uses it, and what goes wrong when it is stale?",
         ),
     ],
+    "modifiers": [
+        ("Who is the wife of Elon Musk?", "Who is the former wife of Elon Musk?"),
+        ("Who is the wife of Elon Musk?", "Who is the ex-wife of Elon Musk?"),
+        ("Who was the wife of Henry VIII?", "Who was the last wife of Henry VIII?"),
+        ("Who is the owner of Twitter?", "Who is the original owner of Twitter?"),
+        ("Who is the CEO of Apple?", "Who was the first CEO of Apple?"),
+        ("How do I cook rice?", "How do I cook wild rice?"),
+        ("Who is the father of Luke Skywalker?", "Who is the stepfather of Luke Skywalker?"),
+        ("Who was the mother of Alexander?", "Who was the grandmother of Alexander?"),
+        ("What does the principal of a school do?", "What does the vice principal of a school do?"),
+        ("How do I make pancakes?", "How can I make vegan pancakes?"),
+        ("How long does coffee keep?", "How long does decaf coffee keep?"),
+        ("How do I close a savings account?", "How do I close a joint savings account?"),
+        ("What is the interest on a car loan?", "What is the interest on a used car loan?"),
+        ("How many calories are in a banana?", "How many calories are in a dried banana?"),
+        ("What is the name of Queen Elizabeth?", "What is the maiden name of Queen Elizabeth?"),
+        ("When is the exam?", "When is the next exam?"),
+        ("How do I sue a doctor?", "How do I sue a fake doctor?"),
+    ],
 }
 
 PASSED: list[tuple[str, str]] = [
@@ -387,4 +406,10 @@ PASSED: list[tuple[str, str]] = [
     ("下午3点半出发", "15:30出发"),
     ("从北京到上海怎么走", "从北京到上海要怎么走？"),
     ("不错，周边有什么酒店", "好的，周边有什么酒店"),
+    ("What is the way to cook rice?", "What is the best way to cook rice?"),
+    ("What is the exchange rate?", "What is the current exchange rate?"),
+    ("Who was the former wife of Elon Musk?", "Who was the ex-wife of Elon Musk?"),
+    ("Who was the first owner of Twitter?", "Who was the original owner of Twitter?"),
+    ("Who was pope in 1520?", "Who was pope in the year 1520?"),
+    ("Did France invade Russia?", "Did France ever invade Russia?"),
 ]

@@ -1,0 +1,109 @@
+"""Does one text narrow what the other names whole: the wife, the former wife; rice, wild rice; father, stepfather?
+
+Such a word carries little of a vector. Two rules: of words that always make another thing of what they stand before
+(former, first, vice, fake, vegan) none may be in one text alone; any other word that is all that one text has more
+makes another thing where it stands right before a word of both, and both have the same before it.
+"""
+
+import re
+from collections import Counter
+from functools import lru_cache
+
+from embeddings.guards.units import UNITS
+from embeddings.text import CARRIES_NO_MEANING, has_han, latin_words, stem, word_set
+
+# Each line is one meaning: a text that has any word of it has it.
+_CLASSES = """
+former ex previous past old prior late ancient used
+first original initial earliest founding founder 1st beginning
+last final latest newest recent 1st ending
+next upcoming future following coming
+acting interim temporary provisional
+deputy vice assistant junior sub associate
+honorary
+half partial
+step foster adoptive adopted
+grand great
+fake toy artificial pseudo imitation counterfeit replica mock plastic
+wild feral
+decaf decaffeinated diet vegan vegetarian gluten dairy sugar keto
+non anti unpaid
+frozen thawed
+"""
+_CLASS = {word: line.split()[0] for line in reversed(_CLASSES.strip().splitlines()) for word in line.split()}
+_IN_CLASS = {line.split()[0]: frozenset(line.split()) for line in _CLASSES.strip().splitlines()}
+_ALWAYS = word_set(
+    "former ex previous original initial last latest next upcoming future acting interim deputy vice assistant honorary"
+    " step foster pseudo fake toy artificial wild decaf diet vegan vegetarian non anti frozen first"
+)
+# With them or without, the same is asked: "the best way", "the current rate", "the city Aberdeen".
+_MEANS_LITTLE = word_set(
+    "best good right proper correct exact actual current present certain specific particular common typical normal"
+    " usual general overall total main different various any all each every some other own many much more most few"
+    " single very quite pretty really ever still even new available given following same city year country state"
+    " town river mount president king queen mr mrs dr age list type kind sort name corresponding accompanying"
+    " respective get got getting using use say make makes made reason maybe sorry quick quickly easy easily simple"
+    " simply whole entire real properly correctly basically currently help helps try trying start begin go"
+)
+_DETERMINERS = word_set("the a an my your his her its our their this that these those")
+_COMPOUND = re.compile(r"(?:step|grand|great|half|vice|semi|super|fore|pseudo)(\w{3,})")
+_MOST_APART = 2  # content words that either text has alone
+
+
+def same_modifiers(a: str, b: str) -> bool:
+    """Refuse when one text alone narrows what both name: former, original, vice, wild, step-."""
+    one, other = _read(a), _read(b)
+    if one.said == other.said:
+        return True
+    return not (_narrows(one, other) or _narrows(other, one) or _is_compound(one, other) or _is_compound(other, one))
+
+
+class _Row:
+    """The words of a text, and what stands before what."""
+
+    def __init__(self, said: tuple[str, ...]) -> None:
+        self.said = said
+        self.content = Counter(stem(word) for word in said if word not in CARRIES_NO_MEANING)
+        self.classes = {_CLASS[word] for word in said if word in _CLASS}
+        # a word that may narrow, what it stands before, what stands before it
+        self.narrowed = [
+            (said[n], stem(said[n + 1]), _before(said, n))
+            for n in range(len(said) - 1)
+            if said[n].isalpha() and not {said[n], said[n + 1]} & CARRIES_NO_MEANING
+        ]
+        self.led = {(stem(said[n]), _before(said, n)) for n in range(len(said))}
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> _Row:
+    return _Row(() if has_han(text) else latin_words(text))
+
+
+def _before(said: tuple[str, ...], n: int) -> str:
+    before = said[n - 1] if n else ""
+    return "the" if before in _DETERMINERS else before
+
+
+def _narrows(more: _Row, less: _Row) -> bool:
+    """Whether `more` holds a word that makes another thing of what `less` names too."""
+    rest, missing = more.content - less.content, less.content - more.content
+    if rest.total() > _MOST_APART or missing.total() >= _MOST_APART:
+        return False
+    is_all = not missing and rest.total() == 1
+    return any(
+        (thing, before) in less.led and _makes_another(word, less, is_all=is_all)
+        for word, thing, before in more.narrowed
+        if rest[stem(word)] and not less.content[stem(word)] and less.content[thing]
+    )
+
+
+def _makes_another(word: str, less: _Row, *, is_all: bool) -> bool:
+    if word in _ALWAYS:
+        return _CLASS[word] not in less.classes
+    return is_all and word not in _MEANS_LITTLE and word not in UNITS  # 5 pound, £5
+
+
+def _is_compound(more: _Row, less: _Row) -> bool:
+    """Stepfather, where the other text has the father."""
+    found = (_COMPOUND.fullmatch(word) for word in more.content - less.content)
+    return any(match is not None and less.content[match[1]] > more.content[match[1]] for match in found)
