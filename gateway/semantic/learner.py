@@ -7,7 +7,6 @@ compares, and what is better goes on the shelf and into the lane. Labels whose w
 import asyncio
 import logging
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -133,13 +132,14 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
 async def _apart(work: Work) -> Outcome:
     """Do the work in a process of its own. Raises `CacheError`."""
     child = await asyncio.create_subprocess_exec(
+        "env",
+        "OMP_NUM_THREADS=1",  # the other processors are for those who wait
         sys.executable,
         "-m",
         "gateway.semantic.refit",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the other processors are for those who wait
     )
     try:
         said, complaint = await child.communicate(pack(work))
