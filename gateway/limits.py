@@ -26,12 +26,11 @@ def check(settings: "Settings") -> None:
             raise SettingsError(
                 f"cache.{key} is local, and there is no local model: name one, or a model of the upstream"
             )
-    if not settings.cache.rewriter and any(
-        one.semantic_history == "loose" for one in (settings.cache, *settings.cache.routes)
-    ):
+    histories = (settings.cache.semantic_history, *(route.semantic_history for route in settings.cache.routes))
+    if "loose" in histories and not settings.cache.rewriter:
         raise SettingsError(
             "cache.rewriter is empty, and semantic_history is loose: name a model that makes last turns stand alone,"
-            ' or "rules" (which do not look at what the assistant said: docs/conversations.md)'
+            ' or "rules" (which see no topic that only the assistant brought: docs/conversations.md)'
         )
     _check_names(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
