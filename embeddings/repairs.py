@@ -20,13 +20,14 @@ _INTO = "in|on|of|for|at|by|from|to|during|with|about"
 _FILLER = r"(?:um+|uh+|er+m?|hm+|oo+f|oops|oh|ah|huh|hmm+|well|wait|sorry|ok|okay|actually|rather|like|so|instead|yeah)"
 _BE = "is|are|was|were|do|does|did|can|could|should|will|would|has|have|had|may|might|must"
 _PLAIN_CUE = (
-    r"(?:no (?:no|wait|sorry|actually|rather|i mean|i meant|make that|scratch that|um+|uh+|hold on|not that)"
+    r"(?:no (?:no|wait(?! (?:times?|lists?|staff)\b)"
+    r"|sorry|actually|rather|i mean|i meant|make that|scratch that|um+|uh+|hold on|not that)"
     r"|(?:or )?(?<!do )(?<!did )(?<!what )(?<!this )(?<!that )i (?:mean|meant)(?: to (?:say|ask))?"
     r"(?! (?:or|and|vs|versus)\b)|i(?: am|'m) sorry"
     rf"|or make that|(?<!to )(?<!\bi )(?<!you )(?<!we )make that(?= (?:\d|{ASKS}))"
     r"|(?:let me|i will|i'll) (?:rephrase|correct)(?: that| it)?"
     r"|(?<=, )(?:let me|i will|i'll) try again|nope|sorry(?=,? \d)|correction(?=,? )|or actually"
-    rf"|or wait(?=,|,? (?:no|sorry|{ASKS})\b)|(?:(?<=, )|wait,? )hold (?:on|up)"
+    rf"|or wait(?=,|,? (?:no|sorry|{ASKS})\b)|(?:(?<=, )|wait,? )hold (?:on|up)(?! (?:in|at|for|to)\b)"
     r"|(?<!to )(?<!\bi )(?<!you )(?<!we )(?:scratch|strike) that|or rather(?! than\b)|actually no|sorry no|wait no"
     r"|um+|uh+|erm|oo+f|oops|oh(?= (?:no|wait|sorry|i|in|what|who|how|when|where|which|off)\b)"
     rf"|(?<!the )(?<!an )(?<!my )(?<!our )(?<!nearest )(?<!closest )(?<!local )(?<!hospital )(?-i:er)"
@@ -56,16 +57,17 @@ _POINTS_BACK = word_set("it they them he him she this that its their his her")
 _AUXILIARIES = word_set(_BE.replace("|", " "))
 # What stands behind these is spoken of, or an answer: "say no to a friend", "vote no on the deal".
 _SPOKEN_OF = word_set(
-    "say says said saying answer answers answered answering reply replies replied vote votes voted voting mean means"
-    " meant meaning plead pleads write type typed spell word words yes whether text texted hear heard call called named"
-    " title titled song film movie film's book feel feels sound sounds scream shout tell told click press"
-    " choose pick select"
+    "say says said saying answer answers answered answering reply replies replied vote votes voted voting mean"
+    " means meant meaning plead pleads write type typed spell word words yes whether text texted hear heard call"
+    " called named title titled song film movie film's book feel feels sound sounds scream shout shouts yell yells"
+    " whisper tell told click press choose pick select"
 )
 _BEFORE_AN_ANSWER = word_set("have has had there little few some any be been get gets got with for to of")
 _OF_TIME = word_set(
     "first second third fourth fifth last next previous same other day week month year night morning moment minute hour"
     " time only more whole entire rest"
 )
+_SPEAKERS = word_set("i you we")
 _DIGIT = re.compile(r"\d")
 QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))+'(?!\w)")
 _HELD = [chr(0x2D30 + n) for n in range(20)]  # letters of Tifinagh stand for what is quoted while the rest is read
@@ -129,7 +131,9 @@ def _is_plain_no(old: Sequence[str], new: Sequence[str]) -> bool:
         return _DIGIT.search(old[-1]) is not None
     if new[0] in _QUESTION and len(new) >= 3:
         return new[1] in _AUXILIARIES or (new[0] in ("what", "which", "whose", "how") and new[1] not in _POINTS_BACK)
-    return new[0] in ("the", "a", "an") and new[0] in old[-4:] and len(new) > 1 and new[1] not in _OF_TIME
+    if old[-1].endswith("ed") or len(new) < 2 or new[1] in _OF_TIME:
+        return False
+    return new[0] in ("the", "a", "an") and new[0] in old[-4:]
 
 
 def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
@@ -138,7 +142,11 @@ def _meant(before: Sequence[str], after: Sequence[str]) -> list[str] | None:
         return None
     old, new = [_bare(word) for word in before], [_bare(word) for word in after]
     if _asks(new) and ((len(new) >= 4 and 5 * len(new) >= 4 * len(old)) or (len(new) == 3 and len(old) <= 3)):
-        is_begun_anew = not _POINTS_BACK & set(new) and (_asks(old) or old[0] in _LEADS_IN or len(old) <= 3)
+        is_begun_anew = (
+            not _POINTS_BACK & set(new)
+            and new[1] not in _SPEAKERS
+            and (_asks(old) or old[0] in _LEADS_IN or len(old) <= 3)
+        )
         return [*_lead(before), *after] if is_begun_anew else None  # a statement before a question is its ground
     if _DIGIT.search(new[0]):
         return _with_number(before, old, after)

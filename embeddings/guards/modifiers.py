@@ -43,7 +43,8 @@ _MEANS_LITTLE = word_set(
     " single very quite pretty really ever still even new available given following same city year country state"
     " town river mount president king queen mr mrs dr age list type kind sort name corresponding accompanying"
     " respective get got getting using use say make makes made reason maybe sorry quick quickly easy easily simple"
-    " simply whole entire real properly correctly basically currently help helps try trying start begin go"
+    " simply whole entire real properly correctly basically currently help helps try trying start begin go account"
+    " user homemade funny finally"
 )
 _DETERMINERS = word_set("the a an my your his her its our their this that these those")
 _COMPOUND = re.compile(r"(?:step|grand|great|half|vice|semi|super|fore|pseudo)(\w{3,})")

@@ -130,6 +130,45 @@ What does Siri do when I say hold on the line?
 How do I hold on the line in a call?
 How long do I hold up a sign in a protest?
 Which is the better movie, No or Nope?
+When the crowd shouted no the king left, who followed?
+Which countries voted no the day after the war?
+How many senators said no, the Guardian asks?
+In a contract, is no, the deal is off, binding?
+Is the answer, no, in every case?
+If I text sorry in the morning, is it rude in the evening?
+How to write sorry in the email to the boss in the office?
+What rhymes with um in English?
+How long do I wait in the queue in the bank?
+Do I mix the eggs in or wait in the kitchen?
+Can I park in Paris or rather in the suburbs?
+Should I learn Rust or actually what should I learn?
+Are tomatoes, no wait times included, sold in Rome?
+Why do the French say er in the middle of a sentence?
+Is the ER in Boston open?
+Did Sorry the game come out before Monopoly the game?
+Is it better to ask who or rather whom in a letter?
+Would I rather the left or the right?
+How do I reply to I mean what I say in a chat?
+How do I say hold on in Spanish in a call?
+In which film does he say oops in the kitchen?
+Where do I scratch that card in the box?
+What do I do in a lab where no is the answer in the manual?
+In Oslo, do people with no in their names exist?
+Between no in Greek and no in Latin, which is older?
+With yes in one column and no in the other, how do I sum in Excel?
+At home I say yes, at work I say no at times, why?
+For a child, is no for an answer hard for a parent?
+To whom do I say no to?
+From whom is no from a judge final?
+Was the response of the board to the offer no to the merger?
+Is there no what you see is what you get editor?
+Who is the man who says no what does he want?
+Does Mr. No what he wants get?
+In 2016 was the result no in Hungary?
+On Prop 22, is no on the ballot on page two?
+Of the answers, is no of any use?
+Is it no for a reason or no for no reason?
+About what did she say no about?
 """
 BOTH_CUT = [
     ("How old is the Rhine no the North Sea?", "How old is the Elbe no the North Sea?"),
