@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from embeddings.base import Reading
-from embeddings.control.band import Band, is_strict
+from embeddings.control.band import LONG_BELIEVED, LONG_WRONG, Band, is_long, is_strict
 from embeddings.control.belief import Belief
 from embeddings.control.calibration import Calibration
 from embeddings.control.kinship import Kinship
@@ -32,6 +32,7 @@ from embeddings.guards import first_refusal
 MOST_BAD = 2  # so many negatives retire an entry
 WORTH_LABELLING = 0.5  # similarity from which a comparison with the fresh answer teaches something
 OF_THE_OTHERS = 0.1  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
+SURELY = 0.9  # belief from which what came of a long text says what long texts that look sure are worth
 LIKELY = 0.5  # probability from which what came of a chosen neighbour is on its family's record
 _MOST_CLUE = 4.0
 _LABELS_REPORTED = 10_000
@@ -62,7 +63,7 @@ class Lane:
         self._belief = self._unlearned(0)
         self._calibration = Calibration()
         self._kinship = Kinship()
-        self._wording, self._strict = Band(), Band()
+        self._wording, self._strict, self._long = Band(), Band(), Band(LONG_BELIEVED, LONG_WRONG)
         self._target = target
         self._ledger = Ledger(target)
         self._labels: Counter[str] = Counter()
@@ -134,6 +135,8 @@ class Lane:
                 self._calibration.learn(believed, label.is_right, corrects=label.corrects)
                 if is_strict(label.question, label.stored, features):
                     self._strict.learn(label.is_right, corrects=label.corrects)
+                elif is_long(label.question, label.stored) and believed >= SURELY:
+                    self._long.learn(label.is_right, corrects=label.corrects)
             self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)
 
     def report(self) -> LaneReport:
@@ -182,6 +185,8 @@ class Lane:
             chance_wrong = self._calibration.chance_wrong(believed)
             if is_strict(question.text, neighbour.reading.text, features):
                 chance_wrong = min(chance_wrong, self._strict.chance_wrong)
+            elif is_long(question.text, neighbour.reading.text):
+                chance_wrong = max(chance_wrong, self._long.chance_wrong)
             looked.append(Looked(neighbour.id, neighbour.similarity, None, 1.0 - chance_wrong, (*features, believed)))
         return tuple(looked)
 

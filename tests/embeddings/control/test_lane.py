@@ -231,3 +231,17 @@ def test_a_word_taken_back_leaves_no_trace_in_a_family_s_record() -> None:
     after = [one.decide(ASKED, [stored]).looked[0].features[record] for one in (learned, never)]
 
     assert after[0] == after[1]
+
+
+def test_long_texts_are_doubted_until_enough_of_what_looked_sure_was_right() -> None:
+    one = Lane(Even(0.99), seed=b"s", refuse=free, shadow_rate=0.0, target=0.05, prior=next(iter(PRIORS.values())))
+    long = " because it has been out in the rain" * 5
+    asked, stored = reading(f"how do I wash my bike then{long}"), near(f"how do I wash my bike{long}", 0.99)
+    first = one.decide(asked, [stored])
+    label = label_of(first, asked.text, stored, is_right=True, source="shadow")
+    assert first.action == "pass"
+    assert label is not None
+    for n in range(200):
+        one.learn(replace(label, question=f"{label.question} {n}"))
+
+    assert one.decide(asked, [stored]).action == "serve"
