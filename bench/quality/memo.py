@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 import embeddings
 from embeddings.base import Reading
-from embeddings.guards import GUARDS, first_refusal
+from embeddings.guards import first_refusal
 from embeddings.verifier import Comparison, Verifier
 from embeddings.verifier.features import FEATURES, features_of
 from embeddings.verifier.model import Pairs, prior_rows
 
 KEPT = Path(__file__).resolve().parents[1] / "out" / "quality"
 _ALLOWED = "-"
-_NAMES = (_ALLOWED, *GUARDS)
 
 
 class Memo:
@@ -72,7 +71,7 @@ class Memo:
         np.savez(
             draft,
             refused=np.fromiter(self._refusals, np.int64),
-            by=np.array([_NAMES.index(name or _ALLOWED) for name in self._refusals.values()], np.uint8),
+            by=np.array([name or _ALLOWED for name in self._refusals.values()]),
             compared=np.fromiter(self._features, np.int64),
             features=np.stack([*self._features.values(), np.zeros(len(FEATURES), np.float32)])[:-1],
         )
@@ -80,7 +79,7 @@ class Memo:
 
     def _load(self) -> None:
         with np.load(self._file, allow_pickle=False) as kept:
-            names = [None if number == 0 else _NAMES[number] for number in kept["by"]]
+            names = [None if name == _ALLOWED else str(name) for name in kept["by"]]
             self._refusals |= zip(kept["refused"].tolist(), names, strict=True)
             self._features |= zip(kept["compared"].tolist(), kept["features"], strict=True)
         self._saved = len(self._refusals) + len(self._features)
