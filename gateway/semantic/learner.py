@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embeddings.base import EmbedderError
+from embeddings.base import Embedder, EmbedderError
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.verifier import dump
 from embeddings.verifier.model import Pairs, pairs_of
@@ -62,8 +62,11 @@ class Learner:
     async def fit(self, lane: LaneKey) -> Outcome | None:
         """Fit now; None when there is too little to fit on. Raises `CacheError`."""
         embedder = self._batcher.embedder
+        if embedder is None:
+            return None
         kept = latest([one for one in await self._labels.read(lane) if one.label.question and one.label.stored])
-        if embedder is None or len(kept) < FEWEST:
+        kept = await asyncio.to_thread(_readable, kept, embedder)  # bare forms need no embedder, so some may not be
+        if len(kept) < FEWEST:
             return None
         in_use = await asyncio.to_thread(self._shelf.in_use, lane, embedder.fingerprint)
         work = Work(
@@ -118,6 +121,11 @@ def latest(kept: Sequence[Kept]) -> list[Kept]:
     """The newest label of every pair of questions, oldest first, the newest of them."""
     by_pair = {frozenset((one.label.question, one.label.stored)): one for one in kept}
     return sorted(by_pair.values(), key=lambda one: one.seq)[-MOST:]
+
+
+def _readable(kept: Sequence[Kept], embedder: Embedder) -> list[Kept]:
+    """Labels of two texts that the embedder sees whole."""
+    return [one for one in kept if embedder.fits(one.label.question) and embedder.fits(one.label.stored)]
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
