@@ -30,6 +30,7 @@ from embeddings.control.types import Action, Compares, Label, LaneReport, Looked
 from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
+TRIED = 3  # first hits that are not sampled: somebody tries whether it works
 WORTH_LABELLING = 0.5  # similarity from which a comparison with the fresh answer teaches something
 OF_THE_OTHERS = 0.1  # weight of a label of a neighbour that was not chosen: what is chosen is what must be right
 SURELY = 0.9  # belief from which what came of a long text says what long texts that look sure are worth
@@ -213,6 +214,8 @@ class Lane:
         return Belief([*prior.mean, *[0.0] * clues], [*prior.deviation, *[prior.clue_deviation] * clues])
 
     def _is_drawn(self, question: str, entry: str) -> bool:
+        if self._served < TRIED and self._shadow_rate < 1.0:
+            return False
         drawn = blake2b(digest_size=8, key=self._seed[:64])
         for part in (question.encode("utf-8", "surrogatepass"), entry.encode(), str(self._labels.total()).encode()):
             drawn.update(len(part).to_bytes(8, "little") + part)

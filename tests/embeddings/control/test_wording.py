@@ -94,3 +94,9 @@ def test_one_bad_word_of_a_user_stops_them_until_enough_were_right_and_not_for_g
     told(one, 400)
 
     assert {verdict.action for verdict in asked(one, 40)} == {"serve"}
+
+
+def test_the_first_hits_of_a_lane_are_served_whatever_is_drawn() -> None:
+    first = [asked(Lane(Even(), shadow_rate=0.9, seed=bytes([n])), 3) for n in range(20)]
+
+    assert {verdict.action for verdicts in first for verdict in verdicts} == {"serve"}
