@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     shipped = load_verifier(embedder.fingerprint)
     print(f"embedder {embedder.fingerprint}, shipped {shipped.name}")
-    print(f"AUC / recall at 5 % wrong hits / expected calibration error; fitted: half against half, mean of {SEEDS} splits")
+    print(f"AUC / recall at 5 % wrong hits / expected calibration error; fitted: half on half, mean of {SEEDS} splits")
     print(f"{'':14s} {'pairs':>6s} {'cosine':>13s} {'left out':>19s} {'and guards':>13s} {'fitted':>19s}  goal   fit")
     reports = []
     asked = [argument for argument in arguments if not argument.startswith("-")]
