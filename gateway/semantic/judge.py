@@ -21,6 +21,7 @@ import orjson
 from backends.chat import ChatRequest, collect
 from backends.errors import BackendError, RequestRejected
 from backends.router import Router
+from gateway.semantic.said import json_in
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class Judge:
 def read_verdict(said: str) -> bool | None:
     """Yes or no, as JSON or as the one word; None for anything else."""
     try:
-        found = orjson.loads(said.strip().removeprefix("```json").removeprefix("```").removesuffix("```"))
+        found = json_in(said)
     except orjson.JSONDecodeError:
         plain = _PLAIN.match(said.strip())
         return None if plain is None else plain[1].lower() == "yes"

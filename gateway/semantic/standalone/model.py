@@ -20,6 +20,7 @@ from backends.errors import BackendError
 from backends.router import Router
 from embeddings.text import has_han
 from gateway.questions import is_deictic, is_volatile
+from gateway.semantic.said import json_in
 from gateway.semantic.standalone import chinese, english
 from gateway.semantic.standalone.talk import Talk, Topics
 
@@ -142,7 +143,7 @@ class ByModel:
 def read(said: str) -> str | None:
     """The rewriting in what a model said; None when there is none, or anything else."""
     try:
-        found = orjson.loads(said.strip().removeprefix("```json").removeprefix("```").removesuffix("```"))
+        found = json_in(said)
     except orjson.JSONDecodeError:
         return None
     text = found.get("standalone") if isinstance(found, dict) else None
