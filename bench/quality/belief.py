@@ -61,9 +61,9 @@ class Watching(Served):
         return False
 
 
-def rows_of(streams: Sequence[tuple[Stream, Verifier]], version: str) -> dict[str, Rows]:
+def rows_of(streams: Sequence[tuple[Stream, Verifier]]) -> dict[str, Rows]:
     """What lanes saw of each stream; kept until the code that decides it, or the verifiers, change."""
-    return {stream.name: _rows(stream, verifier, version) for stream, verifier in streams}
+    return {stream.name: _rows(stream, verifier) for stream, verifier in streams}
 
 
 def without(origins: Sequence[str], seen: Mapping[str, Rows]) -> Prior:
@@ -85,8 +85,8 @@ def origin(name: str) -> str:
     return name.removesuffix("_static").removesuffix("_replay")
 
 
-def _rows(stream: Stream, verifier: Verifier, version: str) -> Rows:
-    kept = KEPT / f"belief-{stream.name}-{_digest(stream, verifier, version)}.npz"
+def _rows(stream: Stream, verifier: Verifier) -> Rows:
+    kept = KEPT / f"belief-{stream.name}-{_digest(stream, verifier)}.npz"
     if not kept.is_file():
         first, features, labels = Remembering(verifier, stream.memo), list[tuple[float, ...]](), list[float]()
         for seed in ORDERS:
@@ -102,8 +102,8 @@ def _rows(stream: Stream, verifier: Verifier, version: str) -> Rows:
         return arrays["features"], arrays["labels"]
 
 
-def _digest(stream: Stream, verifier: Verifier, version: str) -> str:
-    digest = blake2b(f"{stream.fingerprint} {verifier.name} {version}".encode(), digest_size=8)
+def _digest(stream: Stream, verifier: Verifier) -> str:
+    digest = blake2b(f"{stream.fingerprint} {verifier.name}".encode(), digest_size=8)
     package = Path(__file__).resolve().parents[2] / "embeddings"
     for path in sorted([*(package / "control").glob("*.py"), *(package / "guards").rglob("*.py")]):
         if path.name != "prior.py":
@@ -115,7 +115,7 @@ def main() -> None:
     from bench.quality.loading import load  # it needs what is above
 
     streams = load(FITTED_ON)
-    seen = rows_of([(one.stream, one.left_out.verifier) for one in streams.values()], "")
+    seen = rows_of([(one.stream, one.left_out.verifier) for one in streams.values()])
     for left in (*FITTED_ON, ""):
         found = weights([rows for name, rows in seen.items() if name != left and len(rows[1])])
         print(f"{f'without {left}' if left else 'all'}: ({', '.join(f'{weight:.2f}' for weight in found)})")

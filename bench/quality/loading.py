@@ -32,7 +32,7 @@ def load(names: Sequence[str] = STREAMS) -> dict[str, Runner]:
         name: Stream(name, all_of, readings, embedder.fingerprint, embedder.fits) for name, all_of in asked.items()
     }
     verifiers = {name: left_out(name, sources, shipped) for name in streams}
-    seen = rows_of([(streams[name], verifiers[name]) for name in FITTED_ON], shipped.name)  # whatever is asked for
+    seen = rows_of([(streams[name], verifiers[name]) for name in FITTED_ON])  # whatever is asked for
     for name in names:
         assert streams[name].gates is not None  # the embedder is asked here, and not by every process
     return {name: Runner(streams[name], verifiers[name], shipped, without(own(name), seen)) for name in names}
