@@ -45,8 +45,11 @@ class OpenAIBackend:
         model_names: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
         predicts: bool = False,
+        revision: str | None = None,
     ) -> None:
         """`model_names`: what it serves; empty to ask the server. Raises ValueError for a URL that is not one.
+
+        `revision`: with a model's name, what its answers are kept under; None for the URL.
 
         `predicts`: near answers are sent along as predictions. OpenAI bills their tokens that do not come true, and
         other servers may refuse the field.
@@ -59,6 +62,7 @@ class OpenAIBackend:
         key = {"authorization": f"Bearer {api_key}"} if api_key else {}
         root = api_root(base_url)
         self._http = HTTPUpstream(name, root, headers={**key, **(headers or {})}, connect_s=self._timeouts.connect_s)
+        self._origin = root if revision is None else revision
         self._listed: tuple[Model, ...] = ()
         self._list_again_at = 0.0  # on time.monotonic()
         self._list_lock = asyncio.Lock()
@@ -165,7 +169,7 @@ class OpenAIBackend:
         )
 
     def _revision(self, model: str) -> str:
-        return blake2b(f"{self._http.root}\n{model}".encode(), digest_size=16).hexdigest()
+        return blake2b(f"{self._origin}\n{model}".encode(), digest_size=16).hexdigest()
 
     def _heard(self, error: BackendError | None) -> None:
         """Learn from a contact whether the server is there; an error about one request says that it is."""
