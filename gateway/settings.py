@@ -31,6 +31,7 @@ __all__ = [
 
 PREFIX = "TWICETOLD_"
 DEMO = "demo"  # the name of the bundled model
+SECRET_CHARS, SECRET_VARIETY = 32, 8  # the least length of a shared secret, and the least number of its characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,10 @@ class Settings:
     upstream_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable api_key_env names
     admin_key_env: str = ""  # name of the variable that holds the key of the admin API
     admin_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable admin_key_env names
+    secret_env: str = (
+        ""  # name of the variable that holds the secret which replicas share; empty: one of its own on disk
+    )
+    secret: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable secret_env names
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
@@ -200,6 +205,7 @@ def load_settings(
         settings,
         upstream_key=read_key("api_key_env", settings.api_key_env, environ),
         admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
+        secret=_read_secret(settings.secret_env, environ),
     )
 
 
@@ -239,7 +245,10 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted((name[len(PREFIX) :].lower(), text) for name, text in environ.items() if name.startswith(PREFIX))
+    """Settings among the variables; one that another names as the place of a key is none, whatever it is called."""
+    ours = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    named = {text for name, text in ours.items() if name.endswith("_ENV")}
+    return sorted((name[len(PREFIX) :].lower(), text) for name, text in ours.items() if name not in named)
 
 
 def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = None) -> str:
@@ -251,3 +260,14 @@ def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = No
     if not key:
         raise SettingsError(f"{setting} names the variable {variable}, which is not set")
     return key
+
+
+def _read_secret(variable: str, environ: Mapping[str, str]) -> str:
+    """The text that replicas share; a line end behind it is none of it. Raises `SettingsError`, and never says it."""
+    text = read_key("secret_env", variable, environ).strip()
+    if variable and (len(text) < SECRET_CHARS or len(set(text)) < SECRET_VARIETY):
+        raise SettingsError(
+            f"secret_env names the variable {variable}, which holds {len(text)} characters, {len(set(text))} of them"
+            f" different; it takes {SECRET_CHARS} and {SECRET_VARIETY} (openssl rand -hex 32)"
+        )
+    return text

@@ -25,3 +25,12 @@ def test_a_damaged_secret_is_not_used(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="5 bytes"):
         load_secret(tmp_path)
+
+
+def test_servers_that_are_told_one_text_have_one_secret_and_keep_none(tmp_path: Path) -> None:
+    text = "of any letters, also these: 密码 and some more"
+
+    assert load_secret(tmp_path / "a", text) == load_secret(tmp_path / "b", text)
+    assert load_secret(tmp_path / "a", text) not in (load_secret(tmp_path / "a", text + "."), text.encode()[:32])
+    assert len(load_secret(tmp_path / "a", text)) == 32
+    assert not list((tmp_path / "a").iterdir())

@@ -107,6 +107,21 @@ def test_the_admin_key_is_read_from_the_variable_that_is_named_and_never_shown()
     assert "s3cret" not in repr(settings)
 
 
+def test_the_shared_secret_is_read_from_the_variable_that_is_named_and_never_shown() -> None:
+    text = "0123456789abcdef" * 2
+    settings = loaded(twicetold_secret_env="TWICETOLD_SECRET", twicetold_secret=text + "\n")
+
+    assert settings.secret == text
+    assert text not in repr(settings)
+
+
+@pytest.mark.parametrize("weak", ["0123456789abcdef", "changeme" + "e" * 30])
+def test_a_weak_shared_secret_is_refused_and_not_said(weak: str) -> None:
+    with pytest.raises(SettingsError, match="secret_env names the variable MY_SECRET, which holds") as refused:
+        loaded({"secret_env": "MY_SECRET"}, my_secret=weak)
+    assert weak not in str(refused.value)
+
+
 BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"port": 70000}, {}, "port"),
     ({"port": -1}, {}, "port"),
@@ -138,6 +153,8 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"cache": {"routes": "a,b"}}, {}, "cache.routes"),
     ({"admin_key_env": "UNSET_KEY"}, {}, "admin_key_env"),
     ({"admin_key": "in the open"}, {}, "admin_key"),
+    ({"secret_env": "UNSET_SECRET"}, {}, "secret_env names the variable UNSET_SECRET"),
+    ({"secret": "in the open"}, {}, "secret is not a setting"),
     ({"models": "demo,demo"}, {}, "models"),
     ({"models": [{"name": "x"}]}, {}, r"models\[0\].source"),
     ({"models": [{"source": "a/b"}, {"source": "c/d", "kv_gb": 1}]}, {}, r"models\[1\].kv_gb"),
