@@ -201,7 +201,7 @@ def _backtest(args: argparse.Namespace) -> int:
         from embeddings.verifier import load_verifier
         from gateway.backtest import backtest
         from gateway.policy import Rules
-        from gateway.services import load_embedder
+        from gateway.services.semantic import load_embedder
 
         def load() -> tuple[Any, Any]:
             embedder = load_embedder(cache)
@@ -223,7 +223,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     settings = load_settings({"data_dir": args.data_dir}, args.config)
     with _semantic_extra():
         from gateway.calibrate import calibrate
-        from gateway.services import load_embedder
+        from gateway.services.semantic import load_embedder
 
         return calibrate(args.pairs, settings.data_dir, lambda: load_embedder(settings.cache))
 

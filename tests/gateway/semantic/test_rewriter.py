@@ -13,7 +13,7 @@ from backends.router import Router
 from gateway.semantic.standalone.model import ByModel, read
 from gateway.semantic.standalone.rules import ByRules
 from gateway.semantic.standalone.talk import Talk, Turn
-from gateway.services import rewriter_of
+from gateway.services.semantic import rewriter_of
 from gateway.settings import CacheSettings, RouteSettings, Settings
 from tests.gateway.semantic.test_looser import opened, tier
 from tests.gateway.semantic.test_looser import say as ask

@@ -1,0 +1,61 @@
+"""Everything that settings ask for, wired in the order a request meets it."""
+
+from functools import partial
+
+from backends.base import Backend
+from backends.router import Router
+from gateway.engines import Engines
+from gateway.feedback import Feedback
+from gateway.invalidate import Invalidation
+from gateway.ledger import Ledger
+from gateway.metrics import Metrics
+from gateway.pipeline import Pipeline
+from gateway.secret import load_secret
+from gateway.served import ServedMemory
+from gateway.services.answers import answers_of
+from gateway.services.backends import local_engine, upstream_of
+from gateway.services.rules import rules_of
+from gateway.services.running import Services
+from gateway.services.semantic import semantic_tier
+from gateway.settings import Settings
+
+
+def build(settings: Settings) -> Services:
+    """Wire everything `settings` asks for; nothing is opened yet."""
+    secret = load_secret(settings.data_dir)
+    metrics = Metrics()
+    ledger = Ledger(metrics)
+    cache = settings.cache
+    answers = answers_of(settings)
+    make = partial(local_engine, settings, secret)
+    local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
+    upstream = upstream_of(settings) if settings.upstream else None
+    backends: list[Backend] = [engine for _, engine in local]
+    router = Router(backends, default=upstream)
+    engines = Engines(router, make, local)
+    is_semantic = cache.enabled and cache.semantic
+    semantic = semantic_tier(settings, secret, answers, router, engines) if is_semantic else None
+    rules = rules_of(settings, has_semantic=semantic is not None)
+    pipeline = Pipeline(secret=secret, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
+    served, invalidation = ServedMemory(), Invalidation(answers, semantic, ledger)
+    feedback = Feedback(answers, invalidation, served, semantic, ledger)
+    services = Services(
+        settings,
+        secret,
+        metrics,
+        ledger,
+        answers,
+        semantic,
+        router,
+        engines,
+        pipeline,
+        served,
+        invalidation,
+        feedback,
+    )
+    if semantic is not None:
+        from gateway.semantic.thresholds import Thresholds
+
+        services.thresholds = Thresholds(semantic, rules)
+    metrics.watch(services.samples)
+    return services

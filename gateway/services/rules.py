@@ -1,0 +1,35 @@
+"""What the operator allows, route by route."""
+
+from dataclasses import replace
+from typing import cast
+
+from gateway.policy import History, Mode, RouteRules, Rules
+from gateway.settings import RouteSettings, Settings
+
+
+def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
+    """What the operator allows, route by route."""
+    cache = settings.cache
+    every = Rules(
+        exact=cache.enabled,
+        semantic=has_semantic,
+        mode=cast("Mode", cache.semantic_mode),
+        history=cast("History", cache.semantic_history),
+        max_wrong_hit_rate=cache.max_wrong_hit_rate,
+        shadow_rate=cache.shadow_rate,
+        min_similarity=cache.min_similarity,
+        max_temperature=cache.max_temperature,
+        default_ttl_s=cache.default_ttl_s,
+        max_ttl_s=cache.max_ttl_s,
+        sliding_ttl=cache.sliding_ttl,
+    )
+    return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
+
+
+def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
+    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity")
+    own = {name: value for name in names if (value := getattr(route, name)) is not None}
+    mode = cast("Mode", route.semantic_mode or every.mode)
+    history = cast("History", route.semantic_history or every.history)
+    rules = replace(every, route=route.name, mode=mode, history=history, **own)
+    return RouteRules(route.model, route.namespace, route.tenant, rules)

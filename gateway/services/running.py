@@ -1,0 +1,178 @@
+"""The wired gateway: opened and closed by one exit stack, in the order a request meets its parts, backwards.
+
+Slow parts (weights, index) load behind the open door: `readiness` says how far they are, and requests that do not need
+them are served.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from backends.router import Router
+from gateway.answers.base import CacheError, Figures
+from gateway.answers.tiered import TieredAnswers
+from gateway.engines import Engines, added
+from gateway.feedback import Feedback
+from gateway.invalidate import Invalidation
+from gateway.ledger import Ledger, snapshot
+from gateway.metrics import Metrics, Sample
+from gateway.outcome import TIERS
+from gateway.pipeline import Pipeline
+from gateway.routes.health import Readiness
+from gateway.samples import answer_samples, draft_samples, engine_samples, kv_samples
+from gateway.served import ServedMemory
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.semantic.thresholds import Thresholds
+    from gateway.semantic.tier import Semantic
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 15.0
+
+
+@dataclass(slots=True)
+class Services:
+    """The wired gateway."""
+
+    settings: Settings
+    secret: bytes
+    metrics: Metrics
+    ledger: Ledger
+    answers: TieredAnswers
+    semantic: "Semantic | None"
+    router: Router
+    engines: Engines
+    pipeline: Pipeline
+    served: ServedMemory
+    invalidation: Invalidation
+    feedback: Feedback
+    thresholds: "Thresholds | None" = None
+    semantic_state: str = "off"
+    has_store: bool = False
+    num_entries: int = 0
+    store_figures: tuple[Figures, ...] = ()
+    backends_up: dict[str, bool] = field(default_factory=dict)  # by the last look
+
+    async def readiness(self) -> Readiness:
+        """Ready when at least one backend is: answers are served from then on, the rest follows."""
+        healths = await self.router.health()
+        self.backends_up = {name: health.is_ready for name, health in healths.items()}
+        parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
+        is_ready = any(health.is_ready for health in healths.values())
+        return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self._semantic_part})
+
+    @property
+    def _semantic_part(self) -> str:
+        if self.semantic is not None and self.semantic_state == "loading":
+            return f"loading: {self.semantic.opening}"
+        if self.semantic is not None and self.semantic_state == "ready" and self.semantic.num_slow:
+            return f"ready, but the lists of {self.semantic.num_slow} large partitions are being made"
+        return self.semantic_state
+
+    async def stats(self) -> dict[str, Any]:
+        """What `twicetold stats` and the dashboard show."""
+        state = await self.readiness()
+        with self.ledger.best_effort("store_size"):
+            self.num_entries = await self.answers.size()
+        engines = self.engines.stats()
+        return {
+            **snapshot(self.ledger.totals),
+            "entries": self.num_entries,
+            "vectors": self.semantic.num_vectors if self.semantic is not None else 0,
+            "ready": state.is_ready,
+            "parts": state.parts,
+            "semantic": await self._semantic_figures(),
+            "engine": added(engines.values()) if engines else None,
+            "engines": engines,
+        }
+
+    async def _semantic_figures(self) -> dict[str, Any] | None:
+        if self.semantic is None:
+            return None
+        from gateway.semantic.figures import figures
+
+        with self.ledger.best_effort("lanes"):
+            await self.semantic.lanes.refresh()
+        return figures(self.semantic)
+
+    def samples(self) -> Iterable[Sample]:
+        """What parts count for themselves, for Prometheus."""
+        for tier in TIERS:
+            ratio = self.ledger.totals.hit_ratio(tier)
+            yield Sample("twicetold_hit_ratio", "Share of requests a tier served", ratio, (("tier", tier),))
+        yield Sample("twicetold_store_entries", "Stored answers", self.num_entries)
+        yield from answer_samples(self.store_figures)
+        vectors = self.semantic.num_vectors if self.semantic is not None else 0
+        yield Sample("twicetold_index_entries", "Vectors searched", vectors)
+        if self.semantic is not None:
+            from gateway.semantic.figures import samples
+
+            yield from samples(self.semantic)
+        for name, is_up in self.backends_up.items():
+            yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
+        if engines := self.engines.stats():
+            stats = added(engines.values())
+            yield from kv_samples(stats)
+            yield from engine_samples(stats)
+            yield from draft_samples(stats)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Hold every part open; on leaving, finish what is owed and close."""
+        async with AsyncExitStack() as stack:
+            await self._open_answers()
+            stack.push_async_callback(self.answers.close)
+            if self.semantic is not None:
+                stack.push_async_callback(self.semantic.close)
+            await self.router.open()
+            stack.push_async_callback(self.router.close)
+            stack.push_async_callback(self.engines.close)
+            stack.push_async_callback(self.pipeline.close)
+            for work in (self._keep_semantic(), self._keep_house()):
+                stack.push_async_callback(_cancelled, asyncio.create_task(work))
+            yield
+
+    async def _open_answers(self) -> None:
+        """Open the store; what fails now is tried again by the house-keeper, and memory serves meanwhile."""
+        with self.ledger.best_effort("store_open"):
+            await self.answers.open()
+            self.has_store = True
+
+    async def _keep_semantic(self) -> None:
+        """Load the semantic tier, then teach it what was stored without it."""
+        if self.semantic is None:
+            return
+        self.semantic_state = "loading"
+        try:
+            await self.semantic.open()
+        except CacheError as error:
+            self.semantic_state = str(error)
+            log.warning("no semantic tier: %s", error)
+            return
+        self.semantic_state = "ready"
+        while True:
+            self.semantic.drop(self.answers.take_gone())
+            with self.ledger.best_effort("catch_up"):
+                await self.semantic.catch_up()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _keep_house(self) -> None:
+        """Keep the slow gauges fresh."""
+        while True:
+            if not self.has_store:
+                await self._open_answers()
+            with self.ledger.best_effort("store_size"):
+                self.store_figures = await self.answers.figures()
+                self.num_entries = self.store_figures[-1].entries
+            await self.readiness()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
