@@ -22,7 +22,7 @@ from gateway.settings import Settings
 
 def build(settings: Settings) -> Services:
     """Wire everything `settings` asks for; nothing is opened yet."""
-    secret = load_secret(settings.data_dir)
+    secret = load_secret(settings.data_dir, settings.secret)
     metrics = Metrics()
     ledger = Ledger(metrics)
     cache = settings.cache
