@@ -1,12 +1,14 @@
 """Segments as values of a Redis, shared by every gateway that uses it: one key, one value, head and payload together.
 
-    twicetold:kv:<model>:<key>      expires when nobody has used it for `ttl_s`
+    twicetold:<secret>:kv:<model>:<key>     expires when nobody has used it for `ttl_s`
 
 Redis can only be asked for names. A prompt knows the keys of its full blocks, so a segment is found when the prompt
 reaches its last full block; one that diverges inside a segment is not (the disk finds those). All blocks are asked
-about in one round trip, and the values are fetched from the head of the chain in windows of bounded size.
+about in one round trip, and the values are fetched from the head of the chain in windows of bounded size. In a cluster
+that is one to every node that has some of them; the keys of a chain have nothing in common, so they spread evenly.
 
-Timeouts are short and there are no retries: while the server is away, a breaker answers in its place.
+Timeouts are short and there are no retries: while the server is away, a breaker answers in its place. Takes Redis 6.2
+(GETEX) or what speaks like it.
 """
 
 import threading
@@ -15,17 +17,18 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, TierError, Wanted
+from kvtier.tiers.breaker import Breaker
 from kvtier.tiers.codec import NotFinite, payload_bytes
+from kvtier.tiers.redis_nodes import AWAY, Nodes
 from kvtier.tiers.segment import ALIGN, BadSegment, SegmentForm
 
-PREFIX = "twicetold:kv"
+PREFIX = "twicetold"
 TIMEOUT_S = 0.25
 WRITE_TIMEOUT_S = 2.0  # nobody waits for a write
 TTL_S = 7 * 86400
@@ -33,30 +36,6 @@ WINDOW_BYTES = 16 << 20
 KNOWN_KEYS = 100_000
 KNOWN_FOR_S = 600.0  # how long a key is believed to be there without asking
 SCAN_COUNT = 1000
-SHORTEST_BREAK_S, LONGEST_BREAK_S = 0.5, 30.0
-
-
-class Breaker:
-    """Refuses calls for a while after a failure, and for twice as long after each one more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._closed_at = 0.0
-        self._break_s = SHORTEST_BREAK_S
-
-    @property
-    def is_open(self) -> bool:
-        with self._lock:
-            return time.monotonic() < self._closed_at
-
-    def fail(self) -> None:
-        with self._lock:
-            self._closed_at = time.monotonic() + self._break_s
-            self._break_s = min(2 * self._break_s, LONGEST_BREAK_S)
-
-    def succeed(self) -> None:
-        with self._lock:
-            self._closed_at, self._break_s = 0.0, SHORTEST_BREAK_S
 
 
 class RedisTier:
@@ -69,8 +48,9 @@ class RedisTier:
         self._form = form
         self._ttl_s = ttl_s
         self._window_bytes = window_bytes
-        self._client = _connect(url, TIMEOUT_S)
-        self._writes = _connect(url, WRITE_TIMEOUT_S)
+        self._prefix = f"{PREFIX}:{form.namespace}:kv:{form.model}:".encode()
+        self._reads = Nodes(url, TIMEOUT_S)
+        self._writes = Nodes(url, WRITE_TIMEOUT_S)
         self._breaker = Breaker()
         self._fetcher = ThreadPoolExecutor(1, "kv-redis-read")
         self._lock = threading.Lock()
@@ -84,10 +64,8 @@ class RedisTier:
         if not blocks:
             return []
         with self._asking():
-            pipeline = self._client.pipeline(transaction=False)
-            for block in blocks:
-                pipeline.exists(self._name(wanted.keys[block]))
-            is_here = dict(zip(blocks, pipeline.execute(), strict=True))
+            names = [self._name(wanted.keys[block]) for block in blocks]
+            is_here = dict(zip(blocks, self._reads.each(names, lambda pipe, name: pipe.exists(name)), strict=True))
         run: list[Found] = []
         for first in range(blocks.start, blocks.stop, SEGMENT_BLOCKS):
             group = range(first, min(first + SEGMENT_BLOCKS, blocks.stop))
@@ -130,7 +108,7 @@ class RedisTier:
             rows = _first_rows(rows, self._form, segment.num_tokens)
         name = self._name(segment.key)
         with self._asking():
-            is_here = bool(self._writes.expire(name, self._ttl_s))
+            is_here = any(self._writes.each([name], lambda pipe, name: pipe.expire(name, self._ttl_s)))
         if is_here:  # another gateway wrote it
             self._know(asked_key)
             return True
@@ -141,7 +119,7 @@ class RedisTier:
             return False
         value = b"".join((head, payload.data))
         with self._asking():
-            self._writes.set(name, value, ex=self._ttl_s)
+            self._writes.each([name], lambda pipe, name: pipe.set(name, value, ex=self._ttl_s))
         self._know(asked_key)
         self._count(writes=1, write_bytes=len(value))
         return True
@@ -151,14 +129,10 @@ class RedisTier:
         with self._lock:
             self._known.clear()
         with self._asking():
-            names: list[bytes] = []
-            for name in self._writes.scan_iter(f"{PREFIX}:{self._form.model}:*", count=SCAN_COUNT):
-                names.append(name)
-                if len(names) == SCAN_COUNT:
-                    self._writes.unlink(*names)
-                    names.clear()
-            if names:
-                self._writes.unlink(*names)
+            for server in self._writes.every():
+                names = server.scan_iter(self._prefix + b"*", count=SCAN_COUNT)
+                for some in _chunks(names, SCAN_COUNT):
+                    self._writes.each(some, lambda pipe, name: pipe.unlink(name))
 
     def snapshot(self) -> dict[str, int]:
         """Counters; what is resident only the server knows."""
@@ -168,20 +142,16 @@ class RedisTier:
     def close(self) -> None:
         """Close the connections."""
         self._fetcher.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        self._reads.close()
         self._writes.close()
 
-    def _name(self, key: bytes) -> str:
-        return f"{PREFIX}:{self._form.model}:{key.hex()}"
+    def _name(self, key: bytes) -> bytes:
+        return self._prefix + key.hex().encode()
 
     def _fetch(self, window: Sequence[Found]) -> list[tuple[Found, bytes | None]]:
         names = [self._name(found.key) for found in window]
         with self._asking():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.mget(names)
-            for name in names:
-                pipeline.expire(name, self._ttl_s)  # used now
-            values: list[bytes | None] = pipeline.execute()[0]
+            values = self._reads.each(names, lambda pipe, name: pipe.getex(name, ex=self._ttl_s))  # used now
         return list(zip(window, values, strict=True))
 
     def _verified(self, wanted: Wanted, found: Found, value: bytes | None) -> Restored | None:
@@ -203,7 +173,7 @@ class RedisTier:
             self._unknow(found.key)
             self._count(bad=1)
             with self._asking():
-                self._client.unlink(self._name(found.key))
+                self._reads.each([self._name(found.key)], lambda pipe, name: pipe.unlink(name))
             return None
         self._know(found.key)
         return restored
@@ -226,7 +196,7 @@ class RedisTier:
             raise TierError("redis is away")
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        except (*AWAY, OSError) as error:
             self._breaker.fail()
             self._count(errors=1)
             raise TierError(f"redis is away: {type(error).__name__}") from error
@@ -241,14 +211,9 @@ class RedisTier:
                 self._counts[name] += number
 
 
-def _connect(url: str, timeout_s: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
+def _chunks(names: Iterator[bytes], most: int) -> Iterator[list[bytes]]:
+    while some := list(islice(names, most)):
+        yield some
 
 
 def _windows(run: Sequence[Found], window_bytes: int) -> Iterator[list[Found]]:

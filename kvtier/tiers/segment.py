@@ -68,6 +68,7 @@ class SegmentForm:
         for field in (model.encode(), tokenizer.encode(), geometry.digest, codec.encode()):
             identity.update(len(field).to_bytes(8, "little") + field)
         self.model = identity.hexdigest()
+        self.namespace = _derive(secret, b"namespace")[:4].hex()  # in names: who has another secret never meets them
         self._head_key = _derive(secret, b"kv-segment-head")
         self._payload_key = _derive(secret, b"kv-segment-data")
         self.buffers = Buffers(geometry.block_bytes * SEGMENT_BLOCKS, KEEP_BYTES)
