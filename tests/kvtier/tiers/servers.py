@@ -18,19 +18,18 @@ needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="r
 class RedisServer:
     """A real server without persistence."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._options = options
+        self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, protocol=2)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
-            stdout=subprocess.DEVNULL,
+            ["redis-server", *place, "--save", "", *self._options], stdout=subprocess.DEVNULL
         )
         until = time.monotonic() + 10
         while True:
@@ -54,6 +53,11 @@ class RedisServer:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
+    def go_on(self) -> None:
+        """After a hang."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
 
 def serving(folder: Path) -> Iterator[RedisServer]:
     """A running server, ended afterwards."""
@@ -64,3 +68,36 @@ def serving(folder: Path) -> Iterator[RedisServer]:
     finally:
         server.client.close()
         server.kill()
+
+
+def clustered(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A cluster of two nodes, each with half of the names."""
+    options = ("--cluster-enabled", "yes", "--cluster-config-file", "{0}.conf", "--cluster-port", "{1}")
+    nodes = [RedisServer(folder, *(option.format(name, _free_port()) for option in options)) for name in ("one", "two")]
+    try:
+        for node, first in zip(nodes, (0, 8192), strict=True):
+            node.start()
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, first + 8191)
+        bus = nodes[0]._options[-1]
+        nodes[1].client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus)
+        until = time.monotonic() + 20
+        while not all(_is_whole(node) for node in nodes):
+            assert time.monotonic() < until, "the cluster does not come together"
+            time.sleep(0.02)
+        yield nodes[0], nodes[1]
+    finally:
+        for node in nodes:
+            node.client.close()
+            node.kill()
+
+
+def _is_whole(node: RedisServer) -> bool:
+    told = node.client.execute_command("CLUSTER", "INFO").decode()
+    return "cluster_state:ok" in told and "cluster_slots_assigned:16384" in told
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
