@@ -28,9 +28,9 @@ class Nodes:
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self._url = url
+        self._url = _without_cluster(url)
         self._timeout_s = timeout_s
-        self._server = redis.Redis.from_url(url, retry=_never(), protocol=2, **self._timeouts())
+        self._server = redis.Redis.from_url(self._url, retry=_never(), protocol=2, **self._timeouts())
         self._lock = threading.Lock()
         self._cluster: RedisCluster | None = None
         self._is_outdated = False  # nodes may have come, gone, or changed their parts
@@ -50,7 +50,8 @@ class Nodes:
                 return [self._server]
             self._look_around()
             assert self._cluster is not None
-            return [self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()]
+            primaries = self._cluster.get_primaries()  # type: ignore[no-untyped-call]
+            return [self._cluster.get_redis_connection(node) for node in primaries]
 
     def close(self) -> None:
         """Close every connection."""
@@ -76,7 +77,7 @@ class Nodes:
             return [(self._server, list(names))]
         parts: dict[str, tuple[redis.Redis, list[bytes]]] = {}
         for name in names:
-            node = self._cluster.get_node_from_key(name)
+            node = self._cluster.get_node_from_key(name)  # type: ignore[no-untyped-call]
             if node.name not in parts:
                 parts[node.name] = self._cluster.get_redis_connection(node), []
             parts[node.name][1].append(name)
@@ -108,3 +109,10 @@ class Nodes:
 
 def _never() -> Retry:
     return Retry(NoBackoff(), 0)
+
+
+def _without_cluster(url: str) -> str:
+    """The address without what the answers of the gateway are told there: here the first answer says it."""
+    address, mark, query = url.partition("?")
+    kept = "&".join(part for part in query.split("&") if not part.startswith("cluster="))
+    return address + (mark + kept if kept else "")

@@ -68,7 +68,8 @@ class SegmentForm:
         for field in (model.encode(), tokenizer.encode(), geometry.digest, codec.encode()):
             identity.update(len(field).to_bytes(8, "little") + field)
         self.model = identity.hexdigest()
-        self.namespace = _derive(secret, b"namespace")[:4].hex()  # in names: who has another secret never meets them
+        # in names, as in all that a deployment keeps in a Redis: those with other secrets never meet
+        self.namespace = blake2b(key=_key(secret), digest_size=4, person=b"redis names").hexdigest()
         self._head_key = _derive(secret, b"kv-segment-head")
         self._payload_key = _derive(secret, b"kv-segment-data")
         self.buffers = Buffers(geometry.block_bytes * SEGMENT_BLOCKS, KEEP_BYTES)
@@ -194,8 +195,11 @@ class SegmentForm:
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:
-    key = secret if len(secret) <= blake2b.MAX_KEY_SIZE else blake2b(secret).digest()
-    return blake2b(key=key, digest_size=32, person=purpose).digest()
+    return blake2b(key=_key(secret), digest_size=32, person=purpose).digest()
+
+
+def _key(secret: bytes) -> bytes:
+    return secret if len(secret) <= blake2b.MAX_KEY_SIZE else blake2b(secret).digest()
 
 
 def _aligned(size: int) -> int:

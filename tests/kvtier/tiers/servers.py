@@ -40,6 +40,11 @@ class RedisServer:
                 assert time.monotonic() < until, "redis-server does not start"
                 time.sleep(0.02)
 
+    def ask(self, *words: str | int) -> str:
+        """The answer to a command, as a text."""
+        answer: bytes = self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        return answer.decode()
+
     def kill(self) -> None:
         """As a crash would."""
         if self._process is not None:
@@ -77,9 +82,9 @@ def clustered(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     try:
         for node, first in zip(nodes, (0, 8192), strict=True):
             node.start()
-            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, first + 8191)
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, first + 8191)
         bus = nodes[0]._options[-1]
-        nodes[1].client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus)
+        nodes[1].ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus)
         until = time.monotonic() + 20
         while not all(_is_whole(node) for node in nodes):
             assert time.monotonic() < until, "the cluster does not come together"
@@ -92,7 +97,7 @@ def clustered(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
 
 
 def _is_whole(node: RedisServer) -> bool:
-    told = node.client.execute_command("CLUSTER", "INFO").decode()
+    told = node.ask("CLUSTER", "INFO")
     return "cluster_state:ok" in told and "cluster_slots_assigned:16384" in told
 
 

@@ -48,7 +48,7 @@ def test_a_prefix_spread_over_the_nodes_is_found_whole_from_either(nodes: Pair) 
     assert min(sizes) > 0
     assert sum(sizes) == 13
     for node in nodes:
-        cache = tiered_cache(200, tier(node))
+        cache = tiered_cache(200, RedisTier(node.url + "?cluster=1", small_form()))
         assert restore(cache, "a", IDS) == {"redis": 400}
         assert cache.snapshot()["redis_errors"] == 0
         cache.close()
