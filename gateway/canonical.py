@@ -84,8 +84,13 @@ def fingerprints(secret: bytes, scope: bytes, request: ChatRequest, defaults: Fi
         exact=exact,
         compat=_keyed(secret, b"compat", scope + blank),
         canonical=canonical,
-        entry_id="e_" + _keyed(secret, b"entry", exact).hex()[:24],
+        entry_id=entry_id_of(secret, exact),
     )
+
+
+def entry_id_of(secret: bytes, exact: bytes) -> str:
+    """The public name of the entry under a fingerprint; says nothing about it without the secret."""
+    return "e_" + _keyed(secret, b"entry", exact).hex()[:24]
 
 
 def question_of(request: ChatRequest) -> str | None:

@@ -24,7 +24,7 @@ ONLY_IN = {
     "sentence_transformers": ("embeddings/local.py",),
     "transformers": ("backends/local",),
     "prometheus_client": ("gateway/metrics.py",),
-    "redis": ("kvtier/tiers/redis",),
+    "redis": ("kvtier/tiers/redis", "gateway/answers/redis", "gateway/shared"),
     "blake3": ("kvtier/tiers/segment.py",),
     "sqlite3": ("gateway/answers", "gateway/semantic/labels.py", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
