@@ -6,6 +6,8 @@
 PYTHON ?= python3
 TORCH ?=
 ARGS ?=
+# The tests of a file share servers, so a file stays with one worker; each worker may have an engine or two.
+WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 SOURCES = gateway embeddings kvtier backends sdk bench tests
@@ -16,7 +18,7 @@ run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
 test: .venv/.test .venv/.redis-server
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: .venv/.test
 	$(BIN)/ruff format --check $(SOURCES)
