@@ -44,3 +44,10 @@ class Backend(Protocol):
     async def health(self) -> Health: ...
 
     async def close(self) -> None: ...
+
+
+class AnyModelBackend(Backend, Protocol):
+    """A backend that takes names it does not list, as an upstream does."""
+
+    def model(self, name: str) -> Model:
+        """The model of this name, listed or not. Asks nobody."""

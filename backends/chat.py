@@ -117,6 +117,7 @@ class Delta:
     extra: Fields = field(
         default_factory=nothing
     )  # envelope fields that are not the gateway's own: system_fingerprint, service_tier
+    fallback: str = ""  # of a first delta: the model that answers instead of the one that was asked for
 
     @property
     def text(self) -> str:

@@ -33,7 +33,12 @@ class ScriptedBackend:
     """Plays its script for every request, and counts."""
 
     def __init__(
-        self, script: Script = echo, *, name: str = "scripted", model_names: Sequence[str] = ("scripted",)
+        self,
+        script: Script = echo,
+        *,
+        name: str = "scripted",
+        model_names: Sequence[str] = ("scripted",),
+        revision: str = "",
     ) -> None:
         self.name = name
         self.script = script
@@ -43,6 +48,7 @@ class ScriptedBackend:
         self.is_open = False
         self.health_now = Health(True)
         self._model_names = tuple(model_names)
+        self._revision = revision or f"{name}-1"
 
     @property
     def calls(self) -> int:
@@ -56,7 +62,7 @@ class ScriptedBackend:
 
     def model(self, name: str) -> Model:
         """The model of this name; a script answers under any."""
-        return Model(name, revision=f"{self.name}-1", owned_by=self.name)
+        return Model(name, revision=self._revision, owned_by=self.name)
 
     async def models(self) -> Sequence[Model]:
         return [self.model(name) for name in self._model_names]

@@ -8,9 +8,9 @@ What a kind of server wants to be told, and where it says what it had cached, is
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backends.base import AnyModelBackend
 from backends.http import Timeouts
 from backends.openai import OpenAIBackend
-from backends.router import AnyModelBackend
 
 FLAVOURS: tuple[str, ...] = ("openai",)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from backends.chat import ChatRequest, Choice, Completion, collect
 from backends.fake import ScriptedBackend, say
-from backends.router import Router
+from backends.routing.router import Router
 from bench.datasets import conversations_of, find, read_rows
 from bench.rows import Row, Scale
 from embeddings.batcher import EmbeddingBatcher

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Self
 
 from backends.chat import ChatRequest
-from backends.router import Route
+from backends.routing.router import Route
 from gateway.canonical import Fingerprints, question_of
 from gateway.controls import Controls
 from gateway.policy import Plan, Rules, semantic_refusal

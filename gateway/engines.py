@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from backends.base import Backend
 from backends.errors import BackendError, BackendNotReady
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.errors import ModelConflict, ModelNotFound
 from gateway.samples import COLD_TIERS
 from gateway.settings import EngineSettings, ModelSettings

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import quote
 
 Tier = Literal["exact", "semantic", "kv", "full"]
 TIERS: tuple[Tier, ...] = ("exact", "semantic", "kv", "full")
@@ -22,6 +23,7 @@ class Outcome:
     saved_tokens: int | None = None  # None: not known yet (an answer still being generated)
     saved_s: float = 0.0
     is_shared: bool = False  # rode on a generation that was under way
+    fallback: str | None = None  # the model that answered instead of the one that was asked for
     bypass: str | None = None  # why the store was not asked, when it was not; "stale": it was, and had an ended answer
     overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
 
@@ -41,6 +43,8 @@ def headers_of(outcome: Outcome) -> list[tuple[bytes, bytes]]:
     }
     if outcome.entry is not None:
         headers["x-twicetold-entry"] = outcome.entry
+    if outcome.fallback is not None:
+        headers["x-twicetold-fallback"] = quote(outcome.fallback, safe="/:@ +")
     if outcome.similarity is not None:
         headers["x-twicetold-similarity"] = f"{outcome.similarity:.4f}"
     if outcome.saved_tokens is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError, BackendGarbage
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.answers.base import Entry, NearAnswers
 from gateway.asked import Asked
 from gateway.canonical import fingerprints
@@ -79,7 +79,7 @@ class Pipeline:
     async def ask(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
-        route = await self._router.resolve(request.model)
+        route = await self._router.resolve(request.model, request.messages)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
@@ -217,7 +217,7 @@ class Pipeline:
         first = await anext(deltas, None)
         if first is None:
             raise BackendGarbage("The backend ended without an answer.")
-        outcome = generated(asked, first.usage, rides_along, overhead_s)
+        outcome = generated(asked, first, rides_along, overhead_s)
         return Reply(outcome, Deltas(first, deltas), served_of(asked, outcome))
 
     def _recorded(self, asked: Asked) -> AsyncGenerator[Delta, None]:

@@ -29,14 +29,18 @@ log = logging.getLogger(__name__)
 async def tee(
     deltas: AsyncGenerator[Delta, None], keep: Callable[[Completion, float], None]
 ) -> AsyncGenerator[Delta, None]:
-    """Pass deltas through; call `keep` with the answer and the seconds it took, only if it ended by itself."""
+    """Pass deltas through; call `keep` with the answer and the seconds it took, only if it ended by itself.
+
+    What another model answered is no answer of the one that was asked: it is not kept.
+    """
     started = time.perf_counter()
     seen: list[Delta] = []
     async with aclosing(deltas):
         async for delta in deltas:
             seen.append(delta)
             yield delta
-    keep(collect(seen), time.perf_counter() - started)
+    if not any(delta.fallback for delta in seen):
+        keep(collect(seen), time.perf_counter() - started)
 
 
 class Chores:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from backends.chat import Delta, Usage, replay
+from backends.chat import Delta, replay
 from gateway.answers.base import Entry
 from gateway.asked import Asked
 from gateway.outcome import Outcome
@@ -68,16 +68,30 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
     return Reply(outcome, Deltas(None, _spoken(replay(entry.completion))), served)
 
 
-def generated(asked: Asked, usage: Usage | None, rides_along: bool, overhead_s: float) -> Outcome:
+def generated(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) -> Outcome:
     """The ledger's line for an answer that is only now being made."""
+    if first.fallback:
+        return _by_another(asked, first, rides_along, overhead_s)
     if rides_along:
         return Outcome("exact", "in_flight", is_shared=True, entry=asked.fp.entry_id, overhead_s=overhead_s)
-    cached_tokens = usage.cached_tokens if usage is not None else 0
+    cached_tokens = first.usage.cached_tokens if first.usage is not None else 0
     return Outcome(
         tier="kv" if cached_tokens > 0 else "full",
         reason="prefix" if cached_tokens > 0 else asked.plan.bypass or "miss",
         entry=asked.fp.entry_id if asked.plan.write else None,
         saved_tokens=cached_tokens,
+        bypass=asked.plan.bypass or ("stale" if asked.was_stale else None),
+        overhead_s=overhead_s,
+    )
+
+
+def _by_another(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) -> Outcome:
+    """The ledger's line for an answer of a model that was not asked for: nothing of it is kept."""
+    return Outcome(
+        tier="exact" if rides_along else "full",
+        reason="fallback",
+        is_shared=rides_along,
+        fallback=first.fallback,
         bypass=asked.plan.bypass or ("stale" if asked.was_stale else None),
         overhead_s=overhead_s,
     )

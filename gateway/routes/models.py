@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from backends.router import Router
+from backends.routing.router import Router
 
 
 def models_route(router: Router) -> APIRouter:

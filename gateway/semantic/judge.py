@@ -20,7 +20,7 @@ import orjson
 
 from backends.chat import ChatRequest, collect
 from backends.errors import BackendError, RequestRejected
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.semantic.said import json_in
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from backends.base import Backend
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.engines import Engines
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.answers.base import CacheError, Figures
 from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines, added

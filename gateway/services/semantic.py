@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines
 from gateway.settings import CacheSettings, Settings, served_name

@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.chat import ChatRequest, Completion, collect
 from backends.fake import ScriptedBackend
-from backends.router import Router
+from backends.routing.router import Router
 from embeddings.base import Embedder, Reading
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Compares, Label, LaneReport, Looked, Neighbour, Verdict

@@ -11,7 +11,7 @@ import pytest
 
 from backends.errors import BackendNotReady
 from backends.fake import ScriptedBackend
-from backends.router import Router, UnknownModel
+from backends.routing.router import Router, UnknownModel
 from gateway.engines import Engines, LocalEngine, Unavailable, added, by_tier
 from gateway.errors import ModelConflict, ModelNotFound
 from gateway.settings import EngineSettings, ModelSettings

@@ -17,7 +17,7 @@ import orjson
 
 from backends.chat import ChatRequest, collect
 from backends.errors import BackendError
-from backends.router import Router
+from backends.routing.router import Router
 from embeddings.text import has_han
 from gateway.questions import is_deictic, is_volatile
 from gateway.semantic.said import json_in

@@ -10,7 +10,7 @@ import pytest
 from backends.chat import ChatRequest
 from backends.errors import BackendUnavailable, RequestRejected
 from backends.fake import ScriptedBackend, Step, say
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.semantic.judge import Case, Judge, read_verdict
 
 CASE = Case("t", "salt", "What is a cache?", "A memory.", "What's a cache?")

@@ -9,7 +9,7 @@ import pytest
 from backends.chat import ChatRequest
 from backends.errors import BackendUnavailable
 from backends.fake import ScriptedBackend, Step, say
-from backends.router import Router
+from backends.routing.router import Router
 from gateway.semantic.standalone.model import ByModel, read
 from gateway.semantic.standalone.rules import ByRules
 from gateway.semantic.standalone.talk import Talk, Turn

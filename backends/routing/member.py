@@ -1,0 +1,213 @@
+"""One backend among several: what it may be asked, what it has to do, and how it has done.
+
+stream   gate -> breaker -> backend; whatever way it ends is counted, and gives back what it held
+rank     whether it may be asked now, and after whom
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from backends.base import AnyModelBackend, Backend, Health, Model
+from backends.chat import ChatRequest, Delta, Usage
+from backends.errors import BackendError, BackendNotReady, RequestRejected
+from backends.routing.breaker import Breaker, BreakerRule
+from backends.routing.failures import is_busy, is_mark, word
+from backends.routing.gate import Gate, GateRule
+from backends.routing.watch import Watch, WatchRule
+
+EVERY_NAME = "*"
+REST_S = 1.0  # of one that said it has too much to do, and not for how long
+MAX_REST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRule:
+    """What the operator says of a backend. The default is one that is left to itself, as local engines are."""
+
+    weight: float = 1.0
+    names: tuple[str, ...] = ()  # of its models; "*" takes any; empty: it is asked
+    gate: GateRule = field(default_factory=GateRule)
+    breaker: BreakerRule = field(default_factory=lambda: BreakerRule(failures=0))
+    watch: WatchRule | None = None  # None: nobody asks for its health in the background
+    states_revision: bool = True  # False: nothing is known of its weights but their name
+
+
+@dataclass(eq=False)
+class Member:
+    """A backend the router owns. Belongs to one event loop; `now` is a clock of seconds."""
+
+    backend: Backend
+    rule: MemberRule = field(default_factory=MemberRule)
+    now: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.name = self.backend.name
+        self.weight = self.rule.weight
+        self.is_draining = False
+        self.gate = Gate(self.name, self.rule.gate)
+        self.breaker = Breaker(self.rule.breaker)
+        self.watch = Watch(self.rule.watch or WatchRule())
+        self.requests = self.retries = self.prompt_tokens = self.cached_tokens = 0
+        self.failures: Counter[str] = Counter()
+        self.last_error: tuple[float, str] | None = None  # on the wall's clock
+        self._known: Sequence[Model] = ()
+        self._rests_until_s = 0.0
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether it takes names that nobody lists."""
+        return EVERY_NAME in self.rule.names
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has not said yet what it serves."""
+        return self.rule.watch is not None and not self.rule.names and not self._known
+
+    async def models(self) -> Sequence[Model]:
+        """What it serves; what it said last while it says nothing. A server is asked here only until it has spoken."""
+        if names := [name for name in self.rule.names if name != EVERY_NAME]:
+            return [self.model(name) for name in names]
+        if self.takes_any:
+            return ()
+        if self.rule.watch is None or not self._known:
+            await self.ask_models()
+        return self._known
+
+    async def ask_models(self) -> None:
+        """Ask for the list anew."""
+        listed = await self.backend.models()
+        if listed or self.rule.watch is None:
+            self._known = listed
+
+    def model(self, name: str) -> Model:
+        """The model of this name, of a backend that takes any."""
+        return cast("AnyModelBackend", self.backend).model(name)
+
+    # -- may it be asked -----------------------------------------------------------------------------------------
+
+    def rank(self) -> int | None:
+        """Who is asked first: the lowest. None: it takes nothing now."""
+        now_s = self.now()
+        if self.is_draining or not self.breaker.allows(now_s):
+            return None
+        if self.gate.is_full:
+            return 3
+        return 2 if not self.watch.is_up else 1 if now_s < self._rests_until_s else 0
+
+    def refusal(self) -> BackendError:
+        """Why `rank` is None."""
+        if self.is_draining:
+            return BackendNotReady(f"{self.name} takes no new requests")
+        wait_s = max(1.0, self.breaker.wait_s(self.now()))
+        return BackendNotReady(f"{self.name} failed too often and is left alone for a while", retry_after_s=wait_s)
+
+    def drain(self) -> None:
+        """Finish what runs and take nothing new; who waits goes elsewhere."""
+        self.is_draining = True
+        self.gate.turn_away()
+
+    def resume(self) -> None:
+        self.is_draining = False
+
+    async def check(self, timeout_s: float) -> bool:
+        """Ask for its health. True when that took it down."""
+        health = await self.health(timeout_s)
+        return self.watch.heard(health.is_ready, health.detail) and not health.is_ready
+
+    async def health(self, timeout_s: float) -> Health:
+        """What it says of itself, within a time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.backend.health()
+        except TimeoutError:
+            return Health(False, "does not answer")
+
+    # -- one request ---------------------------------------------------------------------------------------------
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Generate when it is this request's turn."""
+        async with self.gate.place(request.owner):
+            if self.is_draining or not self.breaker.allows(self.now()):
+                raise self.refusal()  # since it queued
+            usage: Usage | None = None
+            try:
+                with self._judged():
+                    async with aclosing(self.backend.stream(request)) as deltas:
+                        async for delta in deltas:
+                            usage = delta.usage or usage
+                            yield delta
+            finally:
+                if usage is not None:
+                    self.prompt_tokens += usage.prompt_tokens
+                    self.cached_tokens += usage.cached_tokens
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Let the breaker know how it ends; a caller who leaves says nothing of the backend."""
+        is_probe = self.breaker.begin(self.now())
+        self.requests += 1
+        try:
+            yield
+        except BackendError as error:
+            self._failed(error)
+            raise
+        else:
+            self.breaker.succeeded()
+        finally:
+            self.breaker.end(is_probe)
+
+    def _failed(self, error: BackendError) -> None:
+        self.failures[word(error)] += 1
+        self.last_error = (time.time(), str(error))
+        if is_mark(error):
+            self.breaker.failed(self.now())
+        elif isinstance(error, RequestRejected) and not is_busy(error):
+            self.breaker.succeeded()  # it read the request, and judged it
+        if is_busy(error) or error.retry_after_s is not None:
+            self._rests_until_s = self.now() + min(MAX_REST_S, error.retry_after_s or REST_S)
+
+    # -- what is told --------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        if self.is_draining:
+            return "draining" if self.gate.inside else "drained"
+        breaker = self.breaker.state(self.now())
+        if breaker != "closed":
+            return breaker
+        return "down" if not self.watch.is_up else "resting" if self.now() < self._rests_until_s else "ready"
+
+    def report(self) -> dict[str, Any]:
+        """What the admin API tells."""
+        now_s, error = self.now(), self.last_error
+        return {
+            "name": self.name,
+            "state": self.state,
+            "models": list(self.rule.names) or [model.name for model in self._known],
+            "weight": self.weight,
+            "running": self.gate.inside,
+            "waiting": self.gate.waiting,
+            "max_concurrency": self.rule.gate.at_once,
+            "requests": self.requests,
+            "retries": self.retries,
+            "failures": dict(self.failures),
+            "queue": {"refused": self.gate.refused, "timed_out": self.gate.timed_out},
+            "breaker": {
+                "state": self.breaker.state(now_s),
+                "opened": self.breaker.times_opened,
+                "wait_s": round(self.breaker.wait_s(now_s), 3),
+            },
+            "health": {"is_up": self.watch.is_up, "detail": self.watch.detail},
+            "last_error": None if error is None else {"at": error[0], "message": error[1]},
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "cached_share": self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None,
+        }
