@@ -5,7 +5,8 @@ first and written first.
 
     put_now ... settle    in memory at once, in the store later; what is removed between the two stays removed
 
-Another process on the same store may remove what is here in memory: every look asks the store for that first.
+Another process on the same store may remove what is here in memory: every look asks the store for that first, or
+whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -156,6 +157,27 @@ class TieredAnswers:
     async def figures(self) -> tuple[Figures, ...]:
         """Of memory, then of the store."""
         return await self._memory.figures(), await self._store.figures()
+
+    # -- what other processes did --------------------------------------------------------------------------------
+
+    def forget_near(self, scope: bytes, exact: bytes, entry_id: str, *, is_gone: bool) -> None:
+        """Memory's copy is not what the store has, aliases included; what is gone and waits to be written is not."""
+        self._writes += 1  # what is being read now may be older
+        if (known := self._memory.peek_now(scope, exact)) is not None:
+            self._memory.remove_now(scope, known.id)
+        self._memory.remove_now(scope, entry_id)
+        if is_gone:
+            self._cancel(Selection(scope=scope, id=entry_id))
+
+    def set_vector_near(self, row: Unembedded, embedder: str, vector: bytes) -> None:
+        self._memory.set_vector_now(row, embedder, vector)
+
+    def clear_near(self) -> None:
+        """Nobody knows what others did: read everything anew. What waits to be written still will be."""
+        self._writes += 1
+        self._memory.clear_now()
+
+    # ------------------------------------------------------------------------------------------------------------
 
     def take_gone(self) -> list[Gone]:
         """What the store let go by itself since the last call, for an index to forget."""

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 600.0
 REST = 100  # times what a look took
+TOGETHER = 64  # suspects that the store is asked about at once
 
 
 class Agreement:
@@ -40,10 +41,11 @@ class Agreement:
         ended_s = time.monotonic()
         self._due_s = ended_s + max(EVERY_S, REST * (ended_s - began_s))
 
-    async def look(self) -> tuple[int, int]:
-        """Compare, and put right: how many rows were added and dropped."""
+    async def look(self, *, is_thorough: bool = False) -> tuple[int, int]:
+        """Compare, and put right: how many rows were added and dropped. Unless thorough, what the store lost is looked
+        for only where the index has more rows than there should be."""
         index = self._index
-        suspects = await self._all() if len(index) > self.live_rows else set()
+        suspects = await self._all() if is_thorough or len(index) > self.live_rows else set()
         live = added = 0
         async for row in self._answers.embedded(self._fingerprint):
             partition = row.scope + row.compat
@@ -55,9 +57,11 @@ class Agreement:
             live += 1
         self.live_rows = live
         dropped = 0
-        for partition, id in suspects:
-            if await self._answers.by_id(partition[:DIGEST_BYTES], id) is None:
-                dropped += index.remove(partition, id)
+        doubtful = list(suspects)
+        for start in range(0, len(doubtful), TOGETHER):
+            some = doubtful[start : start + TOGETHER]
+            found = await asyncio.gather(*(self._answers.by_id(name[:DIGEST_BYTES], id) for name, id in some))
+            dropped += sum(index.remove(*one) for one, entry in zip(some, found, strict=True) if entry is None)
         if added or dropped:
             log.warning("the index differed from the store: %d rows added, %d dropped", added, dropped)
         return added, dropped

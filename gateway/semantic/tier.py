@@ -19,12 +19,13 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Lane
 from embeddings.index import VectorIndex
 from embeddings.lexical import VERSION
-from gateway.answers.base import Answers, Entry, Gone, Unembedded
+from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded, embedded_of, unembedded_of
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
+from gateway.policy import Rules
 from gateway.semantic.changes import Changes
 from gateway.semantic.commonplaces import Commonplaces
-from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, match_of
+from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, digest_of, match_of
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.kept_forms import KeptForms
@@ -134,10 +135,16 @@ class Semantic:
         """Load the embedder, rebuild the index, open the labels. Raises `CacheError` when one cannot be had."""
         await self.verifiers.open()
         await self.learning.open()
-        works = [self._open_vectors(), *([self._wordings.open()] if self._wordings is not None else [])]
+        works = [self._open_vectors(), *([self._open_wordings(self._wordings)] if self._wordings is not None else [])]
         ends = await asyncio.gather(*works, return_exceptions=True)  # neither waits for the other
         if errors := [error for error in ends if error is not None]:
             raise errors[0]
+
+    async def _open_wordings(self, wordings: Wordings) -> None:
+        try:
+            await wordings.open()
+        except CacheError as error:  # `catch_up` tries again
+            log.warning("bare forms are not all read: %s", error)
 
     async def _open_vectors(self) -> None:
         await self._vectors.open()
@@ -253,6 +260,26 @@ class Semantic:
         if self.looser is not None:
             await self.looser.remember(entry)
 
+    async def hear(self, entry: Entry, rules: Rules, *, is_new: bool) -> None:
+        """Another process stored an entry, or gave it its vector: find it here, too. Raises `CacheError`."""
+        row = unembedded_of(entry)
+        if is_new and row is not None and self._wordings is not None:
+            await self._wordings.remember(row)
+        near = embedded_of(entry)
+        vector = None if near is None else self._vectors.hear(near, entry.embedder or "")
+        if vector is not None:
+            self._commonplaces.note(LaneKey(entry.tenant, rules.route), digest_of(entry), vector)
+        if self.looser is not None and rules.history == "loose" and (is_new or vector is not None):
+            await self.looser.remember(entry, waits=True)
+
+    async def renew(self) -> None:
+        """Make all that is made from the store agree with it again. Raises `CacheError`."""
+        if self._wordings is not None:
+            await self._wordings.renew()
+        await self._vectors.renew()
+        if self.looser is not None:
+            await self.looser.renew()
+
     def drop(self, gone: Iterable[Gone]) -> None:
         """Find no more what the store let go by itself."""
         for one in gone:
@@ -262,7 +289,7 @@ class Semantic:
         """Remember what was left behind, blank what is over, count. Raises `CacheError` when a store fails."""
         await self._vectors.catch_up()
         if self._wordings is not None:
-            await self._wordings.keep_when_due()
+            await self._wordings.catch_up()
         if self.looser is not None:
             await self.looser.catch_up()
         await self.learning.tidy()

@@ -10,16 +10,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import numpy as np
+
 from embeddings.base import DoesNotFit, EmbedderError, Vector
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.index import Candidate, VectorIndex
-from gateway.answers.base import Answers, CacheError, Unembedded
+from gateway.answers.base import Answers, CacheError, Embedded, Unembedded
 from gateway.metrics import Sample
 from gateway.semantic.agreement import Agreement, fill
 
 log = logging.getLogger(__name__)
 
 CATCH_UP_TOGETHER = 64  # questions on their way at once: a few batches ahead of the embedder
+MOST_EARLY = 4096  # vectors of others that are kept until there is an index; past them all are compared
 
 
 class Vectors:
@@ -35,6 +38,8 @@ class Vectors:
         self._index: VectorIndex | None = None
         self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
+        self._is_doubtful = False  # the index may lack what the store has
+        self._early: list[tuple[Embedded, str]] = []  # heard of before there was an index
 
     def __len__(self) -> int:
         return len(self._index) if self._index is not None else 0
@@ -51,11 +56,18 @@ class Vectors:
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         index = self._new_index(embedder.dim)
-        await fill(index, self._answers, embedder.fingerprint, self._tell)
+        try:
+            await fill(index, self._answers, embedder.fingerprint, self._tell)
+        except CacheError as error:
+            log.warning("the semantic index is not whole: the store cannot be read: %s", error)
+            self._is_doubtful = True
         self.fingerprint = embedder.fingerprint
         self._index = index
         self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
+        early, self._early = self._early, []
+        for row, fingerprint in early:
+            self.hear(row, fingerprint)
         took_s = time.monotonic() - began_s
         self._settle(index)
         log.info("semantic index ready after %.1f s: %d vectors of %s", took_s, len(index), embedder.fingerprint)
@@ -126,6 +138,28 @@ class Vectors:
             self._is_behind = True
             raise
 
+    def hear(self, row: Embedded, embedder: str) -> Vector | None:
+        """Somebody else gave an entry its vector: find it here, too. The vector, if it is one of this embedder."""
+        if self._index is None:
+            self._is_doubtful |= len(self._early) >= MOST_EARLY
+            if not self._is_doubtful:
+                self._early.append((row, embedder))
+            return None
+        if embedder != self.fingerprint or (row.expires_s is not None and row.expires_s <= time.time()):
+            return None
+        partition, vector = row.scope + row.compat, np.frombuffer(row.vector, dtype="<f4")
+        self._count(not self._index.has(partition, row.id))
+        self._index.add(partition, row.id, vector)
+        return vector
+
+    async def renew(self) -> None:
+        """Compare the whole index with the store, and put it right. Raises `CacheError`."""
+        if self._agreement is not None:
+            await self._agreement.look(is_thorough=True)
+            self._is_doubtful, self._is_behind = False, True
+        else:
+            self._is_doubtful = True
+
     async def catch_up(self) -> None:
         """Learn what is stored without a vector of this embedder. Raises `CacheError` when the store cannot be read.
 
@@ -134,7 +168,7 @@ class Vectors:
         if self._index is None or self._agreement is None:
             return
         self._settle(self._index)
-        await self._agreement.look_when_due()
+        await (self.renew() if self._is_doubtful else self._agreement.look_when_due())
         if not self._is_behind:
             return
         self._is_behind = False

@@ -35,6 +35,7 @@ class Wordings:
         self._kept = kept
         self._names: dict[Key, list[str]] = {}
         self._keys: dict[bytes, Key] = {}  # (scope, name) -> where it is
+        self._known: dict[bytes, Key] = {}  # keys by name, of what is being read
         self._is_whole = False  # every stored question was read
         self._is_kept = True  # what is known is on the disk
         self._kept_s = time.monotonic()
@@ -44,27 +45,41 @@ class Wordings:
 
     async def open(self) -> None:
         """Read every stored question. Raises `CacheError`."""
-        known = {} if self._kept is None else await asyncio.to_thread(self._kept.read)
+        self._known = {} if self._kept is None else await asyncio.to_thread(self._kept.read)
+        await self._read()
+        self._is_whole = True
+        await self.keep()
+
+    async def catch_up(self) -> None:
+        """Read what could not be read, and write it down now and then: what a crash loses is read again."""
+        if not self._is_whole:
+            await self.renew()
+        if time.monotonic() - self._kept_s > KEEP_EVERY_S:
+            await self.keep()
+
+    async def renew(self) -> None:
+        """Read every stored question anew: what is here may be gone, and some may be missing. Raises `CacheError`."""
+        self._known |= self._keys
+        self._names, self._keys, self._is_whole = {}, {}, False
+        await self._read()
+        self._is_whole = True
+
+    async def _read(self) -> None:
+        """Read every stored question, those with a known key in no time. Raises `CacheError`."""
         rows: list[Unembedded] = []
         async for row in self._answers.unembedded(VERSION):  # an embedder that no entry has a vector of: all of them
             rows.append(row)
             if len(rows) == TOGETHER:
-                await self._add_all(rows, known)
+                await self._add_all(rows, self._known)
                 rows = []
-        await self._add_all(rows, known)
-        self._is_whole = True
-        await self.keep()
+        await self._add_all(rows, self._known)
+        self._known = {}
 
     async def keep(self) -> None:
         """Write down what is known, if it is everything, and not what is written."""
         if self._kept is not None and self._is_whole and not self._is_kept:
             self._is_kept, self._kept_s = True, time.monotonic()
             await asyncio.to_thread(self._kept.write, dict(self._keys))
-
-    async def keep_when_due(self) -> None:
-        """Write it down now and then: what a crash loses is read again."""
-        if time.monotonic() - self._kept_s > KEEP_EVERY_S:
-            await self.keep()
 
     def add(self, row: Unembedded) -> None:
         """Remember a stored question, if it has a bare form."""

@@ -93,8 +93,11 @@ class Looser:
 
     # -- what is stored ----------------------------------------------------------------------------------------------
 
-    async def remember(self, entry: Entry) -> None:
-        """Let other histories find a stored answer, if its last turn may stand alone. Raises `CacheError`."""
+    async def remember(self, entry: Entry, *, waits: bool = False) -> None:
+        """Let other histories find a stored answer, if its last turn may stand alone. Raises `CacheError`.
+
+        With `waits` a vector that somebody else is about to give it is not computed here: it is remembered again then.
+        """
         placed = await self._placed(entry.scope, entry.canonical)
         if isinstance(placed, str) or statement(entry.completion) is None:
             return
@@ -104,6 +107,8 @@ class Looser:
         if len(self._partitions) > MOST:
             self.drop(*next(iter(self._partitions)))
         self._wordings.add(Unembedded(entry.id, entry.scope, key, talk.last, entry.expires_s))
+        if waits and entry.question == talk.last and entry.vector is None:
+            return
         vector = await self._vector(entry, talk.last)
         is_still_kept = self._partitions.get((entry.scope, entry.id)) == entry.scope + key
         if self._index is not None and vector is not None and is_still_kept:
@@ -115,6 +120,15 @@ class Looser:
         partition = self._partitions.pop((scope, entry_id), None)
         if partition is not None and self._index is not None:
             self._index.remove(partition, entry_id)
+
+    async def renew(self) -> None:
+        """Read everything anew. Raises `CacheError` when the store fails."""
+        if self._index is None:
+            return  # nothing was read yet
+        for scope, entry_id in list(self._partitions):
+            self.drop(scope, entry_id)
+        self._has_read = False
+        await self.catch_up()
 
     async def catch_up(self) -> None:
         """Read what was stored before this start, once. Raises `CacheError` when the store fails."""

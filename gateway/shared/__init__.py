@@ -1,0 +1,1 @@
+"""What replicas of the gateway on one Redis know of each other."""
