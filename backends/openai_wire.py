@@ -1,7 +1,8 @@
 """OpenAI's chat completion JSON, read into our vocabulary. Pure: bytes and values in, values or `BackendError` out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -15,11 +16,35 @@ from backends.errors import BackendError, BackendGarbage, BackendTimeout, Reques
 # The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
 
+Amend = Callable[[dict[str, Any], ChatRequest], dict[str, Any]]
 
-def request_body(request: ChatRequest, *, predicts: bool = False) -> bytes:
+
+def usage_of(wire: Fields) -> Fields | None:
+    """The usage of a chunk or of a whole answer where OpenAI has it."""
+    return wire.get("usage") or None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a server's answers differ from OpenAI's."""
+
+    usage: Callable[[Fields], Fields | None] = usage_of  # of a chunk or an answer, spelled as OpenAI does
+    fleeting: frozenset[str] = frozenset()  # envelope fields about the making of this one answer: not to be kept
+    of_choices: frozenset[str] = frozenset()  # fields of a choice that are worth keeping; they go to the envelope
+
+
+OPENAI = Dialect()
+
+
+def as_it_is(body: dict[str, Any], _request: ChatRequest) -> dict[str, Any]:
+    """No amendment."""
+    return body
+
+
+def request_body(request: ChatRequest, *, predicts: bool = False, amend: Amend = as_it_is) -> bytes:
     """The body to send: the caller's as it came; streamed, it asks for usage too. Raises `RequestRejected`.
 
-    `predicts`: the near answer goes along as OpenAI's `prediction`, where it is allowed.
+    `predicts`: the near answer goes along as OpenAI's `prediction`, where it is allowed. `amend` has the last word.
     """
     body = {**request.body(), "stream": request.stream}
     if predicts and request.near_answer and _may_predict(request):
@@ -27,6 +52,11 @@ def request_body(request: ChatRequest, *, predicts: bool = False) -> bytes:
     options = body.get("stream_options") or {}
     if request.stream and isinstance(options, Mapping):
         body["stream_options"] = {**options, "include_usage": True}
+    return write_json(amend(body, request))
+
+
+def write_json(body: Mapping[str, Any]) -> bytes:
+    """A body as bytes. Raises `RequestRejected`."""
     try:
         return orjson.dumps(body)
     except orjson.JSONEncodeError as error:  # a number beyond 64 bits, half a surrogate pair
@@ -57,31 +87,36 @@ def parse_json(payload: bytes, upstream: str) -> Mapping[str, Any]:
 class StreamReader:
     """Reads the chunks of one streamed answer, and knows when the answer is whole."""
 
-    def __init__(self, upstream: str, num_choices: int = 1) -> None:
+    def __init__(self, upstream: str, num_choices: int = 1, dialect: Dialect = OPENAI) -> None:
+        self.is_done = False
         self._upstream = upstream
         self._num_choices = num_choices
+        self._dialect = dialect
         self._is_finished: dict[int, bool] = {}  # per choice seen
 
     def read(self, payload: bytes) -> Iterator[Delta]:
         """The deltas of one event. Raises `BackendError` for an error object or what is not a chunk."""
+        if payload == b"[DONE]":
+            self.is_done = True
+            return
         chunk = parse_json(payload, self._upstream)
         if chunk.get("error"):
             raise error_in_answer(chunk["error"], self._upstream)
-        usage = _usage(chunk, self._upstream)
+        usage = _usage(chunk, self._upstream, self._dialect)
         choices = chunk.get("choices")
         if not isinstance(choices, list) and usage is None:
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
-        extra = _extra(chunk)
+        extra = _extra(chunk, self._dialect)
         for choice in choices or ():
             yield self._delta(choice, extra)
         if usage is not None or (extra and not choices):
             yield Delta(usage=usage, extra=extra)
 
-    def check_whole(self, *, is_done: bool) -> None:
+    def check_whole(self) -> None:
         """Say that the stream ended, with `[DONE]` or without. Raises `BackendGarbage` when the answer did not."""
         is_whole = bool(self._is_finished) and all(self._is_finished.values())
         # Without [DONE], a choice that never began is missing too.
-        if not is_whole or (not is_done and len(self._is_finished) < self._num_choices):
+        if not is_whole or (not self.is_done and len(self._is_finished) < self._num_choices):
             raise BackendGarbage(f"{self._upstream} was cut off mid-stream")
 
     def _delta(self, choice: Any, extra: Fields) -> Delta:
@@ -95,7 +130,7 @@ class StreamReader:
         return Delta(index, fields, finish, _logprobs(choice, self._upstream), None, extra)
 
 
-def parse_completion(payload: bytes, upstream: str) -> Completion:
+def parse_completion(payload: bytes, upstream: str, dialect: Dialect = OPENAI) -> Completion:
     """A whole answer. Raises `BackendError` for an error object or what is not a completion."""
     wire = parse_json(payload, upstream)
     if wire.get("error"):
@@ -107,7 +142,7 @@ def parse_completion(payload: bytes, upstream: str) -> Completion:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
     if not read or not all(_is_message(choice.message) for choice in read):
         raise BackendGarbage(f"{upstream} sent a completion without messages")
-    return Completion(read, _usage(wire, upstream) or Usage(), _extra(wire))
+    return Completion(read, _usage(wire, upstream, dialect) or Usage(), _extra(wire, dialect))
 
 
 def error_from_reply(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
@@ -189,11 +224,10 @@ def _logprobs(choice: Mapping[str, Any], upstream: str) -> Fields | None:
     raise BackendGarbage(f"{upstream} sent log probabilities that are none")
 
 
-def _usage(wire: Mapping[str, Any], upstream: str) -> Usage | None:
-    if not wire.get("usage"):
-        return None
+def _usage(wire: Mapping[str, Any], upstream: str, dialect: Dialect) -> Usage | None:
     try:
-        return Usage.from_wire(wire["usage"])
+        usage = dialect.usage(wire)
+        return None if usage is None else Usage.from_wire(usage)
     except (AttributeError, TypeError, ValueError) as error:
         raise BackendGarbage(f"{upstream} sent a usage that is not one") from error
 
@@ -202,5 +236,10 @@ def _as_fields(error: Any) -> Fields:
     return error if isinstance(error, dict) else {"message": str(error)}
 
 
-def _extra(wire: Mapping[str, Any]) -> Fields:
-    return {key: value for key, value in wire.items() if key not in _OWN_FIELDS and value is not None} or NOTHING
+def _extra(wire: Mapping[str, Any], dialect: Dialect) -> Fields:
+    """What the envelope says beyond what the gateway writes itself."""
+    left_out = _OWN_FIELDS | dialect.fleeting if dialect.fleeting else _OWN_FIELDS
+    extra = {key: value for key, value in wire.items() if key not in left_out and value is not None}
+    for choice in (wire.get("choices") or ()) if dialect.of_choices else ():
+        extra.update({key: choice[key] for key in dialect.of_choices if isinstance(choice, dict) and choice.get(key)})
+    return extra or NOTHING

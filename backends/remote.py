@@ -8,11 +8,13 @@ What a kind of server wants to be told, and where it says what it had cached, is
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backends import flavours
 from backends.base import AnyModelBackend
+from backends.flavours.base import Wishes
 from backends.http import Timeouts
-from backends.openai import OpenAIBackend
+from backends.upstream import UpstreamBackend
 
-FLAVOURS: tuple[str, ...] = ("openai",)
+FLAVOURS: tuple[str, ...] = tuple(flavours.FLAVOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +29,24 @@ class RemoteSpec:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeouts: Timeouts = field(default_factory=Timeouts)
     predicts: bool = False  # send near answers as OpenAI's prediction, where the flavour takes one
-    revision: str = ""  # with the model's name, what answers are kept under: change it when the weights change
+    max_tokens: int = 0  # for a caller who names none, where an API wants a limit; 0: the flavour's own
+    # With the model's name, what answers are kept under: change it when the weights change. None: the URL.
+    revision: str | None = ""
 
 
 def remote(spec: RemoteSpec) -> AnyModelBackend:
     """The backend of a server. Raises ValueError for a URL that is not one, or a flavour that is not known."""
-    if spec.flavour not in FLAVOURS:
+    flavour = flavours.FLAVOURS.get(spec.flavour)
+    if flavour is None:
         raise ValueError(f"{spec.name}: no flavour {spec.flavour!r}; there are {', '.join(FLAVOURS)}")
-    return OpenAIBackend(
+    return UpstreamBackend(
         spec.name,
         spec.url,
         api_key=spec.api_key or None,
         timeouts=spec.timeouts,
         model_names=spec.models,
         headers=spec.headers,
-        predicts=spec.predicts,
+        wishes=Wishes(spec.predicts, spec.max_tokens),
         revision=spec.revision,
+        flavour=flavour,
     )

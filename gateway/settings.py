@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.backend_settings import AliasSettings, BackendSettings, RoutingSettings
 from gateway.declared import NOT_SET, SettingsError, build, put, scalar
 from gateway.limits import check, check_engine, is_loopback
+from gateway.normalise.route import route_of
 
 __all__ = [
     "DEMO",
     "CacheSettings",
     "EngineSettings",
     "ModelSettings",
+    "NormaliseSettings",
     "RouteSettings",
     "Settings",
     "SettingsError",
@@ -139,6 +142,23 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NormaliseSettings:
+    """Volatile text taken out of prompts before their keys are made: [[normalise]], the first that matches.
+
+    What matches a route is said as in [[cache.routes]]. Never looks into the last message of the user.
+    """
+
+    model: str = "*"
+    namespace: str = "*"
+    tenant: str = ""
+    rules: tuple[str, ...] = ("agent_nonces", "clock", "request_ids")  # or session_ids, uuids, timestamps, dates
+    patterns: tuple[str, ...] = ()  # RE2; what they match is taken out
+    roles: tuple[str, ...] = ("system", "developer")
+    clock_to: str = "day"  # how coarse a time of day becomes; or "hour", "minute"
+    send: bool = False  # the backend is sent what is left, too
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set."""
 
@@ -148,7 +168,10 @@ class Settings:
     model: str = ""  # local model: "demo", a directory, or ORG/NAME; empty: the demo unless there is an upstream
     models: tuple[ModelSettings, ...] = ()  # more local models: [[models]] with a source, a name, settings of [engine]
     upstream: str = ""
+    backends: tuple[BackendSettings, ...] = ()  # servers, as many as there are: [[backends]]
+    aliases: tuple[AliasSettings, ...] = ()  # names that stand for other models: [[aliases]]
     api_key_env: str = ""  # name of the variable that holds the upstream's key
+    upstream_flavour: str = "openai"  # what kind of server it is: docs/backends.md
     upstream_models: tuple[str, ...] = ()
     upstream_prediction: bool = False  # send near answers as OpenAI's prediction: faster, and what is wrong is billed
     upstream_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable api_key_env names
@@ -165,11 +188,13 @@ class Settings:
     cache: CacheSettings = field(default_factory=CacheSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     timeouts: UpstreamSettings = field(default_factory=UpstreamSettings)
+    normalise: tuple[NormaliseSettings, ...] = ()
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
 
     @property
     def local_model(self) -> str:
         """The local model to serve; empty for none."""
-        return self.model or ("" if self.upstream or self.models else DEMO)
+        return self.model or ("" if self.upstream or self.models or self.backends else DEMO)
 
     @property
     def local_models(self) -> tuple[ModelSettings, ...]:
@@ -201,11 +226,17 @@ def load_settings(
     settings: Settings = build(Settings, merged, "")
     settings = replace(settings, models=_models(models, settings.engine))
     check(settings)
+    for number, route in enumerate(settings.normalise):
+        route_of(route, f"normalise[{number}]")  # a bad one stops the start
     return replace(
         settings,
         upstream_key=read_key("api_key_env", settings.api_key_env, environ),
         admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
         secret=_read_secret(settings.secret_env, environ),
+        backends=tuple(
+            replace(backend, api_key=read_key(f"backends[{number}].api_key_env", backend.api_key_env, environ))
+            for number, backend in enumerate(settings.backends)
+        ),
     )
 
 

@@ -32,7 +32,7 @@ ONLY_IN = {
 
 CONCRETE = {
     "gateway.answers.sqlite",
-    "backends.openai",
+    "backends.upstream",
     "backends.local.backend",
     "embeddings.local",
     "embeddings.runtime",
@@ -40,7 +40,7 @@ CONCRETE = {
 
 INSIDE_GATEWAY = {
     # routes translate; they never touch stores, indexes or backends
-    "gateway/routes": {"gateway.answers", "gateway.semantic", "embeddings", "backends.openai", "backends.local"},
+    "gateway/routes": {"gateway.answers", "gateway.semantic", "embeddings", "backends.upstream", "backends.local"},
     # the spine knows protocols
     "gateway/pipeline.py": {"gateway.app", "gateway.routes", "gateway.services", "gateway.settings"},
 }

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from backends.http import Timeouts
-from backends.openai import OpenAIBackend
+from backends.remote import RemoteSpec, remote
+from backends.router import AnyModelBackend
 from gateway.engines import LocalEngine, Unavailable
 from gateway.scope import Scope, tenant_of
 from gateway.settings import DEMO, ModelSettings, Settings, served_name
@@ -72,13 +73,17 @@ def _prompt_text(prompt: str) -> str:
         raise Unavailable(f"engine.warm_prompts: {prompt[1:]} cannot be read: {error}") from error
 
 
-def upstream_of(settings: Settings) -> OpenAIBackend:
+def upstream_of(settings: Settings) -> AnyModelBackend:
     limits = settings.timeouts
-    return OpenAIBackend(
-        "upstream",
-        settings.upstream,
-        api_key=settings.upstream_key or None,
-        timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
-        model_names=settings.upstream_models,
-        predicts=settings.upstream_prediction,
+    return remote(
+        RemoteSpec(
+            "upstream",
+            settings.upstream,
+            settings.upstream_flavour,
+            api_key=settings.upstream_key,
+            models=settings.upstream_models,
+            timeouts=Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s),
+            predicts=settings.upstream_prediction,
+            revision=None,  # another URL is another server
+        )
     )

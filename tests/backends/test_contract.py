@@ -9,7 +9,7 @@ import pytest
 from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError
 from backends.fake import ScriptedBackend, Step, say
-from backends.openai import OpenAIBackend
+from backends.upstream import UpstreamBackend
 from tests.contracts.backend_contract import PROMISES, Subject
 from tests.upstream import RunningUpstream, running_upstream
 
@@ -46,7 +46,7 @@ async def scripted(_upstream: RunningUpstream) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def openai_streaming(upstream: RunningUpstream) -> AsyncIterator[Subject]:
-    backend = OpenAIBackend("upstream", upstream.base_url)
+    backend = UpstreamBackend("upstream", upstream.base_url)
 
     async def is_idle() -> bool:
         return upstream.counters()["active"] == 0 and backend.stats.active == 0
@@ -59,7 +59,7 @@ async def openai_streaming(upstream: RunningUpstream) -> AsyncIterator[Subject]:
 @asynccontextmanager
 async def openai_failing_late(upstream: RunningUpstream) -> AsyncIterator[Subject]:
     """The same, over plain HTTP/1.1 chunks cut anywhere, with errors that come after the first delta."""
-    backend = OpenAIBackend("upstream", upstream.base_url.removesuffix("/v1") + "/")
+    backend = UpstreamBackend("upstream", upstream.base_url.removesuffix("/v1") + "/")
 
     async def is_idle() -> bool:
         return upstream.counters()["active"] == 0 and backend.stats.active == 0

@@ -19,7 +19,7 @@ from backends.errors import (
     UpstreamAuth,
 )
 from backends.http import Timeouts
-from backends.openai import OpenAIBackend
+from backends.upstream import UpstreamBackend
 from tests.upstream import RunningUpstream, running_upstream
 
 KEY = "sk-very-secret"
@@ -40,8 +40,8 @@ def upstream(server: RunningUpstream) -> RunningUpstream:
 
 
 @pytest.fixture
-async def backend(upstream: RunningUpstream) -> AsyncIterator[OpenAIBackend]:
-    backend = OpenAIBackend("upstream", upstream.base_url, api_key=KEY)
+async def backend(upstream: RunningUpstream) -> AsyncIterator[UpstreamBackend]:
+    backend = UpstreamBackend("upstream", upstream.base_url, api_key=KEY)
     yield backend
     await backend.close()
 
@@ -50,22 +50,22 @@ def ask_for(model: str, *, stream: bool = True, **params: Any) -> ChatRequest:
     return ChatRequest(model, MESSAGES, params, stream)
 
 
-async def deltas_of(backend: OpenAIBackend, request: ChatRequest) -> list[Delta]:
+async def deltas_of(backend: UpstreamBackend, request: ChatRequest) -> list[Delta]:
     return [delta async for delta in backend.stream(request)]
 
 
-async def answer(backend: OpenAIBackend, request: ChatRequest) -> Completion:
+async def answer(backend: UpstreamBackend, request: ChatRequest) -> Completion:
     return collect(await deltas_of(backend, request))
 
 
-async def said(backend: OpenAIBackend, mode: str) -> Completion:
+async def said(backend: UpstreamBackend, mode: str) -> Completion:
     """The answer in this mode, but for the model's name, which is the mode."""
     completion = await answer(backend, ask_for(mode))
     assert completion.extra["model"] == mode
     return replace(completion, extra={**completion.extra, "model": ""})
 
 
-async def broken_off(backend: OpenAIBackend, request: ChatRequest) -> tuple[list[Delta], BackendError]:
+async def broken_off(backend: UpstreamBackend, request: ChatRequest) -> tuple[list[Delta], BackendError]:
     """What was said before the failure, and the failure."""
     seen: list[Delta] = []
     try:
@@ -76,7 +76,7 @@ async def broken_off(backend: OpenAIBackend, request: ChatRequest) -> tuple[list
     pytest.fail("the answer was not broken off")
 
 
-async def failure(backend: OpenAIBackend, request: ChatRequest) -> BackendError:
+async def failure(backend: UpstreamBackend, request: ChatRequest) -> BackendError:
     with pytest.raises(BackendError) as caught:
         await deltas_of(backend, request)
     return caught.value
@@ -85,7 +85,7 @@ async def failure(backend: OpenAIBackend, request: ChatRequest) -> BackendError:
 # --- what is sent ---
 
 
-async def test_the_body_arrives_as_the_caller_wrote_it(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_the_body_arrives_as_the_caller_wrote_it(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     params: dict[str, Any] = {
         "temperature": 0,
         "top_k": 7,
@@ -103,14 +103,14 @@ async def test_the_body_arrives_as_the_caller_wrote_it(backend: OpenAIBackend, u
     }
 
 
-async def test_without_streaming_no_usage_is_asked_for(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_without_streaming_no_usage_is_asked_for(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     await answer(backend, ask_for("any-model", stream=False, seed=3))
 
     assert upstream.app.received[-1] == {"model": "any-model", "messages": [*MESSAGES], "stream": False, "seed": 3}
 
 
 async def test_the_key_and_own_headers_are_sent(upstream: RunningUpstream) -> None:
-    backend = OpenAIBackend("upstream", upstream.base_url, api_key=KEY, headers={"x-team": "cache"})
+    backend = UpstreamBackend("upstream", upstream.base_url, api_key=KEY, headers={"x-team": "cache"})
     await answer(backend, ask_for("normal"))
     await backend.close()
 
@@ -118,7 +118,7 @@ async def test_the_key_and_own_headers_are_sent(upstream: RunningUpstream) -> No
     assert upstream.app.headers["x-team"] == "cache"
 
 
-async def test_what_cannot_be_written_as_json_is_the_callers_fault(backend: OpenAIBackend) -> None:
+async def test_what_cannot_be_written_as_json_is_the_callers_fault(backend: UpstreamBackend) -> None:
     assert isinstance(await failure(backend, ask_for("normal", seed=2**80)), RequestRejected)
 
 
@@ -126,7 +126,7 @@ async def test_what_cannot_be_written_as_json_is_the_callers_fault(backend: Open
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_tool_call_comes_back_whole(backend: OpenAIBackend, stream: bool) -> None:
+async def test_a_tool_call_comes_back_whole(backend: UpstreamBackend, stream: bool) -> None:
     choice = (await answer(backend, ask_for("with:tools", stream=stream))).choices[0]
 
     assert choice.finish_reason == "tool_calls"
@@ -148,7 +148,7 @@ async def test_a_tool_call_comes_back_whole(backend: OpenAIBackend, stream: bool
     ],
 )
 async def test_streamed_and_whole_are_the_same_answer(
-    backend: OpenAIBackend, model: str, params: dict[str, Any]
+    backend: UpstreamBackend, model: str, params: dict[str, Any]
 ) -> None:
     streamed = await answer(backend, ask_for(model, **params))
     whole = await answer(backend, ask_for(model, stream=False, **params))
@@ -157,26 +157,26 @@ async def test_streamed_and_whole_are_the_same_answer(
     assert len(streamed.choices) == params.get("n", 1)
 
 
-async def test_envelope_fields_of_the_provider_are_kept(backend: OpenAIBackend) -> None:
+async def test_envelope_fields_of_the_provider_are_kept(backend: UpstreamBackend) -> None:
     completion = await answer(backend, ask_for("normal"))
 
     assert completion.extra == {"model": "normal", "service_tier": "default", "system_fingerprint": "fp_test"}
     assert completion.usage.extra["completion_tokens_details"] == {"reasoning_tokens": 0}
 
 
-async def test_comments_line_ends_and_split_characters_do_not_matter(backend: OpenAIBackend) -> None:
+async def test_comments_line_ends_and_split_characters_do_not_matter(backend: UpstreamBackend) -> None:
     assert await said(backend, "pings") == await said(backend, "normal")
 
 
-async def test_an_upstream_that_tells_no_usage_is_not_given_one(backend: OpenAIBackend) -> None:
+async def test_an_upstream_that_tells_no_usage_is_not_given_one(backend: UpstreamBackend) -> None:
     assert all(delta.usage is None for delta in await deltas_of(backend, ask_for("with:no-usage")))
 
 
-async def test_a_stream_asked_for_and_not_given_is_read_anyway(backend: OpenAIBackend) -> None:
+async def test_a_stream_asked_for_and_not_given_is_read_anyway(backend: UpstreamBackend) -> None:
     assert await said(backend, "no-stream") == await said(backend, "normal")
 
 
-async def test_a_connection_is_used_again_after_an_answer(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_a_connection_is_used_again_after_an_answer(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     for model in ("normal", "fast", "error:400", "pings", "normal"):
         if model.startswith("error"):
             await failure(backend, ask_for(model))
@@ -186,7 +186,7 @@ async def test_a_connection_is_used_again_after_an_answer(backend: OpenAIBackend
     assert len(set(upstream.app.clients)) == 1
 
 
-async def test_a_server_that_lingers_after_done_does_not_hold_the_answer(backend: OpenAIBackend) -> None:
+async def test_a_server_that_lingers_after_done_does_not_hold_the_answer(backend: UpstreamBackend) -> None:
     assert await said(backend, "hang:done") == await said(backend, "normal")
 
 
@@ -222,7 +222,7 @@ async def test_a_server_that_lingers_after_done_does_not_hold_the_answer(backend
     ],
 )
 async def test_a_failure_is_named(
-    backend: OpenAIBackend, model: str, kind: type, status: int, code: str, is_retryable: bool, stream: bool
+    backend: UpstreamBackend, model: str, kind: type, status: int, code: str, is_retryable: bool, stream: bool
 ) -> None:
     error = await failure(backend, ask_for(model, stream=stream))
 
@@ -236,7 +236,7 @@ async def test_a_failure_is_named(
     [("truncated", 502), ("truncated:done", 502), ("error-mid", 502), ("error-mid:400", 400), ("error-mid:401", 502)],
 )
 async def test_a_stream_that_fails_in_the_middle_gives_its_deltas_first(
-    backend: OpenAIBackend, model: str, status: int
+    backend: UpstreamBackend, model: str, status: int
 ) -> None:
     seen, error = await broken_off(backend, ask_for(model))
 
@@ -244,11 +244,11 @@ async def test_a_stream_that_fails_in_the_middle_gives_its_deltas_first(
     assert error.status == status
 
 
-async def test_a_missing_choice_without_done_is_an_answer_cut_off(backend: OpenAIBackend) -> None:
+async def test_a_missing_choice_without_done_is_an_answer_cut_off(backend: UpstreamBackend) -> None:
     assert isinstance(await failure(backend, ask_for("with:one-choice", n=2)), BackendGarbage)
 
 
-async def test_a_refusal_keeps_the_upstreams_words(backend: OpenAIBackend) -> None:
+async def test_a_refusal_keeps_the_upstreams_words(backend: UpstreamBackend) -> None:
     error = await failure(backend, ask_for("error:429"))
 
     assert isinstance(error, RequestRejected)
@@ -257,7 +257,7 @@ async def test_a_refusal_keeps_the_upstreams_words(backend: OpenAIBackend) -> No
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_without_end_is_refused(backend: OpenAIBackend, stream: bool) -> None:
+async def test_an_answer_without_end_is_refused(backend: UpstreamBackend, stream: bool) -> None:
     assert isinstance(await failure(backend, ask_for("huge:100", stream=stream)), BackendGarbage)
 
 
@@ -275,7 +275,7 @@ async def test_an_answer_without_end_is_refused(backend: OpenAIBackend, stream: 
 async def test_a_silent_upstream_is_given_up_and_let_go(
     upstream: RunningUpstream, model: str, stream: bool, limits: Timeouts, num_deltas: int
 ) -> None:
-    backend = OpenAIBackend("upstream", upstream.base_url, timeouts=limits)
+    backend = UpstreamBackend("upstream", upstream.base_url, timeouts=limits)
     seen, error = await broken_off(backend, ask_for(model, stream=stream))
 
     await upstream.until("active", 0)
@@ -285,7 +285,7 @@ async def test_a_silent_upstream_is_given_up_and_let_go(
 
 
 async def test_an_answer_that_goes_on_and_on_is_given_up(upstream: RunningUpstream) -> None:
-    backend = OpenAIBackend("upstream", upstream.base_url, timeouts=TOTAL)
+    backend = UpstreamBackend("upstream", upstream.base_url, timeouts=TOTAL)
     seen, error = await broken_off(backend, ask_for("slow:0.1"))
     await backend.close()
 
@@ -294,7 +294,7 @@ async def test_an_answer_that_goes_on_and_on_is_given_up(upstream: RunningUpstre
 
 
 async def test_nobody_listening_is_unavailable() -> None:
-    backend = OpenAIBackend("upstream", "http://127.0.0.1:9")
+    backend = UpstreamBackend("upstream", "http://127.0.0.1:9")
     error = await failure(backend, ask_for("normal"))
 
     assert isinstance(error, BackendUnavailable)
@@ -308,7 +308,7 @@ async def test_nobody_listening_is_unavailable() -> None:
 
 @pytest.mark.parametrize("model", ["hang:mid", "slow:0.05", "pings-only"])
 async def test_the_upstream_notices_when_the_reader_leaves(
-    backend: OpenAIBackend, upstream: RunningUpstream, model: str
+    backend: UpstreamBackend, upstream: RunningUpstream, model: str
 ) -> None:
     async with aclosing(backend.stream(ask_for(model))) as deltas:
         reading = asyncio.ensure_future(anext(deltas))
@@ -322,7 +322,7 @@ async def test_the_upstream_notices_when_the_reader_leaves(
 
 
 async def test_leaving_a_hundred_streams_leaves_no_connection(upstream: RunningUpstream) -> None:
-    backend = OpenAIBackend("upstream", upstream.base_url)
+    backend = UpstreamBackend("upstream", upstream.base_url)
 
     async def taste() -> None:
         async with aclosing(backend.stream(ask_for("hang:mid"))) as deltas:
@@ -337,14 +337,14 @@ async def test_leaving_a_hundred_streams_leaves_no_connection(upstream: RunningU
 # --- models and health ---
 
 
-async def test_models_are_asked_for_once_a_minute(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_models_are_asked_for_once_a_minute(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     first, *_ = await asyncio.gather(*(backend.models() for _ in range(5)))
 
     assert [(model.name, model.owned_by, model.created) for model in first] == [("test-model", "tests", 1)]
     assert upstream.counters()["models"] == 1
 
 
-async def test_an_upstream_without_a_list_takes_any_name(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_an_upstream_without_a_list_takes_any_name(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     upstream.control(mode="error:404")
 
     assert await backend.models() == ()
@@ -353,7 +353,7 @@ async def test_an_upstream_without_a_list_takes_any_name(backend: OpenAIBackend,
 
 
 async def test_configured_names_are_not_asked_for(upstream: RunningUpstream) -> None:
-    backend = OpenAIBackend("upstream", upstream.base_url, model_names=["a", "b"])
+    backend = UpstreamBackend("upstream", upstream.base_url, model_names=["a", "b"])
     names = [model.name for model in await backend.models()]
     await backend.close()
 
@@ -362,7 +362,7 @@ async def test_configured_names_are_not_asked_for(upstream: RunningUpstream) -> 
 
 
 async def test_a_revision_is_the_server_and_the_name() -> None:
-    one, same, other = (OpenAIBackend("x", url) for url in ("http://a", "http://a/v1/", "http://b"))
+    one, same, other = (UpstreamBackend("x", url) for url in ("http://a", "http://a/v1/", "http://b"))
 
     assert one.model("m").revision == same.model("m").revision
     assert len({one.model("m").revision, one.model("n").revision, other.model("m").revision}) == 3
@@ -370,7 +370,7 @@ async def test_a_revision_is_the_server_and_the_name() -> None:
         await backend.close()
 
 
-async def test_a_refused_key_makes_the_backend_unready(backend: OpenAIBackend, upstream: RunningUpstream) -> None:
+async def test_a_refused_key_makes_the_backend_unready(backend: UpstreamBackend, upstream: RunningUpstream) -> None:
     await failure(backend, ask_for("error:401"))
 
     health = await backend.health()

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, the providers themselves."""
+"""A server somewhere else as a backend: deadlines, health, its list of models. What is said to it is its flavour's."""
 
 import asyncio
 import time
@@ -6,13 +6,21 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 from backends.base import Health, Model
 from backends.chat import ChatRequest, Delta, replay
-from backends.errors import BackendError, BackendGarbage, BackendTimeout, BackendUnavailable, UpstreamAuth
-from backends.http import HTTPUpstream, Reply, Timeouts, api_root
-from backends.openai_wire import StreamReader, error_from_reply, parse_completion, parse_json, request_body
+from backends.errors import (
+    BackendError,
+    BackendGarbage,
+    BackendNotReady,
+    BackendTimeout,
+    BackendUnavailable,
+    UpstreamAuth,
+)
+from backends.flavours.base import Flavour, Wishes
+from backends.flavours.openai import OPENAI
+from backends.http import HTTPUpstream, Reply, Timeouts
+from backends.openai_wire import parse_json
 from backends.sse import EventDecoder, EventTooLarge
 
 MAX_EVENT_BYTES = 8 * 2**20  # an image or a clip in one delta
@@ -32,8 +40,8 @@ class Stats:
     active: int = 0
 
 
-class OpenAIBackend:
-    """One OpenAI-compatible upstream. `base_url` may end in `/v1` or not."""
+class UpstreamBackend:
+    """One server. `base_url` may end in `/v1` or not."""
 
     def __init__(
         self,
@@ -44,25 +52,24 @@ class OpenAIBackend:
         timeouts: Timeouts | None = None,
         model_names: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
-        predicts: bool = False,
+        wishes: Wishes | None = None,
         revision: str | None = None,
+        flavour: Flavour = OPENAI,
     ) -> None:
         """`model_names`: what it serves; empty to ask the server. Raises ValueError for a URL that is not one.
 
         `revision`: with a model's name, what its answers are kept under; None for the URL.
-
-        `predicts`: near answers are sent along as predictions. OpenAI bills their tokens that do not come true, and
-        other servers may refuse the field.
         """
         self.name = name
         self.stats = Stats()
         self._timeouts = timeouts or Timeouts()
         self._model_names = tuple(model_names)
-        self._predicts = predicts
-        key = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        root = api_root(base_url)
-        self._http = HTTPUpstream(name, root, headers={**key, **(headers or {})}, connect_s=self._timeouts.connect_s)
-        self._origin = root if revision is None else revision
+        self._flavour = flavour
+        self._wishes = wishes or Wishes()
+        self._at = flavour.endpoints(base_url)
+        own = {**flavour.headers(api_key or ""), **(headers or {})}
+        self._http = HTTPUpstream(name, self._at.base, headers=own, connect_s=self._timeouts.connect_s)
+        self._origin = self._at.origin if revision is None else revision
         self._listed: tuple[Model, ...] = ()
         self._list_again_at = 0.0  # on time.monotonic()
         self._list_lock = asyncio.Lock()
@@ -94,10 +101,10 @@ class OpenAIBackend:
         return self._listed
 
     async def health(self) -> Health:
-        """Ready unless the last contact failed; a server not heard of lately is asked for its models."""
+        """Ready unless the last contact failed; a server not heard of lately is asked how it is."""
         if time.monotonic() >= self._health_again_at:
             try:
-                await self._ask_models()
+                await (self._probe() if self._at.health else self._ask_models())
                 self._heard(None)
             except BackendError as error:
                 self._heard(error)
@@ -109,36 +116,37 @@ class OpenAIBackend:
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            body = request_body(request, predicts=self._predicts)
-            async with aclosing(await self._ask("POST", "/chat/completions", body, first)) as reply:
+            body = self._flavour.write(request, self._wishes)
+            async with aclosing(await self._ask("POST", self._at.chat, body, first)) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):
-                    async with aclosing(self._deltas(reply, request.params.get("n"), first, total)) as deltas:
+                    async with aclosing(self._deltas(reply, request, first, total)) as deltas:
                         async for delta in deltas:
                             yield delta
                 else:
-                    for delta in replay(parse_completion(await reply.read_all(total), self.name)):
+                    for delta in replay(self._flavour.read_whole(await reply.read_all(total), self.name)):
                         yield delta
 
-    async def _deltas(self, reply: Reply, num_choices: Any, first: float, total: float) -> AsyncGenerator[Delta, None]:
+    async def _deltas(
+        self, reply: Reply, request: ChatRequest, first: float, total: float
+    ) -> AsyncGenerator[Delta, None]:
         clock = asyncio.get_running_loop().time
-        decoder = EventDecoder(MAX_EVENT_BYTES)
-        reader = StreamReader(self.name, num_choices if isinstance(num_choices, int) else 1)
+        decoder, reader = EventDecoder(MAX_EVENT_BYTES), self._flavour.reader(self.name, request)
         chunk: bytes | None = b""
         deadline, is_done = first, False
         while chunk is not None and not is_done:
             chunk = await reply.read(deadline)
             try:
                 for payload in decoder.end() if chunk is None else decoder.feed(chunk):
-                    if payload == b"[DONE]":
-                        is_done = True
-                        break
                     for delta in reader.read(payload):
                         yield delta
+                    is_done = reader.is_done
+                    if is_done:
+                        break
                     deadline = min(total, clock() + self._timeouts.idle_s)
             except EventTooLarge as error:
                 raise BackendGarbage(f"{self.name} sent an event that is too large") from error
-        reader.check_whole(is_done=is_done)
+        reader.check_whole()
         if is_done:
             await _read_to_end(reply, clock() + AFTERMATH_S)
 
@@ -148,24 +156,30 @@ class OpenAIBackend:
         if reply.status == 200:
             return reply
         async with aclosing(reply):
-            raise error_from_reply(reply.status, reply.headers, await reply.read_all(deadline), self.name)
+            raise self._flavour.read_error(reply.status, reply.headers, await reply.read_all(deadline), self.name)
+
+    async def _probe(self) -> None:
+        """Ask whether it can serve now. Raises `BackendError`."""
+        deadline = asyncio.get_running_loop().time() + ASK_S
+        async with aclosing(await self._http.send("GET", self._at.health, deadline=deadline)) as reply:
+            body = await reply.read_all(deadline)
+        if reply.status >= 500:  # a server without this path says 404, and is there
+            raise BackendNotReady(f"{self.name} is not ready (status {reply.status})")
+        if reply.status in (401, 403):
+            raise self._flavour.read_error(reply.status, reply.headers, body, self.name)
 
     async def _ask_models(self) -> tuple[Model, ...]:
+        if not self._at.models:
+            return ()
         deadline = asyncio.get_running_loop().time() + ASK_S
-        async with aclosing(await self._ask("GET", "/models", None, deadline)) as reply:
+        async with aclosing(await self._ask("GET", self._at.models, None, deadline)) as reply:
             items = parse_json(await reply.read_all(deadline), self.name).get("data")
         if not isinstance(items, list):
             raise BackendGarbage(f"{self.name} has no list of models")
-        return tuple(self._model_from(item) for item in items if isinstance(item, dict) and item.get("id"))
-
-    def _model_from(self, item: Mapping[str, Any]) -> Model:
-        name, created, context = str(item["id"]), item.get("created"), item.get("max_model_len")
-        return Model(
-            name,
-            self._revision(name),
-            context_tokens=context if isinstance(context, int) else None,
-            created=created if isinstance(created, int) else 0,
-            owned_by=str(item.get("owned_by") or self.name),
+        return tuple(
+            self._flavour.read_model(item, self._revision(str(item["id"])), self.name)
+            for item in items
+            if isinstance(item, dict) and item.get("id")
         )
 
     def _revision(self, model: str) -> str:

@@ -1,0 +1,50 @@
+"""Anthropic's Messages API as a flavour."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from backends.base import Model
+from backends.chat import ChatRequest, Fields
+from backends.flavours.anthropic.marks import marked
+from backends.flavours.anthropic.reply import MessageReader, parse_message, read_error
+from backends.flavours.anthropic.request import message_body
+from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
+from backends.http import api_root
+from backends.openai_wire import write_json
+
+VERSION = "2023-06-01"
+MAX_TOKENS = 8192  # the API wants a limit; every model since Claude 3.5 takes this one
+
+
+def _endpoints(url: str) -> Endpoints:
+    return Endpoints(api_root(url.strip().rstrip("/").removesuffix("/messages")), "/messages", "/models?limit=1000")
+
+
+def _headers(key: str) -> Mapping[str, str]:
+    return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+
+
+def _write(request: ChatRequest, wishes: Wishes) -> bytes:
+    body = message_body(request, wishes.max_tokens or MAX_TOKENS)
+    return write_json(marked(body) if request.use_kv else body)
+
+
+def _reader(upstream: str, _request: ChatRequest) -> Reader:
+    return MessageReader(upstream)
+
+
+def _read_model(item: Fields, revision: str, owner: str) -> Model:
+    context, created = item.get("max_input_tokens"), 0
+    with suppress(ValueError, TypeError):
+        created = int(datetime.fromisoformat(str(item.get("created_at"))).timestamp())
+    return Model(
+        str(item["id"]),
+        revision,
+        context_tokens=context if isinstance(context, int) else None,
+        created=max(0, created),
+        owned_by=owner,
+    )
+
+
+ANTHROPIC = Flavour("anthropic", _endpoints, _headers, _write, _reader, parse_message, read_error, _read_model)

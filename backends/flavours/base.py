@@ -1,0 +1,58 @@
+"""What differs between kinds of servers, as values: where to ask, what to send, how to read what comes back."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from backends.base import Model
+from backends.chat import ChatRequest, Completion, Delta, Fields
+from backends.errors import BackendError
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where a server answers. Paths follow `base`, query included."""
+
+    base: str  # scheme, host, and what every path begins with
+    chat: str
+    models: str = ""  # its list of models; empty where it has none of use
+    health: str = ""  # says whether it can serve now; empty: whether it lists its models
+
+    @property
+    def origin(self) -> str:
+        """What names the server where nothing else does."""
+        return f"{self.base}{self.chat}".removesuffix("/chat/completions")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What an operator decides about what is sent."""
+
+    predicts: bool = False  # near answers go along as predictions
+    max_tokens: int = 0  # where an API wants a limit and the caller names none; 0: the flavour's own
+
+
+class Reader(Protocol):
+    """Reads one streamed answer."""
+
+    is_done: bool  # the server said that nothing follows
+
+    def read(self, payload: bytes) -> Iterator[Delta]:
+        """The deltas of one event. Raises `BackendError`."""
+
+    def check_whole(self) -> None:
+        """Say that the stream ended. Raises `BackendGarbage` when the answer did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One kind of server. Every part is a plain function."""
+
+    name: str
+    endpoints: Callable[[str], Endpoints]  # of the URL an operator gives; ValueError for what is not one
+    headers: Callable[[str], Mapping[str, str]]  # of the key, which may be empty
+    write: Callable[[ChatRequest, Wishes], bytes]  # the body; `RequestRejected` where it cannot be said
+    reader: Callable[[str, ChatRequest], Reader]  # of a stream from the upstream of this name
+    read_whole: Callable[[bytes, str], Completion]
+    read_error: Callable[[int, Mapping[str, str], bytes, str], BackendError]
+    read_model: Callable[[Fields, str, str], Model]  # an item of the list, its revision, whose it is

@@ -1,0 +1,106 @@
+"""OpenAI's chat completions and the servers that follow them closely.
+
+What such a server does differently is told by two functions: `amend` changes a body before it is sent, `usage` finds
+the usage of a chunk or of a whole answer and spells it as OpenAI does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backends.base import Model
+from backends.chat import ChatRequest, Fields
+from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
+from backends.http import api_root
+from backends.openai_wire import (
+    Amend,
+    Dialect,
+    StreamReader,
+    as_it_is,
+    error_from_reply,
+    parse_completion,
+    request_body,
+    usage_of,
+)
+
+
+def endpoints(url: str) -> Endpoints:
+    """The usual three, under `/v1` unless the URL names a version."""
+    return Endpoints(api_root(url), "/chat/completions", "/models")
+
+
+def bearer(key: str) -> Mapping[str, str]:
+    """The key as OpenAI wants it."""
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def openai_like(name: str, amend: Amend = as_it_is, dialect: Dialect | None = None) -> Flavour:
+    """A flavour that differs from OpenAI's in what `amend` and `dialect` say."""
+    spoken = dialect or Dialect()
+
+    def write(request: ChatRequest, wishes: Wishes) -> bytes:
+        return request_body(request, predicts=wishes.predicts, amend=amend)
+
+    def reader(upstream: str, request: ChatRequest) -> Reader:
+        wanted = request.params.get("n")
+        return StreamReader(upstream, wanted if isinstance(wanted, int) else 1, spoken)
+
+    return Flavour(
+        name,
+        endpoints,
+        bearer,
+        write,
+        reader,
+        lambda payload, upstream: parse_completion(payload, upstream, spoken),
+        error_from_reply,
+        read_model,
+    )
+
+
+def read_model(item: Fields, revision: str, owner: str) -> Model:
+    """An item of `GET /v1/models`; engines say the length of the context too."""
+    created, context = item.get("created"), item.get("max_model_len")
+    return Model(
+        str(item["id"]),
+        revision,
+        context_tokens=context if isinstance(context, int) else None,
+        created=created if isinstance(created, int) else 0,
+        owned_by=str(item.get("owned_by") or owner),
+    )
+
+
+def cached_elsewhere(name: str) -> Dialect:
+    """A dialect that tells the cached tokens in another field of the usage."""
+
+    def usage(wire: Fields) -> Fields | None:
+        found = usage_of(wire)
+        return None if found is None else with_cached(found, found.get(name))
+
+    return Dialect(usage)
+
+
+def with_cached(usage: Fields, cached: object) -> Fields:
+    """The usage with a count of cached tokens where OpenAI has it, unless there is one already or none was told."""
+    details = usage.get("prompt_tokens_details") or {}
+    if not isinstance(cached, int) or isinstance(details.get("cached_tokens"), int):
+        return usage
+    return {**usage, "prompt_tokens_details": {**details, "cached_tokens": cached}}
+
+
+def _gemini_usage(wire: Fields) -> Fields | None:
+    """Gemini leaves what was thought out of the completion's tokens, and in the total's."""
+    found = usage_of(wire)
+    if found is None:
+        return None
+    told = [found.get(f"{kind}_tokens") or 0 for kind in ("total", "prompt", "completion")]
+    if not all(isinstance(count, int) for count in told) or told[0] <= told[1] + told[2]:
+        return found
+    details = found.get("completion_tokens_details") or {}
+    thought = {"reasoning_tokens": told[0] - told[1] - told[2], **{k: v for k, v in details.items() if v is not None}}
+    return {**found, "completion_tokens": told[0] - told[1], "completion_tokens_details": thought}
+
+
+OPENAI = openai_like("openai")
+DEEPSEEK = openai_like("deepseek", dialect=cached_elsewhere("prompt_cache_hit_tokens"))
+MISTRAL = openai_like("mistral", dialect=cached_elsewhere("num_cached_tokens"))
+GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage))
+OLLAMA = replace(OPENAI, name="ollama")  # newer ones count what was cached in OpenAI's field; older say nothing
