@@ -18,6 +18,7 @@ from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
 from gateway.routes.admin import Admin, admin_routes
+from gateway.routes.backends import Fleet
 from gateway.routes.chat import ChatEndpoint
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
@@ -65,6 +66,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         shelves=Shelves(archive, services.pipeline, services.secret, max_body_bytes),
         inquiry=Inquiry(explainer, services.served, services.secret, max_body_bytes),
         panel=Panel(services.thresholds, max_body_bytes),
+        fleet=Fleet(services.router, max_body_bytes),
     )
     app.include_router(admin_routes(admin))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))

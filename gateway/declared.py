@@ -41,6 +41,10 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         if not isinstance(value, Mapping):
             raise SettingsError(f"{key} is a group of settings, got {value!r}")
         return build(kind, value, f"{key}.")  # type: ignore[arg-type]
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"{key} is a table of texts, got {value!r}")
+        return {name: scalar(text, str, f"{key}.{name}") for name, text in value.items()}
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         items = value.split(",") if isinstance(value, str) and inner is str else value

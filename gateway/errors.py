@@ -46,6 +46,12 @@ class ModelNotFound(GatewayError):
     status, kind, code = 404, "invalid_request_error", "model_not_found"
 
 
+class BackendNotFound(GatewayError):
+    """No backend has this name."""
+
+    status, kind, code = 404, "invalid_request_error", "backend_not_found"
+
+
 class ModelConflict(GatewayError):
     """A local model has this name already."""
 

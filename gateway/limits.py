@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.backend_settings import check_backends
 from gateway.declared import SettingsError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def check(settings: "Settings") -> None:
             ' or "rules" (which see no topic that only the assistant brought: docs/conversations.md)'
         )
     _check_names(settings)
+    check_backends(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))

@@ -19,6 +19,12 @@ _ENGINE_TOTALS = (
     ("idle_tokens", "Prompt tokens computed while nothing else was to do"),
     ("idle_dropped", "Prompts to compute that were outdated, or too many"),
 )
+_BACKEND_TOTALS = (
+    ("requests", "Requests a backend was sent"),
+    ("retries", "Requests it was sent once more"),
+    ("prompt_tokens", "Prompt tokens it reported"),
+    ("cached_tokens", "Of these, tokens it had not to compute"),
+)
 _EVENTS = ("hits", "loads", "writes", "drops", "refused", "failures", "late", "bad", "errors", "evictions", "breakeven")
 
 
@@ -67,6 +73,33 @@ def engine_samples(stats: Mapping[str, Any]) -> Iterator[Sample]:
         yield Sample("twicetold_engine_seconds", "Time engines took for prompts", seconds, labels, is_total=True)
     for name, help_ in _ENGINE_TOTALS:
         yield Sample(f"twicetold_engine_{name}", help_, stats.get(name, 0), is_total=True)
+
+
+def backend_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
+    """How each backend has done, and what was tried again; `report` is `Router.report()`."""
+    for backend in report["backends"]:
+        label = (("backend", backend["name"]),)
+        for name, help_ in _BACKEND_TOTALS:
+            yield Sample(f"twicetold_backend_{name}", help_, backend[name], label, is_total=True)
+        for reason, count in backend["failures"].items():
+            labels = (*label, ("reason", reason))
+            yield Sample("twicetold_backend_failures", "Requests a backend failed", count, labels, is_total=True)
+        for state in ("running", "waiting"):
+            labels = (*label, ("state", state))
+            yield Sample("twicetold_backend_load", "Requests a backend has, or its queue", backend[state], labels)
+        for outcome, count in backend["queue"].items():
+            labels = (*label, ("outcome", outcome))
+            yield Sample("twicetold_backend_queue", "Requests its queue gave up", count, labels, is_total=True)
+        breaker = backend["breaker"]
+        is_closed, opened = breaker["state"] == "closed", breaker["opened"]
+        yield Sample("twicetold_backend_breaker_closed", "Whether a circuit lets requests through", is_closed, label)
+        yield Sample("twicetold_backend_breaker_opened", "Times a circuit opened", opened, label, is_total=True)
+    yield Sample("twicetold_failovers", "Requests put to another replica", report["failovers"], is_total=True)
+    for one in report["fallbacks"]:
+        labels = (("model", one["model"]), ("answered_by", one["answered_by"]))
+        yield Sample("twicetold_fallbacks", "Requests another model answered", one["times"], labels, is_total=True)
+    refused = report["retry_budget"]["refused"]
+    yield Sample("twicetold_retries_refused", "Second tries an outage was not worth", refused, is_total=True)
 
 
 def _tier_samples(tier: str, kv: Mapping[str, int]) -> Iterator[Sample]:

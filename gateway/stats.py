@@ -88,8 +88,18 @@ def _lines(stats: dict[str, Any]) -> list[str]:
         f"kept     {stats['entries']:,} answers, {stats['vectors']:,} vectors",
         f"trouble  {stats['errors']} errors, {stats['cache_failures']} cache faults done without",
         f"parts    {parts}",
+        *(_backend(backend) for backend in stats.get("backends", ())),
         *(_engine(name, engine) for name, engine in stats.get("engines", {}).items() if engine),
     ]
+
+
+def _backend(backend: dict[str, Any]) -> str:
+    failed = sum(backend["failures"].values())
+    held = "" if backend["cached_share"] is None else f", {backend['cached_share']:.0%} of prompt tokens cached"
+    load = f"{backend['running']} running, {backend['waiting']} waiting"
+    return (
+        f"backend  {backend['name']}: {backend['state']}, {load}, {backend['requests']:,} sent, {failed} failed{held}"
+    )
 
 
 def _engine(name: str, engine: dict[str, Any]) -> str:

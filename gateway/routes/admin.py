@@ -16,6 +16,7 @@ from gateway.auth import AdminRule
 from gateway.body import ClientGone, Curfew, while_connected
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
+from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
 from gateway.routes.reading import GONE_STATUS, read_json
@@ -63,6 +64,7 @@ class Admin:
     shelves: Shelves
     inquiry: Inquiry
     panel: Panel
+    fleet: Fleet
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -82,6 +84,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_entries(routes, admin.shelves)
     add_explain(routes, admin.inquiry)
     add_thresholds(routes, admin.panel)
+    add_backends(routes, admin.fleet)
     return routes
 
 

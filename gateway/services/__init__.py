@@ -4,7 +4,8 @@ build.py       everything, in the order a request meets it
 answers.py     the answer store
 rules.py       what the operator allows, route by route
 semantic.py    the semantic tier
-backends.py    upstreams and local engines
+backends.py    the upstream and local engines
+routing.py     the router over them and over [[backends]]
 running.py     what `build` returns: opened and closed by one exit stack, asked how it is
 """
 

@@ -2,18 +2,19 @@
 
 from functools import partial
 
-from backends.base import Backend
-from backends.routing.router import Router
 from gateway.engines import Engines
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
+from gateway.normalise.request import Normaliser
+from gateway.normalise.route import route_of
 from gateway.pipeline import Pipeline
 from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
-from gateway.services.backends import local_engine, upstream_of
+from gateway.services.backends import local_engine
+from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
@@ -29,14 +30,21 @@ def build(settings: Settings) -> Services:
     answers = answers_of(settings)
     make = partial(local_engine, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
-    upstream = upstream_of(settings) if settings.upstream else None
-    backends: list[Backend] = [engine for _, engine in local]
-    router = Router(backends, default=upstream)
+    router = router_of(settings, [engine for _, engine in local])
     engines = Engines(router, make, local)
     is_semantic = cache.enabled and cache.semantic
     semantic = semantic_tier(settings, secret, answers, router, engines) if is_semantic else None
     rules = rules_of(settings, has_semantic=semantic is not None)
-    pipeline = Pipeline(secret=secret, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
+    normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
+    pipeline = Pipeline(
+        secret=secret,
+        router=router,
+        answers=answers,
+        semantic=semantic,
+        rules=rules,
+        ledger=ledger,
+        normaliser=normaliser,
+    )
     served, invalidation = ServedMemory(), Invalidation(answers, semantic, ledger)
     feedback = Feedback(answers, invalidation, served, semantic, ledger)
     services = Services(
@@ -58,4 +66,5 @@ def build(settings: Settings) -> Services:
 
         services.thresholds = Thresholds(semantic, rules)
     metrics.watch(services.samples)
+    metrics.watch(normaliser.samples)
     return services

@@ -22,7 +22,7 @@ from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.routes.health import Readiness
-from gateway.samples import answer_samples, draft_samples, engine_samples, kv_samples
+from gateway.samples import answer_samples, backend_samples, draft_samples, engine_samples, kv_samples
 from gateway.served import ServedMemory
 from gateway.settings import Settings
 
@@ -89,6 +89,7 @@ class Services:
             "semantic": await self._semantic_figures(),
             "engine": added(engines.values()) if engines else None,
             "engines": engines,
+            "backends": self.router.report()["backends"],
         }
 
     async def _semantic_figures(self) -> dict[str, Any] | None:
@@ -115,6 +116,7 @@ class Services:
             yield from samples(self.semantic)
         for name, is_up in self.backends_up.items():
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
+        yield from backend_samples(self.router.report())
         if engines := self.engines.stats():
             stats = added(engines.values())
             yield from kv_samples(stats)

@@ -1,0 +1,69 @@
+"""The backends, seen and taken out of service: GET /admin/api/backends, POST .../{name}/drain, /resume, /weight."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from backends.routing.member import Member
+from backends.routing.router import Router
+from gateway.errors import BackendNotFound
+from gateway.routes.reading import read_json
+
+
+class NothingBody(BaseModel):
+    """`{}`: a page of another site cannot send JSON, and so cannot drain anything in a visitor's name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class WeightBody(BaseModel):
+    """How much a backend can do, against other replicas."""
+
+    model_config = ConfigDict(extra="forbid")
+    weight: Annotated[float, Field(strict=True, ge=0.001, le=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the routes work on."""
+
+    router: Router
+    max_body_bytes: int
+
+    def member(self, name: str) -> Member:
+        """The backend of this name. Raises `BackendNotFound`."""
+        member = self.router.member(name)
+        if member is None:
+            raise BackendNotFound(f"There is no backend {name!r}.", "name")
+        return member
+
+
+def add_backends(routes: APIRouter, fleet: Fleet) -> None:
+    """Add them to the admin API."""
+
+    @routes.get("/backends")
+    async def report() -> dict[str, Any]:
+        return fleet.router.report()
+
+    @routes.post("/backends/{name:path}/drain")
+    async def drain(name: str, request: Request) -> dict[str, Any]:
+        await read_json(NothingBody, request, fleet.max_body_bytes)
+        member = fleet.member(name)
+        member.drain()
+        return member.report()
+
+    @routes.post("/backends/{name:path}/resume")
+    async def resume(name: str, request: Request) -> dict[str, Any]:
+        await read_json(NothingBody, request, fleet.max_body_bytes)
+        member = fleet.member(name)
+        member.resume()
+        return member.report()
+
+    @routes.post("/backends/{name:path}/weight")
+    async def weight(name: str, request: Request) -> dict[str, Any]:
+        body = await read_json(WeightBody, request, fleet.max_body_bytes)
+        member = fleet.member(name)
+        member.weight = body.weight
+        return member.report()
