@@ -33,7 +33,7 @@ async def site(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.Temp
     async with AsyncExitStack() as stack:
         servers = serving(folder)
         redis = next(servers)
-        stack.callback(servers.close)
+        stack.callback(next, servers, None)
         secrets = {"one": b"one", "two": b"one", "stranger": b"another"}
         opening = (
             stack.enter_async_context(
@@ -60,7 +60,7 @@ async def answer(engine: LocalBackend, text: str = PREFIX, salt: str = "") -> Co
 
 async def namespaces(redis: RedisServer, num: int) -> None:
     """Until so many secrets have names in Redis; the test's own limit ends a wait in vain."""
-    while len({bytes(name).split(b":")[1] for name in redis.client.keys("*")}) != num:  # noqa: ASYNC110 - another process
+    while len({str(name).split(":")[1] for name in redis.client.keys("*")}) != num:  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.02)
 
 
