@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from backends.base import AnyModelBackend
 from backends.http import Timeouts
 from backends.remote import RemoteSpec, remote
-from backends.router import AnyModelBackend
 from gateway.engines import LocalEngine, Unavailable
 from gateway.scope import Scope, tenant_of
 from gateway.settings import DEMO, ModelSettings, Settings, served_name
