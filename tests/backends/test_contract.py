@@ -9,9 +9,12 @@ import pytest
 from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError
 from backends.fake import ScriptedBackend, Step, say
+from backends.remote import FLAVOURS, RemoteSpec, remote
 from backends.upstream import UpstreamBackend
 from tests.contracts.backend_contract import PROMISES, Subject
-from tests.upstream import RunningUpstream, running_upstream
+from tests.upstream import RunningUpstream, address, running_upstream
+
+Make = Callable[[RunningUpstream], AbstractAsyncContextManager[Subject]]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,35 @@ async def openai_failing_late(upstream: RunningUpstream) -> AsyncIterator[Subjec
     await backend.close()
 
 
-@pytest.mark.parametrize("make", [scripted, openai_streaming, openai_failing_late])
+def spoken_to(flavour: str) -> Make:
+    """A server of another kind, behind what turns a spec into a backend."""
+
+    @asynccontextmanager
+    async def make(upstream: RunningUpstream) -> AsyncIterator[Subject]:
+        backend = remote(RemoteSpec("upstream", address(upstream, flavour), flavour, api_key="key"))
+
+        async def is_idle() -> bool:
+            return upstream.counters()["active"] == 0
+
+        await backend.open()
+        yield Subject(backend, ask_for("with:reasoning"), ask_for("hang:mid"), ask_for("error:400"), is_idle)
+        await backend.close()
+
+    return make
+
+
+MAKERS = {
+    "scripted": scripted,
+    "streaming": openai_streaming,
+    "failing late": openai_failing_late,
+    **{flavour: spoken_to(flavour) for flavour in FLAVOURS},
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 async def test_every_backend(
-    promise: Callable[[Subject], Awaitable[None]],
-    make: Callable[[RunningUpstream], AbstractAsyncContextManager[Subject]],
-    upstream: RunningUpstream,
+    promise: Callable[[Subject], Awaitable[None]], make: Make, upstream: RunningUpstream
 ) -> None:
     async with make(upstream) as subject:
         await promise(subject)

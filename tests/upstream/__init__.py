@@ -8,6 +8,8 @@ queued or set through `RunningUpstream.control` or `POST /control {"mode": ..., 
         client.post(upstream.base_url + "/chat/completions", ...)
         assert upstream.counters()["requests"] == 1
 
+Under `/NAME/v1` the same is said as another kind of server says it (`dialects`): `/anthropic/v1/messages`.
+
 `python -m tests.upstream --port 9000 --mode fast` runs it alone.
 """
 
@@ -44,6 +46,12 @@ class RunningUpstream:
         async with asyncio.timeout(within_s):
             while self.app.counts[name] != value:  # noqa: ASYNC110 - it changes in another thread
                 await asyncio.sleep(0.005)
+
+
+def address(upstream: RunningUpstream, flavour: str) -> str:
+    """The URL an operator would give for a server of this kind."""
+    root = upstream.base_url.removesuffix("/v1")
+    return f"{root}/azure/openai/deployments/gpt" if flavour == "azure" else f"{root}/{flavour}"
 
 
 def server_config(app: UpstreamApp) -> uvicorn.Config:

@@ -8,7 +8,11 @@ from typing import Any
 
 import orjson
 
+from tests.upstream.dialects import DIALECTS, Dialect
 from tests.upstream.modes import MODES, Ask, Receive, Send, error, fast
+
+CHAT = ("/chat/completions", "/v1/messages")
+HEALTH = ("/health", "/readyz", "/openai/models")
 
 
 @dataclass(slots=True)
@@ -22,19 +26,25 @@ class UpstreamApp:
     received: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))  # bodies, newest last
     clients: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=100))  # one address per connection
     headers: dict[str, str] = field(default_factory=dict)  # of the newest chat request
+    address: str = ""  # its path and query
 
     def __post_init__(self) -> None:
-        self.counts = {"requests": 0, "active": 0, "disconnects": 0, "models": 0}
+        self.counts = {"requests": 0, "active": 0, "disconnects": 0, "models": 0, "probes": 0}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         raw, headers = await _read(receive), {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}
-        route = (scope["method"], scope["path"])
-        if route == ("POST", "/v1/chat/completions"):
+        dialect, path = _dialect(scope["path"])
+        route = (scope["method"], path)
+        if scope["method"] == "POST" and path.endswith(CHAT):
             self.clients.append(tuple(scope["client"]))
-            await self._chat(raw, headers, receive, send)
+            self.address = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
+            await self._chat(Ask({}, raw, headers, "", send, dialect), receive)
             return
-        ask = Ask({}, raw, headers, "", send)
-        if route == ("GET", "/v1/models"):
+        ask = Ask({}, raw, headers, "", send, dialect)
+        if scope["method"] == "GET" and path in HEALTH:
+            self.counts["probes"] += 1
+            await ask.reply(b'{"status":"ok"}', 503 if self.mode == "error:503" else 200)
+        elif route == ("GET", "/v1/models"):
             self.counts["models"] += 1
             await self._models(ask)
         elif route == ("GET", "/counters"):
@@ -55,15 +65,14 @@ class UpstreamApp:
         self.mode = mode or self.mode
         self.next_modes.extend(next or ())
 
-    async def _chat(self, raw_body: bytes, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        body = orjson.loads(raw_body)
+    async def _chat(self, ask: Ask, receive: Receive) -> None:
+        ask.body = orjson.loads(ask.raw)
         self.counts["requests"] += 1
         self.counts["active"] += 1
-        self.received.append(body)
-        self.headers = headers
+        self.received.append(ask.body)
+        self.headers = ask.headers
         try:
-            name, _, argument = self._mode_of(body, headers).partition(":")
-            ask = Ask(body, raw_body, headers, argument, send)
+            name, _, ask.argument = self._mode_of(ask.body, ask.headers).partition(":")
             if name == "fast":
                 await fast(ask)
             elif not await _until_gone(MODES[name](ask), receive):
@@ -86,6 +95,12 @@ class UpstreamApp:
             return
         models = [{"id": name, "object": "model", "created": 1, "owned_by": "tests"} for name in self.model_names]
         await ask.reply(orjson.dumps({"object": "list", "data": models}))
+
+
+def _dialect(path: str) -> tuple[Dialect, str]:
+    """Whose words the path asks for, and the path without that."""
+    first, _, rest = path[1:].partition("/")
+    return (DIALECTS[first], f"/{rest}") if first and first in DIALECTS else (DIALECTS[""], path)
 
 
 async def _read(receive: Receive) -> bytes:
