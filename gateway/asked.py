@@ -8,6 +8,7 @@ from backends.chat import ChatRequest
 from backends.routing.router import Route
 from gateway.canonical import Fingerprints, question_of
 from gateway.controls import Controls
+from gateway.normalise.request import Normalised
 from gateway.policy import Plan, Rules, semantic_refusal
 from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
@@ -24,6 +25,7 @@ class Asked:
     controls: Controls
     rules: Rules
     started: float
+    normal: Normalised  # what was taken out of it for its key
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
 

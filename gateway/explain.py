@@ -19,7 +19,7 @@ from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.asked import Asked
 from gateway.controls import Controls
-from gateway.differences import Difference, differences, likeness
+from gateway.differences import SHOWN_CHARS, Difference, differences, likeness
 from gateway.errors import StoreAway
 from gateway.pipeline import Pipeline
 from gateway.semantic.found import Match, NoMatch
@@ -41,6 +41,7 @@ class Explanation:
 
     would: JSON
     request: JSON
+    normalised: JSON
     plan: JSON
     exact: JSON
     semantic: JSON
@@ -91,6 +92,7 @@ class Explainer:
                 "has_salt": bool(salt),
                 "entry": asked.fp.entry_id,
             },
+            normalised=_normalised(asked),
             plan=_plan(asked),
             exact=exact,
             semantic={
@@ -213,6 +215,24 @@ def _would(asked: Asked, entry: Entry | None, miss: str | None, found: Match | N
     if isinstance(found, NoMatch) and found.is_shadowed:
         reason = "shadow"  # it would be served, and is answered anew all the same to see whether that were right
     return {"tier": "full", "reason": reason, "entry": None}
+
+
+def _normalised(asked: Asked) -> JSON:
+    """What was taken out of the prompt: for the key alone, or for the backend too."""
+    normal = asked.normal
+    taken = [
+        {
+            "message": removal.message,
+            "part": removal.part,
+            "role": removal.role,
+            "at": removal.cut.at,
+            "rule": removal.cut.rule,
+            "text": removal.cut.text[:SHOWN_CHARS],
+            "to": removal.cut.to,
+        }
+        for removal in normal.removals
+    ]
+    return {"taken_out": taken, "of": "prompt" if normal.is_sent else "key", "clock_stays": normal.rested}
 
 
 def _plan(asked: Asked) -> JSON:

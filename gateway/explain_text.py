@@ -18,6 +18,7 @@ def rendered(told: JSON) -> str:
     entry = f", entry {would['entry']}" if would["entry"] else ""
     lines = [f"{would['tier']}: {WORDS[would['tier']]} ({would['reason']}{entry})"]
     lines += _aligned("request", _request(told["request"]))
+    lines += _aligned("without", _without(told["normalised"]))
     lines += _aligned("plan", _plan(told["plan"]))
     lines += _aligned("exact", _exact(told["exact"]))
     lines += _aligned("semantic", _semantic(told["semantic"]))
@@ -47,6 +48,17 @@ def _request(request: JSON) -> Iterator[str]:
     namespace = f", namespace {request['namespace']}" if request["namespace"] else ""
     salt = ", with a salt" if request["has_salt"] else ""
     yield f"model {request['model']}{revision}, tenant {request['tenant']}{namespace}{salt}"
+
+
+def _without(normalised: JSON) -> Iterator[str]:
+    """What was taken out of the prompt."""
+    place = "for the key and the backend" if normalised["of"] == "prompt" else "for the key alone"
+    for one in normalised["taken_out"]:
+        now = f", now {one['to']!r}" if one["to"] else ""
+        where = f"message {one['message'] + 1} ({one['role']}), character {one['at'] + 1}"
+        yield f"{one['text']!r}{now} {place}: rule {one['rule']}, {where}"
+    if normalised["clock_stays"]:
+        yield f"the clock stays: {normalised['clock_stays']}"
 
 
 def _plan(plan: JSON) -> Iterator[str]:

@@ -27,6 +27,7 @@ from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flights
 from gateway.ledger import Ledger
+from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
 from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, served_of, stored
@@ -36,6 +37,8 @@ from gateway.semantic.rule import LaneRule
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
+    from gateway.shared.flights.leading import Term
+    from gateway.shared.flights.shared import SharedFlight, SharedFlights
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ class Pipeline:
         semantic: "Semantic | None",
         rules: Rules,
         ledger: Ledger,
+        sharing: "SharedFlights | None" = None,
+        normaliser: Normaliser | None = None,
     ) -> None:
         self._secret = secret
         self._router = router
@@ -60,11 +65,14 @@ class Pipeline:
         self._rules = rules
         self._ledger = ledger
         self._flights = Flights()
+        self._sharing = sharing
+        self._normaliser = normaliser or Normaliser()
         self._recorder = Recorder(answers, semantic, ledger)
 
     async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
         asked = await self.ask(request, tenant, salt, controls)
+        self._normaliser.count(asked.normal)
         found = await self._stored(asked)
         if isinstance(found, Reply):
             return found
@@ -79,16 +87,19 @@ class Pipeline:
     async def ask(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
-        route = await self._router.resolve(request.model, request.messages)
+        normal = self._normaliser.of(request, tenant, controls.namespace)
+        route = await self._router.resolve(request.model, normal.keyed.messages)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
-        fp = fingerprints(self._secret, scope.digest(self._secret), request, route.model.defaults)
+        fp = fingerprints(self._secret, scope.digest(self._secret), normal.keyed, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
         if self._semantic is not None:
             rules = self._semantic.changes.ruled(tenant, rules)
         wish = plan(controls, rules, has_deadline=request.params.get("timeout") is not None)
         kv_salt = scope.kv_salt(self._secret)
-        request = replace(request, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, wish, controls, rules, started)
+        if normal.is_key_apart:  # who rides along would get what was said to another prompt
+            wish = replace(wish, share_flight=False)
+        request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
+        return Asked(request, route, fp, wish, controls, rules, started, normal)
 
     # -- stored answers ------------------------------------------------------------------------------------------
 
@@ -194,14 +205,14 @@ class Pipeline:
         if landed is not None and landed.is_fresh(time.time()):
             return  # somebody else's refresh came in while this one was looking
         if self._flights.find(asked.fp.exact) is None and asked.plan.share_flight:
-            flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
+            flight = self._flights.start(asked.fp.exact, self._shared(asked) or partial(self._recorded, asked))
             self._recorder.chores.add(_drain(flight.ride()))
 
     # -- generation ----------------------------------------------------------------------------------------------
 
     async def _generate(self, asked: Asked) -> Reply:
         overhead_s = time.perf_counter() - asked.started
-        rides_along = False
+        rides_along, shared = False, None
         if asked.plan.share_flight:
             flight = self._flights.find(asked.fp.exact)
             rides_along = flight is not None
@@ -210,19 +221,36 @@ class Pipeline:
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
                 if landed is not None and self.exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed)
-                flight = self._flights.start(asked.fp.exact, partial(self._recorded, asked))
+                shared = self._shared(asked)
+                flight = self._flights.start(asked.fp.exact, shared or partial(self._recorded, asked))
             deltas = flight.ride()
         else:
             deltas = self._recorded(asked)
         first = await anext(deltas, None)
         if first is None:
             raise BackendGarbage("The backend ended without an answer.")
+        rides_along = rides_along or (shared is not None and shared.is_elsewhere)
         outcome = generated(asked, first, rides_along, overhead_s)
         return Reply(outcome, Deltas(first, deltas), served_of(asked, outcome))
 
-    def _recorded(self, asked: Asked) -> AsyncGenerator[Delta, None]:
+    def _shared(self, asked: Asked) -> "SharedFlight | None":
+        """The same generation shared with other gateways; None where there are none."""
+        if self._sharing is None:
+            return None
+        return self._sharing.flight(
+            asked.fp.exact,
+            partial(self._recorded, asked),
+            waited_s=time.perf_counter() - asked.started,
+            is_streamed=asked.request.stream,
+        )
+
+    def _recorded(self, asked: Asked, term: "Term | None" = None) -> AsyncGenerator[Delta, None]:
+        """Generate, and keep the answer; under a lease, only if that is ours to the end."""
         deltas = self._router.stream(asked.route, asked.request)
-        return tee(deltas, partial(self._recorder.keep, asked)) if asked.plan.write else deltas
+        if not asked.plan.write:
+            return deltas
+        keep = partial(self._recorder.keep, asked)
+        return tee(deltas, keep) if term is None else tee(term.ending(deltas), term.keeping(keep))
 
 
 async def _drain(deltas: AsyncGenerator[Delta, None]) -> None:

@@ -11,6 +11,7 @@ from backends.chat import Completion, Delta, collect
 from gateway.answers.base import CacheError, Entry, NearAnswers, unembedded_of
 from gateway.asked import Asked
 from gateway.ledger import Ledger
+from gateway.normalise.caution import tells
 from gateway.policy import refuse_to_keep
 from gateway.scope import SCHEMA
 from gateway.semantic.found import Seen, digest_of
@@ -92,7 +93,7 @@ class Recorder:
 
     def keep(self, asked: Asked, completion: Completion, elapsed_s: float) -> None:
         """Make the answer available at once; the store and the index hear of it behind the answer's back."""
-        refusal = refuse_to_keep(completion)
+        refusal = refuse_to_keep(completion) or _told(asked, completion)
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
             return
@@ -155,6 +156,12 @@ class Recorder:
         if compared is not None:
             with self._ledger.best_effort("compare"):
                 await self._semantic.learning.compare(*compared)
+
+
+def _told(asked: Asked, completion: Completion) -> str | None:
+    """An answer that says what its key leaves out is of this request alone."""
+    is_told = asked.normal.is_key_apart and tells(completion, asked.normal.cuts)
+    return "tells_what_was_taken_out" if is_told else None
 
 
 def slid(entry: Entry, now_s: float, max_ttl_s: float | None) -> float | None:

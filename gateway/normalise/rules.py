@@ -1,0 +1,98 @@
+"""The named rules: each finds the text of one kind that changes from request to request by itself. Pure.
+
+Every rule first looks for a few literal characters, which takes no time in a prompt that has none of it, and then only
+around them. No pattern can be read in two ways, repetitions are bounded or possessive: time is linear in the text.
+Shapes are those seen on the wire: Claude Code (`x-anthropic-billing-header: ... cch=65abc;`), OpenHands, pi,
+AnythingLLM and Open WebUI (times of day in system prompts), agent frameworks (request, session and trace ids).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+ID = "(id)"
+MIN_ID_CHARS = 6  # shorter ones are numbers that mean something
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a text, and what stands there instead."""
+
+    start: int
+    end: int
+    to: str
+    rule: str
+
+
+Finds = Callable[[str], Iterator[Span]]
+
+_BILLING = re.compile(
+    r"x-anthropic-billing-header:(?:[ \t]*+[A-Za-z_]{1,32}+=[^;\s]{0,128}+(?:;|(?=\s)|\Z)){1,12}+[ \t]*+\n?"
+)
+_CCH = re.compile(r"cch=(?<![A-Za-z0-9_]cch=)[0-9A-Fa-f]{3,32}+(?![0-9A-Za-z_]);?")
+
+
+def agent_nonces(text: str) -> Iterator[Span]:
+    """The billing line of coding agents, and a `cch=` nonce anywhere else: no part of what a model is told."""
+    for pattern in (_BILLING, _CCH):
+        for found in pattern.finditer(text):
+            yield Span(found.start(), found.end(), "", "agent_nonces")
+
+
+_UUID_MIDDLE = re.compile(r"-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-")
+_UUID = re.compile(r"(?<![0-9A-Za-z-])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z-])")
+
+
+def uuids(text: str) -> Iterator[Span]:
+    """Every UUID."""
+    for middle in _UUID_MIDDLE.finditer(text):
+        if middle.start() >= 8 and (found := _UUID.match(text, middle.start() - 8)) is not None:
+            yield Span(found.start(), found.end(), ID, "uuids")
+
+
+# What stands between the name of an id and the id: `request_id: x`, `"requestId": "x"`, `<request-id>x`, `ID is x`.
+_TIE = r"[\"'`*]{0,3}\s{0,3}(?:[:=>：]|is\s)"
+_ID_TIES = (re.compile("d(?<=[iI]d)" + _TIE), re.compile("D(?<=[iI]D)" + _TIE))
+_NONCE_TIES = (re.compile("nce" + _TIE), re.compile("NCE" + _TIE))
+_BEFORE, _BEHIND = 40, 160  # characters around a tie in which the name begins and the id ends
+_VALUE = r"[\"'`*]{0,3}\s{0,3}[\"'`*]{0,3}(?P<id>(?=[0-9A-Za-z_.:-]{0,63}[0-9])[0-9A-Za-z](?:[0-9A-Za-z_.:-]{4,126}+)?)"
+_NAMED = r"(?<![A-Za-z])(?:x[_-])?(?:%s)[\s_-]?id" + _TIE + r"\s{0,3}" + _VALUE
+_REQUESTS = "request|req|trace|span|correlation|invocation|message|msg|event|transaction|completion|generation"
+_SESSIONS = "session|conversation|chat|thread|run"
+_REQUEST_ID = re.compile(_NAMED % _REQUESTS, re.IGNORECASE)
+_NONCE = re.compile(r"(?<![A-Za-z])nonce" + _TIE + r"\s{0,3}" + _VALUE, re.IGNORECASE)
+_SESSION_ID = re.compile(_NAMED % _SESSIONS, re.IGNORECASE)
+
+
+def request_ids(text: str) -> Iterator[Span]:
+    """Ids of requests, traces and messages, and nonces, by their names."""
+    yield from _ids(text, "request_ids", _REQUEST_ID, _ID_TIES)
+    yield from _ids(text, "request_ids", _NONCE, _NONCE_TIES)
+
+
+def session_ids(text: str) -> Iterator[Span]:
+    """Ids of sessions, conversations, threads and runs, by their names."""
+    return _ids(text, "session_ids", _SESSION_ID, _ID_TIES)
+
+
+def _ids(text: str, rule: str, named: re.Pattern[str], ties: tuple[re.Pattern[str], ...]) -> Iterator[Span]:
+    for start, end in regions(text, ties, _BEFORE, _BEHIND):
+        for found in named.finditer(text, start, end):
+            last = found.end("id")
+            while text[last - 1] in ".:-":  # the end of a sentence is no part of an id
+                last -= 1
+            if last - found.start("id") >= MIN_ID_CHARS:
+                yield Span(found.start("id"), last, ID, rule)
+
+
+def regions(text: str, spots: Iterable[re.Pattern[str]], before: int, behind: int) -> Iterator[tuple[int, int]]:
+    """What lies around the places where `spots` match; no character is in two regions."""
+    start = end = -1
+    for left, right in sorted(spot.span() for pattern in spots for spot in pattern.finditer(text)):
+        if end < 0 or left - before > end:
+            if end > 0:
+                yield start, end
+            start = max(0, left - before)
+        end = max(end, min(len(text), right + behind))
+    if end > 0:
+        yield start, end
