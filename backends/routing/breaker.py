@@ -61,8 +61,10 @@ class Breaker:
         if is_probe:
             self._is_probing = False
 
-    def succeeded(self) -> None:
-        """An answer has ended by itself."""
+    def succeeded(self, is_probe: bool) -> None:
+        """An answer has ended by itself. One that began before the circuit opened does not close it."""
+        if self._open_until_s is not None and not is_probe:
+            return
         self._open_until_s, self._rest_s, self._in_a_row = None, 0.0, 0
         self._note(False)
 

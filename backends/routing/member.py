@@ -156,20 +156,20 @@ class Member:
         try:
             yield
         except BackendError as error:
-            self._failed(error)
+            self._failed(error, is_probe)
             raise
         else:
-            self.breaker.succeeded()
+            self.breaker.succeeded(is_probe)
         finally:
             self.breaker.end(is_probe)
 
-    def _failed(self, error: BackendError) -> None:
+    def _failed(self, error: BackendError, is_probe: bool) -> None:
         self.failures[word(error)] += 1
         self.last_error = (time.time(), str(error))
         if is_mark(error):
             self.breaker.failed(self.now())
         elif isinstance(error, RequestRejected) and not is_busy(error):
-            self.breaker.succeeded()  # it read the request, and judged it
+            self.breaker.succeeded(is_probe)  # it read the request, and judged it
         if is_busy(error) or error.retry_after_s is not None:
             self._rests_until_s = self.now() + min(MAX_REST_S, error.retry_after_s or REST_S)
 

@@ -1,4 +1,4 @@
-"""Who answers, and who is asked again."""
+"""Which backend answers for a name, and one second try, as long as nothing is configured."""
 
 import asyncio
 from contextlib import aclosing
