@@ -1,0 +1,100 @@
+"""[[backends]], [[aliases]], [routing]: what they become, and how a bad value is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.services.routing import router_of
+from gateway.settings import SettingsError, load_settings
+
+TOML = """
+    [timeouts]
+    idle_s = 7
+    [[backends]]
+    name = "gpu-1"
+    url = "http://10.0.0.1:8000"
+    models = ["qwen"]
+    api_key_env = "GPU_KEY"
+    weight = 2
+    max_concurrency = 4
+    revision = "r1"
+    headers = { x-team = "search" }
+    timeouts = { first_token_s = 3 }
+    [[backends]]
+    name = "gpu-2"
+    url = "http://10.0.0.2:8000/v1"
+    models = ["qwen"]
+    revision = "r1"
+    [[aliases]]
+    name = "smart"
+    targets = [{ model = "qwen", weight = 3 }, { model = "llama" }]
+    fallback = ["gpt-4o-mini"]
+    [routing]
+    policy = "least_load"
+    breaker_failures = 2
+    """
+
+
+def server(**more: Any) -> dict[str, Any]:
+    return {"name": "a", "url": "http://x", **more}
+
+
+async def test_a_file_becomes_backends_aliases_and_a_policy(tmp_path: Path) -> None:
+    config = tmp_path / "twicetold.toml"
+    config.write_text(TOML)
+    settings = load_settings({}, config, {"GPU_KEY": "sk-secret"})
+    router = router_of(settings, [])
+    first, second = router.members
+    found = (await router.resolve("qwen")).steps[0].members
+
+    assert settings.local_models == ()
+    assert "sk-secret" not in repr(settings)
+    assert "search" not in repr(settings)
+    assert settings.backends[0].api_key == "sk-secret"
+    assert (first.name, first.weight, first.rule.gate.at_once, first.rule.breaker.failures) == ("gpu-1", 2, 4, 2)
+    assert found == (first, second)
+    assert first.model("qwen").revision == second.model("qwen").revision
+    assert [alias["name"] for alias in router.report()["aliases"]] == ["smart"]
+    await router.close()
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"backends": "a"}, "backends must be a list of tables"),
+    ({"backends": [{"url": "http://x"}]}, r"backends\[0\].name"),
+    ({"backends": [server(name="a b")]}, r"backends\[0\].name"),
+    ({"backends": [server(name="upstream")]}, r"backends\[0\].name"),
+    ({"backends": [server(), server()]}, r"backends\[1\].name"),
+    ({"backends": [server(url="x:1")]}, r"backends\[0\].url"),
+    ({"backends": [server(url="http://x:0")]}, r"backends\[0\].url"),
+    ({"backends": [server(flavour="vanilla")]}, r"backends\[0\].flavour"),
+    ({"backends": [server(models=["a", " "])]}, r"backends\[0\].models"),
+    ({"backends": [server(weight=0)]}, r"backends\[0\].weight"),
+    ({"backends": [server(max_concurrency=-1)]}, r"backends\[0\].max_concurrency"),
+    ({"backends": [server(queue_s=0)]}, r"backends\[0\].queue_s"),
+    ({"backends": [server(timeouts={"idle_s": 0})]}, r"backends\[0\].timeouts.idle_s"),
+    ({"backends": [server(timeouts={"idle": 1})]}, r"backends\[0\].timeouts.idle"),
+    ({"backends": [server(headers={"x": "a\nb"})]}, r"backends\[0\].headers.x"),
+    ({"backends": [server(headers={"a b": "c"})]}, r"backends\[0\].headers.a b"),
+    ({"backends": [server(headers=5)]}, r"backends\[0\].headers"),
+    ({"backends": [server(api_key_env="UNSET_KEY")]}, r"backends\[0\].api_key_env"),
+    ({"backends": [server(api_key="in the open")]}, r"backends\[0\].api_key is not a setting"),
+    ({"aliases": [{"name": "", "fallback": ["a"]}]}, r"aliases\[0\].name"),
+    ({"aliases": [{"name": "x", "fallback": ["a"]}, {"name": "x", "fallback": ["a"]}]}, r"aliases\[1\].name"),
+    ({"aliases": [{"name": "x"}]}, r"aliases\[0\].targets"),
+    ({"aliases": [{"name": "x", "targets": [{"weight": 1}]}]}, r"aliases\[0\].targets\[0\].model"),
+    ({"aliases": [{"name": "x", "targets": [{"model": "a", "weight": 0}]}]}, r"aliases\[0\].targets"),
+    ({"aliases": [{"name": "x", "targets": [{"model": "a", "weight": -1}]}]}, r"aliases\[0\].targets\[0\].weight"),
+    ({"aliases": [{"name": "x", "fallback": ["y"]}, {"name": "y", "fallback": ["z"]}]}, r"aliases\[0\].fallback\[0\]"),
+    ({"routing": {"policy": "best"}}, "routing.policy"),
+    ({"routing": {"retries": 99}}, "routing.retries"),
+    ({"routing": {"breaker_open_s": 9, "breaker_max_open_s": 3}}, "routing.breaker_max_open_s"),
+    ({"routing": {"health_s": -1}}, "routing.health_s"),
+    ({"routing": {"retry_share": 2}}, "routing.retry_share"),
+]
+
+
+@pytest.mark.parametrize(("flags", "named"), BAD)
+def test_a_bad_value_is_refused_and_its_key_is_named(flags: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_settings(flags, None, {})
