@@ -6,6 +6,7 @@ from datetime import datetime
 
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
+from backends.errors import RequestRejected
 from backends.flavours.anthropic.marks import marked
 from backends.flavours.anthropic.reply import MessageReader, parse_message, read_error
 from backends.flavours.anthropic.request import message_body
@@ -26,7 +27,10 @@ def _headers(key: str) -> Mapping[str, str]:
 
 
 def _write(request: ChatRequest, wishes: Wishes) -> bytes:
-    body = message_body(request, wishes.max_tokens or MAX_TOKENS)
+    try:
+        body = message_body(request, wishes.max_tokens or MAX_TOKENS)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # OpenAI's own server would refuse it too
+        raise RequestRejected(f"the request cannot be read: {error}") from error
     return write_json(marked(body) if request.use_kv else body)
 
 

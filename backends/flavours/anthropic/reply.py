@@ -89,7 +89,7 @@ class MessageReader:
                 yield from self._ended(event)
             elif kind == "message_stop":
                 self.is_done = True
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BackendGarbage(f"{self._upstream} sent an event that is not one") from error
         if kind == "error":
             raise _error_in_answer(event, self._upstream)
