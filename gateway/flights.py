@@ -9,7 +9,7 @@ then the live stream is followed. A flight outlives its first caller and is canc
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from backends.chat import Delta
@@ -35,13 +35,21 @@ class Flight:
 
         A rider counts from its first `anext`, so take that before anything else can leave.
         """
+        async with aclosing(self.ride_in_batches()) as batches:
+            async for batch in batches:
+                for delta in batch:
+                    yield delta
+
+    async def ride_in_batches(self, position: int = 0) -> AsyncGenerator[Sequence[Delta], None]:
+        """As `ride`, from a position on: whatever has landed since the last look, at once."""
         self._riders += 1
-        position = 0
         try:
             while True:
-                while position < len(self._deltas):
-                    yield self._deltas[position]
-                    position += 1
+                if position < len(self._deltas):
+                    batch = self._deltas[position:]
+                    position += len(batch)
+                    yield batch
+                    continue
                 if self._has_ended:
                     break
                 await self._news.wait()
@@ -51,6 +59,15 @@ class Flight:
             self._riders -= 1
             if self._riders == 0 and not self._has_ended:
                 await self._cancel()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    async def call_off(self) -> None:
+        """Cancel it whoever rides; they hear that it was cancelled."""
+        if not self._has_ended:
+            await self._cancel()
 
     async def _cancel(self) -> None:
         self._close_door(self)  # first: nobody may board a flight that is being called off

@@ -1,7 +1,7 @@
 """A gateway on a scripted backend, for tests of the pipeline."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from backends.chat import ChatRequest, Completion, collect
 from backends.fake import ScriptedBackend
+from backends.routing.aliases import Alias
 from backends.routing.router import Router
 from embeddings.base import Embedder, Reading
 from embeddings.batcher import EmbeddingBatcher
@@ -23,6 +24,7 @@ from gateway.answers.tiered import TieredAnswers
 from gateway.controls import Controls
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
+from gateway.normalise.request import Normaliser
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
@@ -33,6 +35,7 @@ from gateway.semantic.labels import LabelStore
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.tier import Choices, Semantic
 from gateway.semantic.verifiers import Verifiers
+from gateway.shared.flights.shared import SharedFlights
 
 SECRET = b"s" * 32
 
@@ -129,13 +132,17 @@ async def house(
     reads_wordings: bool = False,
     timeout_s: float = 5.0,
     rewriter: Rewriter | None = None,
+    shares: Callable[[Ledger], SharedFlights] | None = None,
+    normaliser: Normaliser | None = None,
+    others: Sequence[ScriptedBackend] = (),
+    aliases: Sequence[Alias] = (),
 ) -> AsyncIterator[House]:
     """Open a gateway whose answers and labels live in `folder`."""
     backend = backend or ScriptedBackend()
     answers = TieredAnswers(MemoryAnswers(1 << 20), SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26))
     metrics = Metrics()
     ledger = Ledger(metrics)
-    router = Router([backend])
+    router = Router([backend, *others], aliases=aliases)
     labels = LabelStore(folder / "labels.db", per_tenant=1000)
     semantic = Semantic(
         answers,
@@ -150,14 +157,28 @@ async def house(
         rewriter=rewriter,
     )
     rules = rules or Rules(shadow_rate=0.0)
-    pipeline = Pipeline(secret=SECRET, router=router, answers=answers, semantic=semantic, rules=rules, ledger=ledger)
+    sharing = shares(ledger) if shares is not None else None
+    pipeline = Pipeline(
+        secret=SECRET,
+        router=router,
+        answers=answers,
+        semantic=semantic,
+        rules=rules,
+        ledger=ledger,
+        sharing=sharing,
+        normaliser=normaliser,
+    )
     await answers.open()
     await semantic.open()
     await router.open()
+    if sharing is not None:
+        await sharing.open()
     try:
         yield House(backend, pipeline, answers, semantic, metrics, ledger, labels)
     finally:
         await pipeline.close()
+        if sharing is not None:
+            await sharing.close()
         await router.close()
         await semantic.close()
         await answers.close()

@@ -1,0 +1,136 @@
+"""Two gateways on one real Redis: one generation, whoever leads, whatever breaks."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.errors import BackendBusy
+from backends.fake import Step, say
+from tests.gateway.shared.flights.town import QUESTION, chat, town, until
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+
+pytestmark = needs_redis
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    yield from serving(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(autouse=True)
+def _swept(redis: RedisServer) -> None:
+    redis.client.flushall()
+
+
+async def test_forty_identical_requests_at_two_gateways_are_one_generation(redis: RedisServer, tmp_path: Path) -> None:
+    script: list[Step] = [*say("once for all")[:2], 0.1, *say("once for all")[2:]]
+    async with town(redis, tmp_path, script, script) as here:
+        answers = await asyncio.gather(*(chat(one) for one in here.houses for _ in range(20)))
+
+        assert here.calls == 1
+        assert {completion.text for _, completion in answers} == {"once for all"}
+        assert sum(outcome.tier == "full" for outcome, _ in answers) == 1
+        assert sum(outcome.reason == "in_flight" for outcome, _ in answers) == 39
+
+
+async def test_a_follower_hears_the_start_while_the_rest_is_still_to_come(redis: RedisServer, tmp_path: Path) -> None:
+    may_end = asyncio.Event()
+    script: list[Step] = [*say("now and later")[:3], may_end, *say("now and later")[3:]]
+    async with town(redis, tmp_path, script, script) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: here.calls == 1)
+        request = chat(here.houses[1])
+        following = asyncio.create_task(request)
+        await until(lambda: len(here.flights[1]._ears) == 1)
+        may_end.set()
+        assert (await following)[1].text == (await leading)[1].text == "now and later"
+        assert here.calls == 1
+
+
+async def test_an_error_of_the_leader_is_told_to_followers_as_it_is(redis: RedisServer, tmp_path: Path) -> None:
+    may_fail = asyncio.Event()
+    script: list[Step] = [may_fail, BackendBusy("the queue is full", retry_after_s=7)]
+    async with town(redis, tmp_path, script, script, lease_s=60) as here:
+        asked = [asyncio.create_task(chat(one)) for one in here.houses]
+        await until(lambda: any(len(one._ears) for one in here.flights))
+        may_fail.set()
+        errors = await asyncio.gather(*asked, return_exceptions=True)
+
+        assert [type(error) for error in errors] == [BackendBusy, BackendBusy]
+        assert [(str(error), getattr(error, "retry_after_s", None)) for error in errors] == [
+            ("the queue is full", 7)
+        ] * 2
+        assert here.calls == 1
+
+
+async def test_a_leader_whose_clients_left_goes_on_for_a_follower_elsewhere(redis: RedisServer, tmp_path: Path) -> None:
+    may_end = asyncio.Event()
+    script: list[Step] = [*say("still wanted")[:2], may_end, *say("still wanted")[2:]]
+    async with town(redis, tmp_path, script, script, lease_s=60) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: here.calls == 1)
+        following = asyncio.create_task(chat(here.houses[1]))
+        await until(lambda: any(led.num_ears for led in here.flights[0]._led.values()))
+        leading.cancel()
+        await asyncio.wait([leading])
+        may_end.set()
+
+        assert (await following)[1].text == "still wanted"
+        assert (here.calls, here.cancelled) == (1, 0)
+
+
+async def test_a_generation_is_cancelled_when_nobody_listens_anywhere(redis: RedisServer, tmp_path: Path) -> None:
+    script: list[Step] = [*say("for nobody")[:2], asyncio.Event()]
+    async with town(redis, tmp_path, script, script, lease_s=60) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: here.calls == 1)
+        following = asyncio.create_task(chat(here.houses[1]))
+        await until(lambda: any(led.num_ears for led in here.flights[0]._led.values()))
+        for asked in (leading, following):
+            asked.cancel()
+        await until(lambda: here.cancelled == 1)
+
+        assert here.calls == 1
+
+
+async def test_a_request_that_came_after_the_end_starts_a_generation_of_its_own(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    script = say("cut", finish_reason="length")  # which is not kept
+    async with town(redis, tmp_path, script, script) as here:
+        await chat(here.houses[0])
+        await chat(here.houses[1])
+
+        assert here.calls == 2
+
+
+async def test_every_key_ends_by_itself(redis: RedisServer, tmp_path: Path) -> None:
+    script: list[Step] = [*say("gone soon")[:2], 0.05, *say("gone soon")[2:]]
+    async with town(redis, tmp_path, script, script) as here:
+        await asyncio.gather(*(chat(one) for one in here.houses))
+
+    names = redis.client.keys()
+    assert names
+    assert all(redis.client.pttl(name) > 0 for name in names)
+
+
+async def test_what_is_not_shared_never_touches_redis(redis: RedisServer, tmp_path: Path) -> None:
+    async with town(redis, tmp_path, say("mine")) as here:
+        await here.houses[0].chat(QUESTION, timeout=5)
+
+        assert here.links[0].commands <= 1  # it looks into its letter box
+        assert not redis.client.keys()
+
+
+async def test_without_redis_everybody_leads(tmp_path: Path, redis: RedisServer) -> None:
+    redis.kill()
+    try:
+        async with town(redis, tmp_path, say("alone"), say("alone")) as here:
+            answers = await asyncio.gather(*(chat(one) for one in here.houses))
+
+            assert [completion.text for _, completion in answers] == ["alone", "alone"]
+            assert here.calls == 2
+    finally:
+        redis.start()
