@@ -1,0 +1,162 @@
+"""The default policy: a prompt goes where the least is left to do, counted in tokens, and load stays even.
+
+    cost(replica) = what waits to be read there, and a little for every answer under way
+                    + reading * what is left of this prompt
+    1. only replicas that would end up with at most 1.25 times the mean of what all would end up with
+    2. what a replica is thought to hold of the prompt need not be read; reading counts more than once, because a prefix
+       read twice also takes twice the room
+    3. a prompt of which nobody knows anything has a home, the same for every gateway, that is a little cheaper
+    4. of equals, any
+
+What lies where is guessed (`shadow.py`), and every answer corrects the guess: an engine reports how much of the prompt
+it had. What it had not is forgotten with all that hangs on it. A replica that drops what it just read is believed less;
+one that drops what it used long ago has its horizon drawn nearer, and one that still has it, further.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from backends.routing.base import Choice, Load
+from backends.routing.placement import draw, seed_of
+from backends.routing.prompt import Prompt
+from backends.routing.shadow import Overlap, Shadow
+
+STEEPNESS = 6  # how sharply a horizon is drawn
+YOUNG = 0.95  # what is as likely as this to be kept and is not there was not pushed out
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The numbers of the policy; docs/routing.md and `python -m bench.routing` say where they come from."""
+
+    bound: float = 1.25  # times the mean of what replicas would have to do: more gets no replica that is chosen
+    reading: float = 6.0  # what a token of this prompt costs beside one that waits to be read
+    decode_tokens: int = 64  # what an answer under way costs others, in prompt tokens
+    home_tokens: int = 256  # how much cheaper a prefix is at home
+    horizon_tokens: int = 1_000_000  # what a replica takes in before it drops a prefix, until it is learned
+    most_tokens: int = 8_000_000  # remembered of a replica
+    patience: float = 0.2  # how far one report moves what is believed
+
+
+@dataclass(frozen=True, slots=True)
+class Guess(Choice):
+    """A choice, and what it was made from: learned from when the replica has reported."""
+
+    parts: tuple[Overlap, ...] = ()
+
+
+@dataclass(slots=True)
+class Belief:
+    """What reports have taught of one replica."""
+
+    seed: int
+    horizon: float  # tokens read since a prefix was last used, at which it is as likely gone as there
+    confidence: float = 1.0  # of the tokens that are too young to be gone, the share that was there
+
+    def is_there(self, age: int) -> float:
+        """How likely a replica still has what it used so long ago."""
+        return self.confidence * self.is_kept(age)
+
+    def is_kept(self, age: int) -> float:
+        """How likely room has not pushed it out: half at the horizon, 0.9 at two thirds of it."""
+        return 1 / (1 + (age / self.horizon) ** STEEPNESS)
+
+
+class Affinity:
+    """Prefix affinity with bounded loads."""
+
+    def __init__(self, random: Random, weights: Weights | None = None) -> None:
+        self.weights = weights or Weights()
+        self._random = random
+        self.shadow = Shadow(self.weights.most_tokens)
+        self._beliefs: dict[str, Belief] = {}
+        self._mean_tokens = 1000.0  # of a prompt: what a request that waits will bring
+
+    def choose(self, prompt: Prompt, loads: Sequence[Load]) -> Choice:
+        """Choose the cheapest replica within the bound; remember that it reads this prompt."""
+        self._mean_tokens += (prompt.num_tokens - self._mean_tokens) / 100
+        overlaps = self.shadow.overlaps(prompt)
+        guesses = [self._guess(load.replica, prompt, overlaps.get(load.replica, ())) for load in loads]
+        works = [self._work(load) for load in loads]
+        lefts = [prompt.num_tokens - guess.predicted_tokens for guess in guesses]
+        costs = {
+            place: works[place] + self.weights.reading * lefts[place]
+            for place in within_bound(works, lefts, self.weights.bound)
+        }
+        home = self._home(prompt, loads, guesses)
+        if home in costs:
+            costs[home] -= self.weights.home_tokens
+        least = min(costs.values())
+        place = self._random.choice([place for place, cost in costs.items() if cost == least])
+        if prompt.is_kept:
+            self.shadow.hold(loads[place].replica, prompt, is_sure=False)
+        return guesses[place]
+
+    def heard(self, choice: Choice, prompt: Prompt, cached_tokens: int | None, prompt_tokens: int) -> None:
+        """Correct what is believed by what the replica reported."""
+        if cached_tokens is not None and prompt_tokens > 0 and prompt.chunks and isinstance(choice, Guess):
+            # in our own tokens: what we took for 16 may be 13 of the engine's
+            found = round(min(1.0, cached_tokens / prompt_tokens) * prompt.num_tokens)
+            self._learn(choice, prompt, found)
+        if prompt.is_kept:
+            self.shadow.hold(choice.replica, prompt)
+
+    def reset(self, replica: str) -> None:
+        """Forget what a replica held, and what was believed of it."""
+        self.shadow.forget(replica)
+        self._beliefs.pop(replica, None)
+
+    def belief(self, replica: str) -> Belief:
+        """What is believed of a replica."""
+        belief = self._beliefs.get(replica)
+        if belief is None:
+            belief = self._beliefs[replica] = Belief(seed_of(replica), self.weights.horizon_tokens)
+        return belief
+
+    def told_capacity(self, replica: str, num_tokens: int) -> None:
+        """An engine says how many tokens it has room for."""
+        self.belief(replica).horizon = num_tokens
+
+    def _guess(self, replica: str, prompt: Prompt, parts: Sequence[Overlap]) -> Guess:
+        belief = self.belief(replica)
+        expected, start = 0.0, 0
+        for part in parts:
+            expected += (part.chunks - start) * belief.is_there(part.age)
+            start = part.chunks
+        return Guess(replica, min(round(expected * prompt.chunk_tokens), prompt.num_tokens), tuple(parts))
+
+    def _work(self, load: Load) -> float:
+        """What a replica has to do, in tokens."""
+        return load.prefill_tokens + load.waiting * self._mean_tokens + self.weights.decode_tokens * load.decodes
+
+    def _home(self, prompt: Prompt, loads: Sequence[Load], guesses: Sequence[Guess]) -> int:
+        """The place in `loads` where every gateway would put a prompt of which it knows nothing."""
+        is_seen = any(guess.predicted_tokens for guess in guesses)
+        key = prompt.opening if is_seen else prompt.home
+        return max(range(len(loads)), key=lambda place: draw(key, self.belief(loads[place].replica).seed))
+
+    def _learn(self, guess: Guess, prompt: Prompt, found: int) -> None:
+        belief, pace = self.belief(guess.replica), self.weights.patience
+        slack = max(prompt.chunk_tokens, prompt.num_tokens // 20)  # blocks are rounded, and so is a guess in bytes
+        start = 0
+        for part in guess.parts:
+            end = min(part.chunks * prompt.chunk_tokens, prompt.num_tokens)
+            if part.is_sure and end - start > slack:
+                was_there = end <= found + slack
+                kept = belief.is_kept(part.age)
+                if kept > YOUNG:
+                    belief.confidence += pace * (was_there - belief.confidence)
+                if kept <= YOUNG or belief.confidence > 0.5:
+                    belief.horizon *= 1 + pace * (was_there - kept)
+                if not was_there:
+                    self.shadow.cut(guess.replica, prompt, found // prompt.chunk_tokens)
+                    return
+            start = end
+
+
+def within_bound(works: Sequence[float], lefts: Sequence[int], bound: float) -> list[int]:
+    """The places that a prompt would not leave with more than `bound` times the mean; some, as `bound` is over 1."""
+    ends = [work + left for work, left in zip(works, lefts, strict=True)]
+    most = bound * sum(ends) / len(ends)
+    return [place for place, end in enumerate(ends) if end <= most]
