@@ -21,6 +21,7 @@ Fields = Mapping[bytes, bytes]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HERE = b"here"  # the kind of an event that says nothing: somebody's place in an empty stream
+ASK = b"ask"  # of a question whether everything before it is applied; its `i` names where the answer belongs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ def event_of(fields: Fields) -> Event | None:
         return Event(kind, fields.get(b"r", b""), scope, compat, exact, name.decode())
     except UnicodeDecodeError:
         return None
+
+
+def question_of(fields: Fields, own: bytes) -> str | None:
+    """What another replica asks; None when these fields are no question of another one."""
+    name = fields.get(b"i", b"")
+    is_asked = fields.get(b"k") == ASK and fields.get(b"r") != own and name.isalnum() and len(name) <= 64
+    return name.decode("ascii") if is_asked and name.isascii() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Read:
     place: str  # the newest event's
     made_s: float | None  # when it was made, by the server's clock; None: nothing came
     is_whole: bool  # nothing is missing between the place that was asked about and these
+    asked: Sequence[str] = ()  # questions whether these are applied
 
 
 class Stream(Protocol):
@@ -59,6 +60,14 @@ class Near(Protocol):
         """Make everything that is made from the store anew."""
 
 
+class Answering(Protocol):
+    """Tells the others that this replica is here, and how far. Raises `CacheError`."""
+
+    async def pulse(self) -> None: ...
+
+    async def answer(self, question: str) -> None: ...
+
+
 @dataclass(slots=True)
 class FollowerStats:
     """What came of following since the start."""
@@ -74,13 +83,23 @@ class FollowerStats:
 class Follower:
     """Belongs to one event loop."""
 
-    def __init__(self, stream: Stream, near: Near, replica: bytes, ledger: Ledger, *, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        near: Near,
+        replica: bytes,
+        ledger: Ledger,
+        *,
+        echo: Answering | None = None,
+        wait_s: float = WAIT_S,
+    ) -> None:
         self.stats = FollowerStats()
         self.is_following = False
         self._stream = stream
         self._near = near
         self._replica = replica
         self._ledger = ledger
+        self._echo = echo
         self._wait_s = wait_s
         self._place: str | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -97,9 +116,9 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        pause_s = SHORTEST_PAUSE_S
+        pause_s, own = SHORTEST_PAUSE_S, asyncio.current_task()
         try:
-            while True:
+            while own is None or not own.cancelling():  # the client library may swallow it (`wait_for` of Python 3.11)
                 try:
                     await self._follow()
                     pause_s = SHORTEST_PAUSE_S
@@ -107,6 +126,7 @@ class Follower:
                     pause_s = SHORTEST_PAUSE_S if self.is_following else min(2 * pause_s, LONGEST_PAUSE_S)
                     self._failed(error)
                     await asyncio.sleep(pause_s)
+            raise asyncio.CancelledError
         finally:
             self.is_following = False
             if self._renewal is not None:
@@ -130,10 +150,13 @@ class Follower:
         if not self.is_following:
             self.is_following = True
             log.info("the feed of the other replicas is followed from %s", self._place)
-        news = news_of(read.events, self._replica)
-        await self._near.apply(news)
+        await self._near.apply(news_of(read.events, self._replica))
         self._place = read.place
         self._count(read)
+        if self._echo is not None:
+            for question in read.asked:
+                await self._echo.answer(question)
+            await self._echo.pulse()
 
     def _count(self, read: Read) -> None:
         if read.made_s is not None:

@@ -1,0 +1,40 @@
+"""Asking the other replicas of a real Redis whether they have heard."""
+
+import asyncio
+
+from gateway.answers.redis.connection import Link
+from gateway.ledger import Ledger
+from gateway.metrics import Metrics
+from gateway.shared.echo import Echo, Heard
+from gateway.shared.follower import Follower
+from gateway.shared.stream import RedisFeed
+from tests.gateway.shared.servers import tell
+from tests.gateway.shared.test_follower import Noted, eventually
+from tests.kvtier.tiers.servers import needs_redis
+
+pytestmark = needs_redis
+
+
+def follower_of(link: Link, near: Noted, name: bytes) -> Follower:
+    return Follower(RedisFeed(link, name), near, name, Ledger(Metrics()), echo=Echo(link, name), wait_s=0.1)
+
+
+async def test_who_asks_hears_when_everybody_has_applied_what_came_before(link: Link) -> None:
+    mine, near, far = Echo(link, b"me"), Noted(), Noted()
+    assert await mine.ask() == Heard(0, 0)
+    followers = [follower_of(link, one, name) for one, name in ((near, b"near"), (far, b"far"))]
+    tasks = [asyncio.create_task(follower.run()) for follower in followers]
+    await eventually(lambda: all(follower.is_following for follower in followers))
+    await mine.pulse()  # oneself is nobody to wait for
+    await eventually(lambda: all(one.said for one in (near, far)))
+
+    await tell(link, "gone", "a", replica=b"me")
+    assert await mine.ask() == Heard(2, 2)
+    assert (near.said[-1], far.said[-1]) == ("a", "a")
+    far.may_go_on.clear()
+    await tell(link, "gone", "b", replica=b"me")
+    assert await mine.ask(patience_s=0.1) == Heard(2, 1)
+    assert not Heard(2, 1).is_everybody
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
