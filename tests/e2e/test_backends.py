@@ -1,0 +1,176 @@
+"""A gateway before several servers: one dies, one hangs, one has too much to do, and nobody hears of it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.server import Gateway, running_gateway
+from tests.upstream import RunningUpstream, running_upstream
+
+# `solo`: one at a time, and one may wait
+CONFIG = """
+    [cache]
+    semantic = false
+    [routing]
+    health_s = 0
+    breaker_failures = 3
+    breaker_open_s = 60
+    breaker_max_open_s = 60
+    {servers}
+    [[backends]]
+    name = "solo"
+    url = "{solo}"
+    models = ["solo"]
+    max_concurrency = 1
+    max_queue = 1
+    [[aliases]]
+    name = "smart"
+    targets = [{{ model = "nobody-serves-this" }}]
+    fallback = ["solo"]
+    [[aliases]]
+    name = "mixed"
+    targets = [{{ model = "m", weight = 1 }}, {{ model = "solo", weight = 1 }}]
+    """
+SERVER = """
+    [[backends]]
+    name = "{name}"
+    url = "{url}"
+    models = ["m"]
+    revision = "1"
+    timeouts = {{ first_token_s = 0.5, idle_s = 5 }}
+    """
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, RunningUpstream]]:
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(running_upstream()) for name in ("a", "b", "c", "solo")}
+
+
+@pytest.fixture(scope="module")
+def fleet(servers: dict[str, RunningUpstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("fleet")
+    config = folder / "twicetold.toml"
+    several = "".join(SERVER.format(name=name, url=servers[name].base_url) for name in ("a", "b", "c"))
+    config.write_text(CONFIG.format(servers=several, solo=servers["solo"].base_url))
+    with running_gateway(folder / "data", "--config", str(config)) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def polite(servers: dict[str, RunningUpstream]) -> None:
+    for server in servers.values():
+        server.control(mode="normal", reset=True)
+
+
+def ask(gateway: Gateway, text: str, model: str = "m", **more: Any) -> httpx.Response:
+    return gateway.post({"model": model, "messages": [{"role": "user", "content": text}], **more})
+
+
+def post(gateway: Gateway, path: str, body: Any = None) -> httpx.Response:
+    return httpx.post(f"{gateway.url}/admin/api/backends/{path}", json={} if body is None else body, trust_env=False)
+
+
+def backends(gateway: Gateway) -> dict[str, Any]:
+    return {one["name"]: one for one in gateway.get("/admin/api/backends").json()["backends"]}
+
+
+def sent(servers: dict[str, RunningUpstream]) -> dict[str, int]:
+    return {name: server.counters()["requests"] for name, server in servers.items()}
+
+
+def test_a_drained_server_gets_nothing_new_until_it_is_back(
+    fleet: Gateway, servers: dict[str, RunningUpstream]
+) -> None:
+    assert post(fleet, "a/drain").json()["state"] == "drained"
+    for number in range(6):
+        assert ask(fleet, f"drained {number}").status_code == 200
+
+    assert sent(servers)["a"] == 0
+    assert fleet.get("/readyz").json()["parts"]["a"] == "drained"
+    assert post(fleet, "a/resume").json()["state"] == "ready"
+
+
+def test_the_admin_routes_want_json_and_a_backend_that_is_there(fleet: Gateway) -> None:
+    formless = httpx.post(f"{fleet.url}/admin/api/backends/a/drain", data={"x": "1"}, trust_env=False)
+
+    assert formless.status_code == 415
+    assert post(fleet, "nobody/drain").json()["error"]["code"] == "backend_not_found"
+    assert post(fleet, "a/weight", {"weight": 0}).status_code == 400
+    assert post(fleet, "a/weight", {"weight": 2}).json()["weight"] == 2
+    post(fleet, "a/weight", {"weight": 1})
+
+
+def test_an_alias_shares_conversations_out_and_an_equal_question_is_a_hit(
+    fleet: Gateway, servers: dict[str, RunningUpstream]
+) -> None:
+    first = [ask(fleet, f"mixed {number}", "mixed") for number in range(12)]
+    again = [ask(fleet, f"mixed {number}", "mixed") for number in range(12)]
+
+    assert {reply.status_code for reply in first} == {200}
+    assert {reply.headers["x-twicetold-tier"] for reply in again} == {"exact"}
+    assert {reply.json()["model"] for reply in first} == {"m", "solo"}
+    counts = sent(servers)
+    assert counts["solo"] > 0
+    assert counts["a"] + counts["b"] + counts["c"] == 12 - counts["solo"]
+
+
+def test_a_fallback_says_so_and_its_answer_is_not_kept(fleet: Gateway, servers: dict[str, RunningUpstream]) -> None:
+    replies = [ask(fleet, "who answers", "smart") for _ in range(2)]
+
+    assert [reply.headers["x-twicetold-fallback"] for reply in replies] == ["solo", "solo"]
+    assert [reply.headers["x-twicetold-reason"] for reply in replies] == ["fallback", "fallback"]
+    assert sent(servers)["solo"] == 2
+    fallbacks = fleet.get("/admin/api/backends").json()["fallbacks"]
+    assert fallbacks == [{"model": "nobody-serves-this", "answered_by": "solo", "times": 2}]
+
+
+def test_a_slow_server_has_one_request_at_a_time_one_waits_and_the_next_is_told(
+    fleet: Gateway, servers: dict[str, RunningUpstream]
+) -> None:
+    servers["solo"].control(next=["hang:mid"])
+    body = {"model": "solo", "stream": True, "messages": [{"role": "user", "content": "slow"}]}
+    url = f"{fleet.url}/v1/chat/completions"
+    with ThreadPoolExecutor(1) as threads, httpx.Client(trust_env=False) as client:
+        with client.stream("POST", url, json=body) as running:
+            lines = running.iter_lines()  # let go, it would close the stream
+            next(lines)
+            waiting = threads.submit(ask, fleet, "next", "solo")
+            fleet.wait_for(lambda stats: [one["waiting"] for one in stats["backends"] if one["name"] == "solo"], [1])
+            refused = ask(fleet, "one too many", "solo")
+        served = waiting.result()  # who ran has left, and his place is free
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "backend_overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert served.status_code == 200
+    assert sent(servers)["solo"] == 2
+
+
+def test_one_dies_one_hangs_one_is_busy_and_no_caller_hears_of_it(
+    fleet: Gateway, servers: dict[str, RunningUpstream]
+) -> None:
+    """Last: the circuits it opens stay open."""
+    servers["a"].control(mode="hang")
+    servers["b"].control(mode="error:429")
+    with ThreadPoolExecutor(4) as threads:
+        replies = list(threads.map(lambda number: ask(fleet, f"outage {number}", stream=True), range(12)))
+    seen = backends(fleet)
+
+    assert {reply.status_code for reply in replies} == {200}
+    assert all("data: [DONE]" in reply.text for reply in replies)
+    assert set(seen["a"]["failures"]) <= {"timeout"}
+    assert set(seen["b"]["failures"]) <= {"busy"}
+    assert seen["b"]["breaker"]["state"] == "closed"
+    metrics = fleet.get("/metrics").text
+    assert "twicetold_failovers_total" in metrics
+    assert 'twicetold_backend_requests_total{backend="c"}' in metrics
+    assert 'twicetold_backend_up{backend="c"} 1.0' in metrics
+
+    servers["a"].control(mode="cut")
+    servers["c"].control(mode="error:500")
+    servers["b"].control(mode="normal")
+    assert {ask(fleet, f"another {number}").status_code for number in range(6)} == {200}
