@@ -64,6 +64,11 @@ class Flight:
     def has_ended(self) -> bool:
         return self._has_ended
 
+    @property
+    def num_landed(self) -> int:
+        """Deltas so far."""
+        return len(self._deltas)
+
     async def call_off(self) -> None:
         """Cancel it whoever rides; they hear that it was cancelled."""
         if not self._has_ended:

@@ -11,7 +11,7 @@ of a lease. Whoever asked a replica that lost its lease has its answer all the s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import Any
@@ -59,6 +59,16 @@ class SharedFlights:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    @property
+    def leading(self) -> Sequence[Led]:
+        """The generations of ours, and those that ended a moment ago."""
+        return tuple(self._led.values())
+
+    @property
+    def num_followed(self) -> int:
+        """Generations of others that are listened to."""
+        return len(self._ears)
 
     def flight(self, exact: bytes, generate: Generate, *, waited_s: float, is_streamed: bool) -> "SharedFlight":
         """A generation to be started as a `Flight`: here, or where it is being made already."""

@@ -8,6 +8,7 @@ import pytest
 
 from backends.errors import BackendBusy
 from backends.fake import Step, say
+from tests.gateway.house import SECRET
 from tests.gateway.shared.flights.town import QUESTION, chat, town, until
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
@@ -43,7 +44,7 @@ async def test_a_follower_hears_the_start_while_the_rest_is_still_to_come(redis:
         await until(lambda: here.calls == 1)
         request = chat(here.houses[1])
         following = asyncio.create_task(request)
-        await until(lambda: len(here.flights[1]._ears) == 1)
+        await until(lambda: here.flights[1].num_followed == 1)
         may_end.set()
         assert (await following)[1].text == (await leading)[1].text == "now and later"
         assert here.calls == 1
@@ -54,7 +55,7 @@ async def test_an_error_of_the_leader_is_told_to_followers_as_it_is(redis: Redis
     script: list[Step] = [may_fail, BackendBusy("the queue is full", retry_after_s=7)]
     async with town(redis, tmp_path, script, script, lease_s=60) as here:
         asked = [asyncio.create_task(chat(one)) for one in here.houses]
-        await until(lambda: any(len(one._ears) for one in here.flights))
+        await until(lambda: any(one.num_followed for one in here.flights))
         may_fail.set()
         errors = await asyncio.gather(*asked, return_exceptions=True)
 
@@ -72,7 +73,7 @@ async def test_a_leader_whose_clients_left_goes_on_for_a_follower_elsewhere(redi
         leading = asyncio.create_task(chat(here.houses[0]))
         await until(lambda: here.calls == 1)
         following = asyncio.create_task(chat(here.houses[1]))
-        await until(lambda: any(led.num_ears for led in here.flights[0]._led.values()))
+        await until(lambda: any(led.num_ears for led in here.flights[0].leading))
         leading.cancel()
         await asyncio.wait([leading])
         may_end.set()
@@ -87,7 +88,7 @@ async def test_a_generation_is_cancelled_when_nobody_listens_anywhere(redis: Red
         leading = asyncio.create_task(chat(here.houses[0]))
         await until(lambda: here.calls == 1)
         following = asyncio.create_task(chat(here.houses[1]))
-        await until(lambda: any(led.num_ears for led in here.flights[0]._led.values()))
+        await until(lambda: any(led.num_ears for led in here.flights[0].leading))
         for asked in (leading, following):
             asked.cancel()
         await until(lambda: here.cancelled == 1)
@@ -134,3 +135,32 @@ async def test_without_redis_everybody_leads(tmp_path: Path, redis: RedisServer)
             assert here.calls == 2
     finally:
         redis.start()
+
+
+async def test_a_plain_miss_costs_two_round_trips(redis: RedisServer, tmp_path: Path) -> None:
+    async with town(redis, tmp_path, say("one two three")) as here:
+        await chat(here.houses[0], "to load the scripts")
+        before = here.links[0].commands
+        await chat(here.houses[0])
+
+        assert here.links[0].commands - before == 2
+
+
+async def test_more_than_the_bound_is_generated_twice(redis: RedisServer, tmp_path: Path) -> None:
+    may_end = asyncio.Event()
+    script: list[Step] = [*say("a long story " * 100), may_end]
+    async with town(redis, tmp_path, script, say("short"), max_bytes=500) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: any(one.flight.num_landed > 100 for one in here.flights[0].leading))
+
+        assert (await chat(here.houses[1]))[1].text == "short"
+        may_end.set()
+        await leading
+
+
+async def test_another_secret_shares_nothing(redis: RedisServer, tmp_path: Path) -> None:
+    script: list[Step] = [0.05, *say("apart")]
+    async with town(redis, tmp_path, script, script, secrets=(SECRET, b"t" * 32)) as here:
+        await asyncio.gather(*(chat(one) for one in here.houses))
+
+        assert here.calls == 2
