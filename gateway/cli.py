@@ -13,7 +13,9 @@ from gateway.limits import KV_POLICIES
 from gateway.settings import Settings, SettingsError, load_settings, read_key
 from gateway.verbs import add_explain, add_invalidate
 
-_SERVE_FLAGS = ("host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "allow_no_keys", "log_level")
+_SERVE_FLAGS = (
+    "host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "redis", "allow_no_keys", "log_level"
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +67,9 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--api-key-env", metavar="NAME", help="variable that holds the upstream's API key")
     verb.add_argument("--admin-key-env", metavar="NAME", help="variable that holds the key of the admin API")
+    verb.add_argument(
+        "--redis", metavar="URL", help="Redis, or Redis Cluster, that keeps the answers of several gateways"
+    )
     verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the settings")
     verb.add_argument("--allow-no-keys", action="store_true", default=None, help="serve beyond loopback without keys")
     verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"))

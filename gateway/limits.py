@@ -33,6 +33,8 @@ def check(settings: "Settings") -> None:
             "cache.rewriter is empty, and semantic_history is loose: name a model that makes last turns stand alone,"
             ' or "rules" (which see no topic that only the assistant brought: docs/conversations.md)'
         )
+    if settings.redis and not _is_redis(settings.redis):
+        raise SettingsError("redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
     _check_names(settings)
     check_backends(settings)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
@@ -76,7 +78,7 @@ def check_engine(engine: "EngineSettings", prefix: str) -> None:
     _one_of(f"{prefix}kv_codec", engine.kv_codec, ("raw", "int8"))
     if engine.exact and engine.kv_codec != "raw":
         raise SettingsError(f"{prefix}kv_codec {engine.kv_codec} changes bits, which {prefix}exact promises not to")
-    if engine.kv_redis and not _is_redis(engine.kv_redis):
+    if engine.kv_redis not in ("", "off") and not _is_redis(engine.kv_redis):
         raise SettingsError(f"{prefix}kv_redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
 
 
@@ -130,6 +132,10 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
         "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
         "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
+        "shared.answers_mb": (settings.shared.answers_mb, 1, 100_000_000),
+        "shared.tenant_mb": (settings.shared.tenant_mb, 0, 100_000_000),
+        "shared.queue_mb": (settings.shared.queue_mb, 0, 1_000_000),
+        "shared.timeout_s": (settings.shared.timeout_s, 0.01, 60),
         "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
         "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
     }

@@ -1,10 +1,13 @@
 """The engine's own counters as metrics. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import Figures
 from gateway.metrics import Sample
+
+if TYPE_CHECKING:
+    from gateway.shared.follower import Follower
 
 _MISS = "miss_"
 COLD_TIERS = ("disk", "redis")
@@ -100,6 +103,32 @@ def backend_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
         yield Sample("twicetold_fallbacks", "Requests another model answered", one["times"], labels, is_total=True)
     refused = report["retry_budget"]["refused"]
     yield Sample("twicetold_retries_refused", "Second tries an outage was not worth", refused, is_total=True)
+
+
+def shared_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
+    """How it goes with the Redis that gateways share; `report` is `RedisAnswers.report()`."""
+    yield Sample("twicetold_shared_up", "Whether the shared Redis answers", report["is_up"])
+    yield Sample("twicetold_shared_queue", "Writes that wait for the shared Redis", report["waiting"])
+    yield Sample("twicetold_shared_commands", "Commands sent to it", report["commands"], is_total=True)
+    yield Sample("twicetold_shared_round_trips", "Times it was waited for", report["round_trips"], is_total=True)
+    for reason, count in report["failures"].items():
+        labels = (("reason", reason),)
+        yield Sample("twicetold_shared_failures", "Calls that failed", count, labels, is_total=True)
+    for reason in ("dropped", "refused", "broken", "lost"):
+        labels = (("reason", reason),)
+        yield Sample("twicetold_shared_losses", "Writes and entries given up", report[reason], labels, is_total=True)
+
+
+def feed_samples(follower: "Follower") -> Iterator[Sample]:
+    """How this replica follows what the others do."""
+    stats = follower.stats
+    yield Sample("twicetold_feed_following", "Whether what other replicas do is heard", follower.is_following)
+    yield Sample("twicetold_feed_lag_seconds", "From the newest event to its having been applied", stats.lag_s)
+    for whose, count in (("own", stats.own), ("others", stats.events - stats.own)):
+        labels = (("replica", whose),)
+        yield Sample("twicetold_feed_events", "Events of the feed that were read", count, labels, is_total=True)
+    help_ = "Times it was not known what was missed, and everything was read anew"
+    yield Sample("twicetold_feed_lost", help_, stats.lost, is_total=True)
 
 
 def _tier_samples(tier: str, kv: Mapping[str, int]) -> Iterator[Sample]:

@@ -25,6 +25,7 @@ __all__ = [
     "RouteSettings",
     "Settings",
     "SettingsError",
+    "SharedSettings",
     "UpstreamSettings",
     "load_settings",
     "read_key",
@@ -101,7 +102,7 @@ class EngineSettings:
 
     kv_mb: int = 1024
     kv_disk_mb: int = 4096  # kept prefixes on disk, under data_dir/kv; 0: none, and a restart forgets them
-    kv_redis: str = field(default="", repr=False)  # redis:// URL of a server that keeps prefixes too; empty: none
+    kv_redis: str = field(default="", repr=False)  # URL of a Redis that keeps prefixes too; empty: as `redis`; or "off"
     kv_policy: str = "adaptive"  # which prefixes go when RAM is full; "cost-aware", "lru", "lfu", "random"
     kv_codec: str = "raw"  # of what leaves RAM; "int8": half the bytes, and not quite the same numbers
     max_running: int = 16
@@ -159,6 +160,16 @@ class NormaliseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """What gateways on one Redis share; with `redis` alone."""
+
+    answers_mb: int = 1024  # what answers may weigh in Redis; a sixteenth of it for each of sixteen shelves
+    tenant_mb: int = 0  # what one tenant may keep of it; 0: no limit of its own
+    queue_mb: int = 16  # writes that wait while Redis is away
+    timeout_s: float = 0.5  # for one word with Redis; then the request goes on without
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set."""
 
@@ -181,6 +192,9 @@ class Settings:
         ""  # name of the variable that holds the secret which replicas share; empty: one of its own on disk
     )
     secret: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable secret_env names
+    redis: str = field(
+        default="", repr=False
+    )  # URL of a Redis that many gateways keep answers in; empty: a file
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
@@ -190,6 +204,7 @@ class Settings:
     timeouts: UpstreamSettings = field(default_factory=UpstreamSettings)
     normalise: tuple[NormaliseSettings, ...] = ()
     routing: RoutingSettings = field(default_factory=RoutingSettings)
+    shared: SharedSettings = field(default_factory=SharedSettings)
 
     @property
     def local_model(self) -> str:

@@ -6,6 +6,7 @@ rules.py       what the operator allows, route by route
 semantic.py    the semantic tier
 backends.py    the upstream and local engines
 routing.py     the router over them and over [[backends]]
+shared.py      the Redis that several gateways share
 running.py     what `build` returns: opened and closed by one exit stack, asked how it is
 """
 

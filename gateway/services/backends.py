@@ -54,7 +54,7 @@ def local_engine(settings: Settings, secret: bytes, model: ModelSettings, num_en
         num_engines=num_engines,
         kv_dir=settings.data_dir / "kv",
         kv_disk_bytes=engine.kv_disk_mb * MIB,
-        kv_redis=engine.kv_redis,
+        kv_redis={"": settings.redis, "off": ""}.get(engine.kv_redis, engine.kv_redis),
         kv_codec=engine.kv_codec,
         kv_policy=engine.kv_policy,
     )

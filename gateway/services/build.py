@@ -14,10 +14,12 @@ from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
+from gateway.services.following import following_of
 from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
+from gateway.services.shared import shared_of
 from gateway.settings import Settings
 
 
@@ -27,7 +29,8 @@ def build(settings: Settings) -> Services:
     metrics = Metrics()
     ledger = Ledger(metrics)
     cache = settings.cache
-    answers = answers_of(settings)
+    shared = shared_of(settings, secret)
+    answers = answers_of(settings, None if shared is None else shared.store)
     make = partial(local_engine, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
     router = router_of(settings, [engine for _, engine in local])
@@ -60,7 +63,9 @@ def build(settings: Settings) -> Services:
         served,
         invalidation,
         feedback,
+        shared=shared,
     )
+    services.following = following_of(shared, answers, semantic, rules, ledger)
     if semantic is not None:
         from gateway.semantic.thresholds import Thresholds
 

@@ -6,7 +6,7 @@ them are served.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,18 @@ from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.routes.health import Readiness
-from gateway.samples import answer_samples, backend_samples, draft_samples, engine_samples, kv_samples
+from gateway.samples import (
+    answer_samples,
+    backend_samples,
+    draft_samples,
+    engine_samples,
+    feed_samples,
+    kv_samples,
+    shared_samples,
+)
 from gateway.served import ServedMemory
+from gateway.services.following import Following
+from gateway.services.shared import Shared
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,6 +62,8 @@ class Services:
     invalidation: Invalidation
     feedback: Feedback
     thresholds: "Thresholds | None" = None
+    shared: Shared | None = None
+    following: Following | None = None
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -64,6 +76,10 @@ class Services:
         self.backends_up = {name: health.is_ready for name, health in healths.items()}
         parts = {name: "ready" if health.is_ready else health.detail or "not ready" for name, health in healths.items()}
         is_ready = any(health.is_ready for health in healths.values())
+        if self.shared is not None:
+            parts["redis"] = self.shared.store.state
+        if self.following is not None:
+            parts["feed"] = self.following.follower.state
         return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self._semantic_part})
 
     @property
@@ -90,6 +106,7 @@ class Services:
             "engine": added(engines.values()) if engines else None,
             "engines": engines,
             "backends": self.router.report()["backends"],
+            "redis": None if self.shared is None else self.shared.store.report(),
         }
 
     async def _semantic_figures(self) -> dict[str, Any] | None:
@@ -117,6 +134,10 @@ class Services:
         for name, is_up in self.backends_up.items():
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
         yield from backend_samples(self.router.report())
+        if self.shared is not None:
+            yield from shared_samples(self.shared.store.report())
+        if self.following is not None:
+            yield from feed_samples(self.following.follower)
         if engines := self.engines.stats():
             stats = added(engines.values())
             yield from kv_samples(stats)
@@ -127,17 +148,25 @@ class Services:
     async def opened(self) -> AsyncIterator[None]:
         """Hold every part open; on leaving, finish what is owed and close."""
         async with AsyncExitStack() as stack:
+            if self.shared is not None:
+                stack.push_async_callback(self.shared.link.close)
             await self._open_answers()
             stack.push_async_callback(self.answers.close)
+            if self.following is not None:
+                with self.ledger.best_effort("feed"):
+                    await self.following.follower.open()  # before anything is read from the store
             if self.semantic is not None:
                 stack.push_async_callback(self.semantic.close)
             await self.router.open()
             stack.push_async_callback(self.router.close)
             stack.push_async_callback(self.engines.close)
             stack.push_async_callback(self.pipeline.close)
-            for work in (self._keep_semantic(), self._keep_house()):
+            for work in (*self._follow(), self._keep_semantic(), self._keep_house()):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield
+
+    def _follow(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return () if self.following is None else (self.following.follower.run(),)
 
     async def _open_answers(self) -> None:
         """Open the store; what fails now is tried again by the house-keeper, and memory serves meanwhile."""

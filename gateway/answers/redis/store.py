@@ -255,21 +255,29 @@ class RedisAnswers:
         return taken
 
     @property
-    def num_waiting(self) -> int:
-        """Writes that wait for Redis."""
-        return len(self._behind)
-
-    @property
-    def num_dropped(self) -> int:
-        """Writes that were given up: too many waited, or Redis refused them."""
-        return self._behind.dropped + self.stats.refused + self._shelves.never_told
-
-    @property
     def state(self) -> str:
         """For the operator: "ready", or what is wrong."""
         waits = f"; {len(self._behind)} writes wait" if len(self._behind) else ""
         refused = f"; {self.stats.refused} writes were refused: {self._refusal}" if self.stats.refused else ""
         return self._link.state + waits + refused
+
+    def report(self) -> dict[str, Any]:
+        """For stats and metrics."""
+        link, stats = self._link, self.stats
+        return {
+            "state": self.state,
+            "is_up": not link.is_away,
+            "is_cluster": link.is_cluster,
+            "commands": link.commands,
+            "round_trips": link.round_trips,
+            "failures": dict(link.failures),
+            "waiting": len(self._behind),
+            "waited": stats.waited,
+            "dropped": self._behind.dropped + self._uses.lost + self._shelves.never_told,
+            "refused": stats.refused,
+            "broken": stats.broken + self._catalog.broken,
+            "lost": stats.lost,
+        }
 
     async def close(self) -> None:
         """Write what waits, if Redis is there."""
