@@ -5,14 +5,16 @@ engine only sees a digest. A cold run gets a salt of its own, so it finds nothin
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
+from backends.base import Model
 from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints
-from backends.flavours.openai import openai_like, with_cached
+from backends.flavours.openai import openai_like, read_model, with_cached
 from backends.http import api_root
 from backends.openai_wire import Dialect, usage_of
 
@@ -68,9 +70,20 @@ def _endpoints(health: str, url: str) -> Endpoints:
     return Endpoints(base, f"{path}/chat/completions", f"{path}/models", health)
 
 
+def _llamacpp_model(item: Fields, revision: str, owner: str) -> Model:
+    """What is there, with the tokens of one slot."""
+    meta = item.get("meta")
+    context = meta.get("n_ctx") if isinstance(meta, Mapping) else None
+    return replace(read_model(item, revision, owner), context_tokens=context if isinstance(context, int) else None)
+
+
 _LLAMACPP = Dialect(_llamacpp_usage, fleeting=frozenset({"timings"}))
 
 VLLM = replace(openai_like("vllm", salted), endpoints=partial(_endpoints, "/health"))
 SGLANG = replace(openai_like("sglang", salted), endpoints=partial(_endpoints, "/health"))
-LLAMACPP = replace(openai_like("llamacpp", _llamacpp, _LLAMACPP), endpoints=partial(_endpoints, "/health"))
+LLAMACPP = replace(
+    openai_like("llamacpp", _llamacpp, _LLAMACPP),
+    endpoints=partial(_endpoints, "/health"),
+    read_model=_llamacpp_model,
+)
 TWICETOLD = replace(openai_like("twicetold", _twicetold), endpoints=partial(_endpoints, "/readyz"))
