@@ -12,13 +12,20 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 SOURCES = gateway embeddings kvtier backends sdk bench tests
 
-.PHONY: run test check format bench lock clean
+.PHONY: run test test-engines check format bench lock clean
 
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
 test: .venv/.test .venv/.redis-server
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+# Tests against engines that people run themselves; without this they are skipped and say so.
+LLAMA_SERVER ?= build/engines/llama-build/bin/llama-server
+
+test-engines: .venv/.test $(LLAMA_SERVER)
+	$(PIP) install gguf==0.19.0
+	LLAMA_SERVER=$(LLAMA_SERVER) $(BIN)/python -m pytest -q tests/engines $(ARGS)
 
 check: .venv/.test
 	$(BIN)/ruff format --check $(SOURCES)
@@ -68,6 +75,17 @@ clean:
 		else sudo -n apt-get install -qy --no-install-recommends redis-server; fi; \
 	} || echo '==> note: no redis-server here and none could be installed; tests that need one are skipped'
 	@touch $@
+
+# llama.cpp's server from the tree that the package llama-cpp-python carries: about 15 minutes of one core, once.
+build/engines/llama-build/bin/llama-server: .venv/.python
+	@echo '==> building llama.cpp for the tests (LLAMA_SERVER=PATH takes one that is there)'
+	$(PIP) install cmake
+	$(PIP) download -d build/engines --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
+	tar -xzf build/engines/llama_cpp_python-0.3.36.tar.gz -C build/engines
+	$(BIN)/cmake -S build/engines/llama_cpp_python-0.3.36/vendor/llama.cpp -B build/engines/llama-build \
+		-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DLLAMA_OPENSSL=OFF \
+		-DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+	$(BIN)/cmake --build build/engines/llama-build --target llama-server
 
 .venv/.test: .venv/.run
 	@echo '==> installing what the tests need'
