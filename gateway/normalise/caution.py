@@ -19,8 +19,8 @@ MAX_CHARS = 20_000  # of a question that is read; a longer one counts as leaning
 # What a model cannot answer well that knows the day alone.
 _NEEDS = re.compile(
     r"\b((?<!run )times?(?! complexity| out)|clock|o'?clock|hours?|minutes?|morning|noon|afternoon|evening|tonight"
-    r"|midnight|timetable|countdown|how (?:soon|late|early)|(?:is|are) [^.?!]{0,40}(?:open|closed|closing)|greet(?:ing)?s?"
-    r"|timestamps?|[ap]\.?m|right now)\b|\d[ap]m\b|\d:\d\d"
+    r"|midnight|timetable|countdown|how (?:soon|late|early)|(?:is|are) [^.?!]{0,40}(?:open|closed|closing)"
+    r"|greet(?:ing)?s?|timestamps?|[ap]\.?m|right now)\b|\d[ap]m\b|\d:\d\d"
     r"|时间|时刻|几[点时]|点钟|小时|分钟|早上|上午|中午|下午|晚上|今晚|营业|关门|开门|问候",
     re.IGNORECASE,
 )

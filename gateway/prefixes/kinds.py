@@ -1,0 +1,63 @@
+"""What stands where prompts part, by the rules that could take it out. Pure."""
+
+import re
+from dataclasses import dataclass
+
+from gateway.normalise.route import every_rule
+from gateway.prefixes.prompt import TOOLS
+
+# The first that knows it. `dates` stands last: a clock behind a date is a clock.
+RULES = {
+    name: rule
+    for name in ("agent_nonces", "clock", "request_ids", "session_ids", "uuids", "timestamps", "dates")
+    for rule in (every_rule()[name],)
+}
+AROUND = 400  # characters before a difference that a rule may need
+SHOWN = 40
+
+_WORD_START = re.compile(r"\S{0,64}\Z")
+_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-_.+"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What stands at a difference: where it begins in its message, and which rule takes it out."""
+
+    at: int  # characters
+    at_byte: int
+    kind: str  # a rule; "tools", "code" (a word with digits in it) or "words"
+    before: str
+
+
+def spot_of(message: bytes, start: int, end: int, role: str) -> Spot:
+    """What the bytes from `start` to `end` of a message are."""
+    before = message[:start].decode("utf-8", "ignore")
+    text = before[-AROUND:] + message[start : end + AROUND].decode("utf-8", "ignore")
+    at, ahead = min(len(before), AROUND), before[:-AROUND]
+    last = at + max(1, len(message[start:end].decode("utf-8", "ignore")))
+    for name, rule in RULES.items():
+        for span in rule(text):
+            if span.start < last and span.end > at:
+                return _spot(ahead, text, span.start, name)
+    begins = at - len(_last_word(text[:at]))
+    is_code = re.search(r"\d", text[begins : begins + 64].split(maxsplit=1)[0]) if text[begins:].strip() else None
+    return _spot(ahead, text, begins, "tools" if role == TOOLS else "code" if is_code else "words")
+
+
+def words_at(message: bytes, start: int, end: int) -> tuple[str, str]:
+    """A few words before a difference, and what stands there, in whole words."""
+    before = message[max(0, start - AROUND) : start].decode("utf-8", "ignore")
+    word = _last_word(before)
+    behind = message[end : end + AROUND].decode("utf-8", "ignore")
+    here = word + message[start:end].decode("utf-8", "ignore") + behind[: len(behind) - len(behind.lstrip(_LETTERS))]
+    return before[: len(before) - len(word)][-SHOWN:], here[:SHOWN]
+
+
+def _last_word(text: str) -> str:
+    found = _WORD_START.search(text)
+    return "" if found is None else found[0]
+
+
+def _spot(ahead: str, text: str, at: int, kind: str) -> Spot:
+    at_byte = len(ahead.encode("utf-8", "surrogatepass")) + len(text[:at].encode("utf-8", "surrogatepass"))
+    return Spot(len(ahead) + at, at_byte, kind, text[:at])
