@@ -13,6 +13,7 @@ from backends.errors import (
     BackendUnavailable,
     RequestRejected,
 )
+from backends.routing.gate import QueueFull
 
 TOO_MANY = 429
 
@@ -24,6 +25,8 @@ def is_busy(error: BackendError) -> bool:
 
 def may_repeat(error: BackendError, max_wait_s: float) -> bool:
     """Whether the same backend may be asked once more, within a wait of `max_wait_s`."""
+    if isinstance(error, QueueFull):
+        return False
     if is_busy(error):
         return error.retry_after_s is not None and error.retry_after_s <= max_wait_s
     return isinstance(error, BackendUnavailable) and error.retryable

@@ -1,6 +1,6 @@
 """So many requests at once into a backend; a bounded queue before it, in which tenants take turns.
 
-    async with gate.place(owner): ...      # raises BackendBusy: the queue is full, or the wait was too long
+    async with gate.place(owner): ...      # raises QueueFull: the queue is full, or the wait was too long
 
 Who leaves while he waits gives his place back at once. A tenant with a hundred waiting requests holds up another's
 first one by one request, not by a hundred.
@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from backends.errors import BackendBusy, BackendError, BackendNotReady
 
 Place = asyncio.Future[None]
+
+
+class QueueFull(BackendBusy):
+    """No room was left in our own queue, or not in time. The wait is over: it is not begun again behind the back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Gate:
 
     @asynccontextmanager
     async def place(self, owner: str) -> AsyncIterator[None]:
-        """Be inside as long as the block lasts. Raises `BackendBusy`; `BackendNotReady` when turned away."""
+        """Be inside as long as the block lasts. Raises `QueueFull`; `BackendNotReady` when turned away."""
         if self._has_no_room:
             await self._wait(owner)
         else:
@@ -114,9 +118,9 @@ class Gate:
                 return
         self.inside -= 1
 
-    def _busy(self, what: str) -> BackendBusy:
+    def _busy(self, what: str) -> QueueFull:
         rounds = (self.waiting + 1) / max(1, self.rule.at_once)
-        return BackendBusy(f"{self._name} {what}", retry_after_s=min(60.0, max(1.0, rounds * self._seconds)))
+        return QueueFull(f"{self._name} {what}", retry_after_s=min(60.0, max(1.0, rounds * self._seconds)))
 
 
 def _settle(place: Place, error: BackendError) -> None:

@@ -21,6 +21,7 @@ from backends.routing.gate import Gate, GateRule
 from backends.routing.watch import Watch, WatchRule
 
 EVERY_NAME = "*"
+FULL = 3  # the worst rank: it is asked only to hear when there will be room
 REST_S = 1.0  # of one that said it has too much to do, and not for how long
 MAX_REST_S = 30.0
 
@@ -56,7 +57,7 @@ class Member:
         self.failures: Counter[str] = Counter()
         self.last_error: tuple[float, str] | None = None  # on the wall's clock
         self._known: Sequence[Model] = ()
-        self._rests_until_s = 0.0
+        self._rests_until_s = self._look_at_s = 0.0
 
     # -- names ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ class Member:
         if self.is_draining or not self.breaker.allows(now_s):
             return None
         if self.gate.is_full:
-            return 3
+            return FULL
         return 2 if not self.watch.is_up else 1 if now_s < self._rests_until_s else 0
 
     def refusal(self) -> BackendError:
@@ -115,6 +116,13 @@ class Member:
 
     def resume(self) -> None:
         self.is_draining = False
+
+    def is_due(self) -> bool:
+        """Whether it is time to look at it; noted as done."""
+        if self.rule.watch is None or self.now() < self._look_at_s:
+            return False
+        self._look_at_s = self.now() + self.rule.watch.every_s
+        return True
 
     async def check(self, timeout_s: float) -> bool:
         """Ask for its health. True when that took it down."""

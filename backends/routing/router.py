@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
+from urllib.parse import quote
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
@@ -29,7 +30,7 @@ from backends.routing.base import Choice, Chooser, Load
 from backends.routing.budget import RetryBudget
 from backends.routing.counters import Counters
 from backends.routing.failures import has_lost_memory, may_go_elsewhere, may_repeat
-from backends.routing.member import EVERY_NAME, Member, MemberRule
+from backends.routing.member import EVERY_NAME, FULL, Member, MemberRule
 from backends.routing.policies import make_chooser
 from backends.routing.prompt import Prompt, prompt_of
 from backends.routing.replicas import Replicas, candidates, replicas
@@ -92,6 +93,7 @@ class _Try:
     step: Step
     request: ChatRequest
     failures: dict[Member, BackendError] = field(default_factory=dict)
+    last: BackendError | None = None
     prompt: Prompt | None = None
 
 
@@ -107,9 +109,14 @@ class Router:
         policy: str = "affinity",
         retry: RetryRule | None = None,
         budget: RetryBudget | None = None,
+        rule: MemberRule | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._members = [backend if isinstance(backend, Member) else Member(backend) for backend in backends]
+        """`rule`: of backends that come without one, now and later."""
+        self._rule = rule or MemberRule()
+        self._members = [
+            backend if isinstance(backend, Member) else Member(backend, self._rule) for backend in backends
+        ]
         if default is not None:
             self._members.append(Member(default, MemberRule(names=(EVERY_NAME,))))
         self._aliases = {alias.name: alias for alias in aliases}
@@ -138,7 +145,7 @@ class Router:
                 await member.backend.open()
                 opened.push_async_callback(member.backend.close)
             opened.pop_all()
-        if any(member.rule.watch is not None for member in self._members):
+        if any(rule.watch is not None for rule in (self._rule, *(member.rule for member in self._members))):
             self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -152,7 +159,7 @@ class Router:
 
     def add(self, backend: Backend) -> None:
         """Serve the names of a backend that is open, from now on."""
-        self._members.append(Member(backend))
+        self._members.append(Member(backend, self._rule))
 
     def remove(self, backend: Backend) -> None:
         """Resolve to this backend no more; whoever removes it drains and closes it."""
@@ -216,13 +223,19 @@ class Router:
             raise self._unknown(model)
         steps = tuple(Step(name, found.members if found else ()) for name, found in zip(names, each, strict=True))
         target = each[0].model if each[0] is not None else Model(names[0], "unknown")
-        return Route(replace(target, revision=f"{target.name}\n{target.revision}"), steps)
+        if target.name != model:  # targets of an alias share nothing; a model that only got a fallback is what it was
+            target = replace(target, revision=f"{quote(target.name)}@{target.revision}")
+        return Route(target, steps)
 
     async def _find(self, name: str) -> Replicas | None:
         """Who serves a model: who lists it, else who takes any name."""
         serving: list[tuple[Member, Model]] = []
+        silent = [member for member in self._members if member.is_silent]
         for member in self.members:  # they may change while one is asked
-            serving += [(member, model) for model in await member.models() if model.name == name][:1]
+            if member not in silent:  # it may be long in answering, and this model another's
+                serving += await _serves(member, name)
+        if not serving and silent:
+            serving = [found for each in await asyncio.gather(*(_serves(m, name) for m in silent)) for found in each]
         if not serving:
             serving = [(member, member.model(name)) for member in self._members if member.takes_any]
         if not serving:
@@ -302,18 +315,19 @@ class Router:
             if may_repeat(failure, self._retry.max_wait_s):
                 member.retries += 1
                 del one.failures[member]
-        last: BackendError | None = None
+        is_second = False
         while True:
             left, rank = candidates([member for member in one.step.members if member not in one.failures])
             # one may always go to a backend that nothing speaks against; to try the others makes an outage worse
-            if not left or (last is not None and rank > 0 and not self.budget.take()):
-                raise last or _nobody(one)
-            self.failovers += last is not None
+            if not left or (is_second and (rank == FULL or (rank > 0 and not self.budget.take()))):
+                raise one.last or _nobody(one)
+            self.failovers += is_second
             member, choice = self._choose(one, left)
             try:
                 return await self._first_of(member, choice, one)
             except BackendError as error:
-                one.failures[member] = last = error
+                one.failures[member] = one.last = error
+                is_second = True
                 if has_lost_memory(error):
                     self._forget(member.name)
                 if not may_go_elsewhere(error):
@@ -375,11 +389,12 @@ class Router:
     async def _watch(self) -> None:
         """Ask backends for their health and their models, for ever."""
         while True:
-            watched = [member for member in self._members if member.rule.watch is not None]
-            for result in await asyncio.gather(*map(self._look, watched), return_exceptions=True):
+            due = [member for member in self._members if member.is_due()]
+            for result in await asyncio.gather(*map(self._look, due), return_exceptions=True):
                 if isinstance(result, Exception):
                     log.error("a backend could not be looked at: %s", result, exc_info=result)
-            await asyncio.sleep(min((member.watch.rule.every_s for member in watched), default=10.0))
+            every_s = [member.rule.watch.every_s for member in self._members if member.rule.watch is not None]
+            await asyncio.sleep(min(every_s, default=1.0))
 
     async def _look(self, member: Member) -> None:
         if await member.check(CHECK_S):
@@ -421,6 +436,10 @@ def _ruled(member: Member, health: Health) -> Health:
     if member.state in ("draining", "drained", "open"):
         return Health(False, member.state if member.state != "open" else "left alone: it failed too often")
     return health
+
+
+async def _serves(member: Member, name: str) -> list[tuple[Member, Model]]:
+    return [(member, model) for model in await member.models() if model.name == name][:1]
 
 
 async def _listed(member: Member) -> Sequence[Model]:

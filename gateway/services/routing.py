@@ -17,6 +17,8 @@ from gateway.backend_settings import AliasSettings, BackendSettings, BackendTime
 from gateway.services.backends import upstream_of
 from gateway.settings import Settings, UpstreamSettings
 
+ENGINES = WatchRule(every_s=1.0, down_after=1, up_after=1)  # they are next door, and know for sure how they are
+
 
 def router_of(settings: Settings, local: Sequence[Backend]) -> Router:
     """The router over local engines and servers. Raises ValueError for an address that cannot be used."""
@@ -31,6 +33,7 @@ def router_of(settings: Settings, local: Sequence[Backend]) -> Router:
         policy=routing.policy,
         retry=RetryRule(routing.retries, routing.retry_first_s, routing.retry_wait_s),
         budget=RetryBudget(share=routing.retry_share),
+        rule=MemberRule(watch=ENGINES),  # local engines are replicas like others: one that is loading is asked last
     )
 
 
