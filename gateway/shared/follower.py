@@ -109,6 +109,13 @@ class Follower:
         """Whether the feed is followed, and all that had to be made anew is."""
         return self.is_following and (self._renewal is None or self._renewal.done())
 
+    @property
+    def state(self) -> str:
+        """For the operator: "ready", or what it is at."""
+        if not self.is_following:
+            return "not followed"
+        return "ready" if self.is_current else "reading everything anew"
+
     async def open(self) -> None:
         """Take the place from which on events matter: before anything is read from the store. Raises `CacheError`."""
         if self._place is None:

@@ -22,9 +22,10 @@ TOGETHER = 64  # entries that are asked for at once
 class Source(Protocol):
     """The common store."""
 
-    def peek(self, scope: bytes, exact: bytes) -> Awaitable[Entry | None]: ...
+    def many(self, keys: Sequence[tuple[bytes, bytes]]) -> Awaitable[list[Entry | None]]:
+        """The entries under these (scope, exact); None also for one that takes a second look."""
 
-    def by_id(self, scope: bytes, entry_id: str) -> Awaitable[Entry | None]: ...
+    def peek(self, scope: bytes, exact: bytes) -> Awaitable[Entry | None]: ...
 
 
 class NearStores:
@@ -60,8 +61,9 @@ class NearStores:
         there = [one for one in news if one.is_there]
         for start in range(0, len(there), TOGETHER):
             some = there[start : start + TOGETHER]
-            entries = await asyncio.gather(*(self._fetched(one) for one in some))
-            for one, entry in zip(some, entries, strict=True):
+            entries = await self._source.many([(one.scope, one.exact) for one in some])
+            for one, found in zip(some, entries, strict=True):
+                entry = found or await self._source.peek(one.scope, one.exact)
                 if entry is not None:
                     await self._learn(self._semantic, one, entry)
 
@@ -80,6 +82,3 @@ class NearStores:
         row = unembedded_of(entry)
         if row is not None and entry.embedder is not None and entry.vector is not None:
             self._answers.set_vector_near(row, entry.embedder, entry.vector)
-
-    def _fetched(self, news: News) -> Awaitable[Entry | None]:
-        return self._source.peek(news.scope, news.exact) if news.exact else self._source.by_id(news.scope, news.id)
