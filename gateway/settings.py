@@ -188,13 +188,9 @@ class Settings:
     upstream_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable api_key_env names
     admin_key_env: str = ""  # name of the variable that holds the key of the admin API
     admin_key: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable admin_key_env names
-    secret_env: str = (
-        ""  # name of the variable that holds the secret which replicas share; empty: one of its own on disk
-    )
+    secret_env: str = ""  # name of the variable with the secret that replicas share; empty: one of its own, on disk
     secret: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable secret_env names
-    redis: str = field(
-        default="", repr=False
-    )  # URL of a Redis that many gateways keep answers in; empty: a file
+    redis: str = field(default="", repr=False)  # URL of a Redis that many gateways keep answers in; empty: a file
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
