@@ -53,7 +53,7 @@ class Feedback:
 
     async def of_response(self, tenant: str, response_id: str, *, is_good: bool, comment: str) -> Said:
         """A verdict on what a response said. Raises `UnknownId` or `StoreAway`."""
-        served = self._served.find(response_id, tenant)
+        served = await self._served.look_up(response_id, tenant)
         if served is None:
             raise UnknownId(f"No response {response_id!r} was given to you lately.", "id")
         await self._label(response_id, served, is_good)
@@ -97,7 +97,7 @@ class Feedback:
 
     async def _label(self, response_id: str, served: Served, is_good: bool) -> None:
         """Let the lane know, unless the same was said before."""
-        before = self._served.judge(response_id, is_good)
+        before = await self._served.judge(response_id, is_good)
         if self._semantic is not None and before != is_good:
             with self._ledger.best_effort("feedback"):
                 await self._semantic.feedback(served, is_good, corrects=before is not None)

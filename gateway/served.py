@@ -1,15 +1,18 @@
 """What was answered lately, by response id: so that a caller can say what an answer was worth, and ask why it came.
 
 Bounded and in memory alone: after a restart, or many responses later, an id is unknown, and an entry is still known by
-its own. One tenant's responses push out its own first, so a busy one does not make another's ids unknown.
+its own. One tenant's responses push out its own first, so a busy one does not make another's ids unknown. Where several
+gateways share a Redis, what one does not know may be known there (`gateway/shared/responses.py`).
 """
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.answers.base import Entry
+from gateway.answers.base import CacheError, Entry
+from gateway.errors import StoreAway
 from gateway.outcome import Outcome
 from gateway.policy import Rules
 
@@ -54,10 +57,29 @@ class Served:
         return entry.id == self.entry and self.made_after_s <= entry.created_s <= self.made_before_s
 
 
+class Elsewhere(Protocol):
+    """The responses of other gateways. Raises `CacheError` and nothing else."""
+
+    def tell(self, response_id: str, served: Served) -> None:
+        """Let the others know a response."""
+
+    async def find(self, response_id: str) -> Served | None: ...
+
+    async def judge(self, response_id: str, *, is_good: bool) -> bool | None:
+        """What was said before to any of them; from now on this is."""
+
+
 class ServedMemory:
     """The last responses of every tenant. Belongs to one event loop."""
 
-    def __init__(self, per_tenant: int = MAX_PER_TENANT, in_all: int = MAX_IN_ALL, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        per_tenant: int = MAX_PER_TENANT,
+        in_all: int = MAX_IN_ALL,
+        max_bytes: int = MAX_BYTES,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._elsewhere = elsewhere
         self._per_tenant = per_tenant
         self._in_all = in_all
         self._max_bytes = max_bytes
@@ -98,17 +120,33 @@ class ServedMemory:
         """The response is whole: what is stored from now on is not its answer."""
         served = self._responses.get(response_id)
         if served is not None and served.made_before_s == float("inf"):
-            self._responses[response_id] = replace(served, made_before_s=time.time())
+            served = self._responses[response_id] = replace(served, made_before_s=time.time())
+        if served is not None and self._elsewhere is not None:
+            self._elsewhere.tell(response_id, served)
 
     def find(self, response_id: str, tenant: str | None = None) -> Served | None:
         """A response by its id; of one tenant, if one is named."""
         served = self._responses.get(response_id)
         return served if served is not None and tenant in (None, served.tenant) else None
 
-    def judge(self, response_id: str, is_good: bool) -> bool | None:
+    async def look_up(self, response_id: str, tenant: str | None = None) -> Served | None:
+        """As `find`, and where it is not known here, at the other gateways. Raises `StoreAway`."""
+        served = self._responses.get(response_id)
+        if served is None and self._elsewhere is not None:
+            try:
+                served = await self._elsewhere.find(response_id)
+            except CacheError as error:
+                raise StoreAway(str(error)) from error
+        return served if served is not None and tenant in (None, served.tenant) else None
+
+    async def judge(self, response_id: str, is_good: bool) -> bool | None:
         """What was said of this response before, None: nothing. From now on this is."""
         before = self._judged.get(response_id)
-        self._judged[response_id] = is_good
+        if response_id in self._responses:
+            self._judged[response_id] = is_good
+        if self._elsewhere is not None:
+            with suppress(CacheError):
+                return await self._elsewhere.judge(response_id, is_good=is_good)
         return before
 
     def last_of(self, tenant: str, entry_id: str) -> str | None:

@@ -45,7 +45,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
 
     @routes.get("/explain/{response_id}")
     async def explain_response(response_id: str) -> dict[str, Any]:
-        served = inquiry.served.find(response_id)
+        served = await inquiry.served.look_up(response_id)
         if served is None:
             raise UnknownId(f"No response {response_id!r} was given lately.", "id")
         return explain_served(response_id, served)

@@ -1,0 +1,179 @@
+"""What every gateway on one Redis knows of the others' responses: who may be asked about an id is chosen by a balancer.
+
+    <prefix>:said:<digest of the id>       string: what was decided about a response, under a mark; ends after an hour
+    <prefix>:said:<digest>:judged          string: the last word on it, 1 or 0
+
+Written behind the responses' backs, in batches. A gateway keeps its last `MOST` there and removes older ones; where too
+many wait to be written, the oldest are left out and counted. Nothing is read but for an id that is not known here.
+"""
+
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.answers.base import CacheError
+from gateway.answers.redis.connection import Link, Value
+from gateway.answers.redis.keys import MAC_BYTES
+from gateway.outcome import Outcome
+from gateway.policy import Rules
+from gateway.served import Served
+
+if TYPE_CHECKING:
+    from embeddings.control import Verdict
+
+TTL_S = 3600
+MOST = 10_000  # responses of one gateway that are kept, of about a kilobyte
+MOST_WAITING = 2_000
+FLUSH_EVERY_S = 0.05
+AT_ONCE = 256
+KIND = b"response"
+VERSION = 1  # raise it when the shape changes: other versions' responses are then unknown
+
+
+class SharedResponses:
+    """The responses of all replicas, by id. Belongs to one event loop."""
+
+    def __init__(self, link: Link, *, most: int = MOST) -> None:
+        self._link = link
+        self._most = most
+        self._waiting: OrderedDict[str, Served] = OrderedDict()
+        self._written: OrderedDict[str, None] = OrderedDict()
+        self._has_news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.num_dropped = 0
+
+    async def open(self) -> None:
+        """Write from now on."""
+        self._task = asyncio.create_task(self._write())
+
+    async def close(self) -> None:
+        """Write what waits, if that is quick, and stop."""
+        if self._task is not None:
+            while not self._task.done():  # one cancellation may be lost inside the client library
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=0.1)
+        with suppress(CacheError):
+            while self._waiting:
+                await self._flush()
+
+    def tell(self, response_id: str, served: Served) -> None:
+        """Let the others know a response that is whole. Waits for nothing."""
+        self._waiting[response_id] = served
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.popitem(last=False)
+            self.num_dropped += 1
+        self._has_news.set()
+
+    async def find(self, response_id: str) -> Served | None:
+        """A response of any replica. Raises `CacheError`."""
+        raw = await self._link.call("GET", self._name(response_id))
+        if raw is None:  # who asks at once may be faster than the batch it is in
+            await asyncio.sleep(2 * FLUSH_EVERY_S)
+            raw = await self._link.call("GET", self._name(response_id))
+        return None if raw is None else self._read(response_id, raw)
+
+    async def judge(self, response_id: str, *, is_good: bool) -> bool | None:
+        """What was said of this response before, to whomever; None: nothing. From now on this is."""
+        name = self._name(response_id) + b":judged"
+        before = await self._link.call("SET", name, int(is_good), "EX", TTL_S, "GET")
+        return None if before is None else before == b"1"
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            with suppress(CacheError):  # what could not be written is unknown elsewhere
+                while self._waiting:
+                    await self._flush()
+                    await asyncio.sleep(FLUSH_EVERY_S)
+            await asyncio.sleep(FLUSH_EVERY_S)
+
+    async def _flush(self) -> None:
+        some = [self._waiting.popitem(last=False) for _ in range(min(AT_ONCE, len(self._waiting)))]
+        commands: list[list[Value]] = []
+        for response_id, served in some:
+            spelled = self._spelled(response_id, served)
+            if spelled is not None:
+                commands.append(["SET", self._name(response_id), spelled, "EX", TTL_S])
+                self._written[response_id] = None
+        while len(self._written) > self._most:
+            commands.append(["UNLINK", self._name(self._written.popitem(last=False)[0])])
+        try:
+            await self._link.together(commands)
+        except CacheError:
+            self.num_dropped += len(some)
+            raise
+
+    # -- names and values ----------------------------------------------------------------------------------------
+
+    def _name(self, response_id: str) -> bytes:
+        return self._link.name("said", self._link.names.mac(b"said", _raw(response_id)).hex())
+
+    def _spelled(self, response_id: str, served: Served) -> bytes | None:
+        try:
+            body = orjson.dumps(_as_json(served))
+        except orjson.JSONEncodeError:  # half a character in a question
+            return None
+        return self._mark(response_id, body) + body
+
+    def _read(self, response_id: str, raw: bytes) -> Served | None:
+        mark, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
+        if not self._link.names.is_ours(mark, KIND, _raw(response_id), body):
+            return None  # whoever wrote it was none of us
+        said = orjson.loads(body)
+        return _served(said) if said["v"] == VERSION else None
+
+    def _mark(self, response_id: str, body: bytes) -> bytes:
+        return self._link.names.mac(KIND, _raw(response_id), body)
+
+
+def _raw(response_id: str) -> bytes:
+    return response_id.encode("utf-8", "surrogatepass")
+
+
+def _as_json(served: Served) -> dict[str, Any]:
+    names = ("tenant", "model", "entry", "question", "stored_question", "made_after_s", "made_before_s", "alias_of")
+    verdict = served.verdict
+    return {
+        "v": VERSION,
+        **{name: getattr(served, name) for name in names},
+        "scope": served.scope.hex(),
+        "exact": served.exact.hex(),
+        "outcome": served.outcome,
+        "rules": replace(served.rules, routes=()),
+        "verdict": None if verdict is None else replace(verdict, neighbour=None),
+    }
+
+
+def _served(said: dict[str, Any]) -> Served:
+    verdict = said["verdict"]
+    return Served(
+        tenant=said["tenant"],
+        model=said["model"],
+        scope=bytes.fromhex(said["scope"]),
+        exact=bytes.fromhex(said["exact"]),
+        entry=said["entry"],
+        question=said["question"],
+        stored_question=said["stored_question"],
+        outcome=Outcome(**said["outcome"]),
+        rules=Rules(**{**said["rules"], "routes": ()}),
+        verdict=None if verdict is None else _verdict(verdict),
+        made_after_s=said["made_after_s"],
+        made_before_s=said["made_before_s"],
+        alias_of=said["alias_of"],
+    )
+
+
+def _verdict(said: dict[str, Any]) -> "Verdict | None":
+    try:
+        from embeddings.control import Looked, Verdict
+    except ImportError:  # this gateway has no semantic tier, and can say no more of what one decided
+        return None
+    looked = tuple(Looked(**{**one, "features": tuple(one["features"])}) for one in said["looked"])
+    return Verdict(**{**said, "looked": looked})
