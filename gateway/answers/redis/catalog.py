@@ -72,7 +72,7 @@ class Catalog:
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
         """Forget what is selected, unless another answer has its place by now."""
-        chosen = [row async for row in self._selected(selection, None, float("-inf"))]
+        chosen = await self._chosen(selection)
         by_shelf: dict[int, list[Card]] = {}
         for row in chosen:
             by_shelf.setdefault(row.shelf, []).append(row.card)
@@ -85,6 +85,28 @@ class Catalog:
                 await self._shelves.tell(told)
                 gone += gone_of(told)
         return gone
+
+    async def _chosen(self, selection: Selection) -> list[Row]:
+        """Everything that is selected; one entry and its aliases are found without going through all."""
+        if selection.id is not None and (rows := await self._named(selection.id, selection.scope or b"")):
+            needs_content = selection.text is not None or selection.canonical is not None
+            if not needs_content:
+                return [row for row in rows if selection.matches(row.card.without_content())]
+        return [row async for row in self._selected(selection, None, float("-inf"))]
+
+    async def _named(self, entry_id: str, scope: bytes) -> list[Row]:
+        name = entry_id.encode("utf-8", "surrogatepass")
+        links = (name + b"@" + scope,) if scope else (name,)
+        door = self._shelves.of_id(entry_id)
+        found, shelf = await self._shelves.follow(scripts.NAMED, door, links, name, scope)
+        parts = [] if found is None else found[1:]
+        rows: list[Row] = []
+        for member, raw in zip(parts[::2], parts[1::2], strict=True):
+            try:
+                rows.append(Row(self._cards.read_card(member, raw), None, shelf))
+            except Broken:
+                self.broken += 1
+        return rows
 
     async def embedded(self, embedder: str, horizon_s: float) -> AsyncIterator[Embedded]:
         """Every entry with a vector of this embedder, oldest first."""

@@ -44,6 +44,7 @@ TOGETHER = 512  # commands of one pipeline
 
 T = TypeVar("T")
 Value: TypeAlias = str | bytes | int | float
+Keys: TypeAlias = bytes | Sequence[bytes]  # one, or several of one slot
 Client: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 
 
@@ -61,7 +62,7 @@ class Refused(CacheError):
 
 @dataclass(frozen=True)
 class Script:
-    """A Lua script. Its first key says which node runs it; every key it touches lies in that key's slot."""
+    """A Lua script. Its keys say which node runs it; every key it touches lies in their slot."""
 
     body: str
     sha: str = field(init=False)
@@ -130,21 +131,23 @@ class Link:
             replies += await self._asked(len(some), lambda client, some=some: _pipelined(client, some))  # type: ignore[misc]
         return [self._refusal(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
-    async def run(self, script: Script, key: bytes, *args: Value) -> Any:
+    async def run(self, script: Script, key: Keys, *args: Value) -> Any:
         """What a script returns."""
+        keys = _keys(key)
         try:
-            return await self.call("EVALSHA", script.sha, 1, key, *args)
+            return await self.call("EVALSHA", script.sha, len(keys), *keys, *args)
         except Refused as refused:
             if refused.code != "NOSCRIPT":
                 raise
-        return await self.call("EVAL", script.body, 1, key, *args)
+        return await self.call("EVAL", script.body, len(keys), *keys, *args)
 
-    async def run_all(self, runs: Sequence[tuple[Script, bytes, Sequence[Value]]]) -> list[Any]:
+    async def run_all(self, runs: Sequence[tuple[Script, Keys, Sequence[Value]]]) -> list[Any]:
         """What many scripts return, in order; `CacheError` values as in `together`."""
-        replies = await self.together([("EVALSHA", script.sha, 1, key, *args) for script, key, args in runs])
+        spelled = [(script, (len(_keys(key)), *_keys(key), *args)) for script, key, args in runs]
+        replies = await self.together([("EVALSHA", script.sha, *rest) for script, rest in spelled])
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, Refused) and reply.code == "NOSCRIPT"]
         if unknown:
-            again = [("EVAL", script.body, 1, key, *args) for script, key, args in (runs[n] for n in unknown)]
+            again = [("EVAL", script.body, *rest) for script, rest in (spelled[n] for n in unknown)]
             for n, reply in zip(unknown, await self.together(again), strict=True):
                 replies[n] = reply
         return replies
@@ -260,6 +263,10 @@ class Link:
             "protocol": 3,
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
+
+
+def _keys(key: Keys) -> Sequence[bytes]:
+    return (key,) if isinstance(key, bytes) else key
 
 
 async def _execute(client: Client, command: Sequence[Value]) -> Any:

@@ -53,6 +53,11 @@ class Names:
         """What the keys of a shelf begin with."""
         return b"%s:{%d}" % (self.prefix, number)
 
+    def keys_of(self, number: int) -> tuple[bytes, ...]:
+        """What a script on a shelf names: while a cluster moves the shelf, all of it must lie on one node."""
+        shelf = self.shelf(number)
+        return tuple(shelf + name for name in (b":c", b":i", b":o", b":p", b":s"))
+
     def shelf_of_id(self, entry_id: str) -> int:
         """Where an entry of this name lies, if its name was made from its fingerprint."""
         return crc32(entry_id.encode("utf-8", "surrogatepass")) % SHELVES

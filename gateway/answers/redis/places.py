@@ -30,10 +30,14 @@ class Shelves:
     def all(self) -> range:
         return range(SHELVES)
 
+    def of_id(self, entry_id: str) -> int:
+        """Where an entry of this name lies, or where it is said where."""
+        return self._names.shelf_of_id(entry_id)
+
     async def run(self, script: Script, shelf: int, *args: Value) -> Any:
         """What a script returns from one shelf, unless it lies elsewhere: then `{"link", number}`."""
         try:
-            return await self._link.run(script, self._names.shelf(shelf), *self._common, *args)
+            return await self._link.run(script, self._names.keys_of(shelf), *self._common, *args)
         except Refused as refused:
             await self._heal(refused, shelf)
             raise
@@ -52,7 +56,7 @@ class Shelves:
 
     async def run_all(self, script: Script, calls: Sequence[tuple[int, Sequence[Value]]]) -> list[Any]:
         """What a script returns for each call of (shelf, arguments), in one round trip. Raises the first error."""
-        runs = [(script, self._names.shelf(shelf), (*self._common, *args)) for shelf, args in calls]
+        runs = [(script, self._names.keys_of(shelf), (*self._common, *args)) for shelf, args in calls]
         replies = await self._link.run_all(runs)
         for (shelf, _), reply in zip(calls, replies, strict=True):
             if isinstance(reply, CacheError):
@@ -99,7 +103,7 @@ class Shelves:
         )
         if is_broken:
             log.error("shelf %d in redis holds what is not ours, beginning it anew: %s", shelf, refused)
-            await self._link.run(scripts.WIPE, self._names.shelf(shelf), *self._common)
+            await self._link.run(scripts.WIPE, self._names.keys_of(shelf), *self._common)
 
 
 def linked(reply: Any) -> int | None:

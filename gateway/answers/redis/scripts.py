@@ -1,5 +1,6 @@
-"""What has to happen at once, in Lua. Every script has one key, a shelf (`keys.py`), and touches nothing else; on a
-server that is no cluster it also writes what it did to the feed, so that no crash comes between.
+"""What has to happen at once, in Lua. Every script names a shelf (`keys.py`) and touches nothing else; on a server that
+is no cluster it also writes what it did to the feed, so that no crash comes between. A script that names all that the
+shelf always has is put off by a cluster that is moving the shelf, and never sees half of it.
 
 ARGV begins with the feed ("" in a cluster: the caller appends the events that come back) and who we are. What is not
 here but known to lie on another shelf is answered with {"link", number}. Events are {kind, scope, compat, exact, id}.
@@ -12,7 +13,7 @@ FEED_EVENTS = 100_000  # that the stream keeps, about: who missed more reads eve
 
 _COMMON = (
     """
-local S, FEED, ME = KEYS[1], ARGV[1], ARGV[2]
+local S, FEED, ME = string.sub(KEYS[1], 1, -3), ARGV[1], ARGV[2]
 local C, I, O, P, E, T = S .. ':c', S .. ':i', S .. ':o', S .. ':p', S .. ':e', S .. ':s'
 local NUMBERS = '<dddI4I4I4I4I4c8I2c0I2c0I2c0I2c0'
 local NO_VECTOR = 4294967295
@@ -223,6 +224,26 @@ for _, m in ipairs(members(ARGV[4])) do
   end
 end
 return elsewhere(ARGV[3] == '' and ARGV[4] or ARGV[4] .. '@' .. ARGV[3])
+""")
+
+# id, scope or "" -> {"here", member, card, member, card ...} of it and its aliases, a link, or nil
+NAMED = _script("""
+local found = {'here'}
+local function add(m)
+  local raw = call('HGET', C, m)
+  if raw then found[#found + 1] = m found[#found + 1] = raw end
+end
+local scopes = {[ARGV[4]] = true}
+for _, m in ipairs(members(ARGV[3])) do
+  local o = card(m)
+  if o then scopes[o.scope] = true end
+  add(m)
+end
+for scope in pairs(scopes) do
+  for _, m in ipairs(call('SMEMBERS', others(ARGV[3], scope))) do add(m) end
+end
+if #found > 1 then return found end
+return elsewhere(ARGV[4] == '' and ARGV[3] or ARGV[3] .. '@' .. ARGV[4])
 """)
 
 # member or "", id, scope, shelf, ms to live or 0 -> the shelf that was said before, or nil; what lay here makes way
