@@ -1,11 +1,12 @@
 """Taking answers out of service: by what they are, or because users said they are bad.
 
-Store, memory, index and the words kept with labels forget at once. What waits to be written is not written.
+Store, memory, index and the words kept with labels forget at once. What waits to be written is not written. Where
+other gateways share the store, the answer waits until they have forgotten, too, for half a second at most.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,24 +25,52 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """How many other gateways share the store, and how many of them have done as this one did."""
+
+    others: int
+    heard: int
+
+    @property
+    def is_everybody(self) -> bool:
+        return self.heard >= self.others
+
+    def as_json(self) -> dict[str, int]:
+        return {"others": self.others, "heard": self.heard}
+
+
+AskOthers = Callable[[], Awaitable[Heard]]
+
+
+@dataclass(frozen=True, slots=True)
 class Forgetting:
     """What an invalidation did, or would do."""
 
     is_dry_run: bool
     count: int
     sample: tuple[str, ...]
+    heard: Heard | None = None  # None: nobody else has to
 
     def as_json(self) -> dict[str, Any]:
-        return {"dry_run": self.is_dry_run, "count": self.count, "sample": list(self.sample)}
+        shown = {"dry_run": self.is_dry_run, "count": self.count, "sample": list(self.sample)}
+        return shown if self.heard is None else {**shown, "replicas": self.heard.as_json()}
 
 
 class Invalidation:
     """Removes answers everywhere. Belongs to one event loop."""
 
-    def __init__(self, answers: TieredAnswers, semantic: "Semantic | None", ledger: Ledger) -> None:
+    def __init__(
+        self,
+        answers: TieredAnswers,
+        semantic: "Semantic | None",
+        ledger: Ledger,
+        ask_others: AskOthers | None = None,
+    ) -> None:
+        """`ask_others` waits until other gateways on the same store have heard of what was done."""
         self._answers = answers
         self._semantic = semantic
         self._ledger = ledger
+        self._ask_others = ask_others
 
     async def preview(self, selection: Selection) -> Forgetting:
         """What `run` would remove. Raises `CacheError`."""
@@ -53,8 +82,9 @@ class Invalidation:
         """Remove what is selected. Raises `CacheError` when the store fails; memory has forgotten it all the same."""
         gone = await self._answers.remove_all(selection)
         await self._forget(gone)
+        heard = await self._heard()
         log.info("invalidated %d entries", len(gone))
-        return Forgetting(False, len(gone), tuple(one.id for one in gone[:SAMPLE]))
+        return Forgetting(False, len(gone), tuple(one.id for one in gone[:SAMPLE]), heard)
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         """Write down what a user said of an answer; it is retired when enough said it is bad: of an alias, a judge's
@@ -65,8 +95,19 @@ class Invalidation:
             tally = replace(tally, gone=tuple(gone))
         if tally is not None and tally.is_retired:
             await self._forget(tally.gone)
+            await self._heard()
             log.info("entry %s retired after %d bad verdicts", entry.id, tally.bad)
         return tally
+
+    async def _heard(self) -> Heard | None:
+        """Wait for the others, if there are any."""
+        heard = None
+        if self._ask_others is not None:
+            with self._ledger.best_effort("heard"):
+                heard = await self._ask_others()
+        if heard is not None and not heard.is_everybody:
+            log.warning("%d of %d other gateways have not forgotten yet", heard.others - heard.heard, heard.others)
+        return heard
 
     async def _forget(self, gone: Sequence[Gone]) -> None:
         if self._semantic is None:

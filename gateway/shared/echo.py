@@ -9,9 +9,9 @@ So a removal has reached every memory when it returns, or says how many replicas
 
 import secrets
 import time
-from dataclasses import dataclass
 
 from gateway.answers.redis.connection import Link, Script
+from gateway.invalidate import Heard
 from gateway.shared.feed import ASK
 
 PULSE_S = 2.0
@@ -28,18 +28,6 @@ _OTHERS = Script(
     _NOW + "local there = redis.call('ZRANGEBYSCORE', KEYS[1], now - tonumber(ARGV[2]), '+inf') local count = 0 "
     "for _, name in ipairs(there) do if name ~= ARGV[1] then count = count + 1 end end return count"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """How many other replicas there are, and how many of them have applied what was asked about."""
-
-    others: int
-    heard: int
-
-    @property
-    def is_everybody(self) -> bool:
-        return self.heard >= self.others
 
 
 class Echo:

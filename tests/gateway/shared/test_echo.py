@@ -3,9 +3,10 @@
 import asyncio
 
 from gateway.answers.redis.connection import Link
+from gateway.invalidate import Heard
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
-from gateway.shared.echo import Echo, Heard
+from gateway.shared.echo import Echo
 from gateway.shared.follower import Follower
 from gateway.shared.stream import RedisFeed
 from tests.gateway.shared.servers import tell
