@@ -22,6 +22,7 @@ __all__ = [
     "EngineSettings",
     "ModelSettings",
     "NormaliseSettings",
+    "PrefixSettings",
     "RouteSettings",
     "Settings",
     "SettingsError",
@@ -160,12 +161,22 @@ class NormaliseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixSettings:
+    """The report on where prompts first differ: [prefixes]."""
+
+    mb: int = 32  # of prompts held in memory to compare new ones with; 0: no report
+    words: bool = False  # show words of prompts in it
+    price_per_million: float = 0.0  # of prompt tokens read anew instead of reused, in any money
+
+
+@dataclass(frozen=True, slots=True)
 class SharedSettings:
     """What gateways on one Redis share; with `redis` alone."""
 
     answers_mb: int = 1024  # what answers may weigh in Redis; a sixteenth of it for each of sixteen shelves
     tenant_mb: int = 0  # what one tenant may keep of it; 0: no limit of its own
     queue_mb: int = 16  # writes that wait while Redis is away
+    lease_s: float = 3.0  # how long a gateway that fell silent holds up those that wait for its generation
     timeout_s: float = 0.5  # for one word with Redis; then the request goes on without
 
 
@@ -199,6 +210,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     timeouts: UpstreamSettings = field(default_factory=UpstreamSettings)
     normalise: tuple[NormaliseSettings, ...] = ()
+    prefixes: PrefixSettings = field(default_factory=PrefixSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     shared: SharedSettings = field(default_factory=SharedSettings)
 

@@ -10,6 +10,7 @@ from gateway.metrics import Metrics
 from gateway.normalise.request import Normaliser
 from gateway.normalise.route import route_of
 from gateway.pipeline import Pipeline
+from gateway.prefixes.watch import PrefixWatch
 from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
@@ -22,6 +23,8 @@ from gateway.services.semantic import semantic_tier
 from gateway.services.shared import shared_of
 from gateway.settings import Settings
 
+MIB = 2**20
+
 
 def build(settings: Settings) -> Services:
     """Wire everything `settings` asks for; nothing is opened yet."""
@@ -29,7 +32,7 @@ def build(settings: Settings) -> Services:
     metrics = Metrics()
     ledger = Ledger(metrics)
     cache = settings.cache
-    shared = shared_of(settings, secret)
+    shared = shared_of(settings, secret, ledger)
     answers = answers_of(settings, None if shared is None else shared.store)
     make = partial(local_engine, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
@@ -39,6 +42,7 @@ def build(settings: Settings) -> Services:
     semantic = semantic_tier(settings, secret, answers, router, engines) if is_semantic else None
     rules = rules_of(settings, has_semantic=semantic is not None)
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
+    prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
     pipeline = Pipeline(
         secret=secret,
         router=router,
@@ -47,8 +51,12 @@ def build(settings: Settings) -> Services:
         rules=rules,
         ledger=ledger,
         normaliser=normaliser,
+        prefixes=prefixes,
+        sharing=None if shared is None else shared.flights,
     )
-    served, invalidation = ServedMemory(), Invalidation(answers, semantic, ledger)
+    following = following_of(shared, answers, semantic, rules, ledger)
+    invalidation = Invalidation(answers, semantic, ledger, following.echo.ask if following is not None else None)
+    served = ServedMemory(elsewhere=None if shared is None else shared.responses)
     feedback = Feedback(answers, invalidation, served, semantic, ledger)
     services = Services(
         settings,
@@ -64,12 +72,14 @@ def build(settings: Settings) -> Services:
         invalidation,
         feedback,
         shared=shared,
+        following=following,
+        prefixes=prefixes,
     )
-    services.following = following_of(shared, answers, semantic, rules, ledger)
     if semantic is not None:
         from gateway.semantic.thresholds import Thresholds
 
         services.thresholds = Thresholds(semantic, rules)
     metrics.watch(services.samples)
     metrics.watch(normaliser.samples)
+    metrics.watch(prefixes.samples)
     return services

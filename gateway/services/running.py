@@ -21,6 +21,7 @@ from gateway.ledger import Ledger, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
+from gateway.prefixes.watch import PrefixWatch
 from gateway.routes.health import Readiness
 from gateway.samples import (
     answer_samples,
@@ -61,6 +62,7 @@ class Services:
     served: ServedMemory
     invalidation: Invalidation
     feedback: Feedback
+    prefixes: PrefixWatch
     thresholds: "Thresholds | None" = None
     shared: Shared | None = None
     following: Following | None = None
@@ -160,6 +162,9 @@ class Services:
             await self.router.open()
             stack.push_async_callback(self.router.close)
             stack.push_async_callback(self.engines.close)
+            if self.shared is not None:
+                await self.shared.open()
+                stack.push_async_callback(self.shared.close)
             stack.push_async_callback(self.pipeline.close)
             for work in (*self._follow(), self._keep_semantic(), self._keep_house()):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))

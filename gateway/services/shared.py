@@ -1,16 +1,19 @@
-"""What several gateways share: the link to their Redis, and the answers in it."""
+"""What several gateways share: the link to their Redis, the answers in it, generations, and the ids of responses."""
 
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.engines import Unavailable
+from gateway.ledger import Ledger
 from gateway.services.answers import MIB, share_bytes
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.answers.redis.connection import Link
     from gateway.answers.redis.store import RedisAnswers
+    from gateway.shared.flights.shared import SharedFlights
+    from gateway.shared.responses import SharedResponses
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,28 @@ class Shared:
     replica: bytes  # this process's name among the others
     link: "Link"
     store: "RedisAnswers"
+    flights: "SharedFlights"
+    responses: "SharedResponses"
+
+    async def open(self) -> None:
+        """Listen to the others, and write for them, from now on."""
+        await self.flights.open()
+        await self.responses.open()
+
+    async def close(self) -> None:
+        await self.flights.close()
+        await self.responses.close()
 
 
-def shared_of(settings: Settings, secret: bytes) -> Shared | None:
+def shared_of(settings: Settings, secret: bytes, ledger: Ledger) -> Shared | None:
     """What `redis` asks for; nothing is connected yet. Raises `Unavailable` when the packages are not installed."""
     if not settings.redis:
         return None
     try:
         from gateway.answers.redis.connection import Link
         from gateway.answers.redis.store import RedisAnswers
+        from gateway.shared.flights.shared import SharedFlights
+        from gateway.shared.responses import SharedResponses
     except ImportError as error:
         raise Unavailable(f"--redis needs {error.name}: pip install 'twicetold-server[redis]'") from error
     own, replica = settings.shared, secrets.token_bytes(8).hex().encode()
@@ -42,4 +58,5 @@ def shared_of(settings: Settings, secret: bytes) -> Shared | None:
         seed=secrets.randbits(64),
         queue_bytes=own.queue_mb * MIB,
     )
-    return Shared(replica, link, store)
+    flights = SharedFlights(link, secret, ledger, replica=replica.decode(), lease_s=own.lease_s)
+    return Shared(replica, link, store, flights, SharedResponses(link))

@@ -9,7 +9,6 @@ done inside Redis, on a connection of its own. Raises `CacheError` and nothing e
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from secrets import token_hex
 from typing import Any, TypeVar, cast
 
 from gateway.answers.base import CacheError
@@ -30,8 +29,8 @@ _CLAIM, _RENEW, _END = Script(leases.CLAIM), Script(leases.RENEW), Script(leases
 class Post:
     """One replica's letters and leases. Belongs to one event loop."""
 
-    def __init__(self, link: Link, secret: bytes, *, lease_s: float) -> None:
-        self.replica = token_hex(8)
+    def __init__(self, link: Link, secret: bytes, *, replica: str, lease_s: float) -> None:
+        self.replica = replica
         self.lease_s = lease_s
         self._link = link
         self._key = mail_key(secret)

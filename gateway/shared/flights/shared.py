@@ -38,9 +38,16 @@ class SharedFlights:
     """The flights of all replicas, as seen from this one. Belongs to one event loop."""
 
     def __init__(
-        self, link: Link, secret: bytes, ledger: Ledger, *, lease_s: float = LEASE_S, max_bytes: int = MAX_BYTES
+        self,
+        link: Link,
+        secret: bytes,
+        ledger: Ledger,
+        *,
+        replica: str,
+        lease_s: float = LEASE_S,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._post = Post(link, secret, lease_s=lease_s)
+        self._post = Post(link, secret, replica=replica, lease_s=lease_s)
         self._secret = secret
         self._ledger = ledger
         self._max_bytes = max_bytes

@@ -6,6 +6,7 @@ It says "half an", prints `leading`, and waits for a line; then it goes on, and 
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from secrets import token_hex
 
 from backends.chat import Delta
 from gateway.answers.redis.connection import Link
@@ -19,7 +20,7 @@ SECRET = b"s" * 32
 
 async def main(url: str, exact: str, lease_s: str) -> None:
     link = Link(url, SECRET)
-    flights = SharedFlights(link, SECRET, Ledger(Metrics()), lease_s=float(lease_s))
+    flights = SharedFlights(link, SECRET, Ledger(Metrics()), replica=token_hex(8), lease_s=float(lease_s))
     await flights.open()
     terms: list[Term] = []
 

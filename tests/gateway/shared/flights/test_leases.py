@@ -1,6 +1,7 @@
 """Who generates, decided by a real Redis."""
 
 import asyncio
+from secrets import token_hex
 
 from gateway.answers.redis.connection import Link
 from gateway.shared.flights.leases import Follow, Lead
@@ -13,7 +14,8 @@ pytestmark = needs_redis
 
 def posts(link: Link, lease_s: float = 60) -> tuple[Post, Post]:
     """Two replicas."""
-    return Post(link, SECRET, lease_s=lease_s), Post(link, SECRET, lease_s=lease_s)
+    one, other = (Post(link, SECRET, replica=token_hex(8), lease_s=lease_s) for _ in range(2))
+    return one, other
 
 
 async def test_one_of_many_gets_the_lease(link: Link) -> None:

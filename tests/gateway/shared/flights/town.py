@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from backends.chat import ChatRequest, Completion
 from backends.fake import ScriptedBackend, Step
@@ -57,7 +58,10 @@ async def town(
             links.append(link)
 
             def shares(ledger: Ledger, link: Link = link, secret: bytes = secrets[number]) -> SharedFlights:
-                flights.append(SharedFlights(link, secret, ledger, lease_s=lease_s, max_bytes=max_bytes))
+                replica = token_hex(8)
+                flights.append(
+                    SharedFlights(link, secret, ledger, replica=replica, lease_s=lease_s, max_bytes=max_bytes)
+                )
                 return flights[-1]
 
             rooms = folder / str(number)
