@@ -7,11 +7,12 @@ from backends.base import Backend
 from backends.http import Timeouts
 from backends.remote import RemoteSpec, remote
 from backends.routing.aliases import Alias, Target
+from backends.routing.asking import RetryRule
 from backends.routing.breaker import BreakerRule
 from backends.routing.budget import RetryBudget
 from backends.routing.gate import GateRule
 from backends.routing.member import Member, MemberRule
-from backends.routing.router import RetryRule, Router
+from backends.routing.router import Router
 from backends.routing.watch import WatchRule
 from gateway.backend_settings import AliasSettings, BackendSettings, BackendTimeouts, RoutingSettings
 from gateway.services.backends import upstream_of

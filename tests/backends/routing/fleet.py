@@ -10,11 +10,12 @@ from backends.chat import ChatRequest, Completion, Delta, collect
 from backends.errors import BackendError
 from backends.fake import Script, ScriptedBackend, say
 from backends.routing.aliases import Alias
+from backends.routing.asking import RetryRule
 from backends.routing.breaker import BreakerRule
 from backends.routing.budget import RetryBudget
 from backends.routing.gate import GateRule
 from backends.routing.member import Member, MemberRule
-from backends.routing.router import RetryRule, Router
+from backends.routing.router import Router
 
 
 @dataclass
