@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -17,6 +18,7 @@ from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
+from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
 from gateway.routes.chat import ChatEndpoint
@@ -67,6 +69,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         inquiry=Inquiry(explainer, services.served, services.secret, max_body_bytes),
         panel=Panel(services.thresholds, max_body_bytes),
         fleet=Fleet(services.router, max_body_bytes),
+        prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
     )
     app.include_router(admin_routes(admin))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))

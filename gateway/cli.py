@@ -1,4 +1,4 @@
-"""The command line: `twicetold serve | stats | doctor | simulate | explain | invalidate | backtest | calibrate`."""
+"""The command line: `twicetold serve | stats | doctor | simulate | explain | invalidate | prefixes | ...`."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 from gateway import __version__
 from gateway.limits import KV_POLICIES
 from gateway.settings import Settings, SettingsError, load_settings, read_key
-from gateway.verbs import add_explain, add_invalidate
+from gateway.verbs import add_explain, add_invalidate, add_prefixes
 
 _SERVE_FLAGS = (
     "host", "port", "data_dir", "upstream", "api_key_env", "admin_key_env", "redis", "allow_no_keys", "log_level"
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(verbs)
     add_explain(verbs)
     add_invalidate(verbs)
+    add_prefixes(verbs)
     _add_backtest(verbs)
     _add_calibrate(verbs)
     return parser

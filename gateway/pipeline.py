@@ -29,6 +29,7 @@ from gateway.flights import Flights
 from gateway.ledger import Ledger
 from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
+from gateway.prefixes.watch import PrefixWatch
 from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, served_of, stored
 from gateway.scope import Scope
@@ -57,6 +58,7 @@ class Pipeline:
         ledger: Ledger,
         sharing: "SharedFlights | None" = None,
         normaliser: Normaliser | None = None,
+        prefixes: PrefixWatch | None = None,
     ) -> None:
         self._secret = secret
         self._router = router
@@ -67,6 +69,7 @@ class Pipeline:
         self._flights = Flights()
         self._sharing = sharing
         self._normaliser = normaliser or Normaliser()
+        self._prefixes = prefixes
         self._recorder = Recorder(answers, semantic, ledger)
 
     async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
@@ -246,6 +249,8 @@ class Pipeline:
 
     def _recorded(self, asked: Asked, term: "Term | None" = None) -> AsyncGenerator[Delta, None]:
         """Generate, and keep the answer; under a lease, only if that is ours to the end."""
+        if self._prefixes is not None and asked.plan.publish_kv:
+            self._prefixes.saw(asked.request)
         deltas = self._router.stream(asked.route, asked.request)
         if not asked.plan.write:
             return deltas

@@ -1,4 +1,4 @@
-"""`twicetold explain` and `twicetold invalidate`: a running gateway's admin API, from the command line."""
+"""`twicetold explain`, `invalidate` and `prefixes`: a running gateway's admin API, from the command line."""
 
 import argparse
 import re
@@ -53,6 +53,15 @@ def add_invalidate(verbs: Any) -> None:
     verb.set_defaults(run=_invalidate)
 
 
+def add_prefixes(verbs: Any) -> None:
+    verb = verbs.add_parser("prefixes", help="where prompts that could share a prefix first differ, and what it costs")
+    verb.add_argument("--log", type=Path, metavar="FILE", help="requests as JSON lines, instead of a running gateway")
+    verb.add_argument("--price", type=float, default=0.0, metavar="MONEY", help="of a million tokens, with --log")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_server(verb)
+    verb.set_defaults(run=_prefixes)
+
+
 def seconds_of(text: str) -> float:
     """A time as people write it: 90, 90s, 15m, 12h, 7d, 4w."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
@@ -73,6 +82,23 @@ def _explain(args: argparse.Namespace) -> int:
         return _told(args, lambda client: client.get(f"explain/{args.response}"), rendered_response)
     body = {"request": _question(args) or _read(args.request), "api_key": _caller(args)}
     return _told(args, lambda client: client.post("explain", json=body), rendered)
+
+
+def _prefixes(args: argparse.Namespace) -> int:
+    from gateway.prefixes.report import lines_of
+
+    if args.log is None:
+        return _told(args, lambda client: client.get("prefixes"), lambda told: "\n".join(lines_of(told)))
+    from gateway.prefixes.offline import report_on
+    from gateway.rows import FileError
+
+    try:
+        report = report_on(args.log, args.price)
+    except FileError as error:
+        print(f"twicetold: {error}", file=sys.stderr)
+        return 2
+    print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if args.json else "\n".join(lines_of(report)))
+    return 0
 
 
 def _question(args: argparse.Namespace) -> dict[str, Any] | None:

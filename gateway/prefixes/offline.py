@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from backends.chat import ChatRequest
+from gateway.prefixes.report import report_of
 from gateway.prefixes.watch import PrefixWatch
 from gateway.rows import FileError, objects
 
+HELD_BYTES = 256 << 20
 TIMES = ("time", "timestamp", "created", "at")
 
 
-def read_into(watch: PrefixWatch, path: Path) -> None:
-    """Let `watch` see every request of a log. Raises `FileError`."""
+def report_on(path: Path, price_per_million: float = 0.0) -> dict[str, Any]:
+    """What the requests of a log tell, with their words: who reads it has the file. Raises `FileError`."""
+    watch = PrefixWatch(HELD_BYTES, keeps_words=True)
     for request, at_s in requests_of(path):
         watch.look(request, at_s)
+    return report_of(watch, price_per_million)
 
 
 def requests_of(path: Path) -> Iterator[tuple[ChatRequest, float]]:

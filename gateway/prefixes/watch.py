@@ -117,6 +117,7 @@ class PrefixWatch:
             sketch = self.sketches[sees] = Sketch(at_s, at_s)
         self.sketches.move_to_end(sees)
         prompt = prompt_of(request)
+        sketch.since_s = sketch.since_s or at_s  # a line of a log may tell no time
         sketch.prompts += 1
         sketch.last_s = max(sketch.last_s, at_s)
         sketch.tokens += tokens_in(len(prompt.text))

@@ -19,6 +19,7 @@ from gateway.errors import InvalidRequest
 from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
+from gateway.routes.prefixes import add_prefixes
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.scope import Scope, tenant_of
@@ -65,6 +66,7 @@ class Admin:
     inquiry: Inquiry
     panel: Panel
     fleet: Fleet
+    prefixes: Callable[[], dict[str, Any]]  # what is found to part prompts
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -85,6 +87,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_explain(routes, admin.inquiry)
     add_thresholds(routes, admin.panel)
     add_backends(routes, admin.fleet)
+    add_prefixes(routes, admin.prefixes)
     return routes
 
 

@@ -28,6 +28,7 @@ from gateway.normalise.request import Normaliser
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.policy import Rules
+from gateway.prefixes.watch import PrefixWatch
 from gateway.reply import Reply
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
@@ -134,6 +135,7 @@ async def house(
     rewriter: Rewriter | None = None,
     shares: Callable[[Ledger], SharedFlights] | None = None,
     normaliser: Normaliser | None = None,
+    prefixes: PrefixWatch | None = None,
     others: Sequence[ScriptedBackend] = (),
     aliases: Sequence[Alias] = (),
 ) -> AsyncIterator[House]:
@@ -167,6 +169,7 @@ async def house(
         ledger=ledger,
         sharing=sharing,
         normaliser=normaliser,
+        prefixes=prefixes,
     )
     await answers.open()
     await semantic.open()
