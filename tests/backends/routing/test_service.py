@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from backends.base import Health, Model
-from backends.chat import ChatRequest, Delta, Usage
+from backends.chat import ChatRequest, Delta, Usage, collect
 from backends.errors import BackendBusy, BackendNotReady, BackendUnavailable
 from backends.fake import ScriptedBackend, say
 from backends.routing.member import Member, MemberRule
@@ -172,3 +172,36 @@ async def test_closing_a_stream_closes_the_backends_and_gives_its_place_back() -
         await anext(deltas)
 
     assert (one.backends["a"].active, one.member("a").gate.inside) == (0, 0)
+
+
+async def test_a_local_engine_is_a_replica_beside_a_server_and_is_asked_last_while_it_loads() -> None:
+    local, server = (ScriptedBackend(say(name), name=name, model_names=["m"]) for name in ("local", "server"))
+    local.health_now = Health(False, "loading")
+    loose = MemberRule(names=("m",), states_revision=False)
+    router = Router([Member(server, loose)], rule=MemberRule(watch=WatchRule(every_s=0.005, down_after=1)))
+    await router.open()
+    router.add(local)
+    await until(lambda: router.members[1].state == "down")
+    route = await router.resolve("m")
+    texts = {collect([delta async for delta in router.stream(route, ChatRequest("m", ()))]).text for _ in range(8)}
+    local.health_now = Health(True)
+    await until(lambda: not router.members[1].is_silent)
+
+    assert texts == {"server"}
+    assert (await router.resolve("m")).model.revision == "local-1"
+    assert [member.name for member in (await router.resolve("m")).steps[0].members] == ["server", "local"]
+    router.remove(local)
+    assert [member.name for member in (await router.resolve("m")).steps[0].members] == ["server"]
+    await router.close()
+
+
+async def test_a_silent_server_holds_up_nobody_elses_model() -> None:
+    class Hanging(ScriptedBackend):
+        async def models(self) -> Sequence[Model]:
+            await asyncio.Event().wait()
+            return ()
+
+    hanging = Member(Hanging(name="hanging"), MemberRule(watch=WatchRule()))
+    router = Router([hanging, ScriptedBackend(model_names=["m"])])
+    async with asyncio.timeout(5):
+        assert (await router.resolve("m")).backend is router.members[1].backend
