@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
+from backends.call_numbers import CallNumbers
 from backends.chat import NOTHING, ChatRequest, Choice, Completion, Delta, Fields, Usage
 from backends.errors import BackendError, BackendGarbage, BackendTimeout, RequestRejected, UpstreamAuth
 
@@ -93,6 +94,7 @@ class StreamReader:
         self._num_choices = num_choices
         self._dialect = dialect
         self._is_finished: dict[int, bool] = {}  # per choice seen
+        self._calls: dict[int, CallNumbers] = {}  # per choice that calls tools
 
     def read(self, payload: bytes) -> Iterator[Delta]:
         """The deltas of one event. Raises `BackendError` for an error object or what is not a chunk."""
@@ -127,6 +129,9 @@ class StreamReader:
         index = index if isinstance(index, int) else 0
         finish = choice.get("finish_reason") or None  # some servers say "" until the end
         self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
+        if fields.get("tool_calls"):
+            numbers = self._calls.setdefault(index, CallNumbers())
+            fields = {**fields, "tool_calls": numbers.renumbered(fields["tool_calls"])}
         return Delta(index, fields, finish, _logprobs(choice, self._upstream), None, extra)
 
 
@@ -193,11 +198,13 @@ def _error(status: int, error: Fields | None, upstream: str, wait_s: float | Non
 
 
 def _error_object(body: bytes) -> Fields | None:
-    """The error object of a reply: OpenAI's, vLLM's flat one, or a bare string; None when there is none."""
+    """The error object of a reply: OpenAI's, Gemini's list of one, vLLM's flat one, or a bare string; else None."""
     try:
         wire = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+    if isinstance(wire, list) and wire:
+        wire = wire[0]
     if not isinstance(wire, dict):
         return None
     if wire.get("object") == "error":

@@ -32,7 +32,7 @@ def _headers(key: str) -> Mapping[str, str]:
 
 
 AZURE = replace(
-    openai_like("azure", dialect=Dialect(of_choices=frozenset({"content_filter_results"}))),
+    openai_like("azure", dialect=Dialect(of_choices=frozenset({"content_filter_results"})), takes_predictions=True),
     endpoints=_endpoints,
     headers=_headers,
 )

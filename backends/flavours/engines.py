@@ -86,4 +86,6 @@ LLAMACPP = replace(
     endpoints=partial(_endpoints, "/health"),
     read_model=_llamacpp_model,
 )
-TWICETOLD = replace(openai_like("twicetold", _twicetold), endpoints=partial(_endpoints, "/readyz"))
+TWICETOLD = replace(
+    openai_like("twicetold", _twicetold, takes_predictions=True), endpoints=partial(_endpoints, "/readyz")
+)

@@ -5,7 +5,6 @@ the usage of a chunk or of a whole answer and spells it as OpenAI does.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
@@ -33,12 +32,14 @@ def bearer(key: str) -> Mapping[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
-def openai_like(name: str, amend: Amend = as_it_is, dialect: Dialect | None = None) -> Flavour:
-    """A flavour that differs from OpenAI's in what `amend` and `dialect` say."""
+def openai_like(
+    name: str, amend: Amend = as_it_is, dialect: Dialect | None = None, *, takes_predictions: bool = False
+) -> Flavour:
+    """A flavour that differs from OpenAI's in what `amend` and `dialect` say, and may not know its `prediction`."""
     spoken = dialect or Dialect()
 
     def write(request: ChatRequest, wishes: Wishes) -> bytes:
-        return request_body(request, predicts=wishes.predicts, amend=amend)
+        return request_body(request, predicts=wishes.predicts and takes_predictions, amend=amend)
 
     def reader(upstream: str, request: ChatRequest) -> Reader:
         wanted = request.params.get("n")
@@ -99,8 +100,8 @@ def _gemini_usage(wire: Fields) -> Fields | None:
     return {**found, "completion_tokens": told[0] - told[1], "completion_tokens_details": thought}
 
 
-OPENAI = openai_like("openai")
+OPENAI = openai_like("openai", takes_predictions=True)
 DEEPSEEK = openai_like("deepseek", dialect=cached_elsewhere("prompt_cache_hit_tokens"))
-MISTRAL = openai_like("mistral", dialect=cached_elsewhere("num_cached_tokens"))
+MISTRAL = openai_like("mistral", dialect=cached_elsewhere("num_cached_tokens"), takes_predictions=True)
 GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage))
-OLLAMA = replace(OPENAI, name="ollama")  # newer ones count what was cached in OpenAI's field; older say nothing
+OLLAMA = openai_like("ollama")  # newer ones count what was cached in OpenAI's field; older say nothing

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from backends.chat import ChatRequest, Delta, Usage
+from backends.chat import ChatRequest, Delta, Usage, collect
 from backends.errors import BackendError, BackendGarbage, RequestRejected
 from backends.openai_wire import StreamReader, error_from_reply, parse_completion, request_body, retry_after_s
 
@@ -78,6 +78,7 @@ def test_choices_of_a_whole_answer_are_put_in_order() -> None:
         (b'{"error": {"message": "m", "code": 400}}', "m", "invalid_request"),
         (b'{"object": "error", "message": "m", "type": "BadRequestError", "code": 400}', "m", "invalid_request"),
         (b'{"error": "m"}', "m", "invalid_request"),
+        (b'[{"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT"}}]', "m", "invalid_request"),
         (b'{"detail": "m"}', "upstream refused the request (status 400)", "invalid_request"),
         (b"[]", "upstream refused the request (status 400)", "invalid_request"),
         (b"\xff", "upstream refused the request (status 400)", "invalid_request"),
@@ -171,3 +172,39 @@ def test_a_callers_own_prediction_goes_along_untouched() -> None:
     own = {"type": "content", "content": "Mine."}
 
     assert predicted(prediction=own) == predicted(predicts=False, prediction=own) == own
+
+
+def calls_of(*pieces: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls that are collected when the pieces come one by one."""
+    chunks = [{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]
+    calls: list[dict[str, Any]] = collect(read(*chunks)).choices[0].message["tool_calls"]
+    return calls
+
+
+def piece(arguments: str, index: int | None = 0, **more: Any) -> dict[str, Any]:
+    name = {"name": more.pop("name")} if "name" in more else {}
+    return {"index": index, "function": {**name, "arguments": arguments}, **more}
+
+
+def test_calls_that_all_claim_the_first_place_stay_apart() -> None:
+    calls = calls_of(
+        piece('{"a":', id="one", name="f"),
+        piece("1}"),
+        piece("{}", id="two", name="f"),
+        piece('{"b":', id="three", name="g"),
+        piece("2}", id="three", name="g"),
+    )
+
+    assert [(call["id"], call["function"]["arguments"]) for call in calls] == [
+        ("one", '{"a":1}'),
+        ("two", "{}"),
+        ("three", '{"b":2}'),
+    ]
+
+
+def test_calls_that_are_numbered_keep_their_numbers() -> None:
+    calls = calls_of(
+        piece("{", id="one", name="f"), piece("[", 1, id="two", name="f"), piece("}"), piece("]", 1), piece("x", None)
+    )
+
+    assert [call["function"]["arguments"] for call in calls] == ["{}", "[]", "x"]

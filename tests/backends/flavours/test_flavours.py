@@ -184,6 +184,15 @@ def test_the_rest_goes_as_it_came(flavour: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("flavour", sorted(FLAVOURS))
+def test_a_near_answer_is_a_prediction_where_the_api_has_them(flavour: str) -> None:
+    request = ChatRequest("m", QUESTION, near_answer="Thirty-two tokens.")
+    predicted, plain = (orjson.loads(FLAVOURS[flavour].write(request, Wishes(predicts=yes))) for yes in (True, False))
+
+    assert ("prediction" in predicted) == (flavour in ("openai", "azure", "mistral", "twicetold"))
+    assert "prediction" not in plain
+
+
 # --- where and who ---
 
 
