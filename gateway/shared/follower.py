@@ -101,7 +101,7 @@ class Follower:
         self._ledger = ledger
         self._echo = echo
         self._wait_s = wait_s
-        self._place: str | None = None
+        self.place: str | None = None  # the last event that was applied
         self._renewal: asyncio.Task[None] | None = None
 
     @property
@@ -118,8 +118,8 @@ class Follower:
 
     async def open(self) -> None:
         """Take the place from which on events matter: before anything is read from the store. Raises `CacheError`."""
-        if self._place is None:
-            self._place = await self._stream.end()
+        if self.place is None:
+            self.place = await self._stream.end()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -143,22 +143,22 @@ class Follower:
 
     async def _follow(self) -> None:
         """One read, and what follows from it."""
-        if self._place is None:
+        if self.place is None:
             place = await self._stream.end()
             self._near.clear()
-            self._place = place
+            self.place = place
             self._renew()
-        read = await self._stream.after(self._place, self._wait_s)
+        read = await self._stream.after(self.place, self._wait_s)
         if not read.is_whole:
             self.stats.lost += 1
-            self._place = None
+            self.place = None
             log.warning("the feed does not go on where it was left: everything is read anew")
             return
         if not self.is_following:
             self.is_following = True
-            log.info("the feed of the other replicas is followed from %s", self._place)
+            log.info("the feed of the other replicas is followed from %s", self.place)
         await self._near.apply(news_of(read.events, self._replica))
-        self._place = read.place
+        self.place = read.place
         self._count(read)
         if self._echo is not None:
             for question in read.asked:

@@ -18,6 +18,7 @@ from embeddings.control.support import FEATURES
 from embeddings.guards import first_refusal
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
+from gateway.answers.base import Store
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
@@ -133,15 +134,17 @@ async def house(
     reads_wordings: bool = False,
     timeout_s: float = 5.0,
     rewriter: Rewriter | None = None,
+    store: Store | None = None,
     shares: Callable[[Ledger], SharedFlights] | None = None,
     normaliser: Normaliser | None = None,
     prefixes: PrefixWatch | None = None,
     others: Sequence[ScriptedBackend] = (),
     aliases: Sequence[Alias] = (),
 ) -> AsyncIterator[House]:
-    """Open a gateway whose answers and labels live in `folder`."""
+    """Open a gateway whose labels live in `folder`, and its answers, unless there is another `store`."""
     backend = backend or ScriptedBackend()
-    answers = TieredAnswers(MemoryAnswers(1 << 20), SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26))
+    store = store or SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26)
+    answers = TieredAnswers(MemoryAnswers(1 << 20), store)
     metrics = Metrics()
     ledger = Ledger(metrics)
     router = Router([backend, *others], aliases=aliases)
