@@ -126,6 +126,7 @@ def _check_servers(backends: tuple[BackendSettings, ...]) -> None:
 
 def _check_aliases(aliases: tuple[AliasSettings, ...]) -> None:
     names = [alias.name for alias in aliases]
+    stand_ins = [alias.name for alias in aliases if alias.targets]  # the others are models, with a fallback
     for number, alias in enumerate(aliases):
         prefix = f"aliases[{number}]."
         if not alias.name.strip() or names.index(alias.name) != number:
@@ -134,19 +135,19 @@ def _check_aliases(aliases: tuple[AliasSettings, ...]) -> None:
             raise SettingsError(f"{prefix}targets and fallback are both empty: it stands for nothing")
         for which, target in enumerate(alias.targets):
             key = f"{prefix}targets[{which}]"
-            _check_model(f"{key}.model", target.model, alias.name, names)
+            _check_model(f"{key}.model", target.model, alias.name, stand_ins)
             _in_range(f"{key}.weight", target.weight, 0, 1_000_000)
         if alias.targets and not any(target.weight for target in alias.targets):
             raise SettingsError(f"{prefix}targets weigh nothing, all of them")
         for which, model in enumerate(alias.fallback):
-            _check_model(f"{prefix}fallback[{which}]", model, alias.name, names)
+            _check_model(f"{prefix}fallback[{which}]", model, alias.name, stand_ins)
 
 
-def _check_model(key: str, model: str, alias: str, aliases: list[str]) -> None:
+def _check_model(key: str, model: str, alias: str, stand_ins: list[str]) -> None:
     """An alias names models; its own name may be that of one."""
     if not model.strip():
         raise SettingsError(f"{key} must be the name of a model, got {model!r}")
-    if model != alias and model in aliases:
+    if model != alias and model in stand_ins:
         raise SettingsError(f"{key} is an alias itself; name a model, got {model!r}")
 
 

@@ -1,5 +1,6 @@
 """[[backends]], [[aliases]], [routing]: what they become, and how a bad value is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"aliases": [{"name": "x", "targets": [{"weight": 1}]}]}, r"aliases\[0\].targets\[0\].model"),
     ({"aliases": [{"name": "x", "targets": [{"model": "a", "weight": 0}]}]}, r"aliases\[0\].targets"),
     ({"aliases": [{"name": "x", "targets": [{"model": "a", "weight": -1}]}]}, r"aliases\[0\].targets\[0\].weight"),
-    ({"aliases": [{"name": "x", "fallback": ["y"]}, {"name": "y", "fallback": ["z"]}]}, r"aliases\[0\].fallback\[0\]"),
+    ({"aliases": [{"name": "x", "fallback": ["y"]}, {"name": "y", "targets": [{"model": "z"}]}]}, r"fallback\[0\]"),
     ({"routing": {"policy": "best"}}, "routing.policy"),
     ({"routing": {"retries": 99}}, "routing.retries"),
     ({"routing": {"breaker_open_s": 9, "breaker_max_open_s": 3}}, "routing.breaker_max_open_s"),
@@ -98,3 +99,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_a_bad_value_is_refused_and_its_key_is_named(flags: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         load_settings(flags, None, {})
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/routing.md"])
+def test_what_the_pages_say_can_be_used(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / page).read_text("utf-8")
+    (block,) = (block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[aliases]]" in block)
+    config = tmp_path / "twicetold.toml"
+    config.write_text(block)
+    settings = load_settings({}, config, {"GPU_KEY": "sk"})
+
+    assert [one.name for one in settings.backends] == ["gpu-1", "gpu-2"]
+    assert router_of(settings, []).report()["aliases"][0]["name"] == "smart"
