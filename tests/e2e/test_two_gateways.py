@@ -101,6 +101,31 @@ def test_what_one_made_the_other_serves_exactly_and_in_other_words(
     assert upstream.counters()["requests"] == 1
 
 
+def test_what_both_are_asked_at_once_is_generated_once(
+    pair: tuple[Gateway, Gateway], upstream: RunningUpstream
+) -> None:
+    upstream.control(next=["slow:0.05"])
+    before = upstream.counters()["requests"]
+    with ThreadPoolExecutor(10) as crowd:
+        asked = [crowd.submit(ask, gateway, "How tall is the Eiffel Tower?") for gateway in pair for _ in range(5)]
+        answers = [one.result() for one in asked]
+
+    assert upstream.counters()["requests"] == before + 1
+    assert len({answer.json()["choices"][0]["message"]["content"] for answer in answers}) == 1
+    assert sum(answer.headers["x-twicetold-tier"] == "full" for answer in answers) == 1
+
+
+def test_a_response_of_one_is_explained_and_judged_by_the_other(pair: tuple[Gateway, Gateway]) -> None:
+    a, b = pair
+    made = ask(a, "How long is the Nile?")
+    told = b.get(f"/admin/api/explain/{made.json()['id']}").json()
+    body = {"id": made.json()["id"], "verdict": "bad"}
+    said = [httpx.post(f"{one.url}/v1/cache/feedback", json=body, timeout=30, trust_env=False) for one in (b, a)]
+
+    assert told["entry"] == made.headers["x-twicetold-entry"]
+    assert [(one.json()["state"], one.json()["bad"]) for one in said] == [("kept", 1), ("kept", 1)]
+
+
 def by_id(gateway: Gateway, made: httpx.Response) -> None:
     invalidate(gateway, id=made.headers["x-twicetold-entry"])
 
