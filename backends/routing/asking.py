@@ -41,7 +41,7 @@ class RetryRule:
     max_wait_s: float = 0.0  # the longest Retry-After that is waited for
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answering:
     """A stream whose first delta is here."""
 

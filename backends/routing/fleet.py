@@ -94,8 +94,10 @@ class Fleet:
         serving: list[tuple[Member, Model]] = []
         silent = self.silent
         for member in self.members:  # they may change while one is asked
-            if member not in silent:  # it may be long in answering, and this model another's
-                serving += await _serves(member, name)
+            if member in silent:  # it may be long in answering, and this model another's
+                continue
+            if (model := await member.serves(name)) is not None:
+                serving.append((member, model))
         if not serving and silent:
             serving = [found for each in await asyncio.gather(*(_serves(m, name) for m in silent)) for found in each]
         if not serving:
@@ -138,7 +140,8 @@ def _ruled(member: Member, health: Health) -> Health:
 
 
 async def _serves(member: Member, name: str) -> list[tuple[Member, Model]]:
-    return [(member, model) for model in await member.models() if model.name == name][:1]
+    model = await member.serves(name)
+    return [] if model is None else [(member, model)]
 
 
 async def _listed(member: Member) -> Sequence[Model]:

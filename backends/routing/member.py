@@ -57,6 +57,7 @@ class Member:
         self.failures: Counter[str] = Counter()
         self.last_error: tuple[float, str] | None = None  # on the wall's clock
         self._known: Sequence[Model] = ()
+        self._named: dict[str, Model] = {}  # those of the configured names
         self._rests_until_s = self._look_at_s = 0.0
 
     # -- names ---------------------------------------------------------------------------------------------------
@@ -73,13 +74,17 @@ class Member:
 
     async def models(self) -> Sequence[Model]:
         """What it serves; what it said last while it says nothing. A server is asked here only until it has spoken."""
-        if names := [name for name in self.rule.names if name != EVERY_NAME]:
-            return [self.model(name) for name in names]
-        if self.takes_any:
-            return ()
+        if self.rule.names:
+            return [self._of_name(name) for name in self.rule.names if name != EVERY_NAME]
         if self.rule.watch is None or not self._known:
             await self.ask_models()
         return self._known
+
+    async def serves(self, name: str) -> Model | None:
+        """The model of this name, if it says that it serves it."""
+        if self.rule.names:
+            return self._of_name(name) if name in self.rule.names and name != EVERY_NAME else None
+        return next((model for model in await self.models() if model.name == name), None)
 
     async def ask_models(self) -> None:
         """Ask for the list anew."""
@@ -90,6 +95,12 @@ class Member:
     def model(self, name: str) -> Model:
         """The model of this name, of a backend that takes any."""
         return cast("AnyModelBackend", self.backend).model(name)
+
+    def _of_name(self, name: str) -> Model:
+        model = self._named.get(name)
+        if model is None:
+            model = self._named[name] = self.model(name)
+        return model
 
     # -- may it be asked -----------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -43,15 +43,16 @@ class UnknownModel(RequestRejected):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who answers: the first step as `model`; the others only when it cannot."""
+    """Who answers, as `model`; the models of the fallback only when it cannot."""
 
     model: Model
-    steps: tuple[Step, ...]
+    step: Step
+    fallback: tuple[str, ...] = ()
 
     @property
     def backend(self) -> Backend | None:
         """Who is the first to serve it; None when only a fallback can."""
-        return self.steps[0].members[0].backend if self.steps[0].members else None
+        return self.step.members[0].backend if self.step.members else None
 
 
 class Router:
@@ -128,15 +129,14 @@ class Router:
         `BackendNotReady` while a backend that might serve it has not said what it serves.
         """
         alias = self._aliases.get(model)
-        names = (model,) if alias is None else chain(alias, messages)
-        each = [await self._fleet.find(name) for name in names]
-        if not any(each):
+        first, *fallback = (model,) if alias is None else chain(alias, messages)
+        found = await self._fleet.find(first)
+        if found is None and not any([await self._fleet.find(name) for name in fallback]):
             raise self._unknown(model)
-        steps = tuple(Step(name, found.members if found else ()) for name, found in zip(names, each, strict=True))
-        target = each[0].model if each[0] is not None else Model(names[0], "unknown")
-        if target.name != model:  # targets of an alias share nothing; a model that only got a fallback is what it was
-            target = replace(target, revision=f"{quote(target.name)}@{target.revision}")
-        return Route(target, steps)
+        target = Model(first, "unknown") if found is None else found.model
+        if first != model:  # targets of an alias share nothing; a model that only got a fallback is what it was
+            target = replace(target, revision=f"{quote(first)}@{target.revision}")
+        return Route(target, Step(first, () if found is None else found.members), tuple(fallback))
 
     async def stream(self, route: Route, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate on the route. Nothing is asked again after the first delta."""
@@ -149,21 +149,22 @@ class Router:
     async def _begin(self, route: Route, request: ChatRequest) -> Answering:
         """The first delta of whoever can answer. Raises what the model of the route failed with."""
         self._asking.budget.earn()
-        failure: BackendError | None = None
-        for step in route.steps:
-            try:
-                answering = await self._asking.ask(step, replace(request, model=step.model))
-            except BackendError as error:
-                if failure is None and (len(route.steps) == 1 or not may_go_elsewhere(error)):
-                    raise
-                failure = failure or error
+        asked_for = route.step.model
+        try:
+            return await self._asking.ask(route.step, _as(request, asked_for))
+        except BackendError as error:
+            if not may_go_elsewhere(error):
+                raise
+            failure = error
+        for model in route.fallback:
+            found = await self._fleet.find(model)
+            if found is None:
                 continue
-            if failure is not None:
-                self.fallbacks[route.steps[0].model, step.model] += 1
-                log.warning("%s answers for %s: %s", step.model, route.steps[0].model, failure)
-                answering.first = replace(answering.first, fallback=step.model)
-            return answering
-        assert failure is not None, "a route has a step"
+            with suppress(BackendError):  # the caller hears of the first one
+                answering = await self._asking.ask(Step(model, found.members), _as(request, model))
+                self.fallbacks[asked_for, model] += 1
+                log.warning("%s answers for %s: %s", model, asked_for, failure)
+                return replace(answering, first=replace(answering.first, fallback=model))
         raise failure
 
     def _unknown(self, model: str) -> BackendError:
@@ -172,6 +173,10 @@ class Router:
             name = silent[0].name
             return BackendNotReady(f"Nobody is known to serve {model!r}, and {name} has not said what it serves")
         return UnknownModel(model)
+
+
+def _as(request: ChatRequest, model: str) -> ChatRequest:
+    return request if request.model == model else replace(request, model=model)
 
 
 def _told(alias: Alias) -> dict[str, Any]:

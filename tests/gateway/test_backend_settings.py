@@ -47,7 +47,7 @@ async def test_a_file_becomes_backends_aliases_and_a_policy(tmp_path: Path) -> N
     settings = load_settings({}, config, {"GPU_KEY": "sk-secret"})
     router = router_of(settings, [])
     first, second = router.members
-    found = (await router.resolve("qwen")).steps[0].members
+    found = (await router.resolve("qwen")).step.members
 
     assert settings.local_models == ()
     assert "sk-secret" not in repr(settings)

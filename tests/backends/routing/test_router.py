@@ -38,7 +38,7 @@ async def test_a_name_that_is_served_goes_to_its_backend_and_others_upstream() -
 
     routes = {name: await router.resolve(name) for name in ("local", "up", "anything/else")}
 
-    assert {name: route.steps[0].members[0].name for name, route in routes.items()} == {
+    assert {name: route.step.members[0].name for name, route in routes.items()} == {
         "local": "scripted",
         "up": "upstream",
         "anything/else": "upstream",
@@ -50,7 +50,7 @@ async def test_a_name_that_is_served_goes_to_its_backend_and_others_upstream() -
 async def test_a_name_served_twice_belongs_to_the_first() -> None:
     router = Router([ScriptedBackend(name="a")], ScriptedBackend(name="b"))
 
-    assert (await router.resolve("scripted")).steps[0].members[0].name == "a"
+    assert (await router.resolve("scripted")).step.members[0].name == "a"
     assert [model.owned_by for model in await router.models()] == ["a"]
 
 
@@ -125,8 +125,8 @@ async def test_a_backend_added_later_is_resolved_and_closed_and_a_removed_one_is
     router.add(late)
     router.remove(early)
 
-    assert (await router.resolve("late")).steps[0].members[0].backend is late
-    assert (await router.resolve("scripted")).steps[0].members[0].name == "upstream"
+    assert (await router.resolve("late")).step.members[0].backend is late
+    assert (await router.resolve("scripted")).step.members[0].name == "upstream"
     await router.close()
     assert (late.is_open, early.is_open) == (False, True)
 

@@ -189,9 +189,9 @@ async def test_a_local_engine_is_a_replica_beside_a_server_and_is_asked_last_whi
 
     assert texts == {"server"}
     assert (await router.resolve("m")).model.revision == "local-1"
-    assert [member.name for member in (await router.resolve("m")).steps[0].members] == ["server", "local"]
+    assert [member.name for member in (await router.resolve("m")).step.members] == ["server", "local"]
     router.remove(local)
-    assert [member.name for member in (await router.resolve("m")).steps[0].members] == ["server"]
+    assert [member.name for member in (await router.resolve("m")).step.members] == ["server"]
     await router.close()
 
 
