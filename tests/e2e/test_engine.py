@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.backends.local.tiny import build
+from tests.deploy.metrics import not_exported
 from tests.e2e.server import Gateway, running_gateway
 
 PREFIX = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
@@ -125,6 +126,10 @@ async def test_a_hundred_identical_requests_make_one_generation(engine: Gateway)
 
     assert len({answer.choices[0].message.content for answer in answers}) == 1
     assert done == 64
+
+
+def test_every_metric_of_engines_that_the_dashboard_draws_is_exported(engine: Gateway) -> None:
+    assert not_exported(engine.get("/metrics").text, only=("kv", "engine", "draft")) == set()
 
 
 def test_several_choices_share_their_prompt(engine: Gateway) -> None:

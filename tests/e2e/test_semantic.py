@@ -11,6 +11,7 @@ from openai import OpenAI
 
 from gateway.scope import tenant_of
 from gateway.secret import load_secret
+from tests.deploy.metrics import not_exported
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
 
@@ -204,6 +205,16 @@ def test_a_change_that_cannot_be_is_refused_by_field(
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == field
+
+
+def test_every_metric_of_meanings_that_the_dashboard_draws_is_exported(
+    gateway: Gateway, upstream: RunningUpstream
+) -> None:
+    talk = Talk(gateway, upstream, "sk-metrics")
+    for question in (QUESTION, *NEAR):
+        talk.ask(question)
+    names = ("semantic", "wrong", "promotions", "index")
+    assert not_exported(gateway.get("/metrics").text, only=names) == set()
 
 
 def test_labels_and_what_they_taught_outlive_the_server(
