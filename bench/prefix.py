@@ -64,37 +64,40 @@ async def _measure(server: Server, rounds: int) -> tuple[list[Ask], list[Ask]]:
     warm: list[Ask] = []
     cold: list[Ask] = []
     async with Connection(server.url, CHAT) as connection:
-        words = await _words_for(server, connection)
+        words = await words_for(server, connection)
         for number in range(rounds):
-            system = _text(random.Random(number), words)
-            seed = await _ask(server, connection, system, "What is kept?", ["kv"])
+            system = text(random.Random(number), words)
+            seed = await ask(server, connection, system, "What is kept?", ["kv"])
             assert seed.prompt_tokens >= PREFIX_TOKENS, f"the prompt has {seed.prompt_tokens} tokens only"
             for is_warm in (True, False) if number % 2 else (False, True):
-                ask = await _ask(server, connection, system, "How is a prefix found again?", ["kv"] if is_warm else [])
-                (warm if is_warm else cold).append(ask)
-    assert all(ask.cached_tokens > LEAST_CACHED for ask in warm), [ask.cached_tokens for ask in warm]
-    assert all(ask.cached_tokens == 0 for ask in cold), [ask.cached_tokens for ask in cold]
+                tiers = ["kv"] if is_warm else []
+                found = await ask(server, connection, system, "How is a prefix found again?", tiers)
+                (warm if is_warm else cold).append(found)
+    assert all(one.cached_tokens > LEAST_CACHED for one in warm), [one.cached_tokens for one in warm]
+    assert all(one.cached_tokens == 0 for one in cold), [one.cached_tokens for one in cold]
     return warm, cold
 
 
-async def _words_for(server: Server, connection: Connection) -> int:
+async def words_for(server: Server, connection: Connection) -> int:
     """How many random words fill the prefix, by the counts the gateway reports for two shorter prompts."""
     few, many = 100, 400
     rng = random.Random("measure")
-    less, more = [(await _ask(server, connection, _text(rng, count), "?", [])).prompt_tokens for count in (few, many)]
+    less, more = [(await ask(server, connection, text(rng, count), "?", [])).prompt_tokens for count in (few, many)]
     per_word = (more - less) / (many - few)
     return few + round((PREFIX_TOKENS * 1.03 - less) / per_word)
 
 
-def _text(rng: random.Random, words: int) -> str:
+def text(rng: random.Random, words: int) -> str:
     return " ".join(rng.choices(WORDS.split(), k=words))
 
 
-async def _ask(server: Server, connection: Connection, system: str, question: str, tiers: list[str]) -> Ask:
+async def ask(
+    server: Server, connection: Connection, system: str, question: str, tiers: list[str], namespace: str = "bench"
+) -> Ask:
     body = {
         "model": "demo",
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
-        "cache": {"tiers": tiers},
+        "cache": {"tiers": tiers, "namespace": namespace},
         "max_tokens": 8,
         "temperature": 0,
         "ignore_eos": True,

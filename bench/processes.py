@@ -100,7 +100,7 @@ def wait_ready(server: Server, *, wait_semantic: bool, within_s: float) -> dict[
             semantic = parts.get("semantic", "off")
             if answer.status_code == 200 and (not wait_semantic or semantic in ("ready", "off")):
                 return parts
-            if semantic not in ("ready", "off", "loading"):
+            if semantic.partition(":")[0] not in ("ready", "off", "loading"):
                 raise StartFailed(f"{url} has no semantic tier: {semantic}")
         time.sleep(0.1)
     raise StartFailed(f"{url} did not become ready within {within_s:g} s: {state}")
