@@ -125,6 +125,7 @@ class StreamReader:
         fields = choice.get("delta") or NOTHING if isinstance(choice, dict) else None
         if not _is_message(fields):
             raise BackendGarbage(f"{self._upstream} sent a choice that is not one")
+        fields = _said(fields)
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
         finish = choice.get("finish_reason") or None  # some servers say "" until the end
@@ -142,7 +143,7 @@ def parse_completion(payload: bytes, upstream: str, dialect: Dialect = OPENAI) -
         raise error_in_answer(wire["error"], upstream)
     try:
         choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
-        read = tuple(Choice(c["message"], c.get("finish_reason"), _logprobs(c, upstream)) for c in choices)
+        read = tuple(Choice(_said(c["message"]), c.get("finish_reason"), _logprobs(c, upstream)) for c in choices)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
     if not read or not all(_is_message(choice.message) for choice in read):
@@ -220,6 +221,13 @@ def _is_message(fields: Any) -> TypeGuard[Fields]:
     return calls is None or (isinstance(calls, list) and all(_is_call(call) for call in calls))
 
 
+def _said(fields: Any) -> Any:
+    """Without nulls, which servers write whole and leave out streamed; a message keeps that it has no content."""
+    if not isinstance(fields, Mapping) or None not in fields.values():
+        return fields
+    return {key: value for key, value in fields.items() if value is not None or key == "content"}
+
+
 def _is_call(call: Any) -> bool:
     return isinstance(call, dict) and isinstance(call.get("index"), int | None)
 
@@ -234,7 +242,9 @@ def _logprobs(choice: Mapping[str, Any], upstream: str) -> Fields | None:
 def _usage(wire: Mapping[str, Any], upstream: str, dialect: Dialect) -> Usage | None:
     try:
         usage = dialect.usage(wire)
-        return None if usage is None else Usage.from_wire(usage)
+        if usage is None:
+            return None
+        return Usage.from_wire({key: _said(value) for key, value in usage.items() if value is not None})
     except (AttributeError, TypeError, ValueError) as error:
         raise BackendGarbage(f"{upstream} sent a usage that is not one") from error
 

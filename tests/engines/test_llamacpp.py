@@ -42,8 +42,10 @@ async def subject(url: str) -> AsyncIterator[Subject]:
         return not any(slot["is_processing"] for slot in slots)
 
     endless = ask_for(ignore_eos=True, max_tokens=1500)
-    yield Subject(backend, ask_for(cache_prompt=False), endless, ask_for(max_tokens=-5), is_idle)
-    await backend.close()
+    try:
+        yield Subject(backend, ask_for(cache_prompt=False), endless, ask_for(max_tokens=-5), is_idle)
+    finally:
+        await backend.close()
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
