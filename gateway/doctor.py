@@ -5,7 +5,6 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway import __version__
+from gateway.checkup import Finding, backend_findings, redis_findings
 from gateway.settings import DEMO, Settings
 
 OUR_NAMES = ("gateway", "embeddings", "kvtier", "backends")
@@ -21,16 +21,6 @@ OUR_DISTRIBUTION = "twicetold-server"
 MANY = 50_000  # answers whose index takes a while to be made
 
 _MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `verdict` is ok, warn (works with less) or bad (will not start)."""
-
-    what: str
-    verdict: str
-    detail: str
-    mend: str = ""
 
 
 def examine(settings: Settings) -> int:
@@ -57,6 +47,8 @@ def findings_of(settings: Settings) -> Iterator[Finding]:
         _models,
         _admin,
         _upstream,
+        backend_findings,
+        redis_findings,
     )
     for look in looks:
         yield from look(settings)

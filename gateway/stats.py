@@ -89,6 +89,7 @@ def _lines(stats: dict[str, Any]) -> list[str]:
         f"trouble  {stats['errors']} errors, {stats['cache_failures']} cache faults done without",
         f"parts    {parts}",
         *(_backend(backend) for backend in stats.get("backends", ())),
+        *([_redis(stats["redis"])] if stats.get("redis") else []),
         *(_engine(name, engine) for name, engine in stats.get("engines", {}).items() if engine),
     ]
 
@@ -100,6 +101,12 @@ def _backend(backend: dict[str, Any]) -> str:
     return (
         f"backend  {backend['name']}: {backend['state']}, {load}, {backend['requests']:,} sent, {failed} failed{held}"
     )
+
+
+def _redis(redis: dict[str, Any]) -> str:
+    asked = f"{redis['commands']:,} commands in {redis['round_trips']:,} round trips"
+    lost = f"{redis['waiting']} writes wait, {redis['dropped']} dropped"
+    return f"redis    {redis['state']}{', a cluster' if redis['is_cluster'] else ''}: {asked}, {lost}"
 
 
 def _engine(name: str, engine: dict[str, Any]) -> str:

@@ -38,9 +38,9 @@ def router_of(settings: Settings, local: Sequence[Backend]) -> Router:
     )
 
 
-def _member(backend: BackendSettings, settings: Settings) -> Member:
-    routing = settings.routing
-    spec = RemoteSpec(
+def spec_of(backend: BackendSettings, settings: Settings) -> RemoteSpec:
+    """The server as whoever talks to it knows it."""
+    return RemoteSpec(
         backend.name,
         backend.url,
         backend.flavour,
@@ -52,6 +52,10 @@ def _member(backend: BackendSettings, settings: Settings) -> Member:
         max_tokens=backend.max_tokens,
         revision=backend.revision,
     )
+
+
+def _member(backend: BackendSettings, settings: Settings) -> Member:
+    routing = settings.routing
     rule = MemberRule(
         weight=backend.weight,
         names=backend.models,
@@ -60,7 +64,7 @@ def _member(backend: BackendSettings, settings: Settings) -> Member:
         watch=_watch(routing) if routing.health_s else None,
         states_revision=bool(backend.revision),
     )
-    return Member(remote(spec), rule)
+    return Member(remote(spec_of(backend, settings)), rule)
 
 
 def _breaker(routing: RoutingSettings) -> BreakerRule:

@@ -1,0 +1,77 @@
+"""What the doctor says of a Redis and of servers, asked for real."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.backend_settings import BackendSettings
+from gateway.checkup import Finding, Seen, backend_findings, judge, redis_findings
+from gateway.settings import Settings
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+from tests.upstream import running_upstream
+
+SECRET = "what all gateways are told, and nobody else"
+GOOD = Seen("7.2.0", False, 0.2, 2 << 30, 1 << 20, "volatile-lru", "900 1", False, False, True, 0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    yield from serving(tmp_path_factory.mktemp("redis"))
+
+
+def verdicts(findings: Iterator[Finding]) -> dict[str, str]:
+    return {finding.what: finding.verdict for finding in findings}
+
+
+@needs_redis
+def test_a_redis_is_asked_what_it_is(server: RedisServer, tmp_path: Path) -> None:
+    server.client.xadd("twicetold:0123abcd:feed", {"k": "put"})
+    findings = list(redis_findings(Settings(data_dir=tmp_path / "new", redis=server.url, secret=SECRET)))
+
+    assert [finding.what for finding in findings] == ["redis", "redis memory", "redis persistence", "shared secret"]
+    assert [finding.verdict for finding in findings] == ["ok", "warn", "warn", "warn"]
+    assert "one server" in findings[0].detail
+    assert "no maxmemory" in findings[1].detail
+    assert "under 1 other" in findings[3].detail
+
+
+@needs_redis
+def test_asking_makes_no_secret(server: RedisServer, tmp_path: Path) -> None:
+    assert verdicts(redis_findings(Settings(data_dir=tmp_path / "new", redis=server.url)))["shared secret"] == "warn"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
+    assert verdicts(redis_findings(Settings(data_dir=tmp_path, redis="redis://127.0.0.1:1"))) == {"redis": "warn"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "wrong"),
+    [
+        (GOOD, {}),
+        (replace(GOOD, version="6.0.16"), {"redis": "bad"}),
+        (replace(GOOD, policy="allkeys-lru"), {"redis memory": "warn"}),
+        (replace(GOOD, policy="noeviction"), {"redis memory": "warn"}),
+        (replace(GOOD, max_bytes=1 << 30), {"redis memory": "warn"}),
+        (replace(GOOD, snapshots=""), {"redis persistence": "warn"}),
+        (replace(GOOD, snapshots="", appends=True), {}),
+        (replace(GOOD, snapshots=None), {}),
+        (replace(GOOD, last_save_failed=True), {"redis persistence": "warn"}),
+        (replace(GOOD, num_others=2), {}),
+        (replace(GOOD, num_others=2, has_ours=False), {"shared secret": "warn"}),
+    ],
+)
+def test_what_would_hurt_is_named(seen: Seen, wrong: dict[str, str]) -> None:
+    found = verdicts(judge(seen, Settings(redis="redis://there", secret=SECRET)))
+    assert {what: verdict for what, verdict in found.items() if verdict != "ok"} == wrong
+
+
+def test_servers_are_asked_as_the_gateway_would_ask_them() -> None:
+    with running_upstream() as upstream:
+        there = BackendSettings("there", upstream.base_url)
+        gone = BackendSettings("gone", "http://127.0.0.1:1/v1")
+        found = verdicts(backend_findings(Settings(backends=(there, gone))))
+
+    assert found == {"backend there": "ok", "backend gone": "warn"}
