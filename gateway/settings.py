@@ -6,7 +6,7 @@ table in the file and with two underscores in the environment: `TWICETOLD_CACHE_
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,7 @@ class SharedSettings:
     answers_mb: int = 1024  # what answers may weigh in Redis; a sixteenth of it for each of sixteen shelves
     tenant_mb: int = 0  # what one tenant may keep of it; 0: no limit of its own
     queue_mb: int = 16  # writes that wait while Redis is away
+    vectors: bool = True  # what cache.index_mb has no room for is searched in Redis, where it can (Redis 8)
     lease_s: float = 3.0  # how long a gateway that fell silent holds up those that wait for its generation
     timeout_s: float = 0.5  # for one word with Redis; then the request goes on without
 
@@ -242,7 +243,7 @@ def load_settings(
     """Merge file, environment and flags. Raises `SettingsError` naming the key."""
     environ = os.environ if environ is None else environ
     merged = _from_file(config) if config is not None else {}
-    for key, text in _from_environment(environ):
+    for key, text in _from_environment(environ, {*_places(merged), *_places(flags)}):
         put(merged, key.split("__"), text, f"{PREFIX}{key.upper()}")
     merged.update({key: value for key, value in flags.items() if value is not None})
     models = merged.pop("models", [])
@@ -298,10 +299,19 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read the configuration file {path}: {error}") from error
 
 
-def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Settings among the variables; one that another names as the place of a key is none, whatever it is called."""
+def _places(said: Any) -> Iterator[str]:
+    """The variables that are said to hold a key, wherever it is said."""
+    items = said.items() if isinstance(said, Mapping) else enumerate(said) if isinstance(said, list) else ()
+    for name, value in items:
+        if isinstance(value, str) and str(name).lower().endswith("_env"):
+            yield value
+        yield from _places(value)
+
+
+def _from_environment(environ: Mapping[str, str], places: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Settings among the variables; one that is named as the place of a key is none, whatever it is called."""
     ours = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
-    named = {text for name, text in ours.items() if name.endswith("_ENV")}
+    named = {*places, *_places(ours)}
     return sorted((name[len(PREFIX) :].lower(), text) for name, text in ours.items() if name not in named)
 
 

@@ -7,7 +7,8 @@ lists, made by a thread in the background (`building.py`); its scores stay exact
 the rows themselves (`partition.py`). A removal moves the last row into the hole (`rows.py`).
 
 With a budget, rows become 16-bit integers when it is passed, and then those that are found least are let go and
-counted: they can still be had by their exact request. With a folder, what was trained is kept there (`snapshot.py`).
+counted: they can still be had by their exact request, or from whoever takes them (`pass_on`). With a folder, what was
+trained is kept there (`snapshot.py`).
 
 Not safe between threads: one thread (the event loop, or one worker) makes every call. The same calls in the same order
 find the same candidates; ids decide between two that are as near.
@@ -16,7 +17,7 @@ find the same candidates; ids decide between two that are as near.
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -62,6 +63,7 @@ class VectorIndex:
             raise ValueError(f"dim {dim} is under 1")
         self.dim = dim
         self.num_let_go = 0  # rows that the budget had no room for
+        self.pass_on: Callable[[bytes, str, Vector], bool] | None = None  # is told what is let go; whether it takes it
         self.num_slow = 0  # partitions that are slow (`is_slow`), when `settle` looked last
         self._budget_bytes = budget_bytes
         self._flat_rows = flat_rows
@@ -285,9 +287,13 @@ class VectorIndex:
 
     def _let_go(self) -> None:
         name = next(iter(self._partitions))
+        rows = self._partitions[name].rows
+        id = rows.least_useful()
+        is_taken = self.pass_on is not None and self.pass_on(name, id, rows.gather([rows.slot_of(id) or 0])[0])
         if self.num_let_go == 0:
-            log.warning("the vector index is full: what is found least is let go, and is found by its exact words only")
-        self.remove(name, self._partitions[name].rows.least_useful())
+            lot = "looked for elsewhere" if is_taken else "found by its exact words only"
+            log.warning("the vector index is full: what is found least is let go, and is %s", lot)
+        self.remove(name, id)
         self.num_let_go += 1
 
     def _as_row(self, vector: Vector) -> Floats:

@@ -4,6 +4,7 @@ The indexes may be behind the store: what they name is looked up in it, and what
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,6 +12,7 @@ from embeddings.base import DoesNotFit, EmbedderError, Reading
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Neighbour
 from embeddings.guards import first_refusal
+from embeddings.index import Candidate
 from gateway.answers.base import Answers, CacheError, Entry
 from gateway.canonical import Fingerprints
 from gateway.semantic.commonplaces import Commonplaces
@@ -19,7 +21,10 @@ from gateway.semantic.rule import LaneKey
 from gateway.semantic.vectors import Vectors
 from gateway.semantic.wordings import Wordings, apart
 
+log = logging.getLogger(__name__)
+
 CANDIDATES = 8
+ROUGH = 0.02  # how far a similarity may be off that was computed elsewhere
 FAR = 0.5  # what is farther than this has no say in what may be served
 
 IsUsable = Callable[[Entry], bool]
@@ -59,6 +64,8 @@ class Search:
     ) -> tuple[list[tuple[Entry, float]], float | None, bool]:
         """The neighbours that may be looked at, the similarity of the nearest, and whether one was too old."""
         candidates = self._vectors.search(fp.partition, reading.vector, CANDIDATES)
+        if self._vectors.is_beyond(fp.partition):
+            candidates = await self._with_beyond(fp, reading, candidates)
         best = candidates[0].similarity if candidates else None
         candidates = [candidate for candidate in candidates if candidate.similarity >= FAR]
         entries = await asyncio.gather(*(self._answers.by_id(fp.scope, candidate.id) for candidate in candidates))
@@ -71,6 +78,30 @@ class Search:
             else:
                 has_expired = True
         return near, best, has_expired
+
+    async def _with_beyond(self, fp: Fingerprints, reading: Reading, here: list[Candidate]) -> list[Candidate]:
+        """The nearest of memory and of what it had no room for, whose similarity is computed from what they ask."""
+        try:
+            found = await self._vectors.search_beyond(fp.partition, reading.vector, CANDIDATES)
+        except CacheError as error:
+            log.warning("only memory is searched: %s", error)
+            return here
+        known = {candidate.id for candidate in here}
+        floor = min((one.similarity for one in here), default=FAR) if len(here) == CANDIDATES else FAR
+        names = [one.id for one in found if one.id not in known and one.similarity >= floor - ROUGH]
+        entries = await asyncio.gather(*(self._answers.by_id(fp.scope, name) for name in names))
+        asked = {}
+        for name, entry in zip(names, entries, strict=True):
+            if entry is None or entry.compat != fp.compat or entry.question is None:
+                self.forget(fp.scope, fp.compat, name)
+            else:
+                asked[name] = entry.question
+        try:
+            readings = await self._batcher.read(list(asked.values()))
+        except EmbedderError as error:
+            raise CacheError(str(error)) from error
+        near = [Candidate(name, float(one.vector @ reading.vector)) for name, one in zip(asked, readings, strict=True)]
+        return sorted((*here, *near), key=lambda one: (-one.similarity, one.id))[:CANDIDATES]
 
     async def neighbours(self, lane: LaneKey, near: Sequence[tuple[Entry, float]], *, is_dry: bool) -> list[Neighbour]:
         try:

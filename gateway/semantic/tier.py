@@ -38,7 +38,7 @@ from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.search import IsUsable, Search
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.standalone.looser import Looser
-from gateway.semantic.vectors import Vectors
+from gateway.semantic.vectors import Beyond, Vectors
 from gateway.semantic.verifiers import Verifiers
 from gateway.semantic.wordings import Wordings
 from gateway.served import Served
@@ -75,8 +75,9 @@ class Semantic:
         judge: Judge | None = None,
         new_lane: NewLane = Lane,
         rewriter: Rewriter | None = None,
+        beyond: Beyond | None = None,
     ) -> None:
-        """Other histories are looked at where there is a `rewriter`."""
+        """Other histories are looked at where there is a `rewriter`; `beyond` has the vectors that memory cannot."""
         self.lanes = Lanes(
             labels,
             secret,
@@ -89,7 +90,7 @@ class Semantic:
         self.verifiers = verifiers
         self._answers = answers
         self._batcher = batcher
-        self._vectors = Vectors(answers, batcher, new_index)
+        self._vectors = Vectors(answers, batcher, new_index, beyond)
         kept = KeptForms(choices.wordings, VERSION) if choices.wordings is not None else None
         self._wordings = Wordings(answers, kept) if choices.reads_wordings else None
         self._commonplaces = Commonplaces()

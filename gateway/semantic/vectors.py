@@ -8,7 +8,8 @@ what a crash, a failure, a start or another embedder left without a vector.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -25,16 +26,45 @@ CATCH_UP_TOGETHER = 64  # questions on their way at once: a few batches ahead of
 MOST_EARLY = 4096  # vectors of others that are kept until there is an index; past them all are compared
 
 
+class Beyond(Protocol):
+    """Where vectors are searched that have no room in memory."""
+
+    def open(self, fingerprint: str, dim: int) -> None:
+        """Take vectors of this embedder from now on."""
+
+    async def close(self) -> None: ...
+
+    def keep(self, partition: bytes, id: str, vector: Vector) -> bool:
+        """Take a vector; False when it is not wanted."""
+
+    def drop(self, partition: bytes, id: str) -> None: ...
+
+    def has(self, partition: bytes) -> bool:
+        """Whether a search of the partition has to look here, too."""
+
+    async def search(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
+        """The nearest, by a similarity that is about right. Raises `CacheError`."""
+
+    def samples(self) -> Sequence[Sample]: ...
+
+
 class Vectors:
     """Vectors of stored questions. Belongs to the event loop; the embedder has its own thread."""
 
-    def __init__(self, answers: Answers, batcher: EmbeddingBatcher, new_index: Callable[[int], VectorIndex]) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        batcher: EmbeddingBatcher,
+        new_index: Callable[[int], VectorIndex],
+        beyond: Beyond | None = None,
+    ) -> None:
         self.fingerprint = ""  # of the embedder, once there is one
         self.opening = "not begun"  # how far it is with what has to be done before anything can be found
         self.num_slow = 0  # large partitions where nothing is looked for until their lists are made
         self._answers = answers
         self._batcher = batcher
         self._new_index = new_index
+        self._beyond = beyond
         self._index: VectorIndex | None = None
         self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
@@ -56,6 +86,9 @@ class Vectors:
         except EmbedderError as error:
             raise CacheError(str(error)) from error
         index = self._new_index(embedder.dim)
+        if self._beyond is not None:
+            self._beyond.open(embedder.fingerprint, embedder.dim)
+            index.pass_on = self._beyond.keep
         try:
             await fill(index, self._answers, embedder.fingerprint, self._tell)
         except CacheError as error:
@@ -91,6 +124,8 @@ class Vectors:
     async def close(self) -> None:
         """Keep what the index was trained to."""
         index, self._index = self._index, None
+        if self._beyond is not None:
+            await self._beyond.close()
         if index is not None:
             await asyncio.to_thread(index.close)
 
@@ -107,12 +142,20 @@ class Vectors:
         help_ = "Large partitions whose first lists are being made: exact hits, and hits by bare form, only"
         yield Sample("twicetold_index_slow_partitions", help_, self.num_slow)
         yield Sample("twicetold_index_bytes", "Memory the vector index takes, about", self._index.nbytes)
-        help_ = "Vectors let go for want of memory: their answers are found by exact requests only"
+        help_ = (
+            "Vectors let go for want of memory: their answers are found by exact requests only, or in the shared Redis"
+        )
         yield Sample("twicetold_index_let_go", help_, self._index.num_let_go, (), True)
+        if self._beyond is not None:
+            yield from self._beyond.samples()
 
     def is_empty(self, partition: bytes) -> bool:
         """Whether nothing can be found there: then a question need not be embedded to be looked for."""
-        return self._index is None or self._index.is_empty(partition)
+        return (self._index is None or self._index.is_empty(partition)) and not self.is_beyond(partition)
+
+    def is_beyond(self, partition: bytes) -> bool:
+        """Whether memory had no room for some of it, and it is searched elsewhere, too."""
+        return self._beyond is not None and self._beyond.has(partition)
 
     def is_slow(self, partition: bytes) -> bool:
         """Whether nothing can be found there yet, because it is large and its lists are being made."""
@@ -122,8 +165,14 @@ class Vectors:
         """The up to `k` nearest of the partition, nearest first."""
         return self._index.search(partition, vector, k) if self._index is not None else []
 
+    async def search_beyond(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
+        """The nearest of what memory had no room for; their similarities are about right. Raises `CacheError`."""
+        return await self._beyond.search(partition, vector, k) if self._beyond is not None else []
+
     def drop(self, partition: bytes, entry_id: str) -> None:
         """Forget what the store no longer knows."""
+        if self._beyond is not None:
+            self._beyond.drop(partition, entry_id)
         if self._index is not None and self._index.remove(partition, entry_id):
             self._count(-1)
 

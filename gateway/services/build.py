@@ -39,7 +39,7 @@ def build(settings: Settings) -> Services:
     router = router_of(settings, [engine for _, engine in local])
     engines = Engines(router, make, local)
     is_semantic = cache.enabled and cache.semantic
-    semantic = semantic_tier(settings, secret, answers, router, engines) if is_semantic else None
+    semantic = semantic_tier(settings, secret, answers, router, engines, shared) if is_semantic else None
     rules = rules_of(settings, has_semantic=semantic is not None)
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from backends.routing.router import Router
 from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines
+from gateway.services.shared import Shared
 from gateway.settings import CacheSettings, Settings, served_name
 
 if TYPE_CHECKING:
     from embeddings.base import Embedder
     from gateway.semantic.standalone.base import Rewriter
     from gateway.semantic.tier import Semantic
+    from gateway.shared.vectors import RedisVectors
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,12 @@ MIB = 2**20
 
 
 def semantic_tier(
-    settings: Settings, secret: bytes, answers: TieredAnswers, router: Router, engines: Engines
+    settings: Settings,
+    secret: bytes,
+    answers: TieredAnswers,
+    router: Router,
+    engines: Engines,
+    shared: Shared | None = None,
 ) -> "Semantic | None":
     """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then."""
     try:
@@ -61,7 +68,17 @@ def semantic_tier(
         Verifiers(Shelf(settings.data_dir / "verifiers"), SecondLook(cache.second_look) if cache.second_look else None),
         judge=judge,
         rewriter=rewriter_of(settings, router),
+        beyond=_beyond(settings, shared),
     )
+
+
+def _beyond(settings: Settings, shared: Shared | None) -> "RedisVectors | None":
+    """Where vectors are searched that memory has no room for."""
+    if shared is None or not settings.shared.vectors or not settings.cache.index_mb:
+        return None
+    from gateway.shared.vectors import RedisVectors
+
+    return RedisVectors(shared.link)
 
 
 def rewriter_of(settings: Settings, router: Router) -> "Rewriter | None":

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from gateway.semantic.judge import Judge
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.tier import Choices, Semantic
+from gateway.semantic.vectors import Beyond
 from gateway.semantic.verifiers import Verifiers
 from gateway.shared.flights.shared import SharedFlights
 
@@ -139,6 +141,8 @@ async def house(
     normaliser: Normaliser | None = None,
     prefixes: PrefixWatch | None = None,
     others: Sequence[ScriptedBackend] = (),
+    index_bytes: int | None = None,
+    beyond: Beyond | None = None,
     aliases: Sequence[Alias] = (),
 ) -> AsyncIterator[House]:
     """Open a gateway whose labels live in `folder`, and its answers, unless there is another `store`."""
@@ -152,7 +156,7 @@ async def house(
     semantic = Semantic(
         answers,
         EmbeddingBatcher(lambda: embedder or HashingEmbedder(256)),
-        VectorIndex,
+        partial(VectorIndex, budget_bytes=index_bytes),
         labels,
         SECRET,
         Choices(promotes=True, reads_wordings=reads_wordings, timeout_s=timeout_s, max_lanes=max_lanes),
@@ -160,6 +164,7 @@ async def house(
         judge=Judge(router, judge, per_hour=judge_per_hour) if judge else None,
         new_lane=new_lane,
         rewriter=rewriter,
+        beyond=beyond,
     )
     rules = rules or Rules(shadow_rate=0.0)
     sharing = shares(ledger) if shares is not None else None

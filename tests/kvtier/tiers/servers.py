@@ -18,6 +18,8 @@ needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="r
 class RedisServer:
     """A real server without persistence."""
 
+    program = "redis-server"
+
     def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
         self._options = options
@@ -29,7 +31,7 @@ class RedisServer:
     def start(self) -> None:
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            ["redis-server", *place, "--save", "", *self._options], stdout=subprocess.DEVNULL
+            [self.program, *place, "--save", "", *self._options], stdout=subprocess.DEVNULL
         )
         until = time.monotonic() + 10
         while True:
