@@ -66,10 +66,12 @@ def until(is_so: Callable[[], bool], within_s: float = SOON_S) -> None:
         time.sleep(0.005)
 
 
-def invalidate(gateway: Gateway, **body: Any) -> None:
+def invalidate(gateway: Gateway, **body: Any) -> dict[str, int]:
+    """How many other gateways there are, and how many have heard of it."""
     address = f"{gateway.url}/admin/api/invalidate"
     done = httpx.post(address, json={**body, "dry_run": False}, timeout=30, trust_env=False)
     assert done.status_code == 200, done.text
+    return dict(done.json()["replicas"])
 
 
 def metric(gateway: Gateway, name: str) -> float:
@@ -127,7 +129,7 @@ def test_a_response_of_one_is_explained_and_judged_by_the_other(pair: tuple[Gate
 
 
 def by_id(gateway: Gateway, made: httpx.Response) -> None:
-    invalidate(gateway, id=made.headers["x-twicetold-entry"])
+    assert invalidate(gateway, id=made.headers["x-twicetold-entry"]) == {"others": 1, "heard": 1}
 
 
 def by_tag(gateway: Gateway, _: httpx.Response) -> None:
@@ -210,7 +212,7 @@ def test_who_did_nothing_for_a_while_catches_up_from_the_feed(pair: tuple[Gatewa
     with stopped(b):
         for thing in ("a rope bridge", "a tin roof", "a wine cellar"):
             ask(a, f"How do I paint {thing}?")
-        invalidate(a, tag="kite")
+        assert invalidate(a, tag="kite") == {"others": 1, "heard": 0}
         time.sleep(0.2)
 
     until(lambda: tier(b, "How do I fold a paper kite?") == "none")

@@ -11,7 +11,7 @@ from backends.fake import say as scripted
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
-from gateway.answers.base import Embedded, Entry, Verdict
+from gateway.answers.base import CacheError, Embedded, Entry, Verdict
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.answers.tiered import TieredAnswers
@@ -146,6 +146,37 @@ async def test_a_vector_that_comes_while_the_index_is_made_is_found_in_it() -> N
     assert [one.id for one in vectors.search(digest("s") + digest("c"), vector, 1)] == ["e_a"]
     assert len(vectors) == 1
     await vectors.close()
+
+
+async def test_an_index_whose_store_was_away_at_the_start_is_made_when_it_is_back() -> None:
+    embedder = HashingEmbedder(16)
+    store = Away()
+    vector = embedder.embed(["what is a?"])[0]
+    await store.put(replace(entry_of(), embedder=embedder.fingerprint, vector=vector.astype("<f4").tobytes()))
+    vectors = Vectors(store, EmbeddingBatcher(lambda: embedder), VectorIndex)
+    await vectors.open()
+    assert (vectors.is_ready, len(vectors)) == (True, 0)
+    with pytest.raises(CacheError):
+        await vectors.catch_up()
+    store.is_away = False
+    await vectors.catch_up()
+
+    assert len(vectors) == 1
+    await vectors.close()
+
+
+class Away(MemoryAnswers):
+    """A store that cannot be read, until it can."""
+
+    def __init__(self) -> None:
+        super().__init__(1_000_000)
+        self.is_away = True
+
+    async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
+        if self.is_away:
+            raise CacheError("away")
+        async for row in super().embedded(embedder):
+            yield row
 
 
 class Slow(MemoryAnswers):
