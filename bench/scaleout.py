@@ -1,0 +1,209 @@
+"""One, two and four gateways on one Redis: requests a second, what a hit costs here and there, what Redis is asked.
+
+    python -m bench scaleout
+
+Real processes: gateways with memories of their own, one redis-server, an upstream that takes some milliseconds. A hit
+is *local* where the gateway has the answer in memory, and *remote* where another gateway put it into Redis and this one
+has never seen it. What Redis is asked is counted by Redis itself (commandstats: with what
+scripts do inside), in round trips by the gateways.
+
+On a machine with as many cores as processes, n gateways do n times what one does, until Redis is busy. Where there are
+fewer, requests a second say how many cores there are; what holds everywhere is the processor time of a request in a
+gateway and in Redis. Redis computes on one core: one over its time of a request is what it carries.
+"""
+
+import asyncio
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+import uvloop
+
+from bench.figures import median, percentile
+from bench.http1 import Connection
+from bench.load import Job, Measured
+from bench.load import run as run_job
+from bench.processes import Server, gateway, upstream
+from bench.redis_server import redis_server
+from bench.rows import Row, Scale
+
+SIZES = (1, 2, 4)
+MODEL = "slow:0.002"  # of the test upstream: so long before every token
+CHAT = "/v1/chat/completions"
+BODY_BYTES = 1024
+CONCURRENCY = 8  # callers of every gateway
+PIECE = 50  # questions of a turn, remote and then local
+VARIABLE = "SCALEOUT_SECRET"
+CONFIG = f'secret_env = "{VARIABLE}"\nredis = "{{redis}}"\n[cache]\nsemantic = false\n'
+
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What Redis was asked, so far."""
+
+    commands: int
+    cpu_s: float
+    used_bytes: int
+
+    def since(self, before: "Asked") -> "Asked":
+        return Asked(self.commands - before.commands, self.cpu_s - before.cpu_s, self.used_bytes - before.used_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A workload: how fast it went, and what one request of it took."""
+
+    per_second: float
+    gateway_ms: float
+    redis_us: float
+    commands: float
+    round_trips: float
+    redis_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    gateways: Sequence[Server]
+    client: "redis.Redis"
+
+    def asked(self) -> Asked:
+        """Commands of gateways: those that wait for news, and our own looks, are none of a request."""
+        stats: dict[str, Any] = self.client.info("commandstats")
+        calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+        cpu: dict[str, float] = self.client.info("cpu")
+        memory: dict[str, int] = self.client.info("memory")
+        num = sum(number for name, number in calls.items() if name not in ("info", "xread", "ping"))
+        return Asked(num, cpu["used_cpu_user"] + cpu["used_cpu_sys"], memory["used_memory"])
+
+    def round_trips(self) -> int:
+        stats = (httpx.get(f"{one.url}/admin/api/stats", trust_env=False).json() for one in self.gateways)
+        return sum(one["redis"]["round_trips"] for one in stats)
+
+
+def run(scale: Scale) -> list[Row]:
+    """Every size in turn, then hits of two gateways side by side."""
+    os.environ[VARIABLE] = secrets.token_hex(32)
+    rows: list[Row] = []
+    first: dict[str, Cost] = {}
+    for size in SIZES:
+        with _site(size) as site:
+            costs = uvloop.run(_workloads(site, scale.of(600, 60)))
+            first = first or costs
+            for name, cost in costs.items():
+                rows += _rows(size, name, cost, first[name])
+            if size == 2:
+                rows += uvloop.run(_here_and_there(site, scale.of(8, 2)))
+    return rows
+
+
+@contextmanager
+def _site(size: int) -> Iterator[Site]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
+        url = stack.enter_context(redis_server(folder))
+        backend = stack.enter_context(upstream())
+        config = folder / "gateway.toml"
+        config.write_text(CONFIG.format(redis=url), "utf-8")
+        flags = ("--config", str(config), "--upstream", backend.url)
+        gateways = [stack.enter_context(gateway(*flags, wait_semantic=False)) for _ in range(size)]
+        client = redis.Redis.from_url(url)
+        stack.callback(client.close)
+        yield Site(gateways, client)
+
+
+async def _workloads(site: Site, num: int) -> dict[str, Cost]:
+    """Misses, then the same again as hits in memory."""
+    per_gateway = [tuple(_body() for _ in range(num // len(site.gateways))) for _ in site.gateways]
+    return {
+        "misses": await _cost(site, per_gateway),
+        "local hits": await _cost(site, [bodies * 4 for bodies in per_gateway]),
+    }
+
+
+async def _cost(site: Site, per_gateway: Sequence[tuple[str, ...]]) -> Cost:
+    jobs = [
+        Job(one.url, one.url, bodies, len(bodies), CONCURRENCY)
+        for one, bodies in zip(site.gateways, per_gateway, strict=True)
+    ]
+    num = sum(job.count for job in jobs)
+    before, trips, cpu_s = site.asked(), site.round_trips(), sum(one.cpu_s() for one in site.gateways)
+    began = time.perf_counter()
+    measured: list[Measured] = await asyncio.gather(*map(run_job, jobs))
+    seconds = time.perf_counter() - began
+    assert all(one.statuses == {"200": one.count} for one in measured)
+    cpu_s, asked = sum(one.cpu_s() for one in site.gateways) - cpu_s, site.asked().since(before)
+    return Cost(
+        num / seconds,
+        cpu_s / num * 1e3,
+        asked.cpu_s / num * 1e6,
+        asked.commands / num,
+        (site.round_trips() - trips) / num,
+        asked.used_bytes / num,
+    )
+
+
+async def _here_and_there(site: Site, turns: int) -> list[Row]:
+    """One caller: what the first gateway made is asked of the second, for the first time and again."""
+    remote_ms: list[float] = []
+    local_ms: list[float] = []
+    commands = trips = 0
+    async with Connection(site.gateways[0].url, CHAT) as one, Connection(site.gateways[1].url, CHAT) as two:
+        for _ in range(turns):
+            bodies = [_body().encode() for _ in range(PIECE)]
+            for body in bodies:
+                await one.post(body)
+            await asyncio.sleep(0.2)  # what is written behind is written
+            before, at_first = site.asked(), site.round_trips()
+            remote_ms += [await _hit(two, body) for body in bodies]
+            commands += site.asked().since(before).commands
+            trips += site.round_trips() - at_first
+            local_ms += [await _hit(two, body) for body in bodies]
+    name, note = "2 gateways, one caller: ", "in turns"
+    return [
+        Row("scaleout", name + "remote hit p50", median(remote_ms), "ms", median(local_ms), "local hit p50", note),
+        Row(
+            "scaleout", name + "remote hit p99", percentile(remote_ms, 99), "ms",
+            percentile(local_ms, 99), "local hit p99", note,
+        ),
+        Row("scaleout", name + "Redis commands of a remote hit", commands / len(remote_ms), "commands"),
+        Row("scaleout", name + "round trips of a remote hit", trips / len(remote_ms), "round trips"),
+    ]  # fmt: skip
+
+
+async def _hit(connection: Connection, body: bytes) -> float:
+    timed = await connection.post(body)
+    assert timed.headers["x-twicetold-tier"] == "exact", timed.headers
+    return timed.total_s * 1000
+
+
+def _rows(size: int, name: str, cost: Cost, first: Cost) -> list[Row]:
+    what, beside = f"{size} gateway{'s' if size > 1 else ''}, {name}: ", "1 gateway"
+    note = f"{os.cpu_count()} cores for all processes"
+    rows = [
+        Row("scaleout", what + "a second", cost.per_second, "req/s", first.per_second, beside, note),
+        Row("scaleout", what + "processor time of gateways", cost.gateway_ms, "ms/req", first.gateway_ms, beside),
+        Row("scaleout", what + "processor time of Redis", cost.redis_us, "us/req", first.redis_us, beside),
+        Row("scaleout", what + "Redis commands", cost.commands, "a request", first.commands, beside),
+        Row("scaleout", what + "Redis round trips", cost.round_trips, "a request", first.round_trips, beside),
+    ]
+    if name == "misses":
+        rows.append(Row("scaleout", what + "memory of Redis", cost.redis_bytes, "bytes/answer"))
+    return rows
+
+
+def _body() -> str:
+    """A chat request of about a kilobyte that nobody has made."""
+    words = f"Question number {next(_numbers)}: "
+    message = f'{{"role": "user", "content": "{words.ljust(BODY_BYTES - 80, "x")}"}}'
+    return f'{{"model": "{MODEL}", "messages": [{message}]}}'
