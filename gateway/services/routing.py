@@ -23,13 +23,15 @@ ENGINES = WatchRule(every_s=1.0, down_after=1, up_after=1)  # they are next door
 
 def router_of(settings: Settings, local: Sequence[Backend]) -> Router:
     """The router over local engines and servers. Raises ValueError for an address that cannot be used."""
-    routing, servers = settings.routing, [_member(backend, settings) for backend in settings.backends]
+    routing = settings.routing
     upstream = upstream_of(settings) if settings.upstream else None
-    if not servers:  # nothing but what was always there, treated as it always was
-        return Router(local, upstream, aliases=_aliases(settings.aliases), policy=routing.policy)
+    if not settings.backends and not settings.aliases:  # what was always there, treated as it always was
+        return Router(local, upstream)
+    servers = [_member(backend, settings) for backend in settings.backends]
+    if upstream is not None:
+        servers.append(Member(upstream, MemberRule(names=("*",), breaker=_breaker(routing), watch=_watch(routing))))
     return Router(
         [*local, *servers],
-        upstream,
         aliases=_aliases(settings.aliases),
         policy=routing.policy,
         retry=RetryRule(routing.retries, routing.retry_first_s, routing.retry_wait_s),
@@ -61,7 +63,7 @@ def _member(backend: BackendSettings, settings: Settings) -> Member:
         names=backend.models,
         gate=GateRule(backend.max_concurrency, backend.max_queue, backend.queue_s),
         breaker=_breaker(routing),
-        watch=_watch(routing) if routing.health_s else None,
+        watch=_watch(routing),
         states_revision=bool(backend.revision),
     )
     return Member(remote(spec_of(backend, settings)), rule)
@@ -77,8 +79,12 @@ def _breaker(routing: RoutingSettings) -> BreakerRule:
     )
 
 
-def _watch(routing: RoutingSettings) -> WatchRule:
-    return WatchRule(routing.health_s, routing.health_down_after, routing.health_up_after)
+def _watch(routing: RoutingSettings) -> WatchRule | None:
+    return (
+        None
+        if routing.health_s == 0
+        else WatchRule(routing.health_s, routing.health_down_after, routing.health_up_after)
+    )
 
 
 def _timeouts(own: BackendTimeouts, every: UpstreamSettings) -> Timeouts:

@@ -60,6 +60,19 @@ async def test_a_file_becomes_backends_aliases_and_a_policy(tmp_path: Path) -> N
     await router.close()
 
 
+async def test_an_upstream_alone_is_left_as_it_was_and_has_a_circuit_beside_others() -> None:
+    alone = router_of(load_settings({"upstream": "http://x"}, None, {}), [])
+    beside = router_of(
+        load_settings({"upstream": "http://x", "aliases": [{"name": "m", "fallback": ["n"]}]}, None, {}), []
+    )
+    each = [router.members[0].rule for router in (alone, beside)]
+
+    assert [rule.names for rule in each] == [("*",), ("*",)]
+    assert [rule.breaker.failures for rule in each] == [0, 5]
+    await alone.close()
+    await beside.close()
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"backends": "a"}, "backends must be a list of tables"),
     ({"backends": [{"url": "http://x"}]}, r"backends\[0\].name"),
