@@ -5,6 +5,7 @@ rank     whether it may be asked now, and after whom
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ EVERY_NAME = "*"
 FULL = 3  # the worst rank: it is asked only to hear when there will be room
 REST_S = 1.0  # of one that said it has too much to do, and not for how long
 MAX_REST_S = 30.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ class Member:
             raise
         else:
             self.breaker.succeeded(is_probe)
+            if is_probe:
+                log.info("%s is back", self.name)
         finally:
             self.breaker.end(is_probe)
 
@@ -186,7 +191,10 @@ class Member:
         self.failures[word(error)] += 1
         self.last_error = (time.time(), str(error))
         if is_mark(error):
+            opened = self.breaker.times_opened
             self.breaker.failed(self.now())
+            if self.breaker.times_opened > opened:
+                log.warning("%s is left alone for %.0f s: %s", self.name, self.breaker.wait_s(self.now()), error)
         elif isinstance(error, RequestRejected) and not is_busy(error):
             self.breaker.succeeded(is_probe)  # it read the request, and judged it
         if is_busy(error) or error.retry_after_s is not None:

@@ -163,7 +163,7 @@ class Router:
             with suppress(BackendError):  # the caller hears of the first one
                 answering = await self._asking.ask(Step(model, found.members), _as(request, model))
                 self.fallbacks[asked_for, model] += 1
-                log.warning("%s answers for %s: %s", model, asked_for, failure)
+                log.info("%s answers for %s: %s", model, asked_for, failure)  # as often as it is asked
                 return replace(answering, first=replace(answering.first, fallback=model))
         raise failure
 
