@@ -5,6 +5,8 @@ the usage of a chunk or of a whole answer and spells it as OpenAI does.
 """
 
 from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
 
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
@@ -19,6 +21,7 @@ from backends.openai_wire import (
     parse_completion,
     request_body,
     usage_of,
+    write_json,
 )
 
 
@@ -87,6 +90,14 @@ def with_cached(usage: Fields, cached: object) -> Fields:
     return {**usage, "prompt_tokens_details": {**details, "cached_tokens": cached}}
 
 
+def _mistral(body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
+    """Mistral keeps the prompts that name a key; what a conversation of a tenant begins with is as good as a name."""
+    if not request.use_kv or body.get("prompt_cache_key"):
+        return body
+    beginning = write_json({"salt": request.kv_salt, "tools": body.get("tools"), "first": body["messages"][:2]})
+    return {**body, "prompt_cache_key": blake2b(beginning, digest_size=16).hexdigest()}
+
+
 def _gemini_usage(wire: Fields) -> Fields | None:
     """Gemini leaves what was thought out of the completion's tokens, and in the total's."""
     found = usage_of(wire)
@@ -102,6 +113,6 @@ def _gemini_usage(wire: Fields) -> Fields | None:
 
 OPENAI = openai_like("openai", takes_predictions=True)
 DEEPSEEK = openai_like("deepseek", dialect=cached_elsewhere("prompt_cache_hit_tokens"))
-MISTRAL = openai_like("mistral", dialect=cached_elsewhere("num_cached_tokens"), takes_predictions=True)
+MISTRAL = openai_like("mistral", _mistral, cached_elsewhere("num_cached_tokens"), takes_predictions=True)
 GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage))
 OLLAMA = openai_like("ollama")  # newer ones count what was cached in OpenAI's field; older say nothing

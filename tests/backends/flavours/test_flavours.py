@@ -177,11 +177,22 @@ def test_another_gateway_is_asked_for_its_engine_alone(use_kv: bool, publish_kv:
     assert sent("twicetold", request)["cache"] == wish
 
 
-@pytest.mark.parametrize("flavour", ["openai", "deepseek", "gemini", "mistral", "ollama", "azure"])
+@pytest.mark.parametrize("flavour", ["openai", "deepseek", "gemini", "ollama", "azure"])
 def test_the_rest_goes_as_it_came(flavour: str) -> None:
     assert sent(flavour, odd_knob={"deep": [1, None]}) == {
         "model": "m", "messages": [*QUESTION], "stream": False, "odd_knob": {"deep": [1, None]},
     }  # fmt: skip
+
+
+def test_a_conversation_has_one_key_at_mistral_and_no_other_tenants() -> None:
+    def key(text: str, *later: str, tenant: str = "a", **params: Any) -> Any:
+        messages = tuple({"role": "user", "content": said} for said in ("Be brief.", text, *later))
+        return sent("mistral", ChatRequest("m", messages, params, kv_salt=tenant)).get("prompt_cache_key")
+
+    assert key("x") == key("x", "y", "z") != key("x", tenant="b")
+    assert key("x") != key("y")
+    assert key("x", prompt_cache_key="mine") == "mine"
+    assert "prompt_cache_key" not in sent("mistral", ChatRequest("m", QUESTION, use_kv=False))
 
 
 @pytest.mark.parametrize("flavour", sorted(FLAVOURS))
@@ -310,6 +321,16 @@ async def test_an_error_of_anthropic_is_named(
     assert (error.status, error.code) == (status, code)
     assert error.retry_after_s == (7 if mode in ("error:429", "error:529") else None)
     assert KEY not in repr(error)
+
+
+def test_what_azures_filter_refuses_is_told_in_its_words() -> None:
+    found = {"hate": {"filtered": True, "severity": "high"}}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": found}
+    error = {"message": "filtered", "param": "prompt", "code": "content_filter", "status": 400, "innererror": inner}
+    told = FLAVOURS["azure"].read_error(400, {}, orjson.dumps({"error": error}), "there")
+
+    assert isinstance(told, RequestRejected)
+    assert (told.code, told.error) == ("content_filter", error)
 
 
 @pytest.mark.parametrize(
