@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 MIB = 2**20
 HITS_EVERY_S = 1.0
 GRACE_S = 600.0  # Redis ends things so long after we would: what is accounted for goes first
+ROOM_FOR = 32  # of what did not fit: as much is freed where Redis is full before our budget is
+ROOM_ATTEMPTS = 3
 MAX_GONE = 100_000  # entries let go that nobody has asked for yet
 FLUSH_TOGETHER = 32
 FLUSH_EVERY_S = 0.1
@@ -157,6 +159,10 @@ class RedisAnswers:
             except Away:
                 pass
         self._wait(write)
+
+    async def put_late(self, entry: Entry) -> None:
+        """As `put`, but an answer that was made later, and is there already, stays."""
+        await self._put(entry, is_late=True)
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         if len(self._behind):
@@ -361,15 +367,17 @@ class RedisAnswers:
             await self._say_where(names.shelf_of_id(entry.id), b"", entry, home, ttl_ms)
 
     async def _with_room(self, shelf: int, size: int, args: Sequence[Value]) -> Any:
-        """Put; a server that has no room for it gets some."""
-        try:
-            return await self._shelves.run(scripts.PUT, shelf, *args)
-        except Refused as refused:
-            if refused.code != "OOM":
-                raise
-        evicted, told = await self._shelves.run(scripts.SHRINK, shelf, 8 * size, self._policy)
-        self._note(0, evicted, told)
-        await self._shelves.tell(told)
+        """Put; a server that has no room for it gets some, more each time."""
+        wanted = max(ROOM_FOR * size, self._shelf_bytes // 20)
+        for attempt in range(ROOM_ATTEMPTS):
+            try:
+                return await self._shelves.run(scripts.PUT, shelf, *args)
+            except Refused as refused:
+                if refused.code != "OOM":
+                    raise
+            evicted, told = await self._shelves.run(scripts.SHRINK, shelf, wanted << attempt, self._policy)
+            self._note(0, evicted, told)
+            await self._shelves.tell(told)
         return await self._shelves.run(scripts.PUT, shelf, *args)
 
     async def _say_where(self, shelf: int, member: bytes, entry: Entry, home: int, ttl_ms: int) -> None:

@@ -37,6 +37,14 @@ def server(one_server: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
+def nodes(two_nodes: tuple[RedisServer, RedisServer]) -> tuple[RedisServer, RedisServer]:
+    """An empty cluster."""
+    for node in two_nodes:
+        node.client.flushall()
+    return two_nodes
+
+
+@pytest.fixture
 async def link(server: RedisServer) -> AsyncIterator[Link]:
     link = Link(server.url, SECRET, timeout_s=PATIENCE_S)
     yield link

@@ -22,11 +22,9 @@ def named_by_fingerprint(exact: bytes) -> str:
 
 @pytest.fixture(params=["one server", "cluster, foreign names"])
 async def answers(
-    request: pytest.FixtureRequest, clock: Clock, server: RedisServer, two_nodes: tuple[RedisServer, RedisServer]
+    request: pytest.FixtureRequest, clock: Clock, server: RedisServer, nodes: tuple[RedisServer, RedisServer]
 ) -> AsyncIterator[Answers]:
-    for node in two_nodes:
-        node.client.flushall()
-    link = Link(two_nodes[0].url if "cluster" in request.param else server.url, SECRET, timeout_s=PATIENCE_S)
+    link = Link(nodes[0].url if "cluster" in request.param else server.url, SECRET, timeout_s=PATIENCE_S)
     if "foreign" not in request.param:
         link.names.id_of = named_by_fingerprint  # type: ignore[method-assign]
     store = store_of(link, clock)
