@@ -38,7 +38,7 @@ def _engine(scale: Scale) -> list[Row]:
         config = Path(folder, "normalise.toml")
         config.write_text(TAKEN_OUT, "utf-8")
         with gateway("--model", "demo", "--config", str(config), wait_semantic=False) as server:
-            ours, theirs = asyncio.run(_in_turns(server, scale.of(40, 4)))
+            ours, theirs = asyncio.run(_in_turns(server, scale.of(16, 4)))
     note = f"of {ours[0].prompt_tokens} prompt tokens {median([one.cached_tokens for one in ours]):.0f} were kept"
     beside = f"sent as it came: {median([one.cached_tokens for one in theirs]):.0f} kept"
     return [

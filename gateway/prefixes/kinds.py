@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 
 from gateway.normalise.route import every_rule
 from gateway.prefixes.prompt import TOOLS
@@ -14,6 +15,7 @@ RULES = {
 }
 AROUND = 400  # characters before a difference that a rule may need
 SHOWN = 40
+MOST = 4  # kinds at one difference
 
 _WORD_START = re.compile(r"\S{0,64}\Z")
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-_.+"
@@ -29,19 +31,30 @@ class Spot:
     before: str
 
 
-def spot_of(message: bytes, start: int, end: int, role: str) -> Spot:
-    """What the bytes from `start` to `end` of a message are."""
+def spots_of(message: bytes, start: int, end: int, role: str, earlier: str) -> list[Spot]:
+    """What the bytes from `start` to `end` of a message are, where an earlier prompt has `earlier`.
+
+    First what stands at the start, whatever it is; then what rules know behind it, and what is not the same there.
+    """
     before = message[:start].decode("utf-8", "ignore")
     text = before[-AROUND:] + message[start : end + AROUND].decode("utf-8", "ignore")
     at, ahead = min(len(before), AROUND), before[:-AROUND]
     last = at + max(1, len(message[start:end].decode("utf-8", "ignore")))
-    for name, rule in RULES.items():
-        for span in rule(text):
-            if span.start < last and span.end > at:
-                return _spot(ahead, text, span.start, name)
-    begins = at - len(_last_word(text[:at]))
-    is_code = re.search(r"\d", text[begins : begins + 64].split(maxsplit=1)[0]) if text[begins:].strip() else None
-    return _spot(ahead, text, begins, "tools" if role == TOOLS else "code" if is_code else "words")
+    spans = [span for rule in RULES.values() for span in rule(text) if span.start < last and span.end > at]
+    first = next((span for span in spans if span.start <= at), None)
+    if first is not None:
+        found, done = [_spot(ahead, text, first.start, first.rule)], first.end
+    else:
+        begins = at - len(_last_word(text[:at]))
+        word = text[begins : begins + 64].split(maxsplit=1)[:1]
+        is_code = bool(word) and re.search(r"\d", word[0]) is not None
+        kind = "tools" if role == TOOLS else "code" if is_code else "words"
+        found, done = [_spot(ahead, text, begins, kind)], at + 1
+    for span in sorted(spans, key=attrgetter("start")):
+        if span.start >= done and text[span.start : span.end] not in earlier and len(found) < MOST:
+            found.append(_spot(ahead, text, span.start, span.rule))
+            done = span.end
+    return found
 
 
 def words_at(message: bytes, start: int, end: int) -> tuple[str, str]:

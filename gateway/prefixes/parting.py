@@ -4,7 +4,7 @@
     new       ......... 12:07:44 ................ 77c0 ............. B
                        |  start  | end       run |    |     run     |
 
-What a difference costs is the run behind it: it would have been reused were the difference not there, and none before.
+What a difference costs are the runs behind it: they would have been reused were it not there, nor another before them.
 """
 
 from dataclasses import dataclass

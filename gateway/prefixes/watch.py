@@ -16,7 +16,7 @@ from operator import itemgetter
 
 from backends.chat import ChatRequest
 from gateway.metrics import Sample
-from gateway.prefixes.kinds import Spot, spot_of, words_at
+from gateway.prefixes.kinds import Spot, spots_of, words_at
 from gateway.prefixes.parting import Parting, partings, shared
 from gateway.prefixes.prompt import Prompt, prompt_of, tokens_in
 
@@ -147,24 +147,29 @@ class PrefixWatch:
         gains = [(_gain(found) - best, found, one) for one, reach in pairs if (found := _telling(one, new, reach))]
         gain, found, earlier = max(gains, key=itemgetter(0), default=(0, [], b""))
         if tokens_in(gain) >= MIN_LOST_TOKENS:
-            for one in found:
-                self._note(sketch, prompt, one, earlier, at_s)
+            sketch.lost_tokens += tokens_in(gain)
+            for number, one in enumerate(found):
+                behind = tokens_in(sum(later.run for later in found[number:]))
+                self._note(sketch, prompt, one, earlier, behind, at_s)
             last = found[-1]
             if last.end + last.run == len(new) and last.earlier_end + last.run == len(earlier):
                 sketch.same_otherwise += 1
 
-    def _note(self, sketch: Sketch, prompt: Prompt, found: Parting, earlier: bytes, at_s: float) -> None:
+    def _note(
+        self, sketch: Sketch, prompt: Prompt, found: Parting, earlier: bytes, lost_tokens: int, at_s: float
+    ) -> None:
         number, role, start, end = prompt.place(found.start)
         head = start if number < 0 else start + len(role) + 1
-        spot = spot_of(prompt.text[head:end], max(0, found.start - head), max(0, found.end - head), role)
-        finding = self._finding(sketch, spot, number, role, tokens_in(head + spot.at_byte))
-        finding.count += 1
-        finding.lost_tokens += tokens_in(found.run)
-        finding.last_s = at_s
-        sketch.lost_tokens += tokens_in(found.run)
-        if self._keeps_words:
-            there = words_at(earlier, found.earlier_start, found.earlier_end)
-            finding.words = (*words_at(prompt.text, found.start, found.end), there[1])
+        there = earlier[found.earlier_start : found.earlier_end].decode("utf-8", "ignore")
+        first, last = max(0, found.start - head), max(0, found.end - head)
+        for spot in spots_of(prompt.text[head:end], first, last, role, there):
+            finding = self._finding(sketch, spot, number, role, tokens_in(head + spot.at_byte))
+            finding.count += 1
+            finding.lost_tokens += lost_tokens
+            finding.last_s = at_s
+            if self._keeps_words:
+                was = words_at(earlier, found.earlier_start, found.earlier_end)
+                finding.words = (*words_at(prompt.text, found.start, found.end), was[1])
 
     def _finding(self, sketch: Sketch, spot: Spot, number: int, role: str, token: int) -> Finding:
         name = f"{number} {role} {spot.kind} {spot.before[-24:]}".encode("utf-8", "surrogatepass")

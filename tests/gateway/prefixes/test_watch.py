@@ -106,6 +106,13 @@ def test_two_differences_are_told_apart() -> None:
     assert {first["kind"], second["kind"]} == {"clock", "session_ids"}
 
 
+def test_neighbours_at_one_difference_are_findings_of_their_own() -> None:
+    head = f"Build ID of 019e95f9-b891-7752-9fc1-cbb130bf26b0. Current time: NOW\n{RULES_OF_THE_HOUSE}"
+    first, second = findings(watched(turns(talks("mtbench101", 12), head)))
+    assert (first["kind"], second["kind"]) == ("code", "clock")
+    assert second["lost_tokens"] > 0.95 * first["lost_tokens"]  # either costs nearly all of it
+
+
 def test_advice_names_the_place_the_price_and_the_rule() -> None:
     watch = watched(turns(talks("mtbench101", 12), f"Current time: NOW\n{RULES_OF_THE_HOUSE}"), every_s=60.0)
     report = report_of(watch, price_per_million=2.5)
