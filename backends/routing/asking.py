@@ -55,7 +55,8 @@ class _Try:
 
     step: Step
     request: ChatRequest
-    failures: dict[Member, BackendError] = field(default_factory=dict)
+    failures: dict[Member, BackendError] = field(default_factory=dict)  # of those that are not to be asked again
+    asked: set[Member] = field(default_factory=set)
     last: BackendError | None = None
     prompt: Prompt | None = None
 
@@ -102,7 +103,6 @@ class Asking:
         """Every replica that may answer, once. Raises what the last one failed with."""
         for member, failure in tuple(one.failures.items()):
             if may_repeat(failure, self._retry.max_wait_s):
-                member.retries += 1
                 del one.failures[member]
         is_second = False
         while True:
@@ -111,6 +111,8 @@ class Asking:
                 raise one.last or _nobody(one.step)
             self.failovers += is_second
             member, choice = self._choose(one, left)
+            member.retries += member in one.asked
+            one.asked.add(member)
             try:
                 return await self._first_of(member, choice, one)
             except BackendError as error:

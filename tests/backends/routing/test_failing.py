@@ -60,6 +60,7 @@ async def test_when_all_have_failed_they_are_asked_again_after_a_pause() -> None
     assert len(two.clock.slept) == 1
     assert 0 < two.clock.slept[0] <= 0.2
     assert sum(two.calls().values()) == 3
+    assert sum(member.retries for member in two.router.members) == 1
 
 
 async def test_who_is_too_slow_is_not_asked_twice() -> None:
