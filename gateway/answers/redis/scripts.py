@@ -415,13 +415,13 @@ SUMS = _script("return {call('HLEN', C), tonumber(call('HGET', T, 'bytes') or '0
 # wanted or "" -> {moment and first bytes reached or false, rows of {member, card, body or vector}}
 PAGE = _script("""
 local is_up, start, place, most, what = ARGV[3] == '1', ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local since, offset, seen, rows = tonumber(start), 0, 0, {}
+local from, since, offset, seen, rows = start, tonumber(start), 0, 0, {}
 while seen < most do
   local some
   if is_up then
-    some = call('ZRANGEBYSCORE', O, start, '+inf', 'WITHSCORES', 'LIMIT', offset, most)
+    some = call('ZRANGEBYSCORE', O, from, '+inf', 'WITHSCORES', 'LIMIT', offset, most)
   else
-    some = call('ZREVRANGEBYSCORE', O, start, '-inf', 'WITHSCORES', 'LIMIT', offset, most)
+    some = call('ZREVRANGEBYSCORE', O, from, '-inf', 'WITHSCORES', 'LIMIT', offset, most)
   end
   if #some == 0 then return {false, false, rows} end
   offset = offset + #some / 2
