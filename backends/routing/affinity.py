@@ -2,41 +2,42 @@
 
     cost(replica) = what waits to be read there, and a little for every answer under way
                     + reading * what is left of this prompt
-    1. only replicas that would end up with at most 1.25 times the mean of what all would end up with
+    1. only replicas that would end up with at most `bound` times the mean of what all would end up with
     2. what a replica is thought to hold of the prompt need not be read; reading counts more than once, because a prefix
        read twice also takes twice the room
-    3. a prompt of which nobody knows anything has a home, the same for every gateway, that is a little cheaper
+    3. what nobody is known to hold has a home, the same for every gateway, that is a little cheaper; much cheaper once
+       it turns out that others send conversations there
     4. of equals, any
 
 What lies where is guessed (`shadow.py`), and every answer corrects the guess: an engine reports how much of the prompt
-it had. What it had not is forgotten with all that hangs on it. A replica that drops what it just read is believed less;
-one that drops what it used long ago has its horizon drawn nearer, and one that still has it, further.
+it had. What it had not is forgotten with all that hangs on it; a replica that lacks what it just read is believed
+less; and how long engines keep what they do not use is learned from the ages of what was there and what was not.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from backends.routing.base import Choice, Load
+from backends.routing.keeping import Keeping
 from backends.routing.placement import draw, seed_of
 from backends.routing.prompt import Prompt
 from backends.routing.shadow import Overlap, Shadow
 
-STEEPNESS = 6  # how sharply a horizon is drawn
-YOUNG = 0.95  # what is as likely as this to be kept and is not there was not pushed out
+SURE = 0.8  # a prefix as likely to be there as this speaks against its replica when it is not
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The numbers of the policy; docs/routing.md and `python -m bench.routing` say where they come from."""
 
-    bound: float = 1.25  # times the mean of what replicas would have to do: more gets no replica that is chosen
+    bound: float = 2.0  # times the mean of what replicas would have to do; 1.25 loses a tenth of the hits
     reading: float = 6.0  # what a token of this prompt costs beside one that waits to be read
     decode_tokens: int = 64  # what an answer under way costs others, in prompt tokens
-    home_tokens: int = 256  # how much cheaper a prefix is at home
-    horizon_tokens: int = 1_000_000  # what a replica takes in before it drops a prefix, until it is learned
+    home_tokens: int = 1500  # how much cheaper a prompt is at home
+    horizon_tokens: int = 1_000_000  # what a replica reads before it drops a prefix, until that is learned
     most_tokens: int = 8_000_000  # remembered of a replica
-    patience: float = 0.2  # how far one report moves what is believed
+    patience: float = 0.1  # how far one report moves what is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,17 @@ class Guess(Choice):
     """A choice, and what it was made from: learned from when the replica has reported."""
 
     parts: tuple[Overlap, ...] = ()
+    at_home: bool = False
+    unknown_tokens: int = 0  # of the prompt, what no replica is thought to hold
 
 
 @dataclass(slots=True)
 class Belief:
-    """What reports have taught of one replica."""
+    """What is known of one replica besides its prefixes."""
 
-    seed: int
-    horizon: float  # tokens read since a prefix was last used, at which it is as likely gone as there
-    confidence: float = 1.0  # of the tokens that are too young to be gone, the share that was there
-
-    def is_there(self, age: int) -> float:
-        """How likely a replica still has what it used so long ago."""
-        return self.confidence * self.is_kept(age)
-
-    def is_kept(self, age: int) -> float:
-        """How likely room has not pushed it out: half at the horizon, 0.9 at two thirds of it."""
-        return 1 / (1 + (age / self.horizon) ** STEEPNESS)
+    seed: int  # what it draws homes with
+    confidence: float = 1.0  # of the prefixes that all but surely are there, the share that was
+    queued_tokens: int = 0  # when it was last looked at
 
 
 class Affinity:
@@ -70,7 +65,9 @@ class Affinity:
         self.weights = weights or Weights()
         self._random = random
         self.shadow = Shadow(self.weights.most_tokens)
+        self.keeping = Keeping(self.weights.horizon_tokens)
         self._beliefs: dict[str, Belief] = {}
+        self.elsewhere = 0.1  # of what we do not know of a conversation, the share that turns out to lie at its home
         self._mean_tokens = 1000.0  # of a prompt: what a request that waits will bring
 
     def choose(self, prompt: Prompt, loads: Sequence[Load]) -> Choice:
@@ -78,6 +75,8 @@ class Affinity:
         self._mean_tokens += (prompt.num_tokens - self._mean_tokens) / 100
         overlaps = self.shadow.overlaps(prompt)
         guesses = [self._guess(load.replica, prompt, overlaps.get(load.replica, ())) for load in loads]
+        for load in loads:
+            self.belief(load.replica).queued_tokens = load.prefill_tokens
         works = [self._work(load) for load in loads]
         lefts = [prompt.num_tokens - guess.predicted_tokens for guess in guesses]
         costs = {
@@ -85,13 +84,15 @@ class Affinity:
             for place in within_bound(works, lefts, self.weights.bound)
         }
         home = self._home(prompt, loads, guesses)
+        unknown = min(lefts)
         if home in costs:
-            costs[home] -= self.weights.home_tokens
+            costs[home] -= self.weights.home_tokens + self.weights.reading * self.elsewhere * unknown
         least = min(costs.values())
         place = self._random.choice([place for place, cost in costs.items() if cost == least])
         if prompt.is_kept:
             self.shadow.hold(loads[place].replica, prompt, is_sure=False)
-        return guesses[place]
+        guess = guesses[place]
+        return replace(guess, at_home=place == home, unknown_tokens=unknown)
 
     def heard(self, choice: Choice, prompt: Prompt, cached_tokens: int | None, prompt_tokens: int) -> None:
         """Correct what is believed by what the replica reported."""
@@ -100,7 +101,7 @@ class Affinity:
             found = round(min(1.0, cached_tokens / prompt_tokens) * prompt.num_tokens)
             self._learn(choice, prompt, found)
         if prompt.is_kept:
-            self.shadow.hold(choice.replica, prompt)
+            self.shadow.hold(choice.replica, prompt, ahead=self.belief(choice.replica).queued_tokens)
 
     def reset(self, replica: str) -> None:
         """Forget what a replica held, and what was believed of it."""
@@ -111,19 +112,15 @@ class Affinity:
         """What is believed of a replica."""
         belief = self._beliefs.get(replica)
         if belief is None:
-            belief = self._beliefs[replica] = Belief(seed_of(replica), self.weights.horizon_tokens)
+            belief = self._beliefs[replica] = Belief(seed_of(replica))
         return belief
 
-    def told_capacity(self, replica: str, num_tokens: int) -> None:
-        """An engine says how many tokens it has room for."""
-        self.belief(replica).horizon = num_tokens
-
     def _guess(self, replica: str, prompt: Prompt, parts: Sequence[Overlap]) -> Guess:
-        belief = self.belief(replica)
         expected, start = 0.0, 0
         for part in parts:
-            expected += (part.chunks - start) * belief.is_there(part.age)
+            expected += (part.chunks - start) * self.keeping.chance(part.age)
             start = part.chunks
+        expected *= self.belief(replica).confidence
         return Guess(replica, min(round(expected * prompt.chunk_tokens), prompt.num_tokens), tuple(parts))
 
     def _work(self, load: Load) -> float:
@@ -139,16 +136,17 @@ class Affinity:
     def _learn(self, guess: Guess, prompt: Prompt, found: int) -> None:
         belief, pace = self.belief(guess.replica), self.weights.patience
         slack = max(prompt.chunk_tokens, prompt.num_tokens // 20)  # blocks are rounded, and so is a guess in bytes
+        if prompt.is_later and guess.at_home and guess.unknown_tokens > slack:
+            more = min(1.0, max(0, found - guess.predicted_tokens) / guess.unknown_tokens)
+            self.elsewhere += pace / 2 * (more - self.elsewhere)
         start = 0
         for part in guess.parts:
             end = min(part.chunks * prompt.chunk_tokens, prompt.num_tokens)
             if part.is_sure and end - start > slack:
                 was_there = end <= found + slack
-                kept = belief.is_kept(part.age)
-                if kept > YOUNG:
+                if self.keeping.chance(part.age) > SURE:
                     belief.confidence += pace * (was_there - belief.confidence)
-                if kept <= YOUNG or belief.confidence > 0.5:
-                    belief.horizon *= 1 + pace * (was_there - kept)
+                self.keeping.saw(part.age, was_there, pace)
                 if not was_there:
                     self.shadow.cut(guess.replica, prompt, found // prompt.chunk_tokens)
                     return

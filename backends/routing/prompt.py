@@ -36,6 +36,7 @@ class Prompt:
     chunk_tokens: int = CHUNK_TOKENS
     home: int = 0  # equal for prompts that belong together: the client's prompt_cache_key, else the first tokens
     opening: int = 0  # equal for all turns of a conversation: everything up to its first user message
+    is_later: bool = False  # a later turn: it holds answers, so some gateway has sent its beginning somewhere
     is_kept: bool = True  # False: it leaves nothing behind in the replica that reads it
 
 
@@ -55,7 +56,8 @@ def prompt_of(request: ChatRequest) -> Prompt:
         home = _key(root, b"name\0" + key.encode("utf-8", "surrogatepass"))
     else:
         home = _first(chunks, CHUNK_TOKENS, opening)
-    return Prompt(chunks, num_tokens, CHUNK_TOKENS, home, opening, request.publish_kv)
+    is_later = any(message.get("role") == "assistant" for message in request.messages)
+    return Prompt(chunks, num_tokens, CHUNK_TOKENS, home, opening, is_later, request.publish_kv)
 
 
 def prompt_of_tokens(ids: Sequence[int], salt: str, block_tokens: int, *, opening: int = 0) -> Prompt:

@@ -82,21 +82,25 @@ class Shadow:
                 found.setdefault(name, []).append(part)
         return found
 
-    def hold(self, replica: str, prompt: Prompt, *, is_sure: bool = True) -> None:
-        """A replica has read the whole prompt now; or, where that is not sure, is about to."""
+    def hold(self, replica: str, prompt: Prompt, *, is_sure: bool = True, ahead: int = 0) -> None:
+        """A replica has read the whole prompt; or, where that is not sure, is about to.
+
+        `ahead`: tokens on the clock that it has not read yet, which therefore push out what is used now.
+        """
         state = self._replicas.setdefault(replica, _Replica())
         path = self._made(prompt.chunks)
         size = prompt.chunk_tokens
         fresh = sum(len(node.chunks) - _count(node, replica) for node in path) * size
         state.clock += fresh
         state.tokens += fresh
+        used = max(0, state.clock - ahead)
         for node in reversed(path):  # the head last: it is the youngest
             held = node.held.get(replica)
             if held is None:
-                node.held[replica] = Held(len(node.chunks), state.clock, is_sure)
+                node.held[replica] = Held(len(node.chunks), used, is_sure)
             else:
                 held.is_sure = is_sure or (held.is_sure and held.count == len(node.chunks))
-                held.count, held.used = len(node.chunks), state.clock
+                held.count, held.used = len(node.chunks), max(used, held.used)
             state.recent[node] = None
             state.recent.move_to_end(node)
         self._bound(replica, state, size)

@@ -93,6 +93,7 @@ def _turns(random: Random, names: Iterator[int], shape: Shape, system: Sequence[
     opening = next(names)
     chain, num_tokens = list(system), len(system) * BLOCK
     document = int(random.expovariate(1 / shape.document_tokens)) if random.random() < shape.documents else 0
+    is_later = False
     while True:
         asked = 10 + document + int(random.expovariate(1 / shape.user_tokens))
         answered = 5 + int(random.expovariate(1 / shape.answer_tokens))
@@ -101,7 +102,8 @@ def _turns(random: Random, names: Iterator[int], shape: Shape, system: Sequence[
         chain += (next(names) for _ in range(num_tokens // BLOCK - len(chain)))
         after = tuple(next(names) for _ in range((num_tokens + answered) // BLOCK - len(chain)))
         home = chain[min(len(chain), 256 // BLOCK) - 1]
-        yield Ask(Prompt(tuple(chain), num_tokens, BLOCK, home, opening), answered, after)
+        yield Ask(Prompt(tuple(chain), num_tokens, BLOCK, home, opening, is_later), answered, after)
+        is_later = True
         if random.random() > shape.more_turns:
             return
         num_tokens += answered

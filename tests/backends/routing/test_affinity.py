@@ -139,9 +139,9 @@ def test_a_replica_that_never_has_what_it_should_is_believed_less(affinity: Affi
     predicted = [told(affinity, talk(1), 0, loads).predicted_tokens for _ in range(20)]
 
     assert predicted[1] == 1600
-    assert predicted[-1] < 100
+    assert predicted[-1] < 300
     told_right = [told(affinity, talk(1), 1600, loads).predicted_tokens for _ in range(20)]
-    assert told_right[-1] > 1500
+    assert told_right[-1] > 1300
 
 
 def test_a_replica_that_says_nothing_is_believed(affinity: Affinity) -> None:
@@ -166,7 +166,21 @@ def test_the_horizon_is_drawn_to_what_an_engine_keeps() -> None:
         told(affinity, talk(number), 1600 if number in kept else 0, [Load("a")])
         kept = [*[other for other in kept if other != number][-room + 1 :], number]
 
-    assert 0.5 < affinity.belief("a").horizon / (room * 1600) < 1.5
+    assert 0.5 < affinity.keeping.horizon / (room * 1600) < 1.5
+
+
+def test_what_others_send_home_is_looked_for_at_home(affinity: Affinity) -> None:
+    loads = [replace(load, prefill_tokens=3000 if load.replica == _home(talk(1)) else 0) for load in IDLE]
+    assert affinity.choose(talk(1), loads).replica != _home(talk(1))
+    for number in range(2, 60):  # conversations that another gateway began, at their homes
+        told(affinity, replace(talk(number), is_later=True), 1500)
+
+    assert affinity.elsewhere > 0.5
+    assert affinity.choose(replace(talk(60), is_later=True), loads).replica == _home(talk(60))
+
+
+def _home(prompt: Prompt) -> str:
+    return max(NAMES, key=lambda name: draw(prompt.home, seed_of(name)))
 
 
 def test_a_restarted_replica_holds_nothing(affinity: Affinity) -> None:
@@ -183,7 +197,10 @@ def test_a_prompt_that_leaves_nothing_is_not_remembered(affinity: Affinity) -> N
 
 
 def test_ties_are_broken_at_random_among_replicas_equally_far_from_home() -> None:
-    weights = Weights(home_tokens=0)
-    chosen = {Affinity(Random(seed), weights).choose(talk(1), IDLE).replica for seed in range(60)}
+    chosen = set()
+    for seed in range(60):
+        affinity = Affinity(Random(seed), Weights(home_tokens=0))
+        affinity.elsewhere = 0.0
+        chosen.add(affinity.choose(talk(1), IDLE).replica)
 
     assert len(chosen) == 8

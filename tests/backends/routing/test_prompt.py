@@ -26,6 +26,7 @@ def test_the_next_turn_of_a_conversation_begins_with_the_chain_of_the_last() -> 
 
     assert second.chunks[: len(first.chunks)] == first.chunks
     assert (second.home, second.opening) == (first.home, first.opening)
+    assert (first.is_later, second.is_later) == (False, True)
 
 
 def test_a_changed_word_changes_the_keys_from_its_chunk_on() -> None:
