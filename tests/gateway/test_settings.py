@@ -174,6 +174,15 @@ def test_a_bad_value_is_refused_and_its_key_is_named(flags: dict[str, Any], env:
         load_settings(flags, None, {name.upper(): text for name, text in env.items()})
 
 
+def test_a_variable_named_in_the_file_or_by_a_flag_as_the_place_of_a_key_is_no_setting(tmp_path: Path) -> None:
+    config = tmp_path / "t.toml"
+    config.write_text('upstream = "http://localhost:1"\napi_key_env = "TWICETOLD_ITS_KEY"')
+    environ = {"TWICETOLD_ITS_KEY": "sk-1", "TWICETOLD_ADMIN": "sk-2"}
+    settings = load_settings({"admin_key_env": "TWICETOLD_ADMIN"}, config, environ)
+
+    assert (settings.upstream_key, settings.admin_key) == ("sk-1", "sk-2")
+
+
 def test_serving_everybody_without_keys_must_be_said() -> None:
     assert loaded({"host": "0.0.0.0", "allow_no_keys": True}).host == "0.0.0.0"  # noqa: S104
 
