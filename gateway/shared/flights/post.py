@@ -8,6 +8,7 @@ done inside Redis, on a connection of its own. Raises `CacheError` and nothing e
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 TTL_MS = 30_000  # of letters nobody reads
 WAIT_S = 2.0
 AT_ONCE = 128
+CLOSE_S = 0.003  # letters that follow each other so soon are read together
 
 _CLAIM, _RENEW, _END = Script(leases.CLAIM), Script(leases.RENEW), Script(leases.END)
 
@@ -35,7 +37,7 @@ class Post:
         self._link = link
         self._key = mail_key(secret)
         self._box = link.name("post", self.replica)
-        self._may_hold_more = True
+        self._holds_more = True  # perhaps
         self.num_foreign = 0  # letters that no replica of ours can have written
 
     async def claim(self, flight: str, waited_s: float) -> Claim:
@@ -64,13 +66,17 @@ class Post:
 
     async def receive(self) -> list[Word]:
         """The letters that are there, else those that come within a while."""
-        raws: list[bytes] | None = None
-        if self._may_hold_more:
-            raws = cast("list[bytes] | None", await _heedful(self._link.call("LPOP", self._box, AT_ONCE)))
-        if not raws:
-            found = await _heedful(self._link.wait("BLPOP", self._box, WAIT_S, wait_s=WAIT_S))
-            raws = [] if found is None else [found[1]]
-        self._may_hold_more = bool(raws)
+        if self._holds_more:
+            raws = cast("list[bytes] | None", await _heedful(self._link.call("LPOP", self._box, AT_ONCE))) or []
+            self._holds_more = len(raws) == AT_ONCE
+            if raws:
+                return self._readable(raws)
+        began_s = time.monotonic()
+        found = await _heedful(self._link.wait("BLPOP", self._box, WAIT_S, wait_s=WAIT_S))
+        self._holds_more = found is not None and time.monotonic() - began_s < CLOSE_S
+        return [] if found is None else self._readable([found[1]])
+
+    def _readable(self, raws: Sequence[bytes]) -> list[Word]:
         return [word for raw in raws if (word := self._read(raw)) is not None]
 
     def _read(self, raw: bytes) -> Word | None:

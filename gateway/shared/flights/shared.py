@@ -172,7 +172,7 @@ class SharedFlight:
     ) -> None:
         self.is_elsewhere = False  # what was passed on was said by another replica
         self._flights = flights
-        self._name = name
+        self.name = name
         self._generate = generate
         self._since = since
         self._is_streamed = is_streamed
@@ -186,7 +186,7 @@ class SharedFlight:
                 break
             held: list[Delta] = []  # whoever wants the whole answer is not told a part: then it can be begun anew
             try:
-                async with aclosing(self._flights.follow(self._name, claim, self._since, self._seam)) as deltas:
+                async with aclosing(self._flights.follow(self.name, claim, self._since, self._seam)) as deltas:
                     async for delta in deltas:
                         if not self._is_streamed:
                             held.append(delta)
@@ -207,9 +207,9 @@ class SharedFlight:
 
     async def _claim(self) -> Claim | None:
         """Whose it is; None when it is under way here, and its riders had left."""
-        if self._flights.started_here(self._name) is not None:
+        if self._flights.started_here(self.name) is not None:
             return None
-        claim = await self._flights.claim(self._name, self._since)
+        claim = await self._flights.claim(self.name, self._since)
         if isinstance(claim, Follow):
             self._flights.count("follow", "ended" if claim.lapses_s == 0 else "under_way")
         else:
@@ -219,17 +219,17 @@ class SharedFlight:
     async def _next(self, claim: Follow, gone: LeaderGone) -> Claim:
         """Whose it is after its leader was lost."""
         self._seam.again()
-        found = gone.claim or await self._flights.claim(self._name, self._since)
+        found = gone.claim or await self._flights.claim(self.name, self._since)
         if isinstance(found, Follow) and found.token == claim.token:
             found = Lead(0)  # it is given up, and nobody could say so
         self._flights.count("lead" if isinstance(found, Lead) else "follow", "leader_gone")
         return found
 
     def _made(self, token: int) -> AsyncGenerator[Delta, None]:
-        led = self._flights.started_here(self._name)
+        led = self._flights.started_here(self.name)
         if led is not None:
             self.is_elsewhere = True
             return led.flight.ride()
         if not token:
-            return self._generate(Term(None, self._name, 0))
-        return self._flights.lead(self._name, token, self._generate).flight.ride()
+            return self._generate(Term(None, self.name, 0))
+        return self._flights.lead(self.name, token, self._generate).flight.ride()
