@@ -250,17 +250,13 @@ class Cards:
             raise Broken("a vector that nobody of ours made")
         return vector
 
-    def read(self, member: bytes, raw_card: bytes, raw_body: bytes | None, raw_vector: bytes | None) -> Entry:
-        """The entry. Raises `Broken`; one without its vector is an entry that lacks one."""
-        card = self.read_card(member, raw_card)
-        if raw_body is None:
-            raise Broken("a card without a body")
+    def read(self, card: Card, raw_body: bytes, raw_vector: bytes | None) -> Entry:
+        """The entry. Raises `Broken`."""
         canonical, completion = self.read_body(card, raw_body)
         try:
             if not card.has_vector:
                 return card.entry(canonical, decode(completion), None if card.embedder is None else b"")
-            vector = self.read_vector(card, raw_vector or b"")
-            return card.entry(canonical, decode(completion), vector)
+            return card.entry(canonical, decode(completion), self.read_vector(card, raw_vector or b""))
         except CacheError as error:
             raise Broken(str(error)) from error
 

@@ -65,9 +65,9 @@ class Catalog:
         replies = await self._shelves.run_all(scripts.GET, calls) if calls else []
         found: list[tuple[str, bytes]] = []
         for row, reply in zip(chosen, replies, strict=True):
-            entry = None if not reply or len(reply) != 3 else self._read(row.card.member, *reply)
-            if entry is not None:
-                found.append((entry.id, entry.canonical))
+            if isinstance(reply, list) and len(reply) == 3:
+                entry = self._with_content(Row(row.card, reply[1], row.shelf))
+                found += [] if entry is None else [(entry.id, entry.canonical)]
         return found
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
@@ -143,14 +143,6 @@ class Catalog:
         try:
             canonical, completion = self._cards.read_body(row.card, row.more or b"")
             return row.card.entry(canonical, decode(completion))
-        except Broken:
-            self.broken += 1
-            return None
-
-    def _read(self, member: bytes, *parts: bytes | None) -> Entry | None:
-        card, body, vector = parts
-        try:
-            return self._cards.read(member, card or b"", body, vector)
         except Broken:
             self.broken += 1
             return None

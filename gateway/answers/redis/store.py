@@ -318,7 +318,7 @@ class RedisAnswers:
                 self.stats.lost += 1
                 await self._drop(shelf, member, "out")
                 return None
-            return self._visible(self._cards.read(member, card, body, vector))
+            return self._visible(self._cards.read(known, body, vector))
         except Broken as broken:
             log.error("an entry in redis cannot be read, deleting it: %s", broken)
             self.stats.broken += 1
