@@ -103,6 +103,7 @@ def run(scale: Scale) -> list[Row]:
             for name, cost in costs.items():
                 rows += _rows(size, name, cost, first[name])
             if size == 2:
+                rows.append(uvloop.run(_following(site, scale.of(600, 60))))
                 rows += uvloop.run(_here_and_there(site, scale.of(8, 2)))
     return rows
 
@@ -124,24 +125,22 @@ def _site(size: int) -> Iterator[Site]:
 
 async def _workloads(site: Site, num: int) -> dict[str, Cost]:
     """Misses, then the same again as hits in memory."""
-    per_gateway = [tuple(_body() for _ in range(num // len(site.gateways))) for _ in site.gateways]
+    callers = [one.url for one in site.gateways for _ in range(CONCURRENCY)]
+    bodies = [tuple(_body() for _ in range(num // len(callers))) for _ in callers]  # nobody asks what another one asks
     return {
-        "misses": await _cost(site, per_gateway),
-        "local hits": await _cost(site, [bodies * 4 for bodies in per_gateway]),
+        "misses": await _cost(site, callers, bodies, "full"),
+        "local hits": await _cost(site, callers, [own * 4 for own in bodies], "exact"),
     }
 
 
-async def _cost(site: Site, per_gateway: Sequence[tuple[str, ...]]) -> Cost:
-    jobs = [
-        Job(one.url, one.url, bodies, len(bodies), CONCURRENCY)
-        for one, bodies in zip(site.gateways, per_gateway, strict=True)
-    ]
+async def _cost(site: Site, callers: Sequence[str], bodies: Sequence[tuple[str, ...]], tier: str) -> Cost:
+    jobs = [Job(url, url, own, len(own)) for url, own in zip(callers, bodies, strict=True)]
     num = sum(job.count for job in jobs)
     before, trips, cpu_s = site.asked(), site.round_trips(), sum(one.cpu_s() for one in site.gateways)
     began = time.perf_counter()
     measured: list[Measured] = await asyncio.gather(*map(run_job, jobs))
     seconds = time.perf_counter() - began
-    assert all(one.statuses == {"200": one.count} for one in measured)
+    assert all(one.tiers == {tier: one.count} for one in measured), [one.tiers for one in measured]
     cpu_s, asked = sum(one.cpu_s() for one in site.gateways) - cpu_s, site.asked().since(before)
     return Cost(
         num / seconds,
@@ -151,6 +150,22 @@ async def _cost(site: Site, per_gateway: Sequence[tuple[str, ...]]) -> Cost:
         (site.round_trips() - trips) / num,
         asked.used_bytes / num,
     )
+
+
+async def _following(site: Site, num: int) -> Row:
+    """What one gateway's answers cost the other, which is told of each; beside it, what they cost the one."""
+    one, other = site.gateways
+    bodies = [tuple(_body() for _ in range(num // CONCURRENCY)) for _ in range(CONCURRENCY)]
+    before = one.cpu_s(), other.cpu_s()
+    began = time.perf_counter()
+    await asyncio.gather(*(run_job(Job(one.url, one.url, own, len(own))) for own in bodies))
+    seconds = time.perf_counter() - began
+    own_s, other_s = one.cpu_s() - before[0], other.cpu_s() - before[1]
+    at_rest = other.cpu_s()
+    await asyncio.sleep(seconds)
+    heard_ms = (other_s - (other.cpu_s() - at_rest)) / num * 1e3
+    what = "2 gateways: processor time of an answer in the gateway that only hears of it"
+    return Row("scaleout", what, heard_ms, "ms", own_s / num * 1e3, "in the one that made it", "no semantic tier")
 
 
 async def _here_and_there(site: Site, turns: int) -> list[Row]:
