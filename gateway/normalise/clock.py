@@ -37,7 +37,7 @@ _WORD = (
     r"(?:and|the|is|it|of|in|at|on|as|utc|gmt|local|user|s|server|system|zone|timezone|day|date|time|datetime|now|iso|format"
     rf"|unix|epoch|timestamp|seconds|ms|not|told|am|pm|{_MONTHS}|{_WEEKDAYS})(?![a-z])"
 )
-_PUNCTUATION = r"[\s:=,;.\-–—>*_`\"'’(\[&/#|<：，（是和为星期周一二三四五六日]"
+_PUNCTUATION = r"[\s:=,;.\-–—>*_`\"'’()\[\]&/#|<：，（是和为星期周一二三四五六日]"
 _TOKEN = (
     rf"(?:{_PUNCTUATION}|{_WORD}|t(?=\d)|(?<!\d)\d{{1,4}}+(?:(?:st|nd|rd|th|[年月日号])|(?![:\d时点]))|\d\d?:xx|xx:xx)"
 )

@@ -52,6 +52,11 @@ def test_a_nonce_of_a_coding_agent_leaves_no_trace(text: str, left: str | None) 
         ("# Current Time\n1/7/2025, 3:04:05 PM (America/New_York, UTC-5:00)", "1/7/2025 (America/New_York, UTC-5:00)"),
         ("Current time: 10:31 (UTC 08:31)", "xx:xx (UTC xx:xx)"),
         ("Today is 2026-11-21, 10:31:00 UTC", "2026-11-21 UTC"),
+        ("Current time in ISO 8601 UTC format: 2025-05-05T12:24:37.871Z", "UTC format: 2025-05-05Z"),  # Roo Code
+        ("The current date and time (UTC): 2026-06-09 15:04", "2026-06-09"),
+        ('{"current_datetime": "2026-06-09T15:04:20"}', '"2026-06-09"}'),
+        ("System time: 2026-06-09T15:04:20+00:00", "2026-06-09+00:00"),  # LangGraph
+        ("Current timestamp (ms): 1718000000123", "2024-06-10"),
         ("Current timestamp: 1718000000", "2024-06-10"),
         ("当前时间：2026年6月9日 15:04:20", "2026年6月9日"),
         ("现在是2026年6月9日15时04分20秒", "2026年6月9日xx:xx"),
