@@ -22,10 +22,11 @@ test: .venv/.test .venv/.redis-server
 
 # Tests against engines that people run themselves; without this they are skipped and say so.
 LLAMA_SERVER ?= build/engines/llama-build/bin/llama-server
+LLAMA_TEMPLATES ?= build/engines/llama_cpp_python-0.3.36/vendor/llama.cpp/models/templates
 
 test-engines: .venv/.test $(LLAMA_SERVER)
 	$(PIP) install gguf==0.19.0
-	LLAMA_SERVER=$(LLAMA_SERVER) $(BIN)/python -m pytest -q tests/engines $(ARGS)
+	LLAMA_SERVER=$(LLAMA_SERVER) LLAMA_TEMPLATES=$(LLAMA_TEMPLATES) $(BIN)/python -m pytest -q tests/engines $(ARGS)
 
 check: .venv/.test
 	$(BIN)/ruff format --check $(SOURCES)

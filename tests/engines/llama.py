@@ -1,7 +1,8 @@
 """A real llama.cpp server over the bundled demo model, where there is one.
 
 Where: `LLAMA_SERVER` names the program, or it is on the PATH; `make test-engines` builds it. The model is written as
-GGUF by `bench/peers/gguf_file.py`, which needs the package `gguf`.
+GGUF by `bench/peers/gguf_file.py`, which needs the package `gguf`. `LLAMA_TEMPLATES` names the folder of chat templates
+in llama.cpp's tree: some of them bind even this model to a call of a tool.
 """
 
 import os
@@ -33,8 +34,13 @@ def program() -> str | None:
     return shutil.which(os.environ.get("LLAMA_SERVER") or "llama-server")
 
 
+def tool_template() -> Path:
+    """A chat template under which llama.cpp can force a call of a tool; it may not be there."""
+    return Path(os.environ.get("LLAMA_TEMPLATES", "")) / "CohereForAI-c4ai-command-r-plus-tool_use.jinja"
+
+
 @contextmanager
-def running_llama(folder: Path) -> Iterator[str]:
+def running_llama(folder: Path, template: Path | None = None) -> Iterator[str]:
     """Serve the demo model; its URL. Two slots of 2048 tokens."""
     from bench.peers.gguf_file import main as write_gguf
 
@@ -43,7 +49,8 @@ def running_llama(folder: Path) -> Iterator[str]:
     write_gguf(checkpoint, model)
     command = [
         found, "--model", str(model), "--alias", "demo", "--port", "0", "--threads", "1", "--threads-batch", "1",
-        "--parallel", "2", "--ctx-size", "4096", "--chat-template-file", str(checkpoint / "chat_template.jinja"),
+        "--parallel", "2", "--ctx-size", "4096", "--jinja",
+        "--chat-template-file", str(template or checkpoint / "chat_template.jinja"),
     ]  # fmt: skip
     with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
         try:

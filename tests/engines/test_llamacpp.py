@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from backends.base import AnyModelBackend
@@ -14,7 +15,7 @@ from backends.errors import RequestRejected
 from backends.remote import RemoteSpec, remote
 from tests.contracts.backend_contract import PROMISES, Subject, answer, ask
 from tests.e2e.server import running_gateway
-from tests.engines.llama import missing, running_llama
+from tests.engines.llama import missing, running_llama, tool_template
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -99,3 +100,21 @@ def test_behind_a_gateway_its_cache_is_the_kv_tier(url: str, tmp_path: Path) -> 
     assert cached > 150
     assert (second.headers["x-twicetold-tier"], second.headers["x-twicetold-saved-tokens"]) == ("kv", str(cached))
     assert totals["tokens"]["saved_prompt"] >= cached
+
+
+@pytest.mark.skipif(not tool_template().is_file(), reason="LLAMA_TEMPLATES names no chat templates of llama.cpp's")
+async def test_a_tool_is_called_whole_and_streamed(tmp_path: Path) -> None:
+    wish = {"type": "object", "properties": {"kind": {"enum": ["cache", "block"]}}, "required": ["kind"]}
+    tool = {"type": "function", "function": {"name": "look_up", "description": "Look it up.", "parameters": wish}}
+    with running_llama(tmp_path, tool_template()) as url:
+        async with subject(url) as tried:
+            request = ask_for(tools=[tool], tool_choice="required", max_tokens=100)
+            streamed, whole = [
+                (await answer(tried, replace(request, stream=stream))).choices[0] for stream in (True, False)
+            ]
+
+    (call,) = whole.message["tool_calls"]
+    assert call["function"]["name"] == streamed.message["tool_calls"][0]["function"]["name"] == "look_up"
+    assert orjson.loads(call["function"]["arguments"])["kind"] in ("cache", "block")
+    assert streamed.message["tool_calls"][0]["function"]["arguments"] == call["function"]["arguments"]
+    assert streamed.finish_reason == whole.finish_reason == "tool_calls"
