@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import ceil
 
 from backends.chat import ChatRequest, Delta, Usage
+from backends.errors import BackendError
 from backends.routing.base import Choice, Chooser, Load
 from backends.routing.counters import Counters
 from backends.routing.member import Member
@@ -36,17 +37,22 @@ class Dispatch:
         self, member: Member, request: ChatRequest, prompt: Prompt | None, choice: Choice | None
     ) -> AsyncGenerator[Delta, None]:
         """What a backend says, counted as its load; the policy hears how much of the prompt it had kept."""
-        usage: Usage | None = None
+        usage, has_read = Usage(), False
         held = choice.predicted_tokens if choice is not None else 0
         tokens = max(0, prompt.num_tokens - held) if prompt is not None else 0
-        async with aclosing(member.stream(request)) as deltas:
-            with self._counters.sent(member.name, tokens) as sent:
-                async for delta in deltas:
-                    sent.answering()
-                    usage = delta.usage or usage
-                    yield delta
-        if choice is not None and prompt is not None and usage is not None:
-            self._chooser(request.model).heard(choice, prompt, _cached(usage), usage.prompt_tokens)
+        try:
+            async with aclosing(member.stream(request)) as deltas:
+                with self._counters.sent(member.name, tokens) as sent:
+                    async for delta in deltas:
+                        sent.answering()
+                        usage, has_read = delta.usage or usage, True
+                        yield delta
+        except BackendError:
+            has_read = False  # who breaks off may have lost it
+            raise
+        finally:  # also when the caller has left: the prompt was read
+            if has_read and choice is not None and prompt is not None:
+                self._chooser(request.model).heard(choice, prompt, _cached(usage), usage.prompt_tokens)
 
     def forget(self, backend: str) -> None:
         """What it held of prefixes is gone: it restarted, or is no more."""

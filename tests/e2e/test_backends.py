@@ -114,6 +114,18 @@ def test_the_admin_routes_want_json_and_a_backend_that_is_there(fleet: Gateway) 
     post(fleet, "a/weight", {"weight": 1})
 
 
+def test_the_turns_of_a_conversation_go_to_one_replica(fleet: Gateway, servers: dict[str, RunningUpstream]) -> None:
+    for server in servers.values():
+        server.control(mode="with:no-usage")  # it would say that it had kept nothing
+    talk: list[dict[str, str]] = [{"role": "system", "content": "Be brief, and say where you know it from. " * 100}]
+    for turn in range(4):
+        talk.append({"role": "user", "content": f"turn {turn} of a long conversation"})
+        reply = fleet.post({"model": "m", "messages": talk}).json()
+        talk.append({"role": "assistant", "content": reply["choices"][0]["message"]["content"]})
+
+    assert sorted(sent(servers).values()) == [0, 0, 0, 0, 4]
+
+
 def test_an_alias_shares_conversations_out_and_an_equal_question_is_a_hit(
     fleet: Gateway, servers: dict[str, RunningUpstream]
 ) -> None:
