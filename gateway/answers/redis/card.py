@@ -179,20 +179,25 @@ class Cards:
         )
         made = struct.pack("<d", entry.created_s)
         mark = names.mac(b"card", member, made, *head, fixed, rest)
-        ends, end_mark = self.end(member, entry.expires_s)
+        ends, end_mark = self.end(entry.scope, entry.id, entry.expires_s)
         vector_bytes = NO_VECTOR if entry.embedder is None or entry.vector is None else len(entry.vector)
         embedder = _text(entry.embedder or "") if vector_bytes != NO_VECTOR else b""
         numbers = NUMBERS.pack(
             entry.created_s, ends, worth(entry.elapsed_s, size), size, 0, entry.good, entry.bad, vector_bytes, end_mark
         )
         strings = b"".join(LENGTH.pack(len(text)) + text for text in (*head, embedder))
-        vector = self.vector(member, entry.embedder or "", entry.vector or b"") if vector_bytes != NO_VECTOR else b""
+        vector = (
+            self.vector(entry.scope, entry.id, entry.embedder or "", entry.vector or b"")
+            if vector_bytes != NO_VECTOR
+            else b""
+        )
         return Packed(member, b"".join((numbers, strings, mark, fixed, rest)), body, vector, size)
 
-    def end(self, member: bytes, expires_s: float | None) -> tuple[float, bytes]:
+    def end(self, scope: bytes, entry_id: str, expires_s: float | None) -> tuple[float, bytes]:
         """When an entry ends, and the mark that says it is so."""
         ends = NEVER if expires_s is None else expires_s
-        return ends, self._names.mac(b"end", member, struct.pack("<d", ends))[:END_MARK_BYTES]
+        mark = self._names.mac(b"end", scope, _text(entry_id), struct.pack("<d", ends))
+        return ends, mark[:END_MARK_BYTES]
 
     def asks(self, question: str | None) -> bytes:
         """What tells whether an entry still asks the same."""
@@ -202,9 +207,11 @@ class Cards:
             else self._names.mac(b"asks", question.encode("utf-8", "surrogatepass"))
         )
 
-    def vector(self, member: bytes, embedder: str, vector: bytes) -> bytes:
+    def vector(self, scope: bytes, entry_id: str, embedder: str, vector: bytes) -> bytes:
         """A vector as it is written; nothing for an empty one."""
-        return self._names.mac(b"vector", member, _text(embedder), vector) + vector if vector else b""
+        if not vector:
+            return b""
+        return self._names.mac(b"vector", scope, _text(entry_id), _text(embedder), vector) + vector
 
     def read_card(self, member: bytes, raw: bytes) -> Card:
         """Raises `Broken`."""
@@ -221,10 +228,10 @@ class Cards:
             rest = raw[at + MARKS :]
             if not self._names.is_ours(mark, b"card", member, raw[:8], *texts[:3], fixed, rest):
                 raise Broken("a card that nobody of ours wrote")
-            if end_mark != self._names.mac(b"end", member, raw[8:16])[:END_MARK_BYTES]:
-                raise Broken("an end that nobody of ours set")
             entry_id, tenant, alias_of, embedder = (text.decode("utf-8", "surrogatepass") for text in texts)
             scope, exact, compat = (fixed[n : n + DIGEST_BYTES] for n in range(0, 3 * DIGEST_BYTES, DIGEST_BYTES))
+            if end_mark != self._names.mac(b"end", scope, texts[0], raw[8:16])[:END_MARK_BYTES]:
+                raise Broken("an end that nobody of ours set")
             if self._names.member(scope, exact) != member:
                 raise Broken("a card in another's place")
             return Card(
@@ -246,7 +253,8 @@ class Cards:
     def read_vector(self, card: Card, raw: bytes) -> bytes:
         """Raises `Broken`."""
         mark, vector = raw[:MAC_BYTES], raw[MAC_BYTES:]
-        if not self._names.is_ours(mark, b"vector", card.member, _text(card.embedder or ""), vector):
+        whose = (card.scope, _text(card.id), _text(card.embedder or ""))
+        if not self._names.is_ours(mark, b"vector", *whose, vector):
             raise Broken("a vector that nobody of ours made")
         return vector
 

@@ -4,10 +4,12 @@ Pages are small, so that nobody waits long behind a script. Everything is read a
 by embedder. An operator's list of all entries with some word in them reads them all.
 """
 
+import asyncio
 import heapq
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.answers.base import Embedded, Entry, Gone, Unembedded
 from gateway.answers.codec import decode
@@ -184,19 +186,30 @@ class Catalog:
     ) -> AsyncIterator[Row]:
         moment: str | bytes = ("-inf" if is_up else "+inf") if after is None else repr(after[0])
         place = b"" if after is None else after[1].to_bytes(PLACE_BYTES, "big")
-        while True:
-            direction = "1" if is_up else "-1"
+        direction = "1" if is_up else "-1"
+
+        def read(moment: str | bytes, place: bytes) -> "asyncio.Future[Any]":
             asked = (direction, moment, place, PAGE_ROWS, what, wanted, unwanted)
-            reached, next_place, rows = await self._shelves.run(scripts.PAGE, shelf, *asked)
-            for member, raw, more in rows:
-                try:
-                    yield Row(self._cards.read_card(member, raw), more, shelf)
-                except Broken:
-                    self.broken += 1
-                    await self._shelves.run(scripts.DROP, shelf, "", member, b"")
-            if reached is None:
-                return
-            moment, place = reached, next_place
+            return asyncio.ensure_future(self._shelves.run(scripts.PAGE, shelf, *asked))
+
+        page: asyncio.Future[Any] | None = read(moment, place)
+        try:
+            while page is not None:
+                reached, place, rows = await page
+                # who goes through all, from the oldest on, has the next page read meanwhile
+                page = read(reached, place) if is_up and reached is not None else None
+                for member, raw, more in rows:
+                    try:
+                        yield Row(self._cards.read_card(member, raw), more, shelf)
+                    except Broken:
+                        self.broken += 1
+                        await self._shelves.run(scripts.DROP, shelf, "", member, b"")
+                if page is None and reached is not None:
+                    page = read(reached, place)
+        finally:
+            if page is not None:
+                page.cancel()
+                await asyncio.gather(page, return_exceptions=True)
 
 
 def gone_of(told: Told) -> list[Gone]:

@@ -364,47 +364,42 @@ end
 return links
 """)
 
-# scope, id -> {member}, a link, or nil
-MEMBER = _script("""
-local m = find(ARGV[3], ARGV[4])
-return m and {m} or elsewhere(ARGV[4] .. '@' .. ARGV[3])
-""")
-
-# member, end, mark, ms to live -> {events}
+# scope, id, end, mark, ms to live -> {"done", events}, a link, or nil
 PROLONG = _script("""
-local m, ends = ARGV[3], tonumber(ARGV[4])
-local o = card(m)
-if o and o.ends < math.huge and ends > o.ends then
-  o.ends, o.endmark = ends, ARGV[5]
+local m, o = find(ARGV[3], ARGV[4])
+if not m then return elsewhere(ARGV[4] .. '@' .. ARGV[3]) end
+local ends = tonumber(ARGV[5])
+if o.ends < math.huge and ends > o.ends then
+  o.ends, o.endmark = ends, ARGV[6]
   call('HSET', C, m, spelled(o))
   call('ZADD', E, ends, m)
-  for _, key in ipairs({a(m), v(m), w(m)}) do call('PEXPIRE', key, ARGV[6]) end
+  for _, key in ipairs({a(m), v(m), w(m)}) do call('PEXPIRE', key, ARGV[7]) end
   tell('chg', o)
 end
-return {events}
+return {'done', events}
 """)
 
-# member, mark of the question, embedder, vector as written or "", its bytes, horizon, policy, budget, tenant's budget
-# -> {1 or 0, expired, evicted, events}
+# scope, id, mark of the question, embedder, vector as written or "", its bytes, horizon, policy, budget, tenant's
+# budget -> {1 or 0, expired, evicted, events}, a link, or nil
 VECTOR = _script("""
-local m = ARGV[3]
-local o = card(m)
-if not o or string.sub(o.fixed, 129, 144) ~= ARGV[4] then return {0, 0, 0, events} end
+local m, o = find(ARGV[3], ARGV[4])
+if not m then return elsewhere(ARGV[4] .. '@' .. ARGV[3]) end
+if string.sub(o.fixed, 129, 144) ~= ARGV[5] then return {0, 0, 0, events} end
 local held = #o.embedder + (o.vec == NO_VECTOR and 0 or o.vec)
-o.embedder, o.vec = ARGV[5], tonumber(ARGV[7])
+o.embedder, o.vec = ARGV[6], tonumber(ARGV[8])
 local more = #o.embedder + o.vec - held
 o.size = o.size + more
 call('HSET', C, m, spelled(o))
-if ARGV[6] == '' then
+if ARGV[7] == '' then
   call('UNLINK', v(m))
 else
   local left = call('PTTL', a(m))
-  call('SET', v(m), ARGV[6])
+  call('SET', v(m), ARGV[7])
   if left > 0 then call('PEXPIRE', v(m), left) end
 end
 weigh(o.tenant, more)
 tell('vec', o)
-local expired, evicted = tidy(ARGV[8], o.tenant, tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[9])
+local expired, evicted = tidy(ARGV[9], o.tenant, tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[10])
 return {1, expired, evicted, events}
 """)
 

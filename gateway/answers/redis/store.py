@@ -405,16 +405,14 @@ class RedisAnswers:
         return bool(was_here)
 
     async def _set_vector(self, write: Vector) -> bool:
-        row = write.row
-        found, shelf = await self._follow_id(scripts.MEMBER, row.scope, row.id)
-        if found is None:
-            return False
-        member = found[0]
-        reply = await self._shelves.run(
-            scripts.VECTOR, shelf, member, self._cards.asks(row.question), write.embedder,
-            self._cards.vector(member, write.embedder, write.vector), len(write.vector), self._horizon_s(),
+        row, embedder = write.row, write.embedder
+        reply, _ = await self._follow_id(
+            scripts.VECTOR, row.scope, row.id, self._cards.asks(row.question), embedder,
+            self._cards.vector(row.scope, row.id, embedder, write.vector), len(write.vector), self._horizon_s(),
             self._policy, self._shelf_bytes, self._tenant_bytes,
         )  # fmt: skip
+        if reply is None:
+            return False
         is_set, expired, evicted, told = reply
         self._note(expired, evicted, told)
         await self._shelves.tell(told)
@@ -425,14 +423,23 @@ class RedisAnswers:
         for entry_id, n in hits.items():
             by_shelf.setdefault(self._names.shelf_of_id(entry_id), []).extend((_raw(entry_id), n, 0))
         await self._count_hits(by_shelf)
+        calls = []
         for (scope, entry_id), expires_s in ends.items():
-            found, shelf = await self._follow_id(scripts.MEMBER, scope, entry_id)
-            if found is None:
-                continue
-            _, mark = self._cards.end(found[0], expires_s)
-            ttl_ms = max(1, self._ttl_ms(expires_s))
-            (told,) = await self._shelves.run(scripts.PROLONG, shelf, found[0], expires_s, mark, ttl_ms)
-            await self._shelves.tell(told)
+            _, mark = self._cards.end(scope, entry_id, expires_s)
+            args = (scope, _raw(entry_id), expires_s, mark, max(1, self._ttl_ms(expires_s)))
+            calls.append((self._names.shelf_of_id(entry_id), args))
+        await self._prolong(calls)
+
+    async def _prolong(self, calls: Sequence[tuple[int, Sequence[Value]]], *, is_last: bool = False) -> None:
+        replies = await self._shelves.run_all(scripts.PROLONG, calls) if calls else []
+        again = []
+        for (_, args), reply in zip(calls, replies, strict=True):
+            if (there := linked(reply)) is not None:
+                again.append((there, args))
+            elif reply is not None:
+                await self._shelves.tell(reply[1])
+        if again and not is_last:
+            await self._prolong(again, is_last=True)
 
     async def _count_hits(self, by_shelf: Mapping[int, list[Value]], *, is_last: bool = False) -> None:
         calls = [
