@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from gateway.normalise.route import every_rule
-from gateway.prefixes.prompt import TOOLS
+from gateway.prefixes.prompt import TOOLS, WALL
 
 # The first that knows it. `dates` stands last: a clock behind a date is a clock.
 RULES = {
@@ -57,12 +57,12 @@ def spots_of(message: bytes, start: int, end: int, role: str, earlier: str) -> l
     return found
 
 
-def words_at(message: bytes, start: int, end: int) -> tuple[str, str]:
+def words_at(prompt: bytes, start: int, end: int) -> tuple[str, str]:
     """A few words before a difference, and what stands there, in whole words."""
-    before = message[max(0, start - AROUND) : start].decode("utf-8", "ignore")
+    before = prompt[max(WALL, start - AROUND) : start].decode("utf-8", "ignore")
     word = _last_word(before)
-    behind = message[end : end + AROUND].decode("utf-8", "ignore")
-    here = word + message[start:end].decode("utf-8", "ignore") + behind[: len(behind) - len(behind.lstrip(_LETTERS))]
+    behind = prompt[end : end + AROUND].decode("utf-8", "ignore")
+    here = word + prompt[start:end].decode("utf-8", "ignore") + behind[: len(behind) - len(behind.lstrip(_LETTERS))]
     return before[: len(before) - len(word)][-SHOWN:], here[:SHOWN]
 
 

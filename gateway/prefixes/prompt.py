@@ -9,6 +9,7 @@ import orjson
 
 from backends.chat import ChatRequest
 
+WALL = 16  # bytes before every prompt: who may share a prefix with whom
 MAX_BYTES = 1 << 20  # of a prompt; what comes behind is not compared
 TOOLS = "tools"
 BYTES_PER_TOKEN = 4
@@ -16,7 +17,7 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Prompt `text`; message `number` (-1: the tools) of `role` begins at `starts[i]`."""
+    """Prompt `text`, behind its wall; message `number` (-1: the tools) of `role` begins at `starts[i]`."""
 
     text: bytes
     starts: tuple[int, ...]
@@ -31,10 +32,10 @@ class Prompt:
 
 def prompt_of(request: ChatRequest) -> Prompt:
     """The prompt of a request."""
-    pieces: list[bytes] = []
+    pieces = [request.kv_salt[:WALL].encode("utf-8", "replace")[:WALL].ljust(WALL)]
     starts: list[int] = []
     messages: list[tuple[int, str]] = []
-    size = 0
+    size = WALL
     named = [(-1, TOOLS, request.params["tools"])] if request.params.get("tools") else []
     for number, role, content in [*named, *((at, _role(one), one) for at, one in enumerate(request.messages))]:
         piece = _dumped(content) if role == TOOLS and number < 0 else _message(role, content)

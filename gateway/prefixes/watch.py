@@ -18,7 +18,7 @@ from backends.chat import ChatRequest
 from gateway.metrics import Sample
 from gateway.prefixes.kinds import Spot, spots_of, words_at
 from gateway.prefixes.parting import Parting, partings, shared
-from gateway.prefixes.prompt import Prompt, prompt_of, tokens_in
+from gateway.prefixes.prompt import WALL, Prompt, prompt_of, tokens_in
 
 PROMPTS = 32  # of one tenant and model that are held
 LATEST = 3  # of them, beside the neighbours, that a prompt is compared with
@@ -120,7 +120,7 @@ class PrefixWatch:
         sketch.since_s = sketch.since_s or at_s  # a line of a log may tell no time
         sketch.prompts += 1
         sketch.last_s = max(sketch.last_s, at_s)
-        sketch.tokens += tokens_in(len(prompt.text))
+        sketch.tokens += tokens_in(len(prompt.text) - WALL)
         self._compare(sketch, prompt, at_s)
         self._hold(sketch, prompt.text)
 
@@ -139,12 +139,16 @@ class PrefixWatch:
         neighbours = ordered[max(0, place - 1) : place + 1]
         reaches = [shared(new, earlier) for earlier in neighbours]
         best = max(reaches, default=0)
-        sketch.shared_tokens += tokens_in(best)
-        if best == len(new) or not neighbours or any(map(_goes_on, neighbours, reaches)):
-            return  # the same again, or the next turn: nothing is lost
+        sketch.shared_tokens += tokens_in(max(0, best - WALL))
+        if best < WALL or best == len(new) or any(map(_goes_on, neighbours, reaches)):
+            return  # nobody to share with, the same again, or the next turn: nothing is lost
         latest = [one for one in list(sketch.arrived)[-LATEST:] if one not in neighbours]
         pairs = [*zip(neighbours, reaches, strict=True), *((one, shared(new, one)) for one in latest)]
-        gains = [(_gain(found) - best, found, one) for one, reach in pairs if (found := _telling(one, new, reach))]
+        gains = [
+            (_gain(found) - best, found, one)
+            for one, reach in pairs
+            if reach >= WALL and (found := _telling(one, new, reach))
+        ]
         gain, found, earlier = max(gains, key=itemgetter(0), default=(0, [], b""))
         if tokens_in(gain) >= MIN_LOST_TOKENS:
             sketch.lost_tokens += tokens_in(gain)
@@ -163,7 +167,7 @@ class PrefixWatch:
         there = earlier[found.earlier_start : found.earlier_end].decode("utf-8", "ignore")
         first, last = max(0, found.start - head), max(0, found.end - head)
         for spot in spots_of(prompt.text[head:end], first, last, role, there):
-            finding = self._finding(sketch, spot, number, role, tokens_in(head + spot.at_byte))
+            finding = self._finding(sketch, spot, number, role, tokens_in(head + spot.at_byte - WALL))
             finding.count += 1
             finding.lost_tokens += lost_tokens
             finding.last_s = at_s

@@ -11,7 +11,7 @@ import pytest
 
 from backends.chat import ChatRequest
 from gateway.prefixes.parting import partings, shared
-from gateway.prefixes.prompt import prompt_of
+from gateway.prefixes.prompt import WALL, prompt_of
 from gateway.prefixes.report import lines_of, report_of
 from gateway.prefixes.watch import PROMPTS, WAITING, PrefixWatch
 
@@ -144,6 +144,14 @@ def test_tenants_and_models_are_not_compared_with_each_other() -> None:
     assert [row["shared_tokens"] for row in report_of(watch)["models"]] == [0, 0, 0]
 
 
+def test_prompts_whose_prefixes_are_kept_apart_are_not_compared() -> None:
+    watch = PrefixWatch(MIB)
+    for salt in ("one", "other", "one", "other"):
+        watch.look(ChatRequest("m", ({"role": "system", "content": RULES_OF_THE_HOUSE},), kv_salt=salt), 0.0)
+    row = report_of(watch)["models"][0]
+    assert (row["shared_tokens"], row["findings"]) == (row["tokens"] / 2, [])
+
+
 def test_what_is_held_is_bounded() -> None:
     watch = PrefixWatch(40_000)
     for number in range(300):
@@ -179,5 +187,8 @@ def test_contents_of_every_shape_become_bytes() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:x"}}]
     messages = ({"role": "user", "content": parts}, {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]})
     prompt = prompt_of(ChatRequest("m", messages))
-    assert prompt.text == b'user\na\n{"type":"image_url","image_url":{"url":"data:x"}}\nassistant\n\n[{"id":"c"}]\n'
+    assert (
+        prompt.text
+        == b" " * WALL + b'user\na\n{"type":"image_url","image_url":{"url":"data:x"}}\nassistant\n\n[{"id":"c"}]\n'
+    )
     assert prompt.place(len(prompt.text) - 1)[:2] == (1, "assistant")
