@@ -108,6 +108,18 @@ class Affinity:
         self.shadow.forget(replica)
         self._beliefs.pop(replica, None)
 
+    def held(self, replica: str, prompt: Prompt) -> None:
+        """Learn from the engine itself that it holds a prefix."""
+        self.shadow.hold(replica, prompt)
+
+    def lost(self, replica: str, prompt: Prompt, num_chunks: int) -> None:
+        """Learn from the engine itself that it holds nothing of a prompt behind its first `num_chunks`."""
+        self.shadow.cut(replica, prompt, num_chunks)
+
+    def room(self, num_tokens: int) -> None:
+        """Learn how many tokens an engine had when it began to push prefixes out; reports move it from there."""
+        self.keeping = Keeping(num_tokens)
+
     def belief(self, replica: str) -> Belief:
         """What is believed of a replica."""
         belief = self._beliefs.get(replica)

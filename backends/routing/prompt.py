@@ -62,15 +62,22 @@ def prompt_of(request: ChatRequest) -> Prompt:
 
 def prompt_of_tokens(ids: Sequence[int], salt: str, block_tokens: int, *, opening: int = 0) -> Prompt:
     """The keys of a prompt whose token ids are known, one for every full block."""
-    root = _root(salt)
-    starts = range(0, len(ids) - block_tokens + 1, block_tokens)
-    chunks = tuple(_chain(root, (packed_ids(ids[start : start + block_tokens]) for start in starts)))
-    return Prompt(chunks, len(ids), block_tokens, _first(chunks, block_tokens, opening), opening)
+    root, parent, chunks = token_root(salt), 0, []
+    for start in range(0, len(ids) - block_tokens + 1, block_tokens):
+        parent = token_key(root, parent, ids[start : start + block_tokens])
+        chunks.append(parent)
+    return Prompt(tuple(chunks), len(ids), block_tokens, _first(tuple(chunks), block_tokens, opening), opening)
 
 
-def packed_ids(ids: Sequence[int]) -> bytes:
-    """Token ids as the bytes of a chunk."""
-    return b"".join(number.to_bytes(4, "little") for number in ids)
+def token_root(salt: str) -> bytes:
+    """Where the chains of token blocks under one salt begin."""
+    return _root(f"tokens {salt}")
+
+
+def token_key(root: bytes, parent: int, ids: Sequence[int]) -> int:
+    """The key of a block of tokens that follows `parent`, 0 for none."""
+    packed = b"".join(number.to_bytes(4, "little") for number in ids)
+    return _key(root, parent.to_bytes(KEY_BYTES, "little") + packed)
 
 
 def _first(chunks: tuple[int, ...], chunk_tokens: int, otherwise: int) -> int:
