@@ -24,28 +24,29 @@ class Alias:
 
     name: str
     targets: tuple[Target, ...] = ()
-    fallback: tuple[str, ...] = ()  # models, asked in this order
+    fallback: tuple[str, ...] = ()  # models, asked in this order when the target cannot answer
 
 
 def chain(alias: Alias, messages: Sequence[Fields]) -> tuple[str, ...]:
-    """The models to ask, in order: the conversation's target, then those behind it."""
-    first = target(alias.targets, messages) if alias.targets else alias.name
-    return (first, *(name for name in alias.fallback if name != first))
+    """The models to ask, in order: the conversation's target, then its fallback; without one, the other targets."""
+    first, *others = ranked(alias.targets, messages) or [alias.name]
+    return (first, *(name for name in alias.fallback or others if name != first))
 
 
-def target(targets: Sequence[Target], messages: Sequence[Fields]) -> str:
-    """The target of a conversation: the same for all its turns, on every gateway.
+def ranked(targets: Sequence[Target], messages: Sequence[Fields]) -> list[str]:
+    """The targets of a conversation, its own first: the same for all its turns, on every gateway.
 
     Weighted rendezvous hashing (Schindelhauer and Schomaker 2005): a weight that changes moves only what has to move.
     """
     opening = opening_of(messages)
 
-    def score(target: Target) -> float:
+    def score(target: Target) -> float:  # the largest is the conversation's own
         digest = blake2b(opening, key=target.model.encode("utf-8", "surrogatepass")[:64], digest_size=8).digest()
         chance = (int.from_bytes(digest, "little") + 1) / (2**64 + 1)  # in (0, 1)
-        return -target.weight / log(chance) if target.weight > 0 else 0.0
+        return -target.weight / log(chance)
 
-    return max(targets, key=score).model
+    heavy = [target for target in targets if target.weight > 0]
+    return [target.model for target in sorted(heavy, key=score, reverse=True)]
 
 
 def opening_of(messages: Sequence[Fields]) -> bytes:

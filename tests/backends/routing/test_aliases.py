@@ -1,11 +1,16 @@
 """Names that stand for other models: who gets which conversation."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from backends.routing.aliases import Alias, Target, chain, target
+from backends.routing.aliases import Alias, Target, chain, ranked
 
 TARGETS = (Target("small", 3), Target("large", 1))
+
+
+def target(targets: Sequence[Target], messages: list[dict[str, Any]]) -> str:
+    return ranked(targets, messages)[0]
 
 
 def conversation(number: int, *more: str) -> list[dict[str, Any]]:
@@ -38,6 +43,12 @@ def test_a_target_without_weight_gets_nothing() -> None:
 def test_the_fallback_stands_behind_the_target_and_names_nobody_twice() -> None:
     assert chain(Alias("x", (Target("a"),), ("b", "a", "c")), conversation(0)) == ("a", "b", "c")
     assert chain(Alias("gpt", fallback=("local",)), conversation(0)) == ("gpt", "local")
+
+
+def test_without_a_fallback_the_other_targets_stand_behind_the_conversations_own() -> None:
+    chains = {chain(Alias("x", (*TARGETS, Target("off", 0))), conversation(number)) for number in range(50)}
+
+    assert chains == {("small", "large"), ("large", "small")}
 
 
 def test_pictures_without_words_and_no_messages_at_all_have_a_target() -> None:
