@@ -15,7 +15,6 @@ from backends.http import api_root
 from backends.openai_wire import write_json
 
 VERSION = "2023-06-01"
-MAX_TOKENS = 8192  # the API wants a limit; every model since Claude 3.5 takes this one
 
 
 def _endpoints(url: str) -> Endpoints:
@@ -28,7 +27,7 @@ def _headers(key: str) -> Mapping[str, str]:
 
 def _write(request: ChatRequest, wishes: Wishes) -> bytes:
     try:
-        body = message_body(request, wishes.max_tokens or MAX_TOKENS)
+        body = message_body(request, wishes.max_tokens)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # OpenAI's own server would refuse it too
         raise RequestRejected(f"the request cannot be read: {error}") from error
     return write_json(marked(body) if request.use_kv else body)

@@ -12,13 +12,15 @@ import orjson
 
 from backends.chat import ChatRequest, Fields
 from backends.errors import RequestRejected
+from backends.flavours.anthropic.models import takes_sampling, usual_max_tokens
 
 _NO_COUNTERPART = frozenset(
     {
         "frequency_penalty", "function_call", "logit_bias", "logprobs", "max_completion_tokens", "metadata",
         "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
         "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier",
-        "stop", "store", "stream_options", "timeout", "tool_choice", "tools", "top_logprobs", "user", "verbosity",
+        "stop", "store", "stream_options", "temperature", "timeout", "tool_choice", "tools", "top_k", "top_logprobs",
+        "top_p", "user", "verbosity",
     }
 )  # fmt: skip
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
@@ -27,8 +29,11 @@ _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 _ODD_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def message_body(request: ChatRequest, max_tokens: int) -> dict[str, Any]:
-    """The body, without marks for its cache. Raises `RequestRejected`."""
+def message_body(request: ChatRequest, max_tokens: int = 0) -> dict[str, Any]:
+    """The body, without marks for its cache. Raises `RequestRejected`.
+
+    `max_tokens`: for a caller who names none; 0 for what the model takes.
+    """
     params = {key: value for key, value in request.params.items() if value is not None}
     _refuse_what_it_cannot(params)
     body: dict[str, Any] = {key: value for key, value in params.items() if key not in _NO_COUNTERPART}
@@ -42,9 +47,10 @@ def message_body(request: ChatRequest, max_tokens: int) -> dict[str, Any]:
     body["max_tokens"] = (
         params.get("max_completion_tokens")
         or params.get("max_tokens")
-        or max_tokens + (budget if isinstance(budget, int) else 0)
+        or (max_tokens or usual_max_tokens(request.model)) + (budget if isinstance(budget, int) else 0)
     )
-    body |= _sampling(params) | _tools(params) | _output(params)
+    sampling = _sampling(params) if takes_sampling(request.model) else {}
+    body |= sampling | _manner(params) | _tools(params) | _output(params)
     return body
 
 
@@ -211,9 +217,15 @@ def _tool_choice(choice: Any) -> dict[str, Any] | None:
 
 
 def _sampling(params: Fields) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    """What models that take any of it take: not the first two together, and no temperature over 1."""
+    said = {key: params[key] for key in ("top_p", "top_k") if key in params}
     if isinstance(temperature := params.get("temperature"), int | float):
-        said["temperature"] = min(temperature, 1)  # the API's own limit
+        said = {"temperature": min(temperature, 1), **{key: said[key] for key in said if key != "top_p"}}
+    return said
+
+
+def _manner(params: Fields) -> dict[str, Any]:
+    said: dict[str, Any] = {}
     stop = params.get("stop")
     sequences = [text for text in ([stop] if isinstance(stop, str) else stop or ()) if text.strip()]
     if sequences:

@@ -10,6 +10,7 @@ from backends.errors import RequestRejected
 from backends.flavours.anthropic.flavour import ANTHROPIC
 from backends.flavours.base import Wishes
 
+CLAUDE = "claude-sonnet-4-5-20250929"
 MARK = {"type": "ephemeral"}
 WEATHER = {"name": "weather", "description": "Tell it.", "parameters": {"type": "object", "properties": {"c": {}}}}
 TOOL = {"type": "function", "function": WEATHER}
@@ -27,8 +28,8 @@ def call(name: str, arguments: str = "{}", id: str = "call_1") -> dict[str, Any]
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def body(*messages: dict[str, Any], use_kv: bool = False, **params: Any) -> dict[str, Any]:
-    request = ChatRequest("claude", messages or (user("hi"),), params, use_kv=use_kv)
+def body(*messages: dict[str, Any], use_kv: bool = False, model: str = CLAUDE, **params: Any) -> dict[str, Any]:
+    request = ChatRequest(model, messages or (user("hi"),), params, use_kv=use_kv)
     written: dict[str, Any] = orjson.loads(ANTHROPIC.write(request, Wishes()))
     return written
 
@@ -42,7 +43,7 @@ def text(said: str, **more: Any) -> dict[str, Any]:
 
 def test_a_question_alone() -> None:
     assert body(user("hi")) == {
-        "model": "claude",
+        "model": CLAUDE,
         "stream": False,
         "messages": [{"role": "user", "content": [text("hi")]}],
         "max_tokens": 8192,
@@ -147,6 +148,31 @@ def test_pictures_and_files(part: dict[str, Any], block: dict[str, Any]) -> None
 )
 def test_a_field_is_said_in_its_words(params: dict[str, Any], said: dict[str, Any]) -> None:
     assert said.items() <= body(**params).items()
+
+
+SAMPLED = {"temperature": 0.5, "top_k": 3}
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling", "max_tokens"),
+    [
+        ("claude-3-haiku-20240307", SAMPLED, 4096),
+        ("claude-2.1", SAMPLED, 4096),
+        ("claude-3-5-sonnet-latest", SAMPLED, 8192),
+        ("claude-opus-4-20250514", SAMPLED, 8192),
+        ("anthropic/claude-opus-4.6", SAMPLED, 8192),
+        ("claude-opus-4-7", {}, 16384),
+        ("claude-haiku-5-5", {}, 16384),
+        ("claude-opus-5", {}, 16384),
+        ("claude-mythos-preview", {}, 16384),
+        ("kimi-k3", SAMPLED, 8192),
+    ],
+)
+def test_a_model_is_sent_what_it_takes(model: str, sampling: dict[str, Any], max_tokens: int) -> None:
+    written = body(model=model, temperature=0.5, top_p=0.9, top_k=3)
+
+    assert {key: written[key] for key in ("temperature", "top_p", "top_k") if key in written} == sampling
+    assert written["max_tokens"] == max_tokens
 
 
 def test_what_steers_only_openai_is_left_out() -> None:
