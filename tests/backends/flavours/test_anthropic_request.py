@@ -1,9 +1,12 @@
 """A chat request in the words of Anthropic's Messages API, and where its prompt is marked to be kept."""
 
+import itertools
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backends.chat import ChatRequest
 from backends.errors import RequestRejected
@@ -309,3 +312,28 @@ def test_who_marks_anything_himself_marks_everything(mine: dict[str, Any]) -> No
 
 def test_a_cold_run_is_not_marked() -> None:
     assert marks(body(SYSTEM, *TURNS, use_kv=False)) == []
+
+
+SAID = st.one_of(
+    st.sampled_from(["", " ", "a"]), st.lists(st.sampled_from([text("a"), text(""), text("b")]), max_size=3)
+)
+SAYING = st.one_of(
+    st.builds(lambda role, content: {"role": role, "content": content}, st.sampled_from(["system", "user"]), SAID),
+    st.builds(lambda content: assistant(content, tool_calls=[call("f")]), SAID),
+    st.builds(lambda content: {"role": "tool", "tool_call_id": "call_1", "content": content}, SAID),
+    st.just(assistant(None, thinking_blocks=[{"type": "thinking", "thinking": "t", "signature": "s"}])),
+)
+
+
+@given(st.lists(SAYING, max_size=8), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_said_has_at_most_four_marks_and_turns_that_take_turns(
+    said: list[dict[str, Any]], has_tools: bool
+) -> None:
+    written = body(*said, use_kv=True, tools=[TOOL] if has_tools else None)
+    roles = [turn["role"] for turn in written["messages"]]
+
+    assert len(marks(written)) <= 4
+    assert all(one != other for one, other in itertools.pairwise(roles))
+    assert all(turn["content"] for turn in written["messages"])
+    assert not any("thinking" in b and "cache_control" in b for t in written["messages"] for b in t["content"])
