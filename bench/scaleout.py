@@ -35,12 +35,17 @@ from bench.load import run as run_job
 from bench.processes import Server, gateway, upstream
 from bench.redis_server import redis_server
 from bench.rows import Row, Scale
+from bench.scaling import entry
+from gateway.answers.redis.connection import Link
+from gateway.answers.redis.store import RedisAnswers
+from gateway.secret import load_secret
 
 SIZES = (1, 2, 4)
 MODEL = "slow:0.002"  # of the test upstream: so long before every token
 CHAT = "/v1/chat/completions"
 BODY_BYTES = 1024
 CONCURRENCY = 8  # callers of every gateway
+TOGETHER = 128  # answers written at once
 PIECE = 50  # questions of a turn, remote and then local
 VARIABLE = "SCALEOUT_SECRET"
 CONFIG = f'secret_env = "{VARIABLE}"\nredis = "{{redis}}"\n[cache]\nsemantic = false\n'
@@ -74,6 +79,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Site:
+    redis_url: str
     gateways: Sequence[Server]
     client: "redis.Redis"
 
@@ -104,6 +110,7 @@ def run(scale: Scale) -> list[Row]:
                 rows += _rows(size, name, cost, first[name])
             if size == 2:
                 rows.append(uvloop.run(_following(site, scale.of(600, 60))))
+                rows.append(uvloop.run(_following_many(site, scale.of(5_000, 256))))
                 rows += uvloop.run(_here_and_there(site, scale.of(8, 2)))
     return rows
 
@@ -120,7 +127,7 @@ def _site(size: int) -> Iterator[Site]:
         gateways = [stack.enter_context(gateway(*flags, wait_semantic=False)) for _ in range(size)]
         client = redis.Redis.from_url(url)
         stack.callback(client.close)
-        yield Site(gateways, client)
+        yield Site(url, gateways, client)
 
 
 async def _workloads(site: Site, num: int) -> dict[str, Cost]:
@@ -166,6 +173,25 @@ async def _following(site: Site, num: int) -> Row:
     heard_ms = (other_s - (other.cpu_s() - at_rest)) / num * 1e3
     what = "2 gateways: processor time of an answer in the gateway that only hears of it"
     return Row("scaleout", what, heard_ms, "ms", own_s / num * 1e3, "in the one that made it", "no semantic tier")
+
+
+async def _following_many(site: Site, num: int) -> Row:
+    """What it costs to hear of answers that come faster than one by one."""
+    with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as folder:
+        secret = load_secret(Path(folder), os.environ[VARIABLE])
+    link = Link(site.redis_url, secret, timeout_s=30.0)
+    store = RedisAnswers(link, replica=b"bench", budget_bytes=4 << 30)
+    await store.open()
+    cpu_s, began = sum(one.cpu_s() for one in site.gateways), time.perf_counter()
+    for start in range(0, num, TOGETHER):
+        await asyncio.gather(*(store.put(entry(number)) for number in range(start, min(start + TOGETHER, num))))
+    seconds = time.perf_counter() - began
+    await asyncio.sleep(1.0)  # they are a little behind
+    heard_ms = (sum(one.cpu_s() for one in site.gateways) - cpu_s) / len(site.gateways) / num * 1e3
+    await store.close()
+    await link.close()
+    what = f"2 gateways: the same where {num / seconds:,.0f} answers come in a second"
+    return Row("scaleout", what, heard_ms, "ms", note="no semantic tier")
 
 
 async def _here_and_there(site: Site, turns: int) -> list[Row]:

@@ -149,7 +149,7 @@ def waits_ms(per_second: float, load: Load, seed: int = 1) -> "np.ndarray[tuple[
 
 
 async def _weights(num: int) -> list[Row]:
-    entries = [_entry(number) for number in range(num)]
+    entries = [entry(number) for number in range(num)]
     text_bytes = len(SYSTEM) + len(entries[0].question or "") + len(ANSWER)
     with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as name:
         folder = Path(name)
@@ -169,15 +169,15 @@ async def _in_memory(num: int) -> float:
     before = psutil.Process().memory_info().rss
     store = MemoryAnswers(BUDGET)
     for number in range(num):
-        await store.put(replace(_entry(number), vector=None))
+        await store.put(replace(entry(number), vector=None))
     return float(psutil.Process().memory_info().rss - before) / num
 
 
 async def _in_sqlite(path: Path, entries: Sequence[Entry]) -> float:
     store = SqliteAnswers(path, budget_bytes=BUDGET)
     await store.open()
-    for entry in entries:
-        await store.put(entry)
+    for one in entries:
+        await store.put(one)
     await store.close()
     return os.path.getsize(path) / len(entries)  # noqa: PTH202, ASYNC240
 
@@ -189,8 +189,8 @@ async def _in_redis(folder: Path, entries: Sequence[Entry]) -> float:
         link = Link(url, SECRET, timeout_s=30.0)
         store = RedisAnswers(link, replica=b"bench", budget_bytes=BUDGET)
         await store.open()
-        for entry in entries:
-            await store.put(entry)
+        for one in entries:
+            await store.put(one)
         await store.close()
         await link.close()
         after: int = client.info("memory")["used_memory"]
@@ -200,13 +200,14 @@ async def _in_redis(folder: Path, entries: Sequence[Entry]) -> float:
 
 def _in_index(entries: Sequence[Entry], partition: int) -> float:
     index = VectorIndex(DIM)
-    for number, entry in enumerate(entries):
+    for number, one in enumerate(entries):
         where = (number // partition).to_bytes(32, "little")
-        index.add(where, entry.id, np.frombuffer(entry.vector or b"", "<f4"))
+        index.add(where, one.id, np.frombuffer(one.vector or b"", "<f4"))
     return index.nbytes / len(entries)
 
 
-def _entry(number: int) -> Entry:
+def entry(number: int) -> Entry:
+    """An answer of some sentences to a question under a system prompt."""
     exact = blake2b(b"%d" % number, digest_size=32).digest()
     vector = np.random.default_rng(number).standard_normal(DIM).astype("<f4")
     question = f"How do I change the address of my account number {number}?"

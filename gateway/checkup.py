@@ -85,13 +85,18 @@ def _memory(seen: Seen, settings: Settings) -> Finding:
     if seen.policy.startswith("allkeys"):
         mend = "set maxmemory-policy volatile-lru: this one takes the lists that say which answers there are"
         return Finding("redis memory", "warn", told, mend)
-    if seen.policy == "noeviction":
+    if seen.policy == "noeviction" and _keeps_prefixes(settings):
         mend = "set maxmemory-policy volatile-lru: once it is full this one refuses new answers"
         return Finding("redis memory", "warn", told, mend)
     if wanted > 0.8 * seen.max_bytes:
         mend = f"raise maxmemory, or lower shared.answers_mb ({settings.shared.answers_mb}): answers leave no room"
         return Finding("redis memory", "warn", told, mend)
     return Finding("redis memory", "ok", told)
+
+
+def _keeps_prefixes(settings: Settings) -> bool:
+    """Whether engines put prefixes there, too, which keep to no budget."""
+    return bool(settings.local_models) and settings.engine.kv_redis in ("", settings.redis)
 
 
 def _persistence(seen: Seen) -> Finding:

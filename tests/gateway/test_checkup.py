@@ -68,6 +68,12 @@ def test_what_would_hurt_is_named(seen: Seen, wrong: dict[str, str]) -> None:
     assert {what: verdict for what, verdict in found.items() if verdict != "ok"} == wrong
 
 
+def test_a_redis_that_keeps_answers_only_may_refuse_more_of_them() -> None:
+    seen = replace(GOOD, policy="noeviction")
+    settings = Settings(redis="redis://there", secret=SECRET, upstream="http://localhost:1")
+    assert set(verdicts(judge(seen, settings)).values()) == {"ok"}
+
+
 def test_servers_are_asked_as_the_gateway_would_ask_them() -> None:
     with running_upstream() as upstream:
         there = BackendSettings("there", upstream.base_url)
