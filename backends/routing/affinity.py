@@ -15,7 +15,7 @@ less; and how long engines keep what they do not use is learned from the ages of
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from backends.routing.base import Choice, Load
@@ -74,25 +74,28 @@ class Affinity:
         """Choose the cheapest replica within the bound; remember that it reads this prompt."""
         self._mean_tokens += (prompt.num_tokens - self._mean_tokens) / 100
         overlaps = self.shadow.overlaps(prompt)
-        guesses = [self._guess(load.replica, prompt, overlaps.get(load.replica, ())) for load in loads]
-        for load in loads:
-            self.belief(load.replica).queued_tokens = load.prefill_tokens
-        works = [self._work(load) for load in loads]
-        lefts = [prompt.num_tokens - guess.predicted_tokens for guess in guesses]
-        costs = {
-            place: works[place] + self.weights.reading * lefts[place]
-            for place in within_bound(works, lefts, self.weights.bound)
-        }
-        home = self._home(prompt, loads, guesses)
+        beliefs = [self.belief(load.replica) for load in loads]
+        works, predicted = [], []
+        for load, belief in zip(loads, beliefs, strict=True):
+            belief.queued_tokens = load.prefill_tokens
+            works.append(self._work(load))
+            parts = overlaps.get(load.replica)
+            predicted.append(self._expected(prompt, parts, belief.confidence) if parts else 0)
+        lefts = [prompt.num_tokens - tokens for tokens in predicted]
         unknown = min(lefts)
+        reading = self.weights.reading
+        costs = {
+            place: works[place] + reading * lefts[place] for place in within_bound(works, lefts, self.weights.bound)
+        }
+        home = self._home(prompt, beliefs, unknown)
         if home in costs:
-            costs[home] -= self.weights.home_tokens + self.weights.reading * self.elsewhere * unknown
+            costs[home] -= self.weights.home_tokens + reading * self.elsewhere * unknown
         least = min(costs.values())
         place = self._random.choice([place for place, cost in costs.items() if cost == least])
+        replica = loads[place].replica
         if prompt.is_kept:
-            self.shadow.hold(loads[place].replica, prompt, is_sure=False)
-        guess = guesses[place]
-        return replace(guess, at_home=place == home, unknown_tokens=unknown)
+            self.shadow.hold(replica, prompt, is_sure=False)
+        return Guess(replica, predicted[place], tuple(overlaps.get(replica, ())), place == home, unknown)
 
     def heard(self, choice: Choice, prompt: Prompt, cached_tokens: int | None, prompt_tokens: int) -> None:
         """Correct what is believed by what the replica reported."""
@@ -127,23 +130,25 @@ class Affinity:
             belief = self._beliefs[replica] = Belief(seed_of(replica))
         return belief
 
-    def _guess(self, replica: str, prompt: Prompt, parts: Sequence[Overlap]) -> Guess:
-        expected, start = 0.0, 0
-        for part in parts:
-            expected += (part.chunks - start) * self.keeping.chance(part.age)
-            start = part.chunks
-        expected *= self.belief(replica).confidence
-        return Guess(replica, min(round(expected * prompt.chunk_tokens), prompt.num_tokens), tuple(parts))
+    def _expected(self, prompt: Prompt, parts: Sequence[Overlap], confidence: float) -> int:
+        """The tokens of a prompt that a replica is thought to have still."""
+        chunks, start = 0.0, 0
+        for end, age, _ in parts:
+            chunks += (end - start) * self.keeping.chance(age)
+            start = end
+        return min(round(confidence * chunks * prompt.chunk_tokens), prompt.num_tokens)
 
     def _work(self, load: Load) -> float:
         """What a replica has to do, in tokens."""
         return load.prefill_tokens + load.waiting * self._mean_tokens + self.weights.decode_tokens * load.decodes
 
-    def _home(self, prompt: Prompt, loads: Sequence[Load], guesses: Sequence[Guess]) -> int:
-        """The place in `loads` where every gateway would put a prompt of which it knows nothing."""
-        is_seen = any(guess.predicted_tokens for guess in guesses)
-        key = prompt.opening if is_seen else prompt.home
-        return max(range(len(loads)), key=lambda place: draw(key, self.belief(loads[place].replica).seed))
+    def _home(self, prompt: Prompt, beliefs: Sequence[Belief], unknown: int) -> int | None:
+        """The place where every gateway would look for what this one does not know; None when that is little."""
+        if unknown * 8 < prompt.num_tokens:
+            return None
+        key = prompt.home if unknown == prompt.num_tokens else prompt.opening
+        draws = [draw(key, belief.seed) for belief in beliefs]
+        return draws.index(max(draws))
 
     def _learn(self, guess: Guess, prompt: Prompt, found: int) -> None:
         belief, pace = self.belief(guess.replica), self.weights.patience

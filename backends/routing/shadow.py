@@ -18,6 +18,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from backends.routing.prompt import Prompt
 
@@ -55,8 +56,7 @@ class _Replica:
     recent: "OrderedDict[Node, None]" = field(default_factory=OrderedDict)  # least recently used first
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
+class Overlap(NamedTuple):
     """How much of a prompt a replica held last, and how long ago its last used part was used, in tokens read since."""
 
     chunks: int
@@ -75,11 +75,18 @@ class Shadow:
     def overlaps(self, prompt: Prompt) -> dict[str, list[Overlap]]:
         """Of every replica that holds some of the prompt: the parts that it held, each deeper and older than before."""
         found: dict[str, list[Overlap]] = {}
+        replicas = self._replicas
         for node, common in self._path(prompt.chunks):
+            start = node.start
             for name, held in node.held.items():
-                depth, age = node.start + min(held.count, common), self._replicas[name].clock - held.used
-                part = Overlap(depth, age, held.is_sure)
-                found.setdefault(name, []).append(part)
+                count = held.count
+                part = Overlap(
+                    start + (count if count < common else common), replicas[name].clock - held.used, held.is_sure
+                )
+                if name in found:
+                    found[name].append(part)
+                else:
+                    found[name] = [part]
         return found
 
     def hold(self, replica: str, prompt: Prompt, *, is_sure: bool = True, ahead: int = 0) -> None:
