@@ -25,6 +25,7 @@ class Health:
 
     is_ready: bool
     detail: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)  # what an engine counts: running, waiting, kv_usage, ...
 
 
 class Backend(Protocol):

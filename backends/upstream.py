@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from backends.base import Health, Model
@@ -18,6 +18,7 @@ from backends.errors import (
     UpstreamAuth,
 )
 from backends.flavours.base import Flavour, Wishes
+from backends.flavours.figures import read_figures
 from backends.flavours.openai import OPENAI
 from backends.http import HTTPUpstream, Reply, Timeouts
 from backends.openai_wire import parse_json
@@ -75,6 +76,8 @@ class UpstreamBackend:
         self._list_lock = asyncio.Lock()
         self._health = Health(True)
         self._health_again_at = 0.0
+        self._figures: Mapping[str, float] = {}
+        self._figures_again_at = 0.0
 
     async def open(self) -> None:
         """Nothing to start: connections are made when they are needed."""
@@ -108,7 +111,10 @@ class UpstreamBackend:
                 self._heard(None)
             except BackendError as error:
                 self._heard(error)
-        return self._health
+        if self._health.is_ready and self._flavour.figures and time.monotonic() >= self._figures_again_at:
+            self._figures_again_at = time.monotonic() + HEALTH_TTL_S
+            self._figures = await self._ask_figures()
+        return replace(self._health, figures=self._figures)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Ask the upstream the way the caller asked. Closing the generator closes the connection at once."""
@@ -167,6 +173,15 @@ class UpstreamBackend:
             raise BackendNotReady(f"{self.name} is not ready (status {reply.status})")
         if reply.status in (401, 403):
             raise self._flavour.read_error(reply.status, reply.headers, body, self.name)
+
+    async def _ask_figures(self) -> Mapping[str, float]:
+        """What the engine counts; nothing where that is not switched on."""
+        deadline = asyncio.get_running_loop().time() + ASK_S
+        with suppress(BackendError):
+            async with aclosing(await self._ask("GET", self._at.metrics, None, deadline)) as reply:
+                said = await reply.read_all(deadline)
+            return read_figures(said.decode("utf-8", "replace"), self._flavour.figures)
+        return {}
 
     async def _ask_models(self) -> tuple[Model, ...]:
         if not self._at.models:

@@ -1,7 +1,7 @@
 """What differs between kinds of servers, as values: where to ask, what to send, how to read what comes back."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.base import Model
@@ -17,6 +17,7 @@ class Endpoints:
     chat: str
     models: str = ""  # its list of models; empty where it has none of use
     health: str = ""  # says whether it can serve now; empty: whether it lists its models
+    metrics: str = ""  # what an engine counts, in Prometheus' text; it may not be switched on
 
     @property
     def origin(self) -> str:
@@ -56,3 +57,4 @@ class Flavour:
     read_whole: Callable[[bytes, str], Completion]
     read_error: Callable[[int, Mapping[str, str], bytes, str], BackendError]
     read_model: Callable[[Fields, str, str], Model]  # an item of the list, its revision, whose it is
+    figures: Mapping[str, str] = field(default_factory=dict)  # of its metrics: our name -> its name

@@ -13,6 +13,7 @@ from typing import Any
 
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
+from backends.flavours import figures
 from backends.flavours.base import Endpoints
 from backends.flavours.openai import openai_like, read_model, with_cached
 from backends.http import api_root
@@ -67,7 +68,7 @@ def _endpoints(health: str, url: str) -> Endpoints:
     root = api_root(url)
     base = root.removesuffix("/v1")
     path = root.removeprefix(base)
-    return Endpoints(base, f"{path}/chat/completions", f"{path}/models", health)
+    return Endpoints(base, f"{path}/chat/completions", f"{path}/models", health, "/metrics")
 
 
 def _llamacpp_model(item: Fields, revision: str, owner: str) -> Model:
@@ -79,12 +80,13 @@ def _llamacpp_model(item: Fields, revision: str, owner: str) -> Model:
 
 _LLAMACPP = Dialect(_llamacpp_usage, fleeting=frozenset({"timings"}))
 
-VLLM = replace(openai_like("vllm", salted), endpoints=partial(_endpoints, "/health"))
-SGLANG = replace(openai_like("sglang", salted), endpoints=partial(_endpoints, "/health"))
+VLLM = replace(openai_like("vllm", salted), endpoints=partial(_endpoints, "/health"), figures=figures.VLLM)
+SGLANG = replace(openai_like("sglang", salted), endpoints=partial(_endpoints, "/health"), figures=figures.SGLANG)
 LLAMACPP = replace(
     openai_like("llamacpp", _llamacpp, _LLAMACPP),
     endpoints=partial(_endpoints, "/health"),
     read_model=_llamacpp_model,
+    figures=figures.LLAMACPP,
 )
 TWICETOLD = replace(
     openai_like("twicetold", _twicetold, takes_predictions=True), endpoints=partial(_endpoints, "/readyz")

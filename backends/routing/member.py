@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -59,6 +59,7 @@ class Member:
         self.requests = self.retries = self.prompt_tokens = self.cached_tokens = 0
         self.failures: Counter[str] = Counter()
         self.last_error: tuple[float, str] | None = None  # on the wall's clock
+        self.engine: Mapping[str, float] = {}  # what it last said that it has to do, for everybody who asks it
         self._known: Sequence[Model] = ()
         self._named: dict[str, Model] = {}  # those of the configured names
         self._rests_until_s = self._look_at_s = 0.0
@@ -147,7 +148,9 @@ class Member:
         """What it says of itself, within a time."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self.backend.health()
+                health = await self.backend.health()
+                self.engine = health.figures
+                return health
         except TimeoutError:
             return Health(False, "does not answer")
 
@@ -233,6 +236,7 @@ class Member:
                 "wait_s": round(self.breaker.wait_s(now_s), 3),
             },
             "health": {"is_up": self.watch.is_up, "detail": self.watch.detail},
+            "engine": dict(self.engine),
             "last_error": None if error is None else {"at": error[0], "message": error[1]},
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,

@@ -49,7 +49,7 @@ def running_llama(folder: Path, template: Path | None = None) -> Iterator[str]:
     write_gguf(checkpoint, model)
     command = [
         found, "--model", str(model), "--alias", "demo", "--port", "0", "--threads", "1", "--threads-batch", "1",
-        "--parallel", "2", "--ctx-size", "4096", "--jinja",
+        "--parallel", "2", "--ctx-size", "4096", "--jinja", "--metrics",
         "--chat-template-file", str(template or checkpoint / "chat_template.jinja"),
     ]  # fmt: skip
     with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:

@@ -73,6 +73,14 @@ async def test_it_tells_what_it_had_and_has_nothing_when_told_to_keep_nothing(ur
     assert cold == replace(warm, cached_tokens=0, extra=cold.extra)
 
 
+async def test_it_counts_its_requests(url: str) -> None:
+    backend = remote(RemoteSpec("llama", url, "llamacpp"))
+    health = await backend.health()
+    await backend.close()
+
+    assert (health.is_ready, health.figures) == (True, {"running": 0, "waiting": 0})
+
+
 async def test_its_model_its_words_of_refusal_and_no_timings_are_known(url: str) -> None:
     async with subject(url) as tried:
         (model,) = await tried.backend.models()

@@ -72,6 +72,15 @@ async def test_a_salt_is_a_wall_and_a_cold_run_leaves_nothing_to_find() -> None:
     assert warm == whole > 100
 
 
+async def test_it_counts_its_requests_and_what_it_found() -> None:
+    async with subject() as tried:
+        figures = (await tried.backend.health()).figures
+
+    assert figures["running"] == figures["waiting"] == 0
+    assert figures["prefix_queries"] > 0
+    assert 0 <= figures["kv_usage"] <= 1
+
+
 async def test_its_refusals_keep_its_words() -> None:
     async with subject() as tried:
         with pytest.raises(RequestRejected, match="max_tokens must be at least 1"):

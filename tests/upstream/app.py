@@ -44,6 +44,8 @@ class UpstreamApp:
         if scope["method"] == "GET" and path in HEALTH:
             self.counts["probes"] += 1
             await ask.reply(b'{"status":"ok"}', 503 if self.mode == "error:503" else 200)
+        elif route == ("GET", "/metrics") and dialect.figures:
+            await ask.reply(dialect.figures.encode(), 200, (b"content-type", b"text/plain"))
         elif route == ("GET", "/v1/models"):
             self.counts["models"] += 1
             await self._models(ask)

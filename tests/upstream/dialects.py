@@ -23,6 +23,7 @@ class Dialect:
     pieces: Callable[[list[JSON]], list[JSON]] = lambda chunks: chunks
     error: Callable[[JSON, int], JSON] = lambda error, _status: error
     done: bytes = DONE
+    figures: str = ""  # at /metrics
 
     def event(self, chunk: JSON) -> bytes:
         """An event of the stream; Anthropic names its own."""
@@ -35,8 +36,8 @@ def _usage(change: Callable[[JSON], JSON]) -> Callable[[JSON], JSON]:
     return lambda wire: {**wire, "usage": change(wire["usage"])} if wire.get("usage") else wire
 
 
-def _like_openai(name: str, whole: Callable[[JSON], JSON]) -> Dialect:
-    return Dialect(name, whole, lambda chunks: [whole(chunk) for chunk in chunks])
+def _like_openai(name: str, whole: Callable[[JSON], JSON], figures: str = "") -> Dialect:
+    return Dialect(name, whole, lambda chunks: [whole(chunk) for chunk in chunks], figures=figures)
 
 
 def _cached(usage: JSON) -> int:
@@ -97,6 +98,19 @@ def _llamacpp(wire: JSON) -> JSON:
     return {**wire, "usage": _plain(usage), "timings": timings}
 
 
+VLLM_FIGURES = """# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 2.0
+vllm:num_requests_running{engine="1",model_name="m"} 1.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 4.0
+vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.75
+vllm:prefix_cache_queries_total{engine="0",model_name="m"} 1200.0
+vllm:prefix_cache_hits_total{engine="0",model_name="m"} 1.1e+03
+vllm:prefix_cache_hits_created{engine="0",model_name="m"} 1.7952e+09
+process_resident_memory_bytes NaN
+"""
 SAFE = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": False, "severity": "safe"}}
 
 
@@ -224,7 +238,7 @@ DIALECTS = {
         _like_openai("deepseek", _usage(_deepseek)),
         _like_openai("mistral", _usage(_mistral)),
         _like_openai("gemini", _usage(_gemini)),
-        _like_openai("vllm", _usage(_vllm)),
+        _like_openai("vllm", _usage(_vllm), VLLM_FIGURES),
         _like_openai("sglang", _usage(_sglang)),
         _like_openai("llamacpp", _llamacpp),
         _like_openai("ollama", _usage(_plain)),

@@ -294,6 +294,16 @@ async def test_a_server_that_is_loading_is_not_ready(upstream: RunningUpstream, 
     assert upstream.counters()["probes"] == 2
 
 
+async def test_what_an_engine_counts_comes_with_its_health_where_it_tells(upstream: RunningUpstream) -> None:
+    async with spoken(upstream, "vllm") as telling, spoken(upstream, "llamacpp") as silent:
+        told, untold = await telling.health(), await silent.health()
+
+    assert told.figures == {
+        "running": 3, "waiting": 4, "kv_usage": 0.75, "prefix_queries": 1200, "prefix_hits": 1100,
+    }  # fmt: skip
+    assert (untold.is_ready, untold.figures) == (True, {})
+
+
 # --- errors ---
 
 
