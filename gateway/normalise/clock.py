@@ -62,6 +62,7 @@ _YEARS = (re.compile(r"20\d\d"),)
 _CLOCK = re.compile(rf"{_LABEL}{_TOKEN}{{0,{_MAX_TOKENS}}}?(?:{_TIME}|{_EPOCH})", re.IGNORECASE)
 _AFTER = 48  # characters of a time, behind where it was spotted
 _REACH = 320  # characters before it in which its name may begin
+_MAX_TIMES = 256  # in a text; one with more is a log or a timetable
 
 _ISO = re.compile(
     r"(?<![\d.-])\d{4}-[01]\d-[0-3]\d(?P<joint>[Tt ])(?P<hour>[01]\d|2[0-3])(?P<sep>:)(?P<minute>[0-5]\d)"
@@ -86,7 +87,7 @@ def clock_rules(to: Coarse) -> dict[str, Finds]:
 
 def _clock(text: str, to: Coarse) -> Iterator[Span]:
     """Times of day, and Unix times, that are called the current ones."""
-    for start, end in regions(text, _SPOTS, _REACH, _AFTER):
+    for start, end in regions(text, _SPOTS, _REACH, _AFTER, _MAX_TIMES):
         for found in _CLOCK.finditer(text, start, end):
             is_bare = found["epoch"] is None and not _YEAR.search(text, found.start(), found.start("hour"))
             if is_bare and (found["loose"] or found["today"]):
@@ -104,7 +105,7 @@ def _timestamps(text: str, to: Coarse) -> Iterator[Span]:
 
 def _dates(text: str) -> Iterator[Span]:
     """The current date itself: whoever switches this on has answers of yesterday served today."""
-    for start, end in regions(text, _YEARS, _REACH, _AFTER):
+    for start, end in regions(text, _YEARS, _REACH, _AFTER, _MAX_TIMES):
         for found in _DAY.finditer(text, start, end):
             yield Span(found.start("date"), found.end(), NOT_TOLD, "dates")
 

@@ -17,7 +17,7 @@ from gateway.normalise.rules import Finds
 from gateway.normalise.text import Cut, take_out
 
 MARKS = "x-twicetold-normalised"  # the field of a canonical request that says where something was taken out
-MAX_CHARS = 1 << 19  # of all texts that are looked at; a request with more is left as it is
+MAX_CHARS = 1 << 18  # of all texts that are looked at; a request with more is left as it is
 LAST_QUESTIONS = 3  # of a user: what one of them asked of the clock may still be talked about
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 ID = "(id)"
+MAX_SPOTS = 4096
 MIN_ID_CHARS = 6  # shorter ones are numbers that mean something
 
 
@@ -85,10 +86,13 @@ def _ids(text: str, rule: str, named: re.Pattern[str], ties: tuple[re.Pattern[st
                 yield Span(found.start("id"), last, ID, rule)
 
 
-def regions(text: str, spots: Iterable[re.Pattern[str]], before: int, behind: int) -> Iterator[tuple[int, int]]:
-    """What lies around the places where `spots` match; no character is in two regions."""
+def regions(
+    text: str, spots: Iterable[re.Pattern[str]], before: int, behind: int, most: int = MAX_SPOTS
+) -> Iterator[tuple[int, int]]:
+    """What lies around the places where `spots` match; no character is in two regions. More than `most`: nothing."""
     start = end = -1
-    for left, right in sorted(spot.span() for pattern in spots for spot in pattern.finditer(text)):
+    found = sorted(spot.span() for pattern in spots for spot in pattern.finditer(text))
+    for left, right in found if len(found) <= most else ():
         if end < 0 or left - before > end:
             if end > 0:
                 yield start, end

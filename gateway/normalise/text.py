@@ -1,6 +1,7 @@
 """Take the spans that rules find out of a text, until they find nothing more. Pure.
 
-So what is left is stable: doing it again changes nothing. A text in which the rules come to no end is left as it is.
+So what is left is stable: doing it again changes nothing. A text in which the rules come to no end, or find too much,
+is left as it is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from gateway.normalise.rules import Finds, Span
 
 MAX_PASSES = 6
+MAX_CUTS = 64  # a text with more is data, a log or a table, and none of it volatile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ def take_out(text: str, rules: Iterable[Finds]) -> tuple[str, tuple[Cut, ...]]:
         spans = _apart([span for rule in rules for span in rule(left) if left[span.start : span.end] != span.to])
         if not spans:
             return left, tuple(cuts)
+        if len(cuts) + len(spans) > MAX_CUTS:
+            break
         left, some = _without(left, spans)
         cuts += some
     return text, ()

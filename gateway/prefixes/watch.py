@@ -26,8 +26,8 @@ FINDINGS = 64  # of one tenant and model
 SKETCHES = 1000
 MIN_LOST_TOKENS = 64  # less is no finding: engines reuse whole blocks
 WAITING = 256  # requests in the line
-TURN_S = 0.002  # of the loop, at once
-PAUSE_S = 0.02
+TURN_S = 0.0005  # of the loop, at once: at most a twentieth of it, and what is too much goes unseen
+PAUSE_S = 0.01
 
 Sees = tuple[str, str]  # tenant, model
 
@@ -131,7 +131,7 @@ class PrefixWatch:
             self.look(*self._line.popleft())
         if self._line:
             self._is_called = True
-            asyncio.get_running_loop().call_later(PAUSE_S / 10, self._work)
+            asyncio.get_running_loop().call_later(PAUSE_S, self._work)
 
     def _compare(self, sketch: Sketch, prompt: Prompt, at_s: float) -> None:
         new, ordered = prompt.text, sketch.ordered
