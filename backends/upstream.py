@@ -118,11 +118,11 @@ class UpstreamBackend:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Ask the upstream the way the caller asked. Closing the generator closes the connection at once."""
+        body = self._flavour.write(request, self._wishes)  # what cannot be written says nothing of the server
         with self._counted():
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            body = self._flavour.write(request, self._wishes)
             async with aclosing(await self._ask("POST", self._at.chat, body, first)) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):

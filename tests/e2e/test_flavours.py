@@ -94,3 +94,10 @@ def test_a_refusal_of_anthropics_comes_in_openais_shape(front: Gateway, upstream
         "param": None,
         "code": "invalid_request_error",
     }
+
+
+def test_the_admin_sees_what_an_engine_counts(front: Gateway) -> None:
+    told = {backend["name"]: backend["engine"] for backend in front.get("/admin/api/backends").json()["backends"]}
+
+    assert (told["vllm"]["waiting"], told["vllm"]["kv_usage"]) == (4, 0.75)
+    assert told["ollama"] == {}

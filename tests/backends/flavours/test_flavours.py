@@ -304,6 +304,18 @@ async def test_what_an_engine_counts_comes_with_its_health_where_it_tells(upstre
     assert (untold.is_ready, untold.figures) == (True, {})
 
 
+async def test_a_request_that_cannot_be_written_says_nothing_of_the_server() -> None:
+    backend = remote(RemoteSpec("there", "http://127.0.0.1:9", "anthropic"))
+    request = ChatRequest("m", QUESTION, {"n": 2})
+    before = await backend.health()
+    with pytest.raises(RequestRejected):
+        await anext(backend.stream(request))
+    after = await backend.health()
+    await backend.close()
+
+    assert (before.is_ready, after.is_ready) == (False, False)
+
+
 # --- errors ---
 
 
