@@ -17,7 +17,7 @@ SOURCES = gateway embeddings kvtier backends sdk bench tests
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
-test: .venv/.test .venv/.redis-server
+test: .venv/.test .venv/.redis-server .venv/.haproxy
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # Tests against engines that people run themselves; without this they are skipped and say so.
@@ -67,14 +67,14 @@ clean:
 	$(PIP) install -c constraints.txt -e '.[semantic,local]'
 	@touch $@
 
-# Tests of the Redis tier run a real server; without one they are skipped and say so.
-.venv/.redis-server: .venv/.python
-	@command -v redis-server >/dev/null || { \
-		echo '==> installing redis-server for the tests'; \
+# Some tests run a real Redis and a real balancer; without one they are skipped and say so.
+.venv/.redis-server .venv/.haproxy: .venv/.%: .venv/.python
+	@PATH="$$PATH:/usr/sbin" command -v $* >/dev/null || { \
+		echo '==> installing $* for the tests'; \
 		if ! command -v apt-get >/dev/null; then false; \
-		elif [ "$$(id -u)" = 0 ]; then apt-get install -qy --no-install-recommends redis-server; \
-		else sudo -n apt-get install -qy --no-install-recommends redis-server; fi; \
-	} || echo '==> note: no redis-server here and none could be installed; tests that need one are skipped'
+		elif [ "$$(id -u)" = 0 ]; then apt-get install -qy --no-install-recommends $*; \
+		else sudo -n apt-get install -qy --no-install-recommends $*; fi; \
+	} || echo '==> note: no $* here and none could be installed; tests that need one are skipped'
 	@touch $@
 
 # llama.cpp's server from the tree that the package llama-cpp-python carries: about 15 minutes of one core, once.
