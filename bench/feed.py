@@ -27,7 +27,7 @@ SECRET = b"benchmark".ljust(SECRET_BYTES, b".")
 GIVE_UP_S = 5.0
 WAYS: dict[str, Callable[[str], str]] = {
     "exactly": lambda text: text,
-    "by its bare form": lambda text: text.replace("What is the best way", "Please, what's the best way"),
+    "by its bare form": lambda text: text.replace("What is the best way", "what's the best way"),
     "by its vector": lambda text: text.replace("What is the best way", "What is a really good way"),
 }
 
