@@ -49,6 +49,8 @@ class Behind:
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._writes: deque[Write] = deque()
+        self._entries: dict[tuple[bytes, bytes], Entry] = {}  # the last of each key that waits to be put
+        self._removals: deque[Remove] = deque()
         self.size_bytes = 0
         self.dropped = 0
 
@@ -60,32 +62,32 @@ class Behind:
         if self.size_bytes + write.size_bytes > self._budget_bytes:
             self.dropped += 1
             return False
+        if isinstance(write, Put):
+            self._entries[write.entry.scope, write.entry.exact] = write.entry
         self._append(write)
         return True
 
     def remove(self, selection: Selection, now_s: float) -> None:
         """Let a removal wait; there is always room."""
-        bounded = until(selection, now_s)
-        if sum(isinstance(write, Remove) for write in self._writes) >= MAX_REMOVALS:
-            self.dropped += sum(not isinstance(write, Remove) for write in self._writes)
+        removal = Remove(until(selection, now_s))
+        if len(self._removals) >= MAX_REMOVALS:
+            self.dropped += len(self._writes) - len(self._removals)
             self._writes.clear()
+            self._removals.clear()
             self.size_bytes = 0
-            bounded = Selection(before_s=now_s)
-        self._append(Remove(bounded))
+            removal = Remove(Selection(before_s=now_s))
+        for key in [key for key, entry in self._entries.items() if removal.selection.matches(entry)]:
+            del self._entries[key]
+        self._removals.append(removal)
+        self._append(removal)
 
     def find(self, scope: bytes, exact: bytes) -> Entry | None:
         """What waits to be put here."""
-        found: Entry | None = None
-        for write in self._writes:
-            if isinstance(write, Put) and (write.entry.scope, write.entry.exact) == (scope, exact):
-                found = write.entry
-            elif isinstance(write, Remove) and found is not None and write.selection.matches(found):
-                found = None
-        return found
+        return self._entries.get((scope, exact))
 
     def hides(self, entry: Entry) -> bool:
         """Whether an entry waits to be removed; one that a word selects might be."""
-        return any(isinstance(write, Remove) and write.selection.matches(entry) for write in self._writes)
+        return any(removal.selection.matches(entry) for removal in self._removals)
 
     def first(self, limit: int) -> list[Write]:
         """What is to be done next; all of it may be done at once."""
@@ -104,7 +106,14 @@ class Behind:
     def done(self, num: int) -> None:
         """The first so many are done, or will never be."""
         for _ in range(num):
-            self.size_bytes -= self._writes.popleft().size_bytes
+            write = self._writes.popleft()
+            self.size_bytes -= write.size_bytes
+            if isinstance(write, Remove):
+                self._removals.popleft()
+            elif isinstance(write, Put):
+                key = (write.entry.scope, write.entry.exact)
+                if self._entries.get(key) is write.entry:
+                    del self._entries[key]
 
     def _append(self, write: Write) -> None:
         self._writes.append(write)

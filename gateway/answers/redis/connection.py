@@ -119,6 +119,18 @@ class Link:
         """Find out whether the server is there and what it is. Raises `CacheError`; calls connect by themselves."""
         await self.call("PING")
 
+    async def warn_of_policy(self) -> None:
+        """Say it when the server may throw away what is not for it to throw away."""
+        try:
+            told = await self.call("INFO", "memory")
+        except Refused:  # not for us to know
+            return
+        policy = str(told.get("maxmemory_policy", "")) if isinstance(told, dict) else ""
+        if policy.startswith("allkeys") and told.get("maxmemory"):
+            log.warning(
+                "redis may take shelves of answers (maxmemory-policy %s): noeviction or volatile-lru is better", policy
+            )
+
     async def call(self, *command: Value) -> Any:
         """The reply to one command."""
         return await self._asked(1, lambda client: _execute(client, command))

@@ -54,6 +54,12 @@ class Shelves:
             return None, there
         return found, there
 
+    async def follow_id(self, script: Script, scope: bytes, entry_id: str, *args: Value) -> tuple[Any, int]:
+        """As `follow`, for an entry by its name; without a scope whatever scope it has."""
+        name = raw(entry_id)
+        links = (name + b"@" + scope,) if scope else (name,)
+        return await self.follow(script, self.of_id(entry_id), links, scope, name, *args)
+
     async def run_all(self, script: Script, calls: Sequence[tuple[int, Sequence[Value]]]) -> list[Any]:
         """What a script returns for each call of (shelf, arguments), in one round trip. Raises the first error."""
         runs = [(script, self._names.keys_of(shelf), (*self._common, *args)) for shelf, args in calls]
@@ -111,3 +117,7 @@ def linked(reply: Any) -> int | None:
     if isinstance(reply, list) and len(reply) == 2 and reply[0] == b"link":
         return int(reply[1])
     return None
+
+
+def raw(entry_id: str) -> bytes:
+    return entry_id.encode("utf-8", "surrogatepass")

@@ -448,7 +448,7 @@ end
 return {start, place, rows}
 """)
 
-# policy, now: gives every entry of the shelf a priority of this policy, unless it has one
+# policy: gives every entry of the shelf a priority of this policy, unless it has one
 ADOPT = _script("""
 if call('HGET', T, 'policy') == ARGV[3] then return 0 end
 for _, m in ipairs(call('HKEYS', C)) do
