@@ -11,6 +11,7 @@ computed from the words of the stored question. Written behind, in batches; what
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 TTL_S = 30 * 86400  # of a partition nobody writes to or searches
 MOST_WAITING = 20_000
-AT_ONCE = 64
+AT_ONCE = 8  # an insertion takes the server a millisecond or more
 PAUSE_S = 1.0
 
 Command = list[Value]
@@ -54,7 +55,7 @@ class Dialect(Protocol):
 
 
 class VectorSets:
-    """VADD, VREM, VSIM. Numbers are kept in a byte each."""
+    """VADD, VREM, VSIM. Numbers take a byte each; CAS looks for neighbours beside the one thread of the server."""
 
     name = "vector sets"
 
@@ -62,7 +63,7 @@ class VectorSets:
         return []
 
     def keep(self, partition: bytes, id: str, raw: bytes) -> list[Command]:
-        return [["VADD", partition, "FP32", raw, id, "Q8"], ["EXPIRE", partition, TTL_S]]
+        return [["VADD", partition, "FP32", raw, id, "CAS", "Q8"], ["EXPIRE", partition, TTL_S]]
 
     def drop(self, partition: bytes, id: str) -> list[Command]:
         return [["VREM", partition, id]]
@@ -226,10 +227,12 @@ class RedisVectors:
             await self._has_news.wait()
             self._has_news.clear()
             while self._waiting:
+                began_s = time.monotonic()
                 try:
                     await self._flush()
                 except CacheError:
                     await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(time.monotonic() - began_s)  # as long again: the server has others to serve
 
     async def _flush(self) -> None:
         dialect = await self._known()
