@@ -21,7 +21,7 @@ from gateway.semantic.vectors import Vectors
 from tests.contracts.answers_contract import digest, entry_of
 from tests.gateway.semantic.test_looser import FIRST, OTHER, say, tier
 from tests.gateway.shared.replicas import Replica, two
-from tests.kvtier.tiers.servers import RedisServer, needs_redis
+from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis
 
 QUESTION = "What is the capital city of France?"
 REWORDED, POLITE = "What's the capital city of France", "Please, what is the capital city of France?"
@@ -76,6 +76,19 @@ async def test_what_is_removed_or_answered_anew_leaves_the_memory_of_the_other(p
     assert b.house.answers.get_now(old.scope, old.exact) is None
     assert b.house.semantic.num_vectors == 0
     assert await b.ask(REWORDED) == "full"
+
+
+@needs_redis
+async def test_replicas_on_a_cluster_follow_each_other(tmp_path: Path) -> None:
+    for nodes in clustered(tmp_path):
+        async with two(tmp_path, f"{nodes[0].url}?cluster=1") as (a, b):
+            assert a.link.is_cluster
+            await a.ask(QUESTION)
+            await b.current()
+            assert [await b.ask(text) for text in (REWORDED, QUESTION)] == ["semantic", "exact"]
+            await a.house.answers.remove_all(Selection())
+            await b.current()
+            assert [await b.ask(text) for text in (REWORDED, QUESTION)] == ["full", "semantic"]
 
 
 @needs_redis
