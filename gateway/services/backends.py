@@ -7,7 +7,7 @@ from backends.http import Timeouts
 from backends.remote import RemoteSpec, remote
 from gateway.engines import LocalEngine, Unavailable
 from gateway.scope import Scope, tenant_of
-from gateway.settings import DEMO, ModelSettings, Settings, served_name
+from gateway.settings import DEMO, EngineSettings, ModelSettings, Settings, served_name
 
 MIB = 2**20
 
@@ -54,13 +54,18 @@ def local_engine(settings: Settings, secret: bytes, model: ModelSettings, num_en
         num_engines=num_engines,
         kv_dir=settings.data_dir / "kv",
         kv_disk_bytes=engine.kv_disk_mb * MIB,
-        kv_redis={"": settings.redis, "off": ""}.get(engine.kv_redis, engine.kv_redis),
+        kv_redis=kv_redis_of(settings, engine),
         kv_codec=engine.kv_codec,
         kv_policy=engine.kv_policy,
     )
     is_first = model.name == served_name(settings.local_model)  # names are unique
     name = "local" if is_first else f"local:{model.name}"
     return LocalBackend(checkpoint, served_name=model.name, settings=limits, name=name)
+
+
+def kv_redis_of(settings: Settings, engine: EngineSettings) -> str:
+    """Where prefixes are kept beside this machine: with the answers unless told otherwise; empty: nowhere."""
+    return {"": settings.redis, "off": ""}.get(engine.kv_redis, engine.kv_redis)
 
 
 def _prompt_text(prompt: str) -> str:
