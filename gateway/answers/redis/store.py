@@ -35,7 +35,7 @@ from gateway.answers.base import (
 )
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.redis import scripts
-from gateway.answers.redis.behind import Behind, Put, Remove, Vector, Write, until
+from gateway.answers.redis.behind import Behind, Put, Remove, Vector, Write
 from gateway.answers.redis.card import Broken, Cards
 from gateway.answers.redis.catalog import Catalog
 from gateway.answers.redis.connection import Away, Link, Refused
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 MIB = 2**20
 HITS_EVERY_S = 1.0
 REFUSALS_SHOWN_S = 60.0
+SKEW_S = 5.0  # between the clocks of gateways: a removal that waits means what was made so much later, too
 FLUSH_TOGETHER = 32
 FLUSH_EVERY_S = 0.1
 FLUSH_AT_END_S = 2.0
@@ -114,15 +115,22 @@ class RedisAnswers:
         return await self._named(b"", entry_id, tenant)
 
     async def many(self, keys: Sequence[tuple[bytes, bytes]]) -> list[Entry | None]:
-        """The entries under these (scope, exact), in one round trip; None for an alias and for what cannot be read."""
+        """The entries under these (scope, exact): one round trip, and another one if there are aliases among them."""
         members = [self._names.member(scope, exact) for scope, exact in keys]
         shelves = [self._names.shelf_of(exact) for _, exact in keys]
-        calls = [(shelf, (member,)) for shelf, member in zip(shelves, members, strict=True)]
-        replies = await self._shelves.run_all(scripts.GET, calls)
+        replies = await self._fetched(shelves, members)
+        if aliases := {n: there for n, reply in enumerate(replies) if (there := linked(reply)) is not None}:
+            again = await self._fetched(list(aliases.values()), [members[n] for n in aliases])
+            for (n, there), reply in zip(aliases.items(), again, strict=True):
+                shelves[n], replies[n] = there, None if linked(reply) is not None else reply
         return [
-            None if reply is None or linked(reply) is not None else await self._read(shelf, member, *reply)
+            None if reply is None else await self._read(shelf, member, *reply)
             for shelf, member, reply in zip(shelves, members, replies, strict=True)
         ]
+
+    async def _fetched(self, shelves: Sequence[int], members: Sequence[bytes]) -> list[Any]:
+        calls = [(shelf, (member,)) for shelf, member in zip(shelves, members, strict=True)]
+        return await self._shelves.run_all(scripts.GET, calls) if calls else []
 
     async def put(self, entry: Entry) -> None:
         """Keep `entry`. While Redis is away it waits, and is kept later; raises `CacheError` when too much waits."""
@@ -156,7 +164,7 @@ class RedisAnswers:
         """Entries put after this began stay. Raises `CacheError` when Redis is away: it is done when it is back."""
         await self._may_remove(selection)
         try:
-            return await self._catalog.remove_all(until(selection, self._now()))
+            return await self._catalog.remove_all(selection)
         except Away as away:
             raise self._remove_later(selection) from away
 
@@ -312,7 +320,7 @@ class RedisAnswers:
             raise self._remove_later(selection)
 
     def _remove_later(self, selection: Selection) -> Away:
-        self._behind.remove(selection, self._now())
+        self._behind.remove(selection, self._now() + SKEW_S)
         self._flush_soon()
         return Away("redis is away: what was to be removed is hidden here, and removed when it is back")
 

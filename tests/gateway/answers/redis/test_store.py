@@ -194,10 +194,14 @@ async def test_many_are_fetched_in_one_round_trip(store: RedisAnswers, link: Lin
     for name in "abc":
         await store.put(entry_of(name))
     before = link.round_trips
-
     found = await store.many([(digest("s"), digest(name)) for name in "abxc"])
     assert [None if entry is None else entry.id for entry in found] == ["e_a", "e_b", None, "e_c"]
     assert link.round_trips == before + 1
+
+    aliases = [replace(entry_of(f"alias {n}"), alias_of="e_a") for n in range(4)]
+    for alias in aliases:
+        await store.put(alias)
+    assert await store.many([(alias.scope, alias.exact) for alias in aliases]) == aliases
 
 
 async def test_a_late_put_does_not_take_the_place_of_a_later_answer(store: RedisAnswers) -> None:
