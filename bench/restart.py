@@ -154,7 +154,7 @@ def _fill(folder: Path, backend_url: str, num: int) -> None:
 
 async def _put(folder: Path, url: str, num: int) -> None:
     link = Link(url, SECRET, timeout_s=30.0)
-    shared = RedisAnswers(link, replica=b"bench", budget_bytes=BUDGET_BYTES)
+    shared = RedisAnswers(link, replica=b"bench", budget_bytes=BUDGET_BYTES, queue_bytes=BUDGET_BYTES)
     file = SqliteAnswers(folder / "file" / "answers.db", budget_bytes=BUDGET_BYTES)
     await shared.open()
     await file.open()
@@ -164,6 +164,8 @@ async def _put(folder: Path, url: str, num: int) -> None:
     await file.put(first)
     for some in _together(_entries(first, num)):
         await asyncio.gather(*(store.put(entry) for store in (shared, file) for entry in some))
+        while shared.report()["waiting"]:  # noqa: ASYNC110 - a machine that was held up for long lost its patience
+            await asyncio.sleep(0.1)
     assert await _size(shared) == await _size(file) == num
     await file.close()
     await shared.close()

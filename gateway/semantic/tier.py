@@ -267,6 +267,10 @@ class Semantic:
         if is_new and row is not None and self._wordings is not None:
             await self._wordings.remember(row)
         near = embedded_of(entry)
+        if entry.vector is not None:
+            self._vectors.settle(entry.scope, entry.id)
+        elif row is not None:
+            self._vectors.expect(entry.scope, entry.id)
         vector = None if near is None else self._vectors.hear(near, entry.embedder or "")
         if vector is not None:
             self._commonplaces.note(LaneKey(entry.tenant, rules.route), digest_of(entry), vector)

@@ -19,6 +19,7 @@ from embeddings.index import Candidate, VectorIndex
 from gateway.answers.base import Answers, CacheError, Embedded, Unembedded
 from gateway.metrics import Sample
 from gateway.semantic.agreement import Agreement, fill
+from gateway.semantic.orphans import Orphans
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Vectors:
         batcher: EmbeddingBatcher,
         new_index: Callable[[int], VectorIndex],
         beyond: Beyond | None = None,
+        orphans: Orphans | None = None,
     ) -> None:
         self.fingerprint = ""  # of the embedder, once there is one
         self.opening = "not begun"  # how far it is with what has to be done before anything can be found
@@ -69,6 +71,7 @@ class Vectors:
         self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
         self._is_doubtful = False  # the index may lack what the store has
+        self._orphans = Orphans() if orphans is None else orphans  # heard of, and without a vector yet
         self._early: list[tuple[Embedded, str]] = []  # heard of before there was an index
 
     def __len__(self) -> int:
@@ -187,6 +190,14 @@ class Vectors:
             self._is_behind = True
             raise
 
+    def expect(self, scope: bytes, entry_id: str) -> None:
+        """Somebody else stored a question, and will give it a vector; if not, `catch_up` does."""
+        self._orphans.expect(scope, entry_id)
+
+    def settle(self, scope: bytes, entry_id: str) -> None:
+        """It has one, or the embedder cannot see it, or it is gone."""
+        self._orphans.settle(scope, entry_id)
+
     def hear(self, row: Embedded, embedder: str) -> Vector | None:
         """Somebody else gave an entry its vector: find it here, too. The vector, if it is one of this embedder."""
         if self._index is None:
@@ -218,7 +229,7 @@ class Vectors:
             return
         self._settle(self._index)
         await (self.renew() if self._is_doubtful else self._agreement.look_when_due())
-        if not self._is_behind:
+        if not self._orphans.are_overdue() and not self._is_behind:
             return
         self._is_behind = False
         learned = failed = 0

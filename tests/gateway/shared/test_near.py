@@ -16,9 +16,10 @@ from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.semantic.found import digest_of
+from gateway.semantic.orphans import Orphans
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.vectors import Vectors
-from tests.contracts.answers_contract import digest, entry_of
+from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.semantic.test_looser import FIRST, OTHER, say, tier
 from tests.gateway.shared.replicas import Replica, two
 from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis
@@ -123,6 +124,24 @@ async def test_a_store_that_forgot_everything_is_followed_by_all(
     assert [await b.ask(text) for text in (REWORDED, QUESTION)] == ["full", "semantic"]
     await a.current()
     assert await a.ask(POLITE) == "semantic"
+
+
+async def test_an_answer_whose_gateway_ended_before_it_had_a_vector_gets_one_from_another() -> None:
+    embedder, store, clock = HashingEmbedder(16), MemoryAnswers(1_000_000), Clock()
+    vectors = Vectors(store, EmbeddingBatcher(lambda: embedder), VectorIndex, orphans=Orphans(30.0, clock))
+    await vectors.open()
+    await vectors.catch_up()
+    for name in ("a", "b"):
+        await store.put(entry_of(name))
+        vectors.expect(digest("s"), f"e_{name}")
+    vectors.settle(digest("s"), "e_b")  # it cannot be read whole, or is gone
+    await vectors.catch_up()
+    assert len(vectors) == 0  # whoever stored it is likely at it
+    clock.now_s += 31
+    await vectors.catch_up()
+
+    assert len(vectors) == 2
+    await vectors.close()
 
 
 async def test_a_read_that_began_before_another_process_wrote_does_not_stay_in_memory() -> None:
