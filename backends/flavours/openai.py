@@ -72,14 +72,12 @@ def read_model(item: Fields, revision: str, owner: str) -> Model:
     )
 
 
-def cached_elsewhere(name: str) -> Dialect:
-    """A dialect that tells the cached tokens in another field of the usage."""
-
-    def usage(wire: Fields) -> Fields | None:
-        found = usage_of(wire)
-        return None if found is None else with_cached(found, found.get(name))
-
-    return Dialect(usage)
+def cached_elsewhere(wire: Fields) -> Fields | None:
+    """The usage, with the cached tokens where OpenAI has them though they were told under another name."""
+    found = usage_of(wire)
+    if found is None:
+        return None
+    return with_cached(found, next((found[name] for name in _CACHED if found.get(name) is not None), None))
 
 
 def with_cached(usage: Fields, cached: object) -> Fields:
@@ -111,8 +109,12 @@ def _gemini_usage(wire: Fields) -> Fields | None:
     return {**found, "completion_tokens": told[0] - told[1], "completion_tokens_details": thought}
 
 
-OPENAI = openai_like("openai", takes_predictions=True)
-DEEPSEEK = openai_like("deepseek", dialect=cached_elsewhere("prompt_cache_hit_tokens"))
-MISTRAL = openai_like("mistral", _mistral, cached_elsewhere("num_cached_tokens"), takes_predictions=True)
+# Whoever is called "openai" may be any of the many that speak it, so every name is read that is known.
+_CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")  # DeepSeek, Mistral, Moonshot
+_ELSEWHERE = Dialect(cached_elsewhere)
+
+OPENAI = openai_like("openai", dialect=_ELSEWHERE, takes_predictions=True)
+DEEPSEEK = openai_like("deepseek", dialect=_ELSEWHERE)
+MISTRAL = openai_like("mistral", _mistral, _ELSEWHERE, takes_predictions=True)
 GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage))
 OLLAMA = openai_like("ollama")  # newer ones count what was cached in OpenAI's field; older say nothing

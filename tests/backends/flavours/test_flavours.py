@@ -71,6 +71,14 @@ async def test_what_was_cached_is_counted_where_openai_counts_it(
     assert usage.to_wire()["prompt_tokens_details"]["cached_tokens"] == usage.cached_tokens
 
 
+@pytest.mark.parametrize("name", ["prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens"])
+def test_whoever_is_called_openai_is_understood(name: str) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, name: 4}
+    wire = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": usage}
+
+    assert FLAVOURS["openai"].read_whole(orjson.dumps(wire), "there").usage.cached_tokens == 4
+
+
 async def test_the_wider_counts_of_a_provider_are_kept(upstream: RunningUpstream) -> None:
     found = {}
     for flavour in ("deepseek", "vllm", "anthropic"):
