@@ -19,7 +19,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,12 @@ from bench.processes import Server, gateway, upstream
 from bench.redis_server import redis_server
 from bench.rows import Row, Scale
 from bench.scaling import entry
+from gateway.answers.base import Entry
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.secret import load_secret
+from gateway.services.semantic import load_embedder
+from gateway.settings import CacheSettings
 
 SIZES = (1, 2, 4)
 MODEL = "slow:0.002"  # of the test upstream: so long before every token
@@ -48,7 +52,7 @@ CONCURRENCY = 8  # callers of every gateway
 TOGETHER = 128  # answers written at once
 PIECE = 50  # questions of a turn, remote and then local
 VARIABLE = "SCALEOUT_SECRET"
-CONFIG = f'secret_env = "{VARIABLE}"\nredis = "{{redis}}"\n[cache]\nsemantic = false\n'
+CONFIG = f'secret_env = "{VARIABLE}"\nredis = "{{redis}}"\n[cache]\nsemantic = {{semantic}}\n'
 
 _numbers = count()
 
@@ -93,8 +97,13 @@ class Site:
         return Asked(num, cpu["used_cpu_user"] + cpu["used_cpu_sys"], memory["used_memory"])
 
     def round_trips(self) -> int:
-        stats = (httpx.get(f"{one.url}/admin/api/stats", trust_env=False).json() for one in self.gateways)
-        return sum(one["redis"]["round_trips"] for one in stats)
+        return sum(one["redis"]["round_trips"] for one in self._stats())
+
+    def vectors(self) -> int:
+        return sum(one["vectors"] for one in self._stats())
+
+    def _stats(self) -> list[dict[str, Any]]:
+        return [httpx.get(f"{one.url}/admin/api/stats", trust_env=False).json() for one in self.gateways]
 
 
 def run(scale: Scale) -> list[Row]:
@@ -112,19 +121,22 @@ def run(scale: Scale) -> list[Row]:
                 rows.append(uvloop.run(_following(site, scale.of(600, 60))))
                 rows.append(uvloop.run(_following_many(site, scale.of(5_000, 256))))
                 rows += uvloop.run(_here_and_there(site, scale.of(8, 2)))
+    fingerprint = load_embedder(CacheSettings()).fingerprint
+    with _site(1, is_semantic=True) as site:
+        rows.append(uvloop.run(_following_many(site, scale.of(5_000, 256), fingerprint)))
     return rows
 
 
 @contextmanager
-def _site(size: int) -> Iterator[Site]:
+def _site(size: int, *, is_semantic: bool = False) -> Iterator[Site]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
         url = stack.enter_context(redis_server(folder))
         backend = stack.enter_context(upstream())
         config = folder / "gateway.toml"
-        config.write_text(CONFIG.format(redis=url), "utf-8")
+        config.write_text(CONFIG.format(redis=url, semantic=str(is_semantic).lower()), "utf-8")
         flags = ("--config", str(config), "--upstream", backend.url)
-        gateways = [stack.enter_context(gateway(*flags, wait_semantic=False)) for _ in range(size)]
+        gateways = [stack.enter_context(gateway(*flags, wait_semantic=is_semantic)) for _ in range(size)]
         client = redis.Redis.from_url(url)
         stack.callback(client.close)
         yield Site(url, gateways, client)
@@ -171,12 +183,12 @@ async def _following(site: Site, num: int) -> Row:
     at_rest = other.cpu_s()
     await asyncio.sleep(seconds)
     heard_ms = (other_s - (other.cpu_s() - at_rest)) / num * 1e3
-    what = "2 gateways: processor time of an answer in the gateway that only hears of it"
+    what = "hearing of an answer that another gateway made, one by one"
     return Row("scaleout", what, heard_ms, "ms", own_s / num * 1e3, "in the one that made it", "no semantic tier")
 
 
-async def _following_many(site: Site, num: int) -> Row:
-    """What it costs to hear of answers that come faster than one by one."""
+async def _following_many(site: Site, num: int, embedder: str = "") -> Row:
+    """What it costs to hear of answers that come faster than one by one; with an `embedder`, of vectors, too."""
     with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as folder:
         secret = load_secret(Path(folder), os.environ[VARIABLE])
     link = Link(site.redis_url, secret, timeout_s=30.0)
@@ -184,14 +196,22 @@ async def _following_many(site: Site, num: int) -> Row:
     await store.open()
     cpu_s, began = sum(one.cpu_s() for one in site.gateways), time.perf_counter()
     for start in range(0, num, TOGETHER):
-        await asyncio.gather(*(store.put(entry(number)) for number in range(start, min(start + TOGETHER, num))))
+        some = (_told(number, embedder) for number in range(start, min(start + TOGETHER, num)))
+        await asyncio.gather(*map(store.put, some))
     seconds = time.perf_counter() - began
-    await asyncio.sleep(1.0)  # they are a little behind
+    await asyncio.sleep(3.0 if embedder else 1.0)  # they are a little behind
     heard_ms = (sum(one.cpu_s() for one in site.gateways) - cpu_s) / len(site.gateways) / num * 1e3
     await store.close()
     await link.close()
-    what = f"2 gateways: the same where {num / seconds:,.0f} answers come in a second"
-    return Row("scaleout", what, heard_ms, "ms", note="no semantic tier")
+    assert not embedder or site.vectors() == num, f"{site.vectors()} of {num} vectors came"
+    what = f"hearing of an answer where {num / seconds:,.0f} come in a second"
+    return Row("scaleout", what, heard_ms, "ms", note="with its vector" if embedder else "no semantic tier")
+
+
+def _told(number: int, embedder: str) -> Entry:
+    """An answer; ten have a partition of the index."""
+    partition = blake2b(b"%d" % (number // 10), digest_size=32).digest()
+    return replace(entry(number), compat=partition, embedder=embedder or None)
 
 
 async def _here_and_there(site: Site, turns: int) -> list[Row]:

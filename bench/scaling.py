@@ -59,15 +59,14 @@ class Load:
 
     requests: float = 50  # a second
     misses: float = 0.5  # share of them: each writes an answer
-    remote: float = 0.25  # share that another gateway's answer serves, while there are several
     answers: int = 100_000  # kept
-    miss_ms: float = 2.0  # of a gateway's core
+    miss_ms: float = 5.0  # of a gateway's core
     hit_ms: float = 0.7
-    event_ms: float = 0.15  # to follow what another gateway wrote
-    redis_miss_us: float = 150
-    redis_hit_us: float = 40
+    event_ms: float = 0.3  # to follow what another gateway wrote, with its vector; 0.04 without a semantic tier
+    redis_miss_us: float = 450
+    redis_hit_us: float = 30
     answer_bytes: int = 5_000  # in Redis
-    vector_bytes: int = 1_900  # in the index of every gateway
+    vector_bytes: int = 2_300  # in the index of every gateway
 
     @property
     def writes(self) -> float:
@@ -244,7 +243,7 @@ def main() -> None:
             f"{one.following:.0%}", str(one.redis_nodes), f"{one.redis_gb:,.1f}", f"{one.index_gb:,.1f}",
             f"{one.wait_ms:.2f} ms",
         )  # fmt: skip
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":
