@@ -155,7 +155,8 @@ class Following:
     async def _look(self, ear: Ear) -> float:
         """It is silent: is the leader alive?"""
         if self._is_away:
-            return await self._ask(ear, anew=True)
+            wait_s = await self._ask(ear, anew=True)
+            return wait_s if self._is_away else self._post.lease_s  # the leader may be a little later to see it is back
         try:
             claim = await self._post.claim(self._flight, time.monotonic() - self._since)
         except CacheError:
