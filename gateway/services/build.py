@@ -80,6 +80,9 @@ def build(settings: Settings) -> Services:
 
         services.thresholds = Thresholds(semantic, rules)
     metrics.watch(services.samples)
+    if shared is not None:
+        metrics.watch(shared.flights.samples)
+        metrics.watch(shared.responses.samples)
     metrics.watch(normaliser.samples)
     metrics.watch(prefixes.samples)
     return services

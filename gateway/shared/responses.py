@@ -9,6 +9,7 @@ many wait to be written, the oldest are left out and counted. Nothing is read bu
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import orjson
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link, Value
 from gateway.answers.redis.keys import MAC_BYTES
+from gateway.metrics import Sample
 from gateway.outcome import Outcome
 from gateway.policy import Rules
 from gateway.served import Served
@@ -81,6 +83,11 @@ class SharedResponses:
         name = self._name(response_id) + b":judged"
         before = await self._link.call("SET", name, int(is_good), "EX", TTL_S, "GET")
         return None if before is None else before == b"1"
+
+    def samples(self) -> Iterator[Sample]:
+        """What could not be written, for Prometheus."""
+        help_ = "Responses that other gateways were not told of: Redis was away, or there were too many"
+        yield Sample("twicetold_shared_responses_dropped", help_, self.num_dropped, (), True)
 
     # -- writing -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ of a lease. Whoever asked a replica that lost its lease has its answer all the s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import Any
@@ -20,6 +20,7 @@ from backends.chat import Delta
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link
 from gateway.ledger import Ledger
+from gateway.metrics import Sample
 from gateway.shared.flights.following import Ears, Following, LeaderGone
 from gateway.shared.flights.leading import Generate, Led, Term
 from gateway.shared.flights.leases import LATECOMERS_MS, Claim, Follow, Lead
@@ -54,6 +55,7 @@ class SharedFlights:
         self._led: dict[str, Led] = {}
         self._ears = Ears(self._post.replica)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
 
     async def open(self) -> None:
         """Read letters from now on."""
@@ -61,6 +63,7 @@ class SharedFlights:
 
     async def close(self) -> None:
         """Give up what is still being generated for others, and say so."""
+        self._is_closed = True
         await asyncio.gather(*(led.give_up() for led in self._led.values()))
         for task in self._tasks:
             task.cancel()
@@ -76,6 +79,20 @@ class SharedFlights:
     def num_followed(self) -> int:
         """Generations of others that are listened to."""
         return len(self._ears)
+
+    def samples(self) -> Iterator[Sample]:
+        """What is under way, for Prometheus."""
+        here = [led for led in self._led.values() if not led.flight.has_ended]
+        heard = sum(led.num_ears > 0 for led in here)
+        for role, count in (("leading", len(here)), ("leading_for_others", heard), ("following", self.num_followed)):
+            yield Sample(
+                "twicetold_shared_flights",
+                "Generations under a lease, by this gateway's part",
+                count,
+                (("role", role),),
+            )
+        help_ = "Messages that no gateway with our secret can have written"
+        yield Sample("twicetold_shared_foreign_letters", help_, self._post.num_foreign, (), True)
 
     def flight(self, exact: bytes, generate: Generate, *, waited_s: float, is_streamed: bool) -> "SharedFlight":
         """A generation to be started as a `Flight`: here, or where it is being made already."""
@@ -159,6 +176,9 @@ class SharedFlights:
             del self._led[name]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._is_closed:
+            work.close()
+            return
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -96,6 +96,20 @@ async def test_a_generation_is_cancelled_when_nobody_listens_anywhere(redis: Red
         assert here.calls == 1
 
 
+async def test_a_gateway_that_is_stopped_hands_its_generations_over(redis: RedisServer, tmp_path: Path) -> None:
+    script: list[Step] = [*say("half an answer")[:3], asyncio.Event()]
+    async with town(redis, tmp_path, script, say("half an answer"), lease_s=60) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: here.calls == 1)
+        following = asyncio.create_task(chat(here.houses[1]))
+        await until(lambda: any(led.num_ears for led in here.flights[0].leading))
+        await here.flights[0].close()
+        await asyncio.gather(leading, return_exceptions=True)
+
+        assert (await following)[1].text == "half an answer"
+        assert here.calls == 2
+
+
 async def test_a_request_that_came_after_the_end_starts_a_generation_of_its_own(
     redis: RedisServer, tmp_path: Path
 ) -> None:
