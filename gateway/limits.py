@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from backends.remote import FLAVOURS
 from gateway.backend_settings import check_backends
 from gateway.declared import SettingsError
 
@@ -37,6 +38,7 @@ def check(settings: "Settings") -> None:
         raise SettingsError("redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
     _check_names(settings)
     check_backends(settings)
+    _one_of("upstream_flavour", settings.upstream_flavour, FLAVOURS)
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))

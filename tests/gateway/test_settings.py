@@ -132,6 +132,7 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({}, {"twicetold_cache__semantic": "maybe"}, "cache.semantic"),
     ({}, {"twicetold_cache": "on"}, "cache"),
     ({}, {"twicetold_engine__dtype": "fp4"}, "engine.dtype"),
+    ({}, {"twicetold_upstream_flavour": "vlm"}, "upstream_flavour"),
     ({}, {"twicetold_cache__usage_on_hit": "half"}, "cache.usage_on_hit"),
     ({}, {"twicetold_timeouts__connect_s": "-1"}, "timeouts.connect_s"),
     ({}, {"twicetold_cache__default_ttl_s": "-5"}, "cache.default_ttl_s"),
