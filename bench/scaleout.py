@@ -218,16 +218,18 @@ async def _here_and_there(site: Site, turns: int) -> list[Row]:
     """One caller: what the first gateway made is asked of the second, for the first time and again."""
     remote_ms: list[float] = []
     local_ms: list[float] = []
-    commands = trips = 0
-    async with Connection(site.gateways[0].url, CHAT) as one, Connection(site.gateways[1].url, CHAT) as two:
-        for _ in range(turns):
-            bodies = [_body().encode() for _ in range(PIECE)]
+    commands, trips, cpu_s = 0, 0, 0.0
+    for _ in range(turns):  # each with connections of its own: a gateway closes those that rest
+        bodies = [_body().encode() for _ in range(PIECE)]
+        async with Connection(site.gateways[0].url, CHAT) as one:
             for body in bodies:
                 await one.post(body)
-            await asyncio.sleep(0.2)  # what is written behind is written
-            before, at_first = site.asked(), site.round_trips()
+        await asyncio.sleep(0.2)  # what is written behind is written
+        before, at_first = site.asked(), site.round_trips()
+        async with Connection(site.gateways[1].url, CHAT) as two:
             remote_ms += [await _hit(two, body) for body in bodies]
-            commands += site.asked().since(before).commands
+            asked = site.asked().since(before)
+            commands, cpu_s = commands + asked.commands, cpu_s + asked.cpu_s
             trips += site.round_trips() - at_first
             local_ms += [await _hit(two, body) for body in bodies]
     name, note = "2 gateways, one caller: ", "in turns"
@@ -237,6 +239,7 @@ async def _here_and_there(site: Site, turns: int) -> list[Row]:
             "scaleout", name + "remote hit p99", percentile(remote_ms, 99), "ms",
             percentile(local_ms, 99), "local hit p99", note,
         ),
+        Row("scaleout", name + "processor time of Redis of a remote hit", cpu_s / len(remote_ms) * 1e6, "us"),
         Row("scaleout", name + "Redis commands of a remote hit", commands / len(remote_ms), "commands"),
         Row("scaleout", name + "round trips of a remote hit", trips / len(remote_ms), "round trips"),
     ]  # fmt: skip
