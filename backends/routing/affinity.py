@@ -32,7 +32,9 @@ class Weights:
     """The numbers of the policy; docs/routing.md and `python -m bench.routing` say where they come from."""
 
     bound: float = 2.0  # times the mean of what replicas would have to do; 1.25 loses a tenth of the hits
-    reading: float = 6.0  # what a token of this prompt costs beside one that waits to be read
+    reading: float = 4.0  # what a token of this prompt costs beside one that waits to be read, while all are idle
+    crowded: float = 0.5  # and more for every request that a replica has, for each of them waits for it too
+    most_reading: float = 8.0
     decode_tokens: int = 64  # what an answer under way costs others, in prompt tokens
     home_tokens: int = 1500  # how much cheaper a prompt is at home
     horizon_tokens: int = 1_000_000  # what a replica reads before it drops a prefix, until that is learned
@@ -83,7 +85,7 @@ class Affinity:
             predicted.append(self._expected(prompt, parts, belief.confidence) if parts else 0)
         lefts = [prompt.num_tokens - tokens for tokens in predicted]
         unknown = min(lefts)
-        reading = self.weights.reading
+        reading = self._reading(loads)
         costs = {
             place: works[place] + reading * lefts[place] for place in within_bound(works, lefts, self.weights.bound)
         }
@@ -141,6 +143,13 @@ class Affinity:
     def _work(self, load: Load) -> float:
         """What a replica has to do, in tokens."""
         return load.prefill_tokens + load.waiting * self._mean_tokens + self.weights.decode_tokens * load.decodes
+
+    def _reading(self, loads: Sequence[Load]) -> float:
+        """What a token to read counts, by how busy replicas are."""
+        weights = self.weights
+        return min(
+            weights.most_reading, weights.reading + weights.crowded * sum(load.running for load in loads) / len(loads)
+        )
 
     def _home(self, prompt: Prompt, beliefs: Sequence[Belief], unknown: int) -> int | None:
         """The place where every gateway would look for what this one does not know; None when that is little."""

@@ -9,7 +9,7 @@ from math import log2
 
 STEP = 1024  # ages below this are one age; above, there are two to a doubling
 AGES = 30
-LEAST = 0.05  # what is thought gone is still worth a little: else nobody would ever find out
+LEAST = 0.2  # what is thought gone is worth something: it is nowhere else either, and else nobody would find out
 
 
 class Keeping:

@@ -11,7 +11,7 @@ from bench.datasets import DataError, find
 from bench.routing.simulate import Outcome, Scene, one_cache, simulate
 from bench.routing.workloads import Shape, Workload, mooncake, sessions
 
-TRACE_LEVELS = (0.5, 1.0, 1.5, 2.0, 2.5)
+TRACE_LEVELS = (0.1, 0.5, 1.0, 1.5, 2.0, 2.5)
 SESSION_LEVELS = (4.0, 8.0, 12.0, 16.0)
 SESSIONS_S = 240  # for so long sessions begin
 PLAIN = Scene()
