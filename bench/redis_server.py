@@ -26,7 +26,7 @@ def redis_server(folder: Path, *, keeps: bool = False) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen([*command, "--dbfilename", DUMP], stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=port)
+    client = redis.Redis(port=port, socket_timeout=600)  # a large dump takes its time
     try:
         _wait(client, process)
         yield f"redis://127.0.0.1:{port}/0"

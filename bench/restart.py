@@ -51,6 +51,7 @@ class Start:
     listening_s: float
     serving_s: float
     ready_s: float
+    cpu_s: float  # what neighbours change less
     memory_mb: float
     vectors: int
     network_mb: float
@@ -84,13 +85,14 @@ def measure(folder: Path, num: int) -> list[Row]:
         rows += [
             _row(f"{num:,} in redis, {when}: serving", here.serving_s, file.serving_s, "the same in a file", here),
             _row(f"{num:,} in redis, {when}: ready", here.ready_s, file.ready_s, "the same in a file", here),
+            Row("restart", f"{num:,} in redis, {when}: processor", here.cpu_s, "s", file.cpu_s, "in a file"),
             Row("restart", f"{num:,} in redis, {when}: memory", here.memory_mb, "MB", file.memory_mb, "in a file"),
         ]
     return rows
 
 
 def _row(what: str, value: float, beside: float | None, beside_what: str, start: Start) -> Row:
-    note = f"{start.vectors:,} vectors, {start.network_mb:,.0f} MB read"
+    note = f"{start.vectors:,} vectors, {start.network_mb:,.0f} MB read, {start.cpu_s:.1f} s of the processor"
     return Row("restart", what, value, "s", beside, beside_what, note if "ready" in what else "")
 
 
@@ -110,10 +112,11 @@ def _started(data_dir: Path, backend_url: str, *flags: str) -> Start:
         while client.get("/readyz").json()["parts"]["semantic"] != "ready":
             time.sleep(0.02)
         ready_s = time.perf_counter() - began_s
+        cpu_s = server.cpu_s()
         memory_mb = psutil.Process(server.pid).memory_info().rss / 1e6
         stats = client.get("/admin/api/stats").json()
     read = _network_bytes() - read
-    return Start(listening_s, serving_s, ready_s, memory_mb, stats["vectors"], read / 1e6)
+    return Start(listening_s, serving_s, ready_s, cpu_s, memory_mb, stats["vectors"], read / 1e6)
 
 
 def _is_served(client: httpx.Client) -> bool:
