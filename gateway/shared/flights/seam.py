@@ -5,6 +5,8 @@ a model at temperature 0 does. So the new one is compared with what was passed o
 further is passed on, and where they part there is nothing to do but to say that the answer was cut off.
 """
 
+from dataclasses import replace
+
 from backends.chat import Delta
 from backends.errors import BackendGarbage
 
@@ -65,14 +67,6 @@ class Seam:
             return None
         del self._due[delta.index]
         fields = {key: value for key, value in delta.fields.items() if key != "role"}
-        rest = Delta(
-            delta.index,
-            {**fields, "content": text[len(due) :]},
-            delta.finish_reason,
-            delta.logprobs,
-            delta.usage,
-            delta.extra,
-            delta.fallback,
-        )
+        rest = replace(delta, fields={**fields, "content": text[len(due) :]})
         self._note(rest)
         return rest

@@ -1,5 +1,7 @@
 """What gateways say to each other: whole, and nobody else's."""
 
+from dataclasses import fields
+
 import pytest
 
 from backends.chat import Delta, Usage
@@ -8,12 +10,13 @@ from gateway.errors import describe
 from gateway.shared.flights.words import Ended, Leave, NotOurs, Said, Want, Word, mail_key, seal, unseal
 
 KEY = mail_key(b"s" * 32)
-DELTAS = (
-    Delta(
-        1, {"content": "häh", "tool_calls": [{"index": 0}]}, "stop", {"content": []}, Usage(1, 2, 1, {"x": 1}), {"f": 2}
-    ),
-    Delta(),
-)
+FIELDS = {"content": "häh", "tool_calls": [{"index": 0}]}
+FULL = Delta(1, FIELDS, "stop", {"content": []}, Usage(1, 2, 1, {"x": 1}), {"f": 2}, "another model")
+DELTAS = (FULL, Delta())
+
+
+def test_no_field_is_left_out_of_these_tests() -> None:
+    assert all(getattr(FULL, item.name) != getattr(Delta(), item.name) for item in fields(Delta))
 
 
 @pytest.mark.parametrize(
