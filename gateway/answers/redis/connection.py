@@ -218,7 +218,8 @@ class Link:
         if isinstance(error, CacheError):
             return error
         code, words, is_away = understood(error)
-        self.failures[code] += 1
+        if code != "NOSCRIPT":  # it only has to be told again
+            self.failures[code] += 1
         if not is_away:
             self._heard()
             return Refused(code, f"redis refused: {words}")

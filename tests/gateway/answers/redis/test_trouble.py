@@ -289,6 +289,7 @@ async def test_scripts_are_told_again_to_a_server_that_forgot_them(server: Redis
         assert await link.run(script, b"k", 1) == [b"k", b"1"]
         assert await link.run_all([(script, b"k", (n,)) for n in range(3)]) == [[b"k", b"%d" % n] for n in range(3)]
         server.client.script_flush()
+    assert not link.failures
 
 
 @pytest.mark.parametrize(
