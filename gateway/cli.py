@@ -246,6 +246,7 @@ def _semantic_extra() -> Iterator[None]:
 def _doctor(args: argparse.Namespace) -> int:
     from gateway.doctor import examine
 
+    logging.basicConfig(level=logging.ERROR)  # what is wrong stands in the table
     return examine(_settings(args))
 
 

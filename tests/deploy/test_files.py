@@ -22,16 +22,10 @@ def test_compose_accepts_its_file_with_every_profile(tmp_path: Path) -> None:
     filled = re.sub(r"^(TWICETOLD_SECRET|\w+_KEY|\w+_PASSWORD)=$", r"\1=filled", example, flags=re.MULTILINE)
     (tmp_path / "env").write_text(filled, "utf-8")
     environment = {"PATH": os.environ["PATH"], "COMPOSE_PROFILES": "vllm,llama-cpp"}
+    place = ["--project-directory", str(ROOT), "-f", str(ROOT / "compose.yaml"), "--env-file", str(tmp_path / "env")]
 
-    def config(env_file: Path) -> "subprocess.CompletedProcess[str]":
-        place = ["--project-directory", str(ROOT), "-f", str(ROOT / "compose.yaml"), "--env-file", str(env_file)]
-        command = [str(COMPOSE), *place, "config", "-q"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    good, unfilled = config(tmp_path / "env"), config(ROOT / ".env.example")
-    assert (good.returncode, good.stderr) == (0, "")
-    assert unfilled.returncode == 1
-    assert "see .env.example" in unfilled.stderr
+    told = subprocess.run([str(COMPOSE), *place, "config", "-q"], env=environment, capture_output=True, check=True)
+    assert told.stderr == b""
 
 
 @needs_haproxy
