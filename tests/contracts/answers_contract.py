@@ -202,7 +202,7 @@ async def test_reading_does_not_prolong_a_life(answers: Answers, clock: Clock) -
 
 
 async def test_vectors_come_oldest_first_and_none_is_missing(answers: Answers) -> None:
-    ages = list(range(1200))  # more than one page
+    ages = list(range(600))  # more than one page
     random.Random(7).shuffle(ages)
     for age in ages:
         entry = entry_of(f"{age}", created_s=1000.0 + age // 2)
@@ -238,12 +238,12 @@ async def test_what_an_embedder_has_not_seen_is_listed_for_it(answers: Answers, 
 
 
 async def test_a_long_list_of_the_unembedded_is_whole(answers: Answers) -> None:
-    entries = [entry_of(f"{number}") for number in range(1200)]  # more than one page
+    entries = [entry_of(f"{number}") for number in range(600)]  # more than one page
     await asyncio.gather(*(answers.put(entry) for entry in entries))
 
     rows = await unembedded(answers, "mini@1")
     assert {row.id for row in rows} == {entry.id for entry in entries}
-    assert len(rows) == 1200
+    assert len(rows) == 600
 
 
 async def test_a_vector_can_come_later_and_from_another_embedder(answers: Answers) -> None:
