@@ -143,9 +143,12 @@ async def _seen(link: "Link") -> Seen:
     answer_ms = (time.perf_counter() - began) * 1000
     server, memory, persistence = [_one(await link.call("INFO", part)) for part in ("server", "memory", "persistence")]
     snapshots: str | None = None
-    with suppress(CacheError):  # CONFIG is often kept from clients
-        told = await link.call("CONFIG", "GET", "save")
-        snapshots = _text(next(iter(told.values()), "")) if isinstance(told, Mapping) else None
+    others: set[bytes] = set()
+    if not link.is_cluster:  # these two have no node of their own there
+        with suppress(CacheError):  # CONFIG is often kept from clients
+            told = await link.call("CONFIG", "GET", "save")
+            snapshots = _text(next(iter(told.values()), "")) if isinstance(told, Mapping) else None
+        others = await _feeds(link) - {link.names.feed}
     ours = bool(await link.call("EXISTS", link.names.feed))
     return Seen(
         str(server["redis_version"]),
@@ -158,12 +161,12 @@ async def _seen(link: "Link") -> Seen:
         bool(persistence.get("aof_enabled")),
         persistence.get("rdb_last_bgsave_status", "ok") != "ok",
         ours,
-        len(await _feeds(link) - {link.names.feed}),
+        len(others),
     )
 
 
 async def _feeds(link: "Link") -> set[bytes]:
-    """Feeds of whatever deployments are met in a short walk, of one node."""
+    """Feeds of whatever deployments are met in a short walk."""
     found: set[bytes] = set()
     cursor: Any = 0
     with suppress(CacheError):

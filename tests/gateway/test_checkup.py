@@ -9,7 +9,7 @@ import pytest
 from gateway.backend_settings import BackendSettings
 from gateway.checkup import Finding, Seen, backend_findings, judge, redis_findings
 from gateway.settings import Settings
-from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis, serving
 from tests.upstream import running_upstream
 
 SECRET = "what all gateways are told, and nobody else"
@@ -41,6 +41,14 @@ def test_a_redis_is_asked_what_it_is(server: RedisServer, tmp_path: Path) -> Non
 def test_asking_makes_no_secret(server: RedisServer, tmp_path: Path) -> None:
     assert verdicts(redis_findings(Settings(data_dir=tmp_path / "new", redis=server.url)))["shared secret"] == "warn"
     assert not (tmp_path / "new").exists()
+
+
+@needs_redis
+def test_a_cluster_is_one_too(tmp_path: Path) -> None:
+    for node, _ in clustered(tmp_path):
+        first, *_ = redis_findings(Settings(data_dir=tmp_path / "new", redis=node.url, secret=SECRET))
+        assert first.verdict == "ok"
+        assert "a cluster" in first.detail
 
 
 def test_a_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
