@@ -48,6 +48,8 @@ class BackendSettings:
     prediction: bool = False  # send near answers as OpenAI's prediction
     max_tokens: int = 0  # for a caller who names none, where an API wants a limit; 0: the flavour's own
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kv_events: str = ""  # ZeroMQ address of a vLLM engine's KV events; needs the extra kv-events
+    kv_replay: str = ""  # and where it repeats those that were missed
 
 
 @dataclass(frozen=True, slots=True)

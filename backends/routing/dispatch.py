@@ -8,6 +8,7 @@ from math import ceil
 
 from backends.chat import ChatRequest, Delta, Usage
 from backends.errors import BackendError
+from backends.routing.affinity import Affinity
 from backends.routing.base import Choice, Chooser, Load
 from backends.routing.counters import Counters
 from backends.routing.member import Member
@@ -58,6 +59,12 @@ class Dispatch:
         """What it held of prefixes is gone: it restarted, or is no more."""
         for chooser in self._choosers.values():
             chooser.reset(backend)
+
+    def room(self, num_tokens: int) -> None:
+        """An engine began to push prefixes out when it had so many tokens."""
+        for chooser in self._choosers.values():
+            if isinstance(chooser, Affinity):
+                chooser.room(num_tokens)
 
     def _load(self, member: Member) -> Load:
         load = self._counters.load(member.name, member.gate.waiting)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from backends.base import AnyModelBackend, Backend, Health, Model
 from backends.routing.dispatch import Dispatch
+from backends.routing.listening import Listening
 from backends.routing.member import EVERY_NAME, Member, MemberRule
 from backends.routing.replicas import Replicas, replicas
 
@@ -32,6 +33,7 @@ class Fleet:
             self._members.append(Member(default, MemberRule(names=(EVERY_NAME,))))
         self._dispatch = dispatch
         self._watching: asyncio.Task[None] | None = None
+        self._listening = Listening(dispatch.forget, dispatch.room)
         self._warned: set[tuple[str, str]] = set()
 
     @property
@@ -52,9 +54,11 @@ class Fleet:
             opened.pop_all()
         if any(rule.watch is not None for rule in (self._rule, *(member.rule for member in self._members))):
             self._watching = asyncio.create_task(self._watch())
+        self._listening.open({member.name: member.rule.events for member in self._members if member.rule.events})
 
     async def close(self) -> None:
         """Close every backend, even when closing one fails."""
+        await self._listening.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])

@@ -19,6 +19,7 @@ from backends.errors import BackendError, BackendNotReady, RequestRejected
 from backends.routing.breaker import Breaker, BreakerRule
 from backends.routing.failures import is_busy, is_mark, word
 from backends.routing.gate import Gate, GateRule
+from backends.routing.listening import EventSource
 from backends.routing.watch import Watch, WatchRule
 
 EVERY_NAME = "*"
@@ -38,6 +39,7 @@ class MemberRule:
     gate: GateRule = field(default_factory=GateRule)
     breaker: BreakerRule = field(default_factory=lambda: BreakerRule(failures=0))
     watch: WatchRule | None = None  # None: nobody asks for its health in the background
+    events: EventSource | None = None  # where it tells of its KV blocks
     states_revision: bool = True  # False: nothing is known of its weights but their name
 
 

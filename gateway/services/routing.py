@@ -11,6 +11,7 @@ from backends.routing.asking import RetryRule
 from backends.routing.breaker import BreakerRule
 from backends.routing.budget import RetryBudget
 from backends.routing.gate import GateRule
+from backends.routing.listening import EventSource
 from backends.routing.member import Member, MemberRule
 from backends.routing.router import Router
 from backends.routing.watch import WatchRule
@@ -64,6 +65,7 @@ def _member(backend: BackendSettings, settings: Settings) -> Member:
         gate=GateRule(backend.max_concurrency, backend.max_queue, backend.queue_s),
         breaker=_breaker(routing),
         watch=_watch(routing),
+        events=EventSource(backend.kv_events, backend.kv_replay) if backend.kv_events else None,
         states_revision=bool(backend.revision),
     )
     return Member(remote(spec_of(backend, settings)), rule)
