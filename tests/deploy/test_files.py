@@ -62,7 +62,9 @@ def test_panels_lie_side_by_side_and_have_ids_of_their_own() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-@pytest.mark.parametrize("name", ["gateway/demo", "gateway/vllm", "gateway/llama-cpp", "kubernetes/gateway"])
+@pytest.mark.parametrize(
+    "name", ["gateway/demo", "gateway/vllm", "gateway/llama-cpp", "gateway/openai", "kubernetes/gateway"]
+)
 def test_a_gateway_takes_every_file_that_it_may_be_given(name: str) -> None:
-    settings = load_settings({}, DEPLOY / f"{name}.toml", {})
+    settings = load_settings({}, DEPLOY / f"{name}.toml", {"OPENAI_API_KEY": "sk-test"})
     assert bool(settings.backends) == (name != "gateway/demo")
