@@ -3,8 +3,8 @@
     cost(replica) = what waits to be read there, and a little for every answer under way
                     + reading * what is left of this prompt
     1. only replicas that would end up with at most `bound` times the mean of what all would end up with
-    2. what a replica is thought to hold of the prompt need not be read; reading counts more than once, because a prefix
-       read twice also takes twice the room
+    2. what a replica is thought to hold of the prompt need not be read; reading what is this conversation's own counts
+       more than once, because nobody else will ever use it there; a prefix that many share is worth having everywhere
     3. what nobody is known to hold has a home, the same for every gateway, that is a little cheaper; much cheaper once
        it turns out that others send conversations there
     4. of equals, any
@@ -86,8 +86,10 @@ class Affinity:
         lefts = [prompt.num_tokens - tokens for tokens in predicted]
         unknown = min(lefts)
         reading = self._reading(loads)
+        own = prompt.num_tokens - self.shadow.shared_chunks(prompt) * prompt.chunk_tokens
         costs = {
-            place: works[place] + reading * lefts[place] for place in within_bound(works, lefts, self.weights.bound)
+            place: works[place] + lefts[place] + (reading - 1) * min(lefts[place], own)
+            for place in within_bound(works, lefts, self.weights.bound)
         }
         home = self._home(prompt, beliefs, unknown)
         if home in costs:

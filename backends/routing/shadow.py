@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 from backends.routing.prompt import Prompt
 
+MANY = 8  # branches behind a prefix, and it is everybody's: a system prompt, not a conversation
+
 
 @dataclass(slots=True)
 class Held:
@@ -88,6 +90,14 @@ class Shadow:
                 else:
                     found[name] = [part]
         return found
+
+    def shared_chunks(self, prompt: Prompt) -> int:
+        """How much of a prompt many others begin with."""
+        shared = 0
+        for node, _ in self._path(prompt.chunks):
+            if len(node.children) >= MANY:
+                shared = node.end
+        return shared
 
     def hold(self, replica: str, prompt: Prompt, *, is_sure: bool = True, ahead: int = 0) -> None:
         """A replica has read the whole prompt; or, where that is not sure, is about to.

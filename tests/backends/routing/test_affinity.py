@@ -134,6 +134,19 @@ def test_what_a_replica_turned_out_not_to_have_is_forgotten(affinity: Affinity) 
     assert affinity.choose(talk(1, 120, system=30), loads).predicted_tokens <= 30 * 16
 
 
+def test_a_prefix_that_many_share_is_not_waited_for(affinity: Affinity) -> None:
+    busy = told(affinity, talk(1, 220, system=200), 0).replica
+    loads = [Load(name, prefill_tokens=4000 if name == busy else 0) for name in NAMES]
+    first = affinity.choose(talk(2, 220, system=200), loads).replica
+    for number in range(3, 13):  # ten conversations under it
+        affinity.shadow.hold(busy, talk(number, 220, system=200))
+    affinity.reset(first) if first != busy else None
+    later = affinity.choose(talk(20, 220, system=200), loads).replica
+
+    assert first == busy  # as long as it may be a conversation's own
+    assert later != busy
+
+
 def test_a_replica_that_never_has_what_it_should_is_believed_less(affinity: Affinity) -> None:
     loads = [Load("forgetful")]
     predicted = [told(affinity, talk(1), 0, loads).predicted_tokens for _ in range(20)]
