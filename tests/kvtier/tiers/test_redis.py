@@ -3,9 +3,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from kvtier.tiers.redis import RedisTier
-from tests.kvtier.rows import SMALL, assert_rows, publish
+from tests.kvtier.rows import SMALL, assert_rows, publish, slab_of
 from tests.kvtier.tiers.places import disk_tier, restore, small_form, tiered_cache, write_all
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
@@ -71,6 +72,30 @@ def test_ram_then_disk_then_redis_give_one_prefix(server: RedisServer, tmp_path:
     publish(cache, "a", IDS[:12])
     assert restore(cache, "a", IDS) == {"ram": 12, "disk": 52, "redis": 36}
     cache.close()
+
+
+def test_int8_values_are_shared_with_those_who_want_them_so(server: RedisServer) -> None:
+    def packed() -> RedisTier:
+        return RedisTier(server.url, small_form(codec="int8"))
+
+    writer = tiered_cache(64, packed())
+    publish(writer, "a", IDS)
+    write_all(writer)
+    writer.close()
+
+    cache, raw = tiered_cache(64, packed()), tiered_cache(64, tier(server))
+    prefetch = cache.prefetch("a", IDS, limit=len(IDS))
+    assert prefetch.wait(10)
+    with cache.match("a", IDS, limit=len(IDS), prefetched=prefetch) as lease:
+        assert lease.by_tier == {"redis": 100}
+        slab = torch.zeros(2, 2, 2, len(IDS), 2)
+        lease.load_into(slab)
+    wanted = slab_of("a", IDS[:100], spare=0)
+    half_a_step = wanted.abs().amax(-1, keepdim=True) / 254
+    assert bool(((slab[:, :, :, :100] - wanted).abs() <= half_a_step * 1.01).all())
+    assert restore(raw, "a", IDS) == {}
+    cache.close()
+    raw.close()
 
 
 def test_a_segment_is_one_key_that_expires(server: RedisServer) -> None:
