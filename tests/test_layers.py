@@ -26,6 +26,8 @@ ONLY_IN = {
     "prometheus_client": ("gateway/metrics.py",),
     "redis": ("kvtier/tiers/redis", "gateway/answers/redis", "gateway/shared"),
     "blake3": ("kvtier/tiers/segment.py",),
+    "re2": ("gateway/normalise/patterns.py",),
+    "tenacity": ("backends/routing/asking.py",),
     "sqlite3": ("gateway/answers", "gateway/semantic/labels.py", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }

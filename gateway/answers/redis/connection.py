@@ -181,6 +181,8 @@ class Link:
         if not self._breaker.may_pass():
             raise Away(f"redis is away: {self._trouble}")
         is_trial = self._breaker.is_open
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
         try:
             async with self._turn(is_waiting=wait_s is not None):
                 if self._breaker.is_open and not is_trial:  # it went while this one waited for its turn
@@ -190,6 +192,9 @@ class Link:
                     self.commands += num_commands
                     self.round_trips += 1
                     reply = await ask(client)
+            if task is not None and task.cancelling() > before:
+                # asyncio.wait_for of Python 3.11, which redis-py sends with, swallows what comes as the sending ends
+                raise asyncio.CancelledError
         except asyncio.CancelledError:
             if is_trial:
                 self._breaker.give_up()

@@ -7,18 +7,15 @@ A message that was taken out and then lost leaves a gap that its reader sees, an
 done inside Redis, on a connection of its own. Raises `CacheError` and nothing else.
 """
 
-import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link, Script, Value
 from gateway.shared.flights import leases
 from gateway.shared.flights.leases import Claim
 from gateway.shared.flights.words import NotOurs, Word, mail_key, seal, unseal
-
-T = TypeVar("T")
 
 TTL_MS = 30_000  # of letters nobody reads
 WAIT_S = 2.0
@@ -43,36 +40,36 @@ class Post:
     async def claim(self, flight: str, waited_s: float) -> Claim:
         """Take the lease of a flight if it is free; `waited_s` ago somebody began to ask for its answer."""
         args = leases.claim_args(self.replica, self.lease_s, waited_s)
-        return leases.read_claim(await _heedful(self._link.run(_CLAIM, self._link.name("lease", flight), *args)))
+        return leases.read_claim(await self._link.run(_CLAIM, self._link.name("lease", flight), *args))
 
     async def renew(self, flight: str, token: int) -> bool:
         """Hold on to a lease; False when another has it."""
         args = leases.renew_args(self.replica, token, self.lease_s)
-        return bool(await _heedful(self._link.run(_RENEW, self._link.name("lease", flight), *args)))
+        return bool(await self._link.run(_RENEW, self._link.name("lease", flight), *args))
 
     async def end(self, flight: str, token: int, *, has_answer: bool) -> bool:
         """Give a lease back; False when another has it."""
         args = leases.end_args(token, has_answer=has_answer)
-        return bool(await _heedful(self._link.run(_END, self._link.name("lease", flight), *args)))
+        return bool(await self._link.run(_END, self._link.name("lease", flight), *args))
 
     async def send(self, replica: str, words: Sequence[Word]) -> None:
         """Put letters into the box of another replica, in order, in one round trip."""
         box = self._link.name("post", replica)
         letters = [seal(self._key, replica, word) for word in words]
         commands: list[list[Value]] = [["RPUSH", box, *letters], ["PEXPIRE", box, TTL_MS]]
-        for reply in await _heedful(self._link.together(commands)):
+        for reply in await self._link.together(commands):
             if isinstance(reply, CacheError):
                 raise reply
 
     async def receive(self) -> list[Word]:
         """The letters that are there, else those that come within a while."""
         if self._holds_more:
-            raws = cast("list[bytes] | None", await _heedful(self._link.call("LPOP", self._box, AT_ONCE))) or []
+            raws = cast("list[bytes] | None", await self._link.call("LPOP", self._box, AT_ONCE)) or []
             self._holds_more = len(raws) == AT_ONCE
             if raws:
                 return self._readable(raws)
         began_s = time.monotonic()
-        found = await _heedful(self._link.wait("BLPOP", self._box, WAIT_S, wait_s=WAIT_S))
+        found = await self._link.wait("BLPOP", self._box, WAIT_S, wait_s=WAIT_S)
         self._holds_more = found is not None and time.monotonic() - began_s < CLOSE_S
         return [] if found is None else self._readable([found[1]])
 
@@ -85,15 +82,3 @@ class Post:
         except NotOurs:
             self.num_foreign += 1
             return None
-
-
-async def _heedful(call: Coroutine[Any, Any, T]) -> T:
-    """Await a call, and a cancellation that is lost on its way: asyncio.wait_for, which redis-py sends with, swallows
-    one that comes as the sending ends (Python 3.11; 3.12 has another wait_for).
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    result = await call
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
