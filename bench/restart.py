@@ -37,6 +37,7 @@ from gateway.secret import SECRET_BYTES
 
 ENTRIES = 100_000
 TOGETHER = 128  # puts on their way at once
+PATIENCE_S = 120.0
 SMALL = 10  # entries of a small partition
 SECRET = b"benchmark".ljust(SECRET_BYTES, b".")
 QUESTION = "How do I reset my password?"
@@ -73,10 +74,11 @@ def measure(folder: Path, num: int) -> list[Row]:
         bare = _started(folder / "none", backend.url)
         rows = [_row("no answers: ready", bare.ready_s, None, "", bare)]
         starts = {}
-        for name in ("file", "redis"):
-            for snapshot in (folder / name / "index").glob("*"):
-                snapshot.unlink()
         with redis_server(folder) as url:
+            for name, flags in (("file", ()), ("redis", ("--redis", url))):
+                _primed(folder / name, backend.url, *flags)
+                for snapshot in (folder / name / "index").glob("*"):
+                    snapshot.unlink()
             for when in ("first start", "restart"):
                 for name, flags in (("file", ()), ("redis", ("--redis", url))):
                     starts[name, when] = _started(folder / name, backend.url, *flags)
@@ -103,10 +105,14 @@ def _started(data_dir: Path, backend_url: str, *flags: str) -> Start:
     (data_dir / "secret").write_bytes(SECRET)
     command = ["-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), "--upstream", backend_url]
     began_s, read = time.perf_counter(), _network_bytes()
-    with listening([*command, *flags]) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with (
+        listening([*command, *flags]) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         listening_s = time.perf_counter() - began_s
         has_entries = data_dir.name != "none"
         while has_entries and not _is_served(client):
+            assert time.perf_counter() - began_s < PATIENCE_S, "what is stored is not served"
             time.sleep(0.01)
         serving_s = time.perf_counter() - began_s
         while client.get("/readyz").json()["parts"]["semantic"] != "ready":
@@ -117,6 +123,16 @@ def _started(data_dir: Path, backend_url: str, *flags: str) -> Start:
         stats = client.get("/admin/api/stats").json()
     read = _network_bytes() - read
     return Start(listening_s, serving_s, ready_s, cpu_s, memory_mb, stats["vectors"], read / 1e6)
+
+
+def _primed(data_dir: Path, backend_url: str, *flags: str) -> None:
+    """Have the question answered by this upstream: the address of another time's is part of its key."""
+    command = ["-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), "--upstream", backend_url]
+    with (
+        listening([*command, *flags]) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
+        client.post(CHAT, content=_body(QUESTION))
 
 
 def _is_served(client: httpx.Client) -> bool:
@@ -145,7 +161,10 @@ def _fill(folder: Path, backend_url: str, num: int) -> None:
         (folder / name / "secret").write_bytes(SECRET)
     with redis_server(folder, keeps=True) as url:
         command = ["-m", "gateway", "serve", "--port", "0", "--data-dir", str(folder / "redis"), "--redis", url]
-        with listening([*command, "--upstream", backend_url]) as server, httpx.Client(trust_env=False) as client:
+        with (
+            listening([*command, "--upstream", backend_url]) as server,
+            httpx.Client(trust_env=False, timeout=60) as client,
+        ):
             while client.get(f"{server.url}/readyz").json()["parts"]["semantic"] != "ready":
                 time.sleep(0.1)
             client.post(server.url + CHAT, content=_body(QUESTION))
