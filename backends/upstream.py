@@ -15,6 +15,7 @@ from backends.errors import (
     BackendNotReady,
     BackendTimeout,
     BackendUnavailable,
+    RequestRejected,
     UpstreamAuth,
 )
 from backends.flavours.base import Flavour, Wishes
@@ -29,6 +30,7 @@ ASK_S = 3.0  # for the model list and the health probe
 LIST_TTL_S = 60.0
 FAILED_LIST_TTL_S = 5.0
 HEALTH_TTL_S = 10.0
+MOST_NAMES = 1_000
 AFTERMATH_S = 0.25  # how long the end of the body may come after [DONE] before the connection is given up
 
 
@@ -77,6 +79,7 @@ class UpstreamBackend:
         self._health = Health(True)
         self._health_again_at = 0.0
         self._figures: Mapping[str, float] = {}
+        self._refuse_predictions: set[str] = set()  # models
         self._figures_again_at = 0.0
 
     async def open(self) -> None:
@@ -118,12 +121,12 @@ class UpstreamBackend:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Ask the upstream the way the caller asked. Closing the generator closes the connection at once."""
-        body = self._flavour.write(request, self._wishes)  # what cannot be written says nothing of the server
+        body = self._flavour.write(request, self._wishes_for(request.model))  # failing here says nothing of the server
         with self._counted():
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            async with aclosing(await self._ask("POST", self._at.chat, body, first)) as reply:
+            async with aclosing(await self._ask_chat(request, body, first)) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):
                     async with aclosing(self._deltas(reply, request, first, total)) as deltas:
@@ -155,6 +158,22 @@ class UpstreamBackend:
         reader.check_whole()
         if is_done:
             await _read_to_end(reply, clock() + AFTERMATH_S)
+
+    async def _ask_chat(self, request: ChatRequest, body: bytes, deadline: float) -> Reply:
+        """As `_ask`. A model that refuses the prediction we added is asked without it, now and from now on."""
+        try:
+            return await self._ask("POST", self._at.chat, body, deadline)
+        except RequestRejected as error:
+            plain = self._flavour.write(request, replace(self._wishes, predicts=False))
+            if plain == body or "prediction" not in (error.param or error.message):
+                raise
+        self._refuse_predictions.add(request.model)
+        if len(self._refuse_predictions) > MOST_NAMES:
+            self._refuse_predictions.clear()  # names are the callers'
+        return await self._ask("POST", self._at.chat, plain, deadline)
+
+    def _wishes_for(self, model: str) -> Wishes:
+        return replace(self._wishes, predicts=False) if model in self._refuse_predictions else self._wishes
 
     async def _ask(self, method: str, path: str, body: bytes | None, deadline: float) -> Reply:
         """A reply that is a success. Raises `BackendError`."""

@@ -1,11 +1,13 @@
 """A near answer goes upstream as a prediction to the backends that were told so and whose API has the field."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backends.chat import ChatRequest
+from backends.errors import RequestRejected
 from gateway.services.routing import router_of
 from gateway.settings import load_settings
 from tests.upstream import RunningUpstream, address, running_upstream
@@ -57,3 +59,23 @@ async def test_a_callers_own_prediction_is_not_replaced(server: RunningUpstream)
     own = {"type": "content", "content": "Mine."}
     bodies = await received(server, {"prediction": True}, {}, prediction=own)
     assert [body["prediction"] for body in bodies] == [own, own]
+
+
+async def test_a_model_that_has_no_predictions_is_asked_without_and_the_callers_own_is_refused(
+    server: RunningUpstream,
+) -> None:
+    named = {"name": "b", "url": address(server, "openai"), "models": ["refuses:prediction"], "prediction": True}
+    router = router_of(load_settings({"backends": [named]}, environ={}), [])
+    await router.open()
+    before = server.app.counts["requests"]
+    request = ChatRequest("refuses:prediction", ({"role": "user", "content": "hi"},), near_answer="Hello.")
+    for _ in range(2):
+        said = [delta async for delta in router.stream(await router.resolve(request.model), request)]
+        assert any(delta.text for delta in said)
+    assert server.app.counts["requests"] - before == 3  # refused once, and never asked that way again
+
+    own = replace(request, params={"prediction": {"type": "content", "content": "Mine."}})
+    with pytest.raises(RequestRejected) as refused:
+        [delta async for delta in router.stream(await router.resolve(request.model), own)]
+    assert refused.value.param == "prediction"
+    await router.close()

@@ -141,6 +141,16 @@ async def error(ask: Ask) -> None:
     await ask.reply(orjson.dumps(said), status, JSON_TYPE, *wait)
 
 
+async def refuses(ask: Ask) -> None:
+    """`refuses:prediction`: a request with that field is refused as OpenAI does where a model has it not."""
+    if ask.argument not in ask.body:
+        await normal(replace(ask, argument=""))
+        return
+    said = f"Unsupported parameter: '{ask.argument}' is not supported with this model."
+    named = {"message": said, "type": "invalid_request_error", "param": ask.argument, "code": "unsupported_parameter"}
+    await ask.reply(orjson.dumps({"error": named}), 400)
+
+
 async def html(ask: Ask) -> None:
     """`html:404`: an error page of something that is not an OpenAI server; 200 without an argument."""
     await ask.reply(b"<html><body>It works!</body></html>", int(ask.argument or 200), (b"content-type", b"text/html"))
@@ -208,6 +218,6 @@ async def echo(ask: Ask) -> None:
 FAST = fast_bodies()
 MODES: dict[str, Callable[[Ask], Awaitable[None]]] = {
     "normal": normal, "slow": normal, "fast": fast, "with": flavoured, "pings": pings, "pings-only": pings_only,
-    "error": error, "html": html, "raw": raw, "cut": cut, "truncated": truncated, "hang": hang,
+    "error": error, "refuses": refuses, "html": html, "raw": raw, "cut": cut, "truncated": truncated, "hang": hang,
     "error-mid": error_mid, "huge": huge, "echo": echo, "no-stream": no_stream, "say": say,
 }  # fmt: skip
