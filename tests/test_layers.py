@@ -28,6 +28,8 @@ ONLY_IN = {
     "blake3": ("kvtier/tiers/segment.py",),
     "re2": ("gateway/normalise/patterns.py",),
     "tenacity": ("backends/routing/asking.py",),
+    "zmq": ("backends/routing/kv_events.py",),
+    "msgspec": ("backends/routing/kv_blocks.py",),
     "sqlite3": ("gateway/answers", "gateway/semantic/labels.py", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }
