@@ -7,11 +7,12 @@ from typing import Any
 class CallNumbers:
     """Of one choice: a call that begins where another began gets a number of its own."""
 
-    __slots__ = ("_calls", "_taken")
+    __slots__ = ("_calls", "_last", "_taken")
 
     def __init__(self) -> None:
         self._calls: dict[int, tuple[int, str | None]] = {}  # the server's number -> ours, and the id it began with
         self._taken: set[int] = set()  # of ours
+        self._last = -1  # of ours, the highest
 
     def renumbered(self, pieces: Sequence[Any]) -> list[Any]:
         """The pieces, each with the number of its call; one without a number keeps none."""
@@ -29,8 +30,9 @@ class CallNumbers:
             yield piece if known[0] == theirs else {**piece, "index": known[0]}
 
     def _next(self, wanted: int) -> int:
-        number = max(self._taken) + 1 if wanted in self._taken else wanted
+        number = self._last + 1 if wanted in self._taken else wanted
         self._taken.add(number)
+        self._last = max(self._last, number)
         return number
 
 

@@ -148,27 +148,60 @@ class Completion:
         return content if isinstance(content, str) else ""
 
 
+class Collector:
+    """Folds deltas, as they come, into the answer they spell: each is work of its own size, however many came before.
+
+    What is put together in between is nobody's but the collector's; the pieces stay as they were.
+    """
+
+    __slots__ = ("_calls", "_extra", "_finish", "_logprobs", "_messages", "_usage")
+
+    def __init__(self) -> None:
+        self._messages: dict[int, dict[str, JSON]] = {}
+        self._calls: dict[int, dict[int, dict[str, JSON]]] = {}  # of a choice: its tool calls by number
+        self._finish: dict[int, str | None] = {}
+        self._logprobs: dict[int, dict[str, JSON]] = {}
+        self._usage = Usage()
+        self._extra: dict[str, JSON] = {}
+
+    def add(self, delta: Delta) -> None:
+        """The next piece."""
+        if delta.usage is not None:
+            self._usage = delta.usage
+        if delta.extra:
+            self._extra.update(delta.extra)
+        if not delta.fields and delta.finish_reason is None and delta.logprobs is None:
+            return
+        index, fields = delta.index, delta.fields
+        message = self._messages.setdefault(index, {"role": "assistant"})
+        if fields.get("tool_calls"):
+            _merge_tool_calls(self._calls.setdefault(index, {}), fields["tool_calls"])
+            fields = {key: value for key, value in fields.items() if key != "tool_calls"}
+            message.setdefault("tool_calls", None)  # its place among the others
+        _grow(message, fields)
+        self._finish[index] = delta.finish_reason or self._finish.get(index)
+        if delta.logprobs is not None:
+            _grow(self._logprobs.setdefault(index, {}), delta.logprobs)
+
+    def completion(self) -> Completion:
+        """The answer so far."""
+        choices = tuple(
+            Choice(
+                _finished(message, self._calls.get(index)),
+                self._finish[index],
+                _settled(self._logprobs[index]) if index in self._logprobs else None,
+            )
+            for index, message in sorted(self._messages.items())
+        )
+        return Completion(choices, self._usage, dict(self._extra))
+
+
 def collect(deltas: Iterable[Delta]) -> Completion:
     """Fold a stream of deltas into the answer it spells."""
-    messages: dict[int, dict[str, JSON]] = {}
-    finish: dict[int, str | None] = {}
-    logprobs: dict[int, dict[str, JSON]] = {}
-    usage = Usage()
-    extra: dict[str, JSON] = {}
+    collector = Collector()
     for delta in deltas:
-        if delta.usage is not None:
-            usage = delta.usage
-        extra.update(delta.extra)
-        if not delta.fields and delta.finish_reason is None and delta.logprobs is None:
-            continue
-        _merge_message(messages.setdefault(delta.index, {"role": "assistant"}), delta.fields)
-        finish[delta.index] = delta.finish_reason or finish.get(delta.index)
-        if delta.logprobs is not None:
-            _grow(logprobs.setdefault(delta.index, {}), delta.logprobs)
-    choices = tuple(
-        Choice(_finished(messages[index]), finish[index], logprobs.get(index)) for index in sorted(messages)
-    )
-    return Completion(choices, usage, extra)
+        collector.add(delta)
+    return collector.completion()
 
 
 def replay(completion: Completion) -> Iterator[Delta]:
@@ -184,20 +217,27 @@ def replay(completion: Completion) -> Iterator[Delta]:
 _STATED_ONCE = frozenset({"role", "id", "type", "name"})
 
 
-def _merge_message(message: dict[str, JSON], fields: Fields) -> None:
-    if fields.get("tool_calls"):
-        calls = message.get("tool_calls") or []
-        _merge_tool_calls(calls, fields["tool_calls"])
-        message["tool_calls"] = calls
-        fields = {key: value for key, value in fields.items() if key != "tool_calls"}
-    _grow(message, fields)
+class _Text:
+    """A text in its pieces: joined once, as joining them one by one copies what was said for each that follows."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = list(pieces)
 
 
 def _grow(whole: dict[str, JSON], piece: Fields) -> None:
     """Add a piece: text and lists are continued, objects grow inside, null says nothing once something was said."""
     for key, value in piece.items():
         old = whole.get(key)
-        if value is None:
+        if isinstance(value, str):
+            if isinstance(old, _Text):
+                old.pieces.append(value)
+            elif isinstance(old, str) and key not in _STATED_ONCE:
+                whole[key] = _Text(old, value)
+            else:
+                whole[key] = value
+        elif value is None:
             whole.setdefault(key, None)
         elif isinstance(value, dict):
             whole[key] = old if isinstance(old, dict) else {}
@@ -205,32 +245,36 @@ def _grow(whole: dict[str, JSON], piece: Fields) -> None:
         elif isinstance(value, list):
             whole[key] = old if isinstance(old, list) else []
             whole[key].extend(value)
-        elif isinstance(value, str) and isinstance(old, str) and key not in _STATED_ONCE:
-            whole[key] = old + value
         else:
             whole[key] = value
 
 
-def _merge_tool_calls(calls: list[dict[str, JSON]], pieces: Iterable[Fields]) -> None:
+def _merge_tool_calls(calls: dict[int, dict[str, JSON]], pieces: Iterable[Fields]) -> None:
     """Tool calls arrive in numbered pieces; one without a number is a call of its own."""
     for piece in pieces:
         number = piece.get("index")
-        number = len(calls) if number is None else number
-        call = next((c for c in calls if c["index"] == number), None)
-        if call is None:
-            call = {"index": number}
-            calls.append(call)
-        _grow(call, piece)
-        call["index"] = number
+        _grow(calls.setdefault(len(calls) if number is None else number, {}), piece)
 
 
-def _finished(message: dict[str, JSON]) -> Fields:
+def _settled(whole: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What has grown, its texts joined. Objects in it are the collector's; those in lists came whole."""
+    return {key: _settled_value(value) for key, value in whole.items()}
+
+
+def _settled_value(value: JSON) -> JSON:
+    if isinstance(value, _Text):
+        return "".join(value.pieces)
+    return _settled(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value
+
+
+def _finished(message: Mapping[str, JSON], calls: Mapping[int, Mapping[str, JSON]] | None) -> Fields:
     """A whole message: tool calls in order and without stream numbers, `content` always there."""
-    if message.get("tool_calls"):
-        calls = sorted(message["tool_calls"], key=lambda call: call["index"])
-        message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
-    message.setdefault("content", None)
-    return message
+    whole = _settled(message)
+    if calls:
+        in_order = [_settled(calls[number]) for number in sorted(calls)]
+        whole["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in in_order]
+    whole.setdefault("content", None)
+    return whole
 
 
 def _numbered(message: Fields) -> Fields:

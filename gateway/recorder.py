@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from backends.chat import Completion, Delta, collect
+from backends.chat import Collector, Completion, Delta
 from gateway.answers.base import CacheError, Entry, NearAnswers, unembedded_of
 from gateway.asked import Asked
 from gateway.ledger import Ledger
@@ -35,13 +35,14 @@ async def tee(
     What another model answered is no answer of the one that was asked: it is not kept.
     """
     started = time.perf_counter()
-    seen: list[Delta] = []
+    answer, is_anothers = Collector(), False
     async with aclosing(deltas):
         async for delta in deltas:
-            seen.append(delta)
+            answer.add(delta)
+            is_anothers = is_anothers or bool(delta.fallback)
             yield delta
-    if not any(delta.fallback for delta in seen):
-        keep(collect(seen), time.perf_counter() - started)
+    if not is_anothers:
+        keep(answer.completion(), time.perf_counter() - started)
 
 
 class Chores:

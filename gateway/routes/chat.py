@@ -10,7 +10,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from backends.chat import ChatRequest, Delta, Fields, Usage, collect
+from backends.chat import ChatRequest, Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.auth import credential_of
 from gateway.body import ClientGone, Curfew, read_body, while_connected
@@ -132,11 +132,11 @@ class _Delivery:
         self.first_content: float | None = None  # perf_counter
 
     async def whole(self, reply: Reply) -> None:
-        seen = []
+        answer = Collector()
         async for delta in reply.deltas:
             self._note(delta)
-            seen.append(delta)
-        completion = collect(seen)
+            answer.add(delta)
+        completion = answer.completion()
         body = self._envelope.completion(completion, self._billed(completion.usage))
         outcome = reply.outcome
         if not outcome.is_stored and refuse_to_keep(completion) is not None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.chat import ChatRequest, Choice, Completion, Delta, Usage, collect, replay
+from backends.chat import ChatRequest, Choice, Collector, Completion, Delta, Usage, collect, replay
 
 
 def message_of(*pieces: dict[str, Any]) -> Any:
@@ -93,6 +93,50 @@ def test_collecting_leaves_the_pieces_as_they_were(pieces: Sequence[dict[str, An
     message_of(*pieces, *pieces)
 
     assert pieces == before
+
+
+class Copied(str):
+    """A text that counts how much of it is copied when texts are put together one by one."""
+
+    num_chars = 0
+
+    def __add__(self, other: str) -> "Copied":
+        Copied.num_chars += len(self) + len(other)
+        return Copied(str(self) + other)
+
+    def __radd__(self, other: str) -> "Copied":
+        Copied.num_chars += len(self) + len(other)
+        return Copied(other + str(self))
+
+
+def test_a_piece_is_work_of_its_own_size_however_much_came_before() -> None:
+    piece = Copied("wörd ")
+    fields = {
+        "content": piece,
+        "reasoning_content": piece,
+        "audio": {"data": piece},
+        "tool_calls": [{"index": 0, "function": {"arguments": piece}}],
+    }
+    Copied.num_chars = 0
+    choice = collect([Delta(fields=fields, logprobs={"content": [1], "note": piece})] * 1000).choices[0]
+
+    said = [choice.message["content"], choice.message["reasoning_content"], choice.message["audio"]["data"]]
+    said.append(choice.message["tool_calls"][0]["function"]["arguments"])
+    assert choice.logprobs is not None
+    assert {*said, choice.logprobs["note"]} == {"wörd " * 1000}
+    assert Copied.num_chars == 0
+
+
+def test_an_answer_can_be_read_before_its_end_and_grow_on() -> None:
+    collector = Collector()
+    seen = []
+    for part in "abc":
+        collector.add(Delta(fields={"content": part, "notes": [part]}))
+        seen.append(collector.completion().choices[0].message)
+
+    assert [(message["content"], message["notes"]) for message in seen] == [
+        ("a", ["a"]), ("ab", ["a", "b"]), ("abc", ["a", "b", "c"]),
+    ]  # fmt: skip
 
 
 def test_several_choices_are_kept_apart() -> None:

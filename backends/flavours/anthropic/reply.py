@@ -119,17 +119,17 @@ class MessageReader:
         if kind == "text_delta":
             yield self._said({"content": delta["text"]})
         elif kind == "thinking_delta":
-            block.wire["thinking"] = block.wire.get("thinking", "") + delta["thinking"]
+            block.texts.setdefault("thinking", []).append(delta["thinking"])
             yield self._said({"reasoning_content": delta["thinking"]})
         elif kind == "signature_delta":
-            block.wire["signature"] = block.wire.get("signature", "") + delta["signature"]
+            block.texts.setdefault("signature", []).append(delta["signature"])
         elif kind == "input_json_delta" and block.number is not None and delta["partial_json"]:
             block.has_input = True
             yield self._argued(block.number, delta["partial_json"])
 
     def _closed(self, block: "_Block") -> Iterator[Delta]:
         if block.wire["type"] in _THOUGHTS:
-            yield self._said({"thinking_blocks": [block.wire]})
+            yield self._said({"thinking_blocks": [block.whole()]})
         elif block.number is not None and not block.has_input:
             yield self._argued(block.number, _json(block.wire.get("input") or {}))
 
@@ -154,12 +154,16 @@ class MessageReader:
 class _Block:
     """A block that is being streamed."""
 
-    __slots__ = ("has_input", "number", "wire")
+    __slots__ = ("has_input", "number", "texts", "wire")
 
     def __init__(self, wire: dict[str, Any]) -> None:
         self.wire = wire
+        self.texts: dict[str, list[str]] = {}  # of the fields that grew, in pieces
         self.number: int | None = None  # among the calls of tools
         self.has_input = False
+
+    def whole(self) -> dict[str, Any]:
+        return self.wire | {key: "".join([self.wire.get(key) or "", *texts]) for key, texts in self.texts.items()}
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
@@ -204,17 +208,19 @@ def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
     """The blocks as one message; blocks about the server's own tools say nothing to a caller of chat completions."""
     message: dict[str, Any] = {"role": "assistant", "content": None}
     calls: list[dict[str, Any]] = []
+    texts: dict[str, list[str]] = {}
     try:
         for block in content:
             if block["type"] == "text":
-                message["content"] = (message["content"] or "") + block["text"]
+                texts.setdefault("content", []).append(block["text"])
             elif block["type"] in _THOUGHTS:
                 if "thinking" in block:
-                    message["reasoning_content"] = message.get("reasoning_content", "") + block["thinking"]
+                    texts.setdefault("reasoning_content", []).append(block["thinking"])
                 message.setdefault("thinking_blocks", []).append(block)
             elif block["type"] == "tool_use":
                 function = {"name": block["name"], "arguments": _json(block["input"])}
                 calls.append({"id": block["id"], "type": "function", "function": function})
+        message |= {key: "".join(said) for key, said in texts.items()}
     except (KeyError, TypeError) as error:
         raise BackendGarbage(f"{upstream} sent a block that is not one") from error
     return {**message, **({"tool_calls": calls} if calls else {})}

@@ -19,7 +19,7 @@ from backends.errors import BackendError
 from gateway.answers.base import CacheError
 from gateway.flights import Flight
 from gateway.shared.flights.post import Post
-from gateway.shared.flights.words import Ended, Said, Want, Why, Word, replica_of, size_bytes
+from gateway.shared.flights.words import Ended, Said, Want, Why, Word, is_longer, replica_of
 
 TELL_EVERY_S = 0.02  # letters to one ear; what lands in between goes along
 LETTER_DELTAS = 256
@@ -138,7 +138,7 @@ class Led:
         try:
             async with aclosing(self.flight.ride_in_batches(position)) as batches:
                 async for batch in batches:
-                    if position == want.since and size_bytes(batch) > self._max_bytes:
+                    if position == want.since and is_longer(batch, self._max_bytes):
                         why = "refused"
                         break
                     await self._post.send(replica, _letters(want.ear, position, batch))

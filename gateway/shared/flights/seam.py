@@ -24,8 +24,8 @@ class Seam:
     """What was passed on of one answer."""
 
     def __init__(self) -> None:
-        self._said: dict[int, str] = {}  # text by choice
-        self._due: dict[int, str] = {}  # what a new generation still has to repeat of it
+        self._said: dict[int, list[str]] = {}  # by choice, a text in pieces
+        self._due: dict[int, tuple[str, int]] = {}  # what a new generation has to repeat, and how much of it it has
         self._is_plain = True  # nothing but text was passed on
 
     @property
@@ -37,7 +37,8 @@ class Seam:
         """A new generation begins. Raises `Parted` where text is not all that was said."""
         if not self._is_plain:
             raise Parted
-        self._due = dict(self._said)
+        self._said = {index: ["".join(pieces)] for index, pieces in self._said.items()}
+        self._due = {index: (text, 0) for index, (text,) in self._said.items()}
 
     def fit(self, delta: Delta) -> Delta | None:
         """What of a delta is new. Raises `Parted`."""
@@ -50,23 +51,23 @@ class Seam:
         is_text = not delta.fields.keys() - PLAIN and delta.logprobs is None and delta.finish_reason is None
         self._is_plain = self._is_plain and is_text
         if delta.fields:
-            self._said[delta.index] = self._said.get(delta.index, "") + delta.text
+            self._said.setdefault(delta.index, []).append(delta.text)
 
     def _fitted(self, delta: Delta) -> Delta | None:
-        due = self._due.get(delta.index)
-        if due is None:
+        if delta.index not in self._due:
             self._note(delta)
             return delta
-        if delta.finish_reason is not None and len(delta.text) < len(due):
+        due, begin = self._due[delta.index]
+        text, num_due = delta.text, len(due) - begin
+        if delta.finish_reason is not None and len(text) < num_due:
             raise Parted
-        text = delta.text
-        if not (due.startswith(text) or text.startswith(due)):
+        if not due.startswith(text[:num_due], begin):
             raise Parted
-        if len(text) < len(due):
-            self._due[delta.index] = due[len(text) :]
+        if len(text) < num_due:
+            self._due[delta.index] = (due, begin + len(text))
             return None
         del self._due[delta.index]
         fields = {key: value for key, value in delta.fields.items() if key != "role"}
-        rest = replace(delta, fields={**fields, "content": text[len(due) :]})
+        rest = replace(delta, fields={**fields, "content": text[num_due:]})
         self._note(rest)
         return rest

@@ -97,9 +97,14 @@ def unseal(key: bytes, to: str, raw: bytes) -> Word:
     return _as_word(orjson.loads(body))
 
 
-def size_bytes(deltas: Sequence[Delta]) -> int:
-    """What deltas take in letters."""
-    return len(orjson.dumps([_delta_json(delta) for delta in deltas], default=_plain))
+def is_longer(deltas: Sequence[Delta], max_bytes: int) -> bool:
+    """Whether deltas take more than this in letters; no more of them are looked at than it takes to tell."""
+    left = max_bytes
+    for delta in deltas:
+        left -= len(orjson.dumps(_delta_json(delta), default=_plain))
+        if left < 0:
+            return True
+    return False
 
 
 def replica_of(ear: str) -> str:

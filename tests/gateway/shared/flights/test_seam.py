@@ -26,6 +26,19 @@ def test_pieces_may_be_cut_elsewhere() -> None:
     assert collect(continued(say("one two three")[:3], coarse)).text == "one two three"
 
 
+def test_an_answer_may_break_off_again_while_it_is_repeated() -> None:
+    script = say("one two three four")
+    seam = Seam()
+    told = [new for delta in script[:3] if (new := seam.fit(delta)) is not None]
+    for num_again in (1, 2):
+        seam.again()
+        assert [seam.fit(delta) for delta in script[:num_again]] == [None] * num_again
+    seam.again()
+    told += [new for delta in script if (new := seam.fit(delta)) is not None]
+
+    assert collect(told) == collect(script)
+
+
 @pytest.mark.parametrize("other", ["one too", "one"])
 def test_another_answer_is_refused(other: str) -> None:
     with pytest.raises(Parted):
