@@ -6,7 +6,6 @@ from datetime import datetime
 
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
-from backends.errors import RequestRejected
 from backends.flavours.anthropic.marks import marked
 from backends.flavours.anthropic.reply import MessageReader, parse_message, read_error
 from backends.flavours.anthropic.request import message_body
@@ -26,10 +25,7 @@ def _headers(key: str) -> Mapping[str, str]:
 
 
 def _write(request: ChatRequest, wishes: Wishes) -> bytes:
-    try:
-        body = message_body(request, wishes.max_tokens)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # OpenAI's own server would refuse it too
-        raise RequestRejected(f"the request cannot be read: {error}") from error
+    body = message_body(request, wishes.max_tokens)
     return write_json(marked(body) if request.use_kv else body)
 
 

@@ -1,6 +1,7 @@
 """A chat request in the words of Anthropic's Messages API, and where its prompt is marked to be kept."""
 
 import itertools
+import re
 from typing import Any
 
 import orjson
@@ -80,16 +81,43 @@ def test_calls_and_results_of_tools_go_both_ways() -> None:
     assert said[1]["content"] == [
         text("Looking."),
         {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"c": "Zürich"}},
-        {"type": "tool_use", "id": "x_y_2", "name": "time", "input": {}},
+        {"type": "tool_use", "id": said[2]["content"][1]["tool_use_id"], "name": "time", "input": {}},
     ]
     assert said[2] == {
         "role": "user",
         "content": [
             {"type": "tool_result", "tool_use_id": "call_1", "content": [text("mild")]},
-            {"type": "tool_result", "tool_use_id": "x_y_2", "content": [text("noon")]},
+            {"type": "tool_result", "tool_use_id": said[1]["content"][2]["id"], "content": [text("noon")]},
             text("and?"),
         ],
     }
+
+
+def test_ids_of_calls_are_what_the_api_takes_and_no_two_become_one() -> None:
+    ids = ["a.b", "a:b", "a_b", "", "é" * 200, "é" * 201, "x" * 64]
+    said = body(user("a"), assistant(None, tool_calls=[call("f", id=id) for id in ids]))["messages"]
+    used = [block["id"] for block in said[1]["content"]]
+
+    assert len({*used}) == len(ids)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", id) for id in used)
+    assert (used[2], used[6]) == ("a_b", "x" * 64)
+
+
+def test_who_speaks_is_said_in_the_text() -> None:
+    said = body(
+        {"role": "system", "content": "Chat.", "name": "host"}, {**user([text("hi")]), "name": "ann"}, user("a")
+    )
+
+    assert said["system"] == [text("host:"), text("Chat.")]
+    assert said["messages"][0]["content"] == [text("ann:"), text("hi"), text("a")]
+
+
+@pytest.mark.parametrize("use_kv", [True, False])
+@pytest.mark.parametrize("own", ["You are a cat.", [text("You are a cat.")]])
+def test_the_apis_own_system_stands_above_the_messages_of_that_role(own: Any, use_kv: bool) -> None:
+    written = body({"role": "system", "content": "Purr."}, user("hi"), system=own, use_kv=use_kv)["system"]
+
+    assert [block["text"] for block in written] == ["You are a cat.", "Purr."]
 
 
 def test_thoughts_go_back_as_they_came_before_what_was_said() -> None:
@@ -337,3 +365,77 @@ def test_whatever_is_said_has_at_most_four_marks_and_turns_that_take_turns(
     assert all(one != other for one, other in itertools.pairwise(roles))
     assert all(turn["content"] for turn in written["messages"])
     assert not any("thinking" in b and "cache_control" in b for t in written["messages"] for b in t["content"])
+
+
+# --- odd requests ---
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "params", "param"),
+    [
+        ((), {"system": 5}, "system"),
+        ((), {"system": {"a": 1}}, "system"),
+        ((), {"system": ["x"]}, "system"),
+        ((), {"reasoning_effort": {"a": 1}}, "reasoning_effort"),
+        ((), {"reasoning_effort": "extreme"}, "reasoning_effort"),
+        ((), {"stop": [5]}, "stop"),
+        ((), {"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ((), {"tools": ["x"]}, "tools"),
+        ((), {"response_format": "json"}, "response_format"),
+        ((user("a"), assistant("b", thinking_blocks=[1])), {}, "messages[1].thinking_blocks"),
+        ((user("a"), assistant("b", tool_calls=3)), {}, "messages[1].tool_calls"),
+        ((user("a"), {"role": "tool", "content": "b"}), {}, "messages[1].tool_call_id"),
+        ((user("a"), {**user("b"), "name": ["x"]}), {}, "messages[1].name"),
+        ((user(7),), {}, "messages[0].content"),
+        (({"role": "system", "content": [text("a"), IMAGE]}, user("a")), {}, "messages[0].content"),
+    ],
+)
+def test_what_is_odd_is_refused_by_the_name_of_its_field(messages: Any, params: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestRejected) as caught:
+        body(*messages, **params)
+
+    assert (caught.value.param, caught.value.status) == (param, 400)
+
+
+WORDS = [
+    "type", "text", "refusal", "image_url", "url", "file", "file_data", "image", "function", "name", "arguments", "id",
+    "thinking", "budget_tokens", "json_schema", "schema", "cache_control", "auto", "none", "x.y", "{}", "", "tool_use",
+    "data:image/png;base64,aGk=", "tool_result", "content", "low",
+]  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.sampled_from([0, 1, -5, 2**63, 0.5]) | st.sampled_from(WORDS)
+ODD = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=3)
+)
+ODD_PARAMS = st.dictionaries(
+    st.sampled_from([
+        "system", "tools", "tool_choice", "parallel_tool_calls", "stop", "user", "service_tier", "reasoning_effort",
+        "response_format", "output_config", "thinking", "max_tokens", "max_completion_tokens", "temperature", "top_p",
+        "top_k", "n", "logprobs", "functions", "audio", "modalities", "cache_control", "metadata", "prediction",
+    ]),
+    ODD, max_size=3,
+)  # fmt: skip
+ODD_MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool", "function"])},
+        optional=dict.fromkeys(
+            ["content", "name", "tool_calls", "thinking_blocks", "tool_call_id", "cache_control"], ODD
+        ),
+    ),
+    max_size=3,
+)
+
+
+@given(ODD_MESSAGES, ODD_PARAMS, st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_an_odd_request_is_written_or_refused_by_the_name_of_a_field(
+    messages: list[dict[str, Any]], params: dict[str, Any], use_kv: bool
+) -> None:
+    refusal = None
+    try:
+        body(*messages, use_kv=use_kv, **params)
+    except RequestRejected as error:
+        refusal = error
+
+    assert refusal is None or refusal.param
