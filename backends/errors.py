@@ -52,6 +52,12 @@ class UpstreamAuth(BackendError):
     status, code, retryable = 502, "upstream_auth", False
 
 
+class UpstreamBilling(BackendError):
+    """The account of the operator there has no credit left, or its quota is used up."""
+
+    status, code, retryable = 502, "upstream_billing", False
+
+
 class BackendBusy(BackendError):
     """The backend's queue is full."""
 

@@ -12,10 +12,25 @@ import orjson
 
 from backends.call_numbers import CallNumbers
 from backends.chat import NOTHING, ChatRequest, Choice, Completion, Delta, Fields, Usage
-from backends.errors import BackendError, BackendGarbage, BackendTimeout, RequestRejected, UpstreamAuth
+from backends.errors import (
+    BackendBusy,
+    BackendError,
+    BackendGarbage,
+    BackendTimeout,
+    RequestRejected,
+    UpstreamAuth,
+    UpstreamBilling,
+)
 
 # The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
+
+MAX_RETRY_AFTER_S = 3600.0  # whoever asks for more is not believed
+OVERLOADED = 529
+_UNPAID = frozenset(
+    {"insufficient_quota", "insufficient_balance", "insufficient_credits", "billing_error", "billing_not_active"}
+    | {"billing_hard_limit_reached", "exceeded_current_quota_error"}
+)
 
 Amend = Callable[[dict[str, Any], ChatRequest], dict[str, Any]]
 
@@ -169,19 +184,30 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     for name, units_per_s in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(KeyError, ValueError):
             wait_s = float(headers[name]) / units_per_s
-            return max(0.0, wait_s) if isfinite(wait_s) else None
+            return min(MAX_RETRY_AFTER_S, max(0.0, wait_s)) if isfinite(wait_s) else None
     try:
         moment = parsedate_to_datetime(headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds())
+    wait_s = (moment.replace(tzinfo=moment.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
+    return min(MAX_RETRY_AFTER_S, max(0.0, wait_s))
+
+
+def is_unpaid(status: int, error: Fields | None) -> bool:
+    """Whether it is the operator's account there that is refused: no credit, no quota."""
+    said = {str((error or {}).get(field)).lower() for field in ("code", "type")}
+    return status == 402 or (400 <= status < 500 and not said.isdisjoint(_UNPAID))
 
 
 def _error(status: int, error: Fields | None, upstream: str, wait_s: float | None) -> BackendError:
     if status in (401, 403):
         return UpstreamAuth(f"{upstream} refuses the gateway's credentials")
+    if is_unpaid(status, error):
+        return UpstreamBilling(f"{upstream} refuses the gateway's account: no credit is left, or its quota is used up")
     if status == 408:
         return BackendTimeout(f"{upstream} gave up waiting")
+    if status == OVERLOADED:
+        return BackendBusy(f"{upstream} is overloaded", retry_after_s=wait_s)
     if status >= 500:
         return BackendError(f"{upstream} failed (status {status})", retryable=True, retry_after_s=wait_s)
     if status < 400 or (status in (404, 405) and error is None):

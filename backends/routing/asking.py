@@ -18,7 +18,7 @@ from backends.errors import BackendError, BackendGarbage, BackendNotReady
 from backends.routing.base import Choice
 from backends.routing.budget import RetryBudget
 from backends.routing.dispatch import Dispatch
-from backends.routing.failures import has_lost_memory, may_go_elsewhere, may_repeat
+from backends.routing.failures import has_lost_memory, lacks_model, may_go_elsewhere, may_repeat
 from backends.routing.member import FULL, Member
 from backends.routing.prompt import Prompt, prompt_of
 from backends.routing.replicas import candidates
@@ -106,9 +106,10 @@ class Asking:
                 del one.failures[member]
         is_second = False
         while True:
-            left, rank = candidates([member for member in one.step.members if member not in one.failures])
+            untried = [member for member in one.step.members if member not in one.failures]
+            left, rank = candidates(untried, one.request.owner, one.step.model)
             if not left or (is_second and (rank == FULL or (rank > 0 and not self.budget.take()))):
-                raise one.last or _nobody(one.step)
+                raise one.last or _nobody(one.step, one.request.owner)
             self.failovers += is_second
             member, choice = self._choose(one, left)
             member.retries += member in one.asked
@@ -116,7 +117,9 @@ class Asking:
             try:
                 return await self._first_of(member, choice, one)
             except BackendError as error:
-                one.failures[member] = one.last = error
+                one.failures[member] = error
+                if one.last is None or not lacks_model(error):  # who has it and failed is who is to be heard of
+                    one.last = error
                 is_second = True
                 if has_lost_memory(error):
                     self._dispatch.forget(member.name)
@@ -138,9 +141,9 @@ class Asking:
         return Answering(first, deltas)
 
 
-def _nobody(step: Step) -> BackendError:
+def _nobody(step: Step, owner: str) -> BackendError:
     """Why nobody could even be asked: the one that may be soonest says it."""
-    refusals = [member.refusal() for member in step.members]
+    refusals = [member.refusal(owner) for member in step.members]
     if not refusals:
         return BackendNotReady(f"No backend serves {step.model!r} now")
     return min(refusals, key=lambda refusal: refusal.retry_after_s or float("inf"))

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from backends.base import AnyModelBackend, Backend, Health, Model
 from backends.chat import ChatRequest, Delta, Usage
-from backends.errors import BackendError, BackendNotReady, RequestRejected
-from backends.routing.breaker import Breaker, BreakerRule
-from backends.routing.failures import is_busy, is_mark, word
+from backends.errors import BackendError, BackendNotReady, RequestRejected, UpstreamBilling
+from backends.routing.breaker import Breaker, BreakerRule, Permit
+from backends.routing.failures import is_busy, is_certain, is_mark, lacks_model, word
 from backends.routing.gate import Gate, GateRule
 from backends.routing.listening import EventSource
 from backends.routing.watch import Watch, WatchRule
@@ -64,6 +64,7 @@ class Member:
         self.engine: Mapping[str, float] = {}  # what it last said that it has to do, for everybody who asks it
         self._known: Sequence[Model] = ()
         self._named: dict[str, Model] = {}  # those of the configured names
+        self._lacks: dict[str, float] = {}  # models that it lists and had not got: until when it is asked last
         self._rests_until_s = self._look_at_s = 0.0
 
     # -- names ---------------------------------------------------------------------------------------------------
@@ -77,6 +78,14 @@ class Member:
     def is_silent(self) -> bool:
         """Whether it has not said yet what it serves."""
         return self.rule.watch is not None and not self.rule.names and not self._known
+
+    def may_serve(self, name: str) -> bool:
+        """Whether it serves this name, as far as it has been heard: nobody is asked."""
+        if self.takes_any or name in self.rule.names:
+            return True
+        if self.rule.names:
+            return False
+        return not self._known or any(model.name == name for model in self._known)
 
     async def models(self) -> Sequence[Model]:
         """What it serves; what it said last while it says nothing. A server is asked here only until it has spoken."""
@@ -110,20 +119,22 @@ class Member:
 
     # -- may it be asked -----------------------------------------------------------------------------------------
 
-    def rank(self) -> int | None:
-        """Who is asked first: the lowest. None: it takes nothing now."""
+    def rank(self, owner: str = "", model: str = "") -> int | None:
+        """Who is asked first: the lowest. None: it takes nothing of this tenant now."""
         now_s = self.now()
-        if self.is_draining or not self.breaker.allows(now_s):
+        if self.is_draining or not self.breaker.allows(now_s, owner):
             return None
         if self.gate.is_full:
             return FULL
-        return 2 if not self.watch.is_up else 1 if now_s < self._rests_until_s else 0
+        if not self.watch.is_up or now_s < self._lacks.get(model, 0.0):
+            return 2
+        return 1 if now_s < self._rests_until_s else 0
 
-    def refusal(self) -> BackendError:
+    def refusal(self, owner: str = "") -> BackendError:
         """Why `rank` is None."""
         if self.is_draining:
             return BackendNotReady(f"{self.name} takes no new requests")
-        wait_s = max(1.0, self.breaker.wait_s(self.now()))
+        wait_s = max(1.0, self.breaker.wait_s(self.now(), owner))
         return BackendNotReady(f"{self.name} failed too often and is left alone for a while", retry_after_s=wait_s)
 
     def drain(self) -> None:
@@ -161,13 +172,15 @@ class Member:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate when it is this request's turn."""
         async with self.gate.place(request.owner):
-            if self.is_draining or not self.breaker.allows(self.now()):
-                raise self.refusal()  # since it queued
+            if self.is_draining or not self.breaker.allows(self.now(), request.owner):
+                raise self.refusal(request.owner)  # since it queued
             usage: Usage | None = None
             try:
-                with self._judged():
+                with self._judged(request) as permit:
                     async with aclosing(self.backend.stream(request)) as deltas:
                         async for delta in deltas:
+                            if permit.is_probe or permit.is_own_probe:
+                                self._is_back(permit)
                             usage = delta.usage or usage
                             yield delta
             finally:
@@ -176,34 +189,51 @@ class Member:
                     self.cached_tokens += usage.cached_tokens
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
+    def _judged(self, request: ChatRequest) -> Iterator[Permit]:
         """Let the breaker know how it ends; a caller who leaves says nothing of the backend."""
-        is_probe = self.breaker.begin(self.now())
+        permit = self.breaker.begin(self.now(), request.owner)
         self.requests += 1
         try:
-            yield
+            yield permit
         except BackendError as error:
-            self._failed(error, is_probe)
+            self._failed(error, permit, request.model)
             raise
         else:
-            self.breaker.succeeded(is_probe)
-            if is_probe:
-                log.info("%s is back", self.name)
+            self.breaker.succeeded(permit)
+            self._lacks.pop(request.model, None)
         finally:
-            self.breaker.end(is_probe)
+            self.breaker.end(permit)
 
-    def _failed(self, error: BackendError, is_probe: bool) -> None:
+    def _is_back(self, permit: Permit) -> None:
+        if permit.is_probe:
+            log.info("%s is back", self.name)
+        self.breaker.spoke(permit)
+
+    def _failed(self, error: BackendError, permit: Permit, model: str) -> None:
         self.failures[word(error)] += 1
         self.last_error = (time.time(), str(error))
         if is_mark(error):
-            opened = self.breaker.times_opened
-            self.breaker.failed(self.now())
-            if self.breaker.times_opened > opened:
-                log.warning("%s is left alone for %.0f s: %s", self.name, self.breaker.wait_s(self.now()), error)
+            now_s = self.now()
+            if self.breaker.failed(permit, now_s, is_certain=is_certain(error)):
+                whose = " by the one tenant who saw it fail" if self.breaker.state(now_s) != "open" else ""
+                wait_s = self.breaker.wait_s(now_s, permit.owner)
+                log.warning("%s is left alone%s for %.0f s: %s", self.name, whose, wait_s, error)
+        elif lacks_model(error):
+            self._lacks_model(model)
         elif isinstance(error, RequestRejected) and not is_busy(error):
-            self.breaker.succeeded(is_probe)  # it read the request, and judged it
-        if is_busy(error) or error.retry_after_s is not None:
+            self.breaker.succeeded(permit)  # it read the request, and judged it
+        if isinstance(error, UpstreamBilling):
+            self._rests_until_s = self.now() + MAX_REST_S
+        elif is_busy(error) or error.retry_after_s is not None:
             self._rests_until_s = self.now() + min(MAX_REST_S, error.retry_after_s or REST_S)
+
+    def _lacks_model(self, model: str) -> None:
+        """A name that it takes as it takes any says nothing of it; one that it lists is looked for elsewhere first."""
+        if model not in self.rule.names and all(model != known.name for known in self._known):
+            return
+        if model not in self._lacks:
+            log.warning("%s is to serve %s and says that it has not got it: it is asked last", self.name, model)
+        self._lacks[model] = self.now() + MAX_REST_S
 
     # -- what is told --------------------------------------------------------------------------------------------
 
@@ -215,6 +245,8 @@ class Member:
         breaker = self.breaker.state(self.now())
         if breaker != "closed":
             return breaker
+        if self.breaker.num_shut_out(self.now()):
+            return "open_for_some"
         return "down" if not self.watch.is_up else "resting" if self.now() < self._rests_until_s else "ready"
 
     def report(self) -> dict[str, Any]:
@@ -224,6 +256,7 @@ class Member:
             "name": self.name,
             "state": self.state,
             "models": list(self.rule.names) or [model.name for model in self._known],
+            "lacks": sorted(self._lacks),  # of these, what it had not got when it was asked
             "weight": self.weight,
             "running": self.gate.inside,
             "waiting": self.gate.waiting,
@@ -235,6 +268,7 @@ class Member:
             "breaker": {
                 "state": self.breaker.state(now_s),
                 "opened": self.breaker.times_opened,
+                "tenants": self.breaker.num_shut_out(now_s),  # for whom alone it is open
                 "wait_s": round(self.breaker.wait_s(now_s), 3),
             },
             "health": {"is_up": self.watch.is_up, "detail": self.watch.detail},

@@ -30,8 +30,8 @@ def replicas(serving: Sequence[tuple[Member, Model]]) -> Replicas:
     return Replicas(model, agree, tuple(member for member, _ in serving if member not in agree))
 
 
-def candidates(members: Sequence[Member]) -> tuple[list[Member], int]:
+def candidates(members: Sequence[Member], owner: str = "", model: str = "") -> tuple[list[Member], int]:
     """Who is to be asked now, and how good a choice they are: 0 for backends that nothing speaks against."""
-    ranks = [(member, rank) for member in members if (rank := member.rank()) is not None]
+    ranks = [(member, rank) for member in members if (rank := member.rank(owner, model)) is not None]
     best = min((rank for _, rank in ranks), default=0)
     return [member for member, rank in ranks if rank == best], best

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from backends.chat import ChatRequest, Delta, Usage, collect
-from backends.errors import BackendError, BackendGarbage, RequestRejected
+from backends.errors import BackendBusy, BackendError, BackendGarbage, RequestRejected, UpstreamBilling
 from backends.openai_wire import StreamReader, error_from_reply, parse_completion, request_body, retry_after_s
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
@@ -96,6 +96,9 @@ def test_every_servers_error_object_is_read(body: bytes, message: str, code: str
     [
         (404, b'{"detail": "Not Found"}', BackendGarbage),
         (404, b'{"error": "model not found"}', RequestRejected),
+        (402, b'{"error": {"message": "secret account", "code": "402"}}', UpstreamBilling),
+        (429, b'{"error": {"message": "m", "code": "insufficient_quota", "type": "x"}}', UpstreamBilling),
+        (529, b'{"error": {"message": "m"}}', BackendBusy),
         (500, b'{"error": {"message": "secret trace"}}', BackendError),
         (204, b"", BackendGarbage),
     ],
@@ -120,6 +123,8 @@ def test_a_status_means_one_thing(status: int, body: bytes, kind: type) -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e9"}, 3600.0),
+        ({"retry-after": "Sat, 06 Nov 2027 10:00:00 GMT"}, 3600.0),
     ],
 )
 def test_a_wait_is_read_in_every_spelling(headers: dict[str, str], wait_s: float | None) -> None:

@@ -12,6 +12,7 @@ from backends.errors import (
     BackendUnavailable,
     RequestRejected,
     UpstreamAuth,
+    UpstreamBilling,
 )
 from backends.fake import ScriptedBackend
 from backends.routing.budget import RetryBudget
@@ -36,6 +37,9 @@ from backends.routing.watch import Watch, WatchRule
         (RequestRejected("429", status=429, retry_after_s=1), True, True, False),
         (RequestRejected("429", status=429, retry_after_s=60), False, True, False),
         (RequestRejected("bad", status=400), False, False, False),
+        (RequestRejected("no such model", status=404, code="model_not_found"), False, True, False),
+        (RequestRejected("no such file", status=404, param="messages[0]"), False, False, False),
+        (UpstreamBilling("no credit"), False, True, True),
     ],
     ids=lambda value: str(value) if isinstance(value, BackendError) else "",
 )

@@ -15,6 +15,7 @@ from backends.errors import (
     BackendTimeout,
     BackendUnavailable,
     RequestRejected,
+    UpstreamBilling,
 )
 from backends.fake import Step, say
 from backends.routing.aliases import Alias, Target
@@ -24,7 +25,12 @@ from tests.backends.routing.fleet import failing, fleet
 
 DEAD = BackendUnavailable("nobody is there")
 TOO_MANY = RequestRejected("slow down", status=429, retry_after_s=7)
-FAILURES = [DEAD, BackendTimeout("hangs"), BackendError("500"), BackendBusy("full"), TOO_MANY, BackendGarbage("html")]
+LACKING = RequestRejected("no such model", status=404, code="model_not_found")
+UNPAID = UpstreamBilling("no credit")
+FAILURES = [
+    DEAD, BackendTimeout("hangs"), BackendError("500"), BackendBusy("full"), TOO_MANY, BackendGarbage("html"),
+    UNPAID, LACKING,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
@@ -181,3 +187,61 @@ async def test_an_alias_resolves_to_revisions_that_tell_its_targets_apart() -> N
 
     assert len(routes) == 2
     assert "smart" in [model.name for model in await house.router.models()]
+
+
+async def test_a_tenant_whose_requests_break_a_backend_shuts_out_himself_alone() -> None:
+    def picky(request: ChatRequest) -> list[Step]:
+        return [BackendError("500: image input is not supported")] if request.owner == "rude" else [*say("fine")]
+
+    one = fleet({"a": picky}, breaker=BreakerRule(failures=3))
+    for _ in range(9):
+        with pytest.raises(BackendError):
+            await one.ask(owner="rude")
+
+    assert (await one.ask(owner="other")).text == "fine"
+    assert one.backends["a"].calls == 3 + 1
+    assert one.member("a").report()["breaker"] == {"state": "closed", "opened": 1, "tenants": 1, "wait_s": 0}
+    assert one.member("a").state == "open_for_some"
+
+
+async def test_while_a_long_trial_streams_others_are_answered() -> None:
+    scripts: Iterator[list[Step]] = iter([[DEAD], [Delta(fields={"content": "a"}), asyncio.Event()], [*say("back")]])
+    one = fleet({"a": lambda _: next(scripts)}, breaker=BreakerRule(failures=1, open_s=5))
+    with pytest.raises(BackendUnavailable):
+        await one.ask()
+    one.clock.now_s += 5
+    async with aclosing(one.router.stream(await one.router.resolve("m"), ChatRequest("m", ()))) as deltas:
+        await anext(deltas)
+        assert (await one.ask()).text == "back"
+
+
+async def test_one_that_lacks_its_model_is_asked_last_for_it_for_a_while() -> None:
+    two = fleet({"a": failing(LACKING, times=1, then="found"), "b": say("fine")})
+    for member in two.router.members:
+        await member.models()
+    assert {(await two.ask()).text for _ in range(6)} == {"fine"}
+    assert (two.backends["a"].calls, two.member("a").state, two.member("a").report()["lacks"]) == (1, "ready", ["m"])
+
+    two.clock.now_s += 30
+    assert {(await two.ask()).text for _ in range(4)} == {"found", "fine"}
+    assert two.member("a").report()["lacks"] == []
+
+
+async def test_what_nobody_has_is_told_as_the_server_said_it_and_a_real_failure_before_it() -> None:
+    nobody = fleet({"a": failing(LACKING), "b": failing(LACKING)})
+    some = fleet({"a": failing(UNPAID), "b": failing(LACKING)})
+
+    with pytest.raises(RequestRejected, match="no such model"):
+        await nobody.ask()
+    for _ in range(2):
+        with pytest.raises(UpstreamBilling):
+            await some.ask()
+
+
+@pytest.mark.parametrize("failure", [UNPAID, LACKING])
+async def test_a_fallback_stands_in_for_a_backend_without_credit_or_model(failure: BackendError) -> None:
+    models = {"a": "m", "b": "local"}
+    aliases = [Alias("m", fallback=("local",))]
+    house = fleet({"a": failing(failure), "b": say("instead")}, models=models, aliases=aliases)
+
+    assert (await house.ask()).text == "instead"
