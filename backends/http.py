@@ -38,14 +38,16 @@ def api_root(base_url: str) -> str:
     """The URL under which `/chat/completions` lives. `http://host`, `http://host/v1` and the endpoint itself all work.
 
     A path that names a version (`/v1`, `/v1beta/openai`) is taken as it is, any other gets `/v1`.
-    Raises ValueError for what is not an http(s) URL.
+    Raises ValueError for what is not an http(s) URL, and does not repeat it: it may hold a key.
     """
     url = base_url.strip().rstrip("/").removesuffix("/chat/completions")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"not an http or https URL: {base_url!r}")
+        raise ValueError("not an http:// or https:// URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an upstream URL has no user and no password")
     if parts.query or parts.fragment:
-        raise ValueError(f"an upstream URL has no query and no fragment: {base_url!r}")
+        raise ValueError("an upstream URL has no query and no fragment")
     has_version = any(part[:1] == "v" and part[1:2].isdigit() for part in parts.path.split("/"))
     return url if has_version else f"{url}/v1"
 
