@@ -9,33 +9,40 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from embeddings.guards.numerals import UNSURE, in_digits
 from embeddings.guards.units import UNITS
 from embeddings.text import HAN, plain
 
+Exact = int | Fraction  # never rounded: two accounts may differ in their sixteenth digit
+MOST_DIGITS = 300  # a longer number is compared as text
+
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A number as written, and as `amount` of `kind` when a unit followed."""
 
-    written: float | str  # versions and 3.10 are no fractions: they stay text
-    amount: float
+    written: Exact | str  # versions and 3.10 are no fractions: they stay text
+    amount: Exact
     kind: str = ""
     is_sure: bool = True
 
     def agrees(self, other: "Quantity") -> bool:
         if "pound" in (self.kind, other.kind) and self.kind != other.kind and self.kind and other.kind:
             pounds, known = (self, other) if self.kind == "pound" else (other, self)
-            amount = _rounded(pounds.amount * 453.592) if known.kind == "mass" else pounds.amount
+            amount = _times(pounds.amount, 453.592) if known.kind == "mass" else pounds.amount
             return known.kind in ("gbp", "mass") and amount == known.amount
         if self.kind and other.kind:
             return self.kind == other.kind and self.amount == other.amount
         return self.written == other.written
 
 
-_SCALES = {"k": 1e3, "thousand": 1e3, "million": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9, "trillion": 1e12}
+_SCALES = {
+    "k": 10**3, "thousand": 10**3, "million": 10**6, "mn": 10**6,
+    "b": 10**9, "bn": 10**9, "billion": 10**9, "trillion": 10**12,
+}  # fmt: skip
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})[a-z]*\.?"
 _MONTH_BY_DAY = re.compile(
@@ -61,7 +68,7 @@ def same_numbers(a: str, b: str) -> bool:
     (in_a, operators_a), (in_b, operators_b) = _read(a), _read(b)
     if operators_a and operators_b and operators_a != operators_b:
         return False  # 1+1, 1-1. A dash alone may be a range, so one side is no proof
-    if _turned(a, b):
+    if _turned(a, b) or _regrouped(a, b):
         return False
     return in_a == in_b or (_covers(in_a, in_b) and _covers(in_b, in_a))
 
@@ -73,6 +80,15 @@ def _turned(a: str, b: str) -> bool:
         for text in (a, b)
     )
     return bool(dates_a) and bool(dates_b) and sorted(dates_a) != sorted(dates_b)
+
+
+_GROUPED = re.compile(r"\d+(?:[ .-]\d+)+")
+
+
+def _regrouped(a: str, b: str) -> bool:
+    """Whether the groups of a card, a phone or an account changed places: 4111 2222, 2222 4111."""
+    groups_a, groups_b = ([re.findall(r"\d+", run) for run in _GROUPED.findall(plain(text))] for text in (a, b))
+    return sorted(map(sorted, groups_a)) == sorted(map(sorted, groups_b)) and sorted(groups_a) != sorted(groups_b)
 
 
 def num_unpaired(a: str, b: str) -> tuple[int, int]:
@@ -136,14 +152,33 @@ def _plain_quantities(text: str) -> Iterator[Quantity]:
             "time",
             "months",
         )  # one kilo is a kilo, one day may be none
-        if digits.count(".") > 1 or (digits.endswith("0") and "." in digits and not kind):
-            yield Quantity(digits, 0.0, "", is_sure)
+        is_text = digits.count(".") > 1 or (digits.endswith("0") and "." in digits and not kind)
+        is_text |= digits[:2].isdigit() and digits[0] == "0" and not kind  # 007421 names something else than 7421
+        if is_text or len(digits) + len(match["under"] or "") > MOST_DIGITS:
+            yield Quantity(f"{digits}/{match['under']}" if match["under"] else digits, 0, "", is_sure)
             continue
-        value = float(digits) / float(match["under"] or 1) * _SCALES.get((match["scale"] or "").strip(), 1.0)
+        value = _number(digits, match["under"], _SCALES.get((match["scale"] or "").strip(), 1))
         value = -value if match["sign"] else value
         if unit == "s" and digits.endswith("0") and match.group().endswith("0s"):
             kind, factor = "decade", 1.0  # the 1990s, the 90s
-        yield Quantity(_rounded(value), _rounded(value * factor), kind, is_sure)
+        yield Quantity(value, _times(value, factor), kind, is_sure)
+
+
+def _number(digits: str, under: str | None, scale: int) -> Exact:
+    """What is written: 4111111111111112, 1.5 million, 3/4."""
+    if under is None and "." not in digits:
+        return int(digits) * scale
+    return Fraction(digits) / int(under or 1) * scale
+
+
+def _times(value: Exact, factor: float) -> Exact:
+    """A number of units in the unit of its kind; units are decimals, so 12 inches are a foot to the last digit."""
+    return value if factor == 1 else value * _exactly(factor)
+
+
+@lru_cache(maxsize=1024)
+def _exactly(factor: float) -> Fraction:
+    return Fraction(str(factor))
 
 
 def _unit(coin: str | None, unit: str) -> tuple[str, float]:
@@ -162,7 +197,7 @@ def _clock(match: re.Match[str]) -> Quantity:
         minutes = 60 * int(match["h24"]) + int(match["m24"])
     else:
         minutes = 60 * (int(match["hour"]) % 12 + 12 * match["half"].startswith("p")) + int(match["minute"] or 0)
-    return Quantity(f"clock {minutes}", float(minutes), "clock")
+    return Quantity(f"clock {minutes}", minutes, "clock")
 
 
 def _month_number(match: re.Match[str]) -> str:
@@ -173,10 +208,6 @@ def _month_number(match: re.Match[str]) -> str:
 def _upper_million(text: str) -> str:
     """5M is five million and 5m five metres: the one place where case of a unit counts."""
     return re.sub(r"(?<=\d)M\b", " million", text)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.9g}")
 
 
 _MANY = 100  # from here on numbers are data, and pairing them costs too much

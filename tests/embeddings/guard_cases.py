@@ -7,6 +7,12 @@ PASSAGE = (
 
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "numbers": [
+        ("Balance of account 4111111111111111?", "Balance of account 4111111111111112?"),  # no float knows them apart
+        ("What happened at 1795298911?", "What happened at 1795298914?"),
+        ("What is at 1795298911 ms?", "What is at 1795298914 ms?"),
+        ("Is 9007199254740993 prime?", "Is 9007199254740992 prime?"),
+        ("Status of order 007421", "Status of order 7421"),
+        ("Balance of card 4111 1111 2222 3333?", "Balance of card 4111 2222 1111 3333?"),
         ("Is it minus 5 there?", "Is it 5 there?"),
         ("What was on 3/4/2020?", "What was on 4/3/2020?"),
         ("What is 21+1?", "What is 1+1?"),
