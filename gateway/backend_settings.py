@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from backends.remote import FLAVOURS
 from backends.routing.policies import POLICIES
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_TO_SET = frozenset(  # what the client writes itself, of each request or connection
+    {"accept-encoding", "connection", "content-encoding", "content-length", "expect", "host", "keep-alive"}
+    | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 _OURS = ("local", "upstream")  # what the gateway itself calls backends
 
 
@@ -107,10 +111,9 @@ def _check_servers(backends: tuple[BackendSettings, ...]) -> None:
         if backend.name in names:
             raise SettingsError(f"{prefix}name {backend.name!r} is that of a backend before it")
         names.add(backend.name)
-        if not _is_http(backend.url):
-            raise SettingsError(f"{prefix}url must be an http:// or https:// address, got {backend.url!r}")
         if backend.flavour not in FLAVOURS:
             raise SettingsError(f"{prefix}flavour must be one of {', '.join(FLAVOURS)}; got {backend.flavour!r}")
+        check_url(f"{prefix}url", backend.url, backend.flavour)
         if not all(map(str.strip, backend.models)):
             raise SettingsError(f"{prefix}models has an empty name")
         _in_range(f"{prefix}weight", backend.weight, 0.001, 1000)
@@ -122,8 +125,26 @@ def _check_servers(backends: tuple[BackendSettings, ...]) -> None:
             if (value := getattr(backend.timeouts, key)) is not None:
                 _in_range(f"{prefix}timeouts.{key}", value, 0.001, 86400)
         for header, value in backend.headers.items():
-            if not _HEADER.fullmatch(header) or not value.isascii() or not value.isprintable():
-                raise SettingsError(f"{prefix}headers.{header} is no HTTP header of printable ASCII")
+            _check_header(f"{prefix}headers.{header}", header, value)
+
+
+def check_url(key: str, url: str, flavour: str) -> None:
+    """Raises `SettingsError`, and does not repeat the address: a key may stand in it."""
+    if not _is_http(url):
+        raise SettingsError(f"{key} must be an http:// or https:// address")
+    parts = urlsplit(url.strip())
+    if "@" in parts.netloc:
+        raise SettingsError(f"{key} has a user or a password in it: use api_key_env, or a header")
+    asked = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if parts.fragment or asked - ({"api-version"} if flavour == "azure" else set()):
+        raise SettingsError(f"{key} has a query or a fragment in it: use api_key_env for a key, or a header")
+
+
+def _check_header(key: str, header: str, value: str) -> None:
+    if not _HEADER.fullmatch(header) or not value.isascii() or not value.isprintable() or value != value.strip():
+        raise SettingsError(f"{key} is no HTTP header of printable ASCII without spaces around it")
+    if header.lower() in _NOT_TO_SET:
+        raise SettingsError(f"{key} is not to be set: it belongs to the connection, and is written for every request")
 
 
 def _check_aliases(aliases: tuple[AliasSettings, ...]) -> None:
@@ -180,8 +201,10 @@ def _in_range(key: str, value: float, low: float, high: float) -> None:
 
 
 def _is_http(url: str) -> bool:
+    if not url.isascii() or not url.strip().isprintable() or " " in url.strip():
+        return False  # urlsplit drops line breaks and tabs, and who connects does not
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, or half an address
         return False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backends.remote import FLAVOURS
-from gateway.backend_settings import check_backends
+from gateway.backend_settings import check_backends, check_url
 from gateway.declared import SettingsError
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def check(settings: "Settings") -> None:
     _one_of("cache.usage_on_hit", settings.cache.usage_on_hit, ("original", "zero"))
     _one_of("cache.eviction", settings.cache.eviction, EVICTION)
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
-    if settings.upstream and not settings.upstream.startswith(("http://", "https://")):
-        raise SettingsError(f"upstream must be an http:// or https:// address, got {settings.upstream!r}")
+    if settings.upstream:
+        check_url("upstream", settings.upstream, settings.upstream_flavour)
     if not settings.allow_no_keys and not is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no keys are configured; "

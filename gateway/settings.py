@@ -156,7 +156,7 @@ class NormaliseSettings:
     rules: tuple[str, ...] = ("agent_nonces", "clock", "request_ids")  # or session_ids, uuids, timestamps, dates
     patterns: tuple[str, ...] = ()  # RE2; what they match is taken out
     roles: tuple[str, ...] = ("system", "developer")
-    clock_to: str = "day"  # how coarse a time of day becomes; or "hour", "minute"
+    clock_to: str = "minute"  # how coarse a time of day becomes; with `send` also "hour", "day"
     send: bool = False  # the backend is sent what is left, too
 
 
@@ -320,9 +320,13 @@ def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = No
     environ = os.environ if environ is None else environ
     if not variable:
         return ""
-    key = environ.get(variable, "")
+    key = environ.get(variable, "").strip()  # a line end behind it is none of it
     if not key:
         raise SettingsError(f"{setting} names the variable {variable}, which is not set")
+    if not key.isprintable():
+        raise SettingsError(
+            f"{setting} names the variable {variable}, which holds what no key has: a line break or such"
+        )
     return key
 
 

@@ -89,6 +89,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"backends": [server(timeouts={"idle_s": 0})]}, r"backends\[0\].timeouts.idle_s"),
     ({"backends": [server(timeouts={"idle": 1})]}, r"backends\[0\].timeouts.idle"),
     ({"backends": [server(headers={"x": "a\nb"})]}, r"backends\[0\].headers.x"),
+    ({"backends": [server(url="http://u:SECRET@x")]}, r"backends\[0\].url"),
+    ({"backends": [server(url="u:SECRET@x")]}, r"backends\[0\].url"),
+    ({"backends": [server(url="http://x/v1?api-key=SECRET")]}, r"backends\[0\].url"),
+    ({"backends": [server(url="http://x/?api-key=SECRET", flavour="azure")]}, r"backends\[0\].url"),
+    ({"backends": [server(url="http://x\n/SECRET")]}, r"backends\[0\].url"),
+    ({"upstream": "http://u:SECRET@x"}, "upstream"),
+    ({"upstream": "http://x?key=SECRET"}, "upstream"),
+    ({"backends": [server(headers={"Content-Length": "1"})]}, r"backends\[0\].headers.Content-Length"),
+    ({"backends": [server(headers={"host": "x"})]}, r"backends\[0\].headers.host"),
+    ({"backends": [server(headers={"x": "a\x7f"})]}, r"backends\[0\].headers.x"),
+    ({"backends": [server(headers={"x": "a "})]}, r"backends\[0\].headers.x"),
+    ({"backends": [server(max_concurrency="three")]}, r"backends\[0\].max_concurrency"),
+    ({"backends": [server(models="a,,b")]}, r"backends\[0\].models"),
     ({"backends": [server(headers={"a b": "c"})]}, r"backends\[0\].headers.a b"),
     ({"backends": [server(headers=5)]}, r"backends\[0\].headers"),
     ({"backends": [server(api_key_env="UNSET_KEY")]}, r"backends\[0\].api_key_env"),
@@ -110,8 +123,30 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("flags", "named"), BAD)
 def test_a_bad_value_is_refused_and_its_key_is_named(flags: dict[str, Any], named: str) -> None:
-    with pytest.raises(SettingsError, match=named):
+    with pytest.raises(SettingsError, match=named) as refused:
         load_settings(flags, None, {})
+    assert "SECRET" not in str(refused.value)
+
+
+def test_numbers_and_lists_may_be_written_as_texts_everywhere_alike() -> None:
+    (read,) = load_settings({"backends": [server(max_concurrency="3", models="a,b")]}, None, {}).backends
+
+    assert (read.max_concurrency, read.models) == (3, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("url", "flavour"), [("http://x/openai/v1?api-version=1", "azure"), (" http://x/v1/ ", "openai")]
+)
+def test_an_address_with_its_version_is_taken(url: str, flavour: str) -> None:
+    assert load_settings({"backends": [server(url=url, flavour=flavour)]}, None, {}).backends[0].url == url
+
+
+def test_a_line_end_behind_a_key_is_none_of_it_and_one_within_is_refused() -> None:
+    flags = {"backends": [server(api_key_env="K")]}
+
+    assert load_settings(flags, None, {"K": "sk-1\n"}).backends[0].api_key == "sk-1"
+    with pytest.raises(SettingsError, match=r"backends\[0\].api_key_env"):
+        load_settings(flags, None, {"K": "sk-1\nx: y"})
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/routing.md"])
