@@ -28,6 +28,9 @@ _BACKEND_TOTALS = (
     ("prompt_tokens", "Prompt tokens it reported"),
     ("cached_tokens", "Of these, tokens it had not to compute"),
 )
+# answers and vectors with no room in the queue, refused by the server, unreadable, let go by it; uses that were not
+# counted; events of removals that no other replica was told
+SHARED_LOSSES = ("dropped", "refused", "broken", "lost", "uses", "untold")
 _EVENTS = ("hits", "loads", "writes", "drops", "refused", "failures", "late", "bad", "errors", "evictions", "breakeven")
 
 
@@ -105,7 +108,7 @@ def backend_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
     yield Sample("twicetold_retries_refused", "Second tries an outage was not worth", refused, is_total=True)
 
 
-def shared_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
+def shared_samples(report: Mapping[str, Any], responses_dropped: int) -> Iterator[Sample]:
     """How it goes with the Redis that gateways share; `report` is `RedisAnswers.report()`."""
     yield Sample("twicetold_shared_up", "Whether the shared Redis answers", report["is_up"])
     yield Sample("twicetold_shared_queue", "Writes that wait for the shared Redis", report["waiting"])
@@ -114,9 +117,10 @@ def shared_samples(report: Mapping[str, Any]) -> Iterator[Sample]:
     for reason, count in report["failures"].items():
         labels = (("reason", reason),)
         yield Sample("twicetold_shared_failures", "Calls that failed", count, labels, is_total=True)
-    for reason in ("dropped", "refused", "broken", "lost"):
+    losses = {**{reason: report[reason] for reason in SHARED_LOSSES}, "responses": responses_dropped}
+    for reason, count in losses.items():
         labels = (("reason", reason),)
-        yield Sample("twicetold_shared_losses", "Writes and entries given up", report[reason], labels, is_total=True)
+        yield Sample("twicetold_shared_losses", "Writes and entries given up", count, labels, is_total=True)
 
 
 def feed_samples(follower: "Follower") -> Iterator[Sample]:

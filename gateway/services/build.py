@@ -82,7 +82,6 @@ def build(settings: Settings) -> Services:
     metrics.watch(services.samples)
     if shared is not None:
         metrics.watch(shared.flights.samples)
-        metrics.watch(shared.responses.samples)
     metrics.watch(normaliser.samples)
     metrics.watch(prefixes.samples)
     return services

@@ -137,7 +137,7 @@ class Services:
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
         yield from backend_samples(self.router.report())
         if self.shared is not None:
-            yield from shared_samples(self.shared.store.report())
+            yield from shared_samples(self.shared.store.report(), self.shared.responses.num_dropped)
         if self.following is not None:
             yield from feed_samples(self.following.follower)
         if engines := self.engines.stats():

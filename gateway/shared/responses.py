@@ -3,23 +3,23 @@
     <prefix>:said:<digest of the id>       string: what was decided about a response, under a mark; ends after an hour
     <prefix>:said:<digest>:judged          string: the last word on it, 1 or 0
 
-Written behind the responses' backs, in batches. A gateway keeps its last `MOST` there and removes older ones; where too
-many wait to be written, the oldest are left out and counted. Nothing is read but for an id that is not known here.
+Written behind the responses' backs, in batches; while Redis is away they wait. A gateway keeps its last `MOST` there
+and removes older ones; where too many wait to be written, the oldest are left out and counted. Nothing is read but for
+an id that is not known here.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from gateway.answers.base import CacheError
-from gateway.answers.redis.connection import Link, Value
+from gateway.answers.redis.connection import Away, Link, Value
 from gateway.answers.redis.keys import MAC_BYTES
-from gateway.metrics import Sample
 from gateway.outcome import Outcome
 from gateway.policy import Rules
 from gateway.served import Served
@@ -31,6 +31,7 @@ TTL_S = 3600
 MOST = 10_000  # responses of one gateway that are kept, of about a kilobyte
 MOST_WAITING = 2_000
 FLUSH_EVERY_S = 0.05
+TRY_AGAIN_S = 0.25
 AT_ONCE = 256
 KIND = b"response"
 VERSION = 1  # raise it when the shape changes: other versions' responses are then unknown
@@ -43,10 +44,10 @@ class SharedResponses:
         self._link = link
         self._most = most
         self._waiting: OrderedDict[str, Served] = OrderedDict()
-        self._written: OrderedDict[str, None] = OrderedDict()
+        self._written: dict[str, None] = {}  # in order
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.num_dropped = 0
+        self.num_dropped = 0  # that others were never told of: Redis was away for long, or refused them
 
     async def open(self) -> None:
         """Write from now on."""
@@ -61,13 +62,12 @@ class SharedResponses:
         with suppress(CacheError):
             while self._waiting:
                 await self._flush()
+        self.num_dropped += len(self._waiting)
 
     def tell(self, response_id: str, served: Served) -> None:
         """Let the others know a response that is whole. Waits for nothing."""
         self._waiting[response_id] = served
-        if len(self._waiting) > MOST_WAITING:
-            self._waiting.popitem(last=False)
-            self.num_dropped += 1
+        self._bound()
         self._has_news.set()
 
     async def find(self, response_id: str) -> Served | None:
@@ -84,38 +84,49 @@ class SharedResponses:
         before = await self._link.call("SET", name, int(is_good), "EX", TTL_S, "GET")
         return None if before is None else before == b"1"
 
-    def samples(self) -> Iterator[Sample]:
-        """What could not be written, for Prometheus."""
-        help_ = "Responses that other gateways were not told of: Redis was away, or there were too many"
-        yield Sample("twicetold_shared_responses_dropped", help_, self.num_dropped, (), True)
-
     # -- writing -------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
         while True:
             await self._has_news.wait()
             self._has_news.clear()
-            with suppress(CacheError):  # what could not be written is unknown elsewhere
+            try:
                 while self._waiting:
                     await self._flush()
                     await asyncio.sleep(FLUSH_EVERY_S)
+            except CacheError:
+                self._has_news.set()
+                await asyncio.sleep(TRY_AGAIN_S)
             await asyncio.sleep(FLUSH_EVERY_S)
 
     async def _flush(self) -> None:
-        some = [self._waiting.popitem(last=False) for _ in range(min(AT_ONCE, len(self._waiting)))]
-        commands: list[list[Value]] = []
-        for response_id, served in some:
-            spelled = self._spelled(response_id, served)
-            if spelled is not None:
-                commands.append(["SET", self._name(response_id), spelled, "EX", TTL_S])
-                self._written[response_id] = None
-        while len(self._written) > self._most:
-            commands.append(["UNLINK", self._name(self._written.popitem(last=False)[0])])
+        """Write a batch; what Redis could not be told of waits on. Raises `CacheError`."""
+        popped = [self._waiting.popitem(last=False) for _ in range(min(AT_ONCE, len(self._waiting)))]
+        spelled = {one: text for one, served in popped if (text := self._spelled(one, served)) is not None}
+        sets: list[list[Value]] = [["SET", self._name(one), text, "EX", TTL_S] for one, text in spelled.items()]
+        old = list(islice(chain(self._written, spelled), max(0, len(self._written) + len(spelled) - self._most)))
+        unlinks: list[list[Value]] = [["UNLINK", self._name(one)] for one in old]
+        replies: list[Any] = [Away()] * len(sets)
         try:
-            await self._link.together(commands)
-        except CacheError:
-            self.num_dropped += len(some)
-            raise
+            replies = await self._link.together(sets + unlinks)
+        finally:  # also when it is cancelled
+            reply_to = dict(zip(spelled, replies, strict=False))
+            for one, served in reversed(popped):
+                if isinstance(reply_to.get(one), Away):
+                    self._waiting.setdefault(one, served)
+                    self._waiting.move_to_end(one, last=False)
+            self._bound()
+        self.num_dropped += sum(isinstance(reply, CacheError) and not isinstance(reply, Away) for reply in replies)
+        self._written.update((one, None) for one in spelled if one not in self._waiting)
+        for one in old:
+            self._written.pop(one, None)
+        if away := next((reply for reply in replies if isinstance(reply, Away)), None):
+            raise away
+
+    def _bound(self) -> None:
+        while len(self._waiting) > MOST_WAITING:
+            self._waiting.popitem(last=False)
+            self.num_dropped += 1
 
     # -- names and values ----------------------------------------------------------------------------------------
 

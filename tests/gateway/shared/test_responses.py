@@ -1,5 +1,6 @@
 """A response of one gateway is known to another by its id, to its tenant alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from gateway.answers.redis.connection import Link
+from gateway.answers.redis.store import RedisAnswers
 from gateway.errors import StoreAway, UnknownId
 from gateway.explain import explain_served
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
+from gateway.samples import shared_samples
 from gateway.semantic.rule import LaneRule
 from gateway.served import Served, ServedMemory
 from gateway.shared.responses import SharedResponses
 from tests.gateway.house import House, house, read
+from tests.gateway.shared.flights.town import until
+from tests.gateway.shared.servers import SECRET
 from tests.kvtier.tiers.servers import RedisServer, needs_redis
 
 pytestmark = needs_redis
@@ -116,3 +121,47 @@ async def test_while_redis_is_away_own_responses_are_known_and_others_cannot_be_
         with pytest.raises(StoreAway):
             await ours.look_up("r2")
     await link.close()
+
+
+async def test_a_response_given_while_redis_was_away_is_known_elsewhere_when_it_is_back(
+    link: Link, server: RedisServer, tmp_path: Path
+) -> None:
+    async with house(tmp_path) as gateway, memory(link) as theirs:
+        given, own = await served(gateway), Link(server.url, SECRET, timeout_s=0.1)
+        responses = SharedResponses(own)
+        ours = ServedMemory(elsewhere=responses)
+        await responses.open()
+        server.hang()
+        ours.note("r1", given)
+        ours.ended("r1")
+        await until(lambda: own.is_away)
+        server.go_on()
+        async with asyncio.timeout(5):
+            while await theirs.look_up("r1", "t") is None:
+                pass
+
+        assert responses.num_dropped == 0
+        await responses.close()
+        await own.close()
+
+
+async def test_responses_that_were_never_written_are_counted(tmp_path: Path) -> None:
+    link = Link("redis://127.0.0.1:1", SECRET)
+    responses = SharedResponses(link)
+    async with house(tmp_path) as gateway:
+        responses.tell("r1", await served(gateway))
+    await responses.close()
+    await link.close()
+
+    assert responses.num_dropped == 1
+
+
+async def test_hits_that_were_not_counted_are_told_apart_from_answers_given_up() -> None:
+    link = Link("redis://127.0.0.1:1", SECRET)
+    store = RedisAnswers(link, replica=b"r", budget_bytes=None)
+    await store.count_hit("e1")
+    await store.close()
+    await link.close()
+
+    samples = [one for one in shared_samples(store.report(), 2) if one.name == "twicetold_shared_losses"]
+    assert {one.labels[0][1]: one.value for one in samples if one.value} == {"uses": 1, "responses": 2}

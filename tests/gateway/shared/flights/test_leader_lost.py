@@ -15,7 +15,7 @@ from backends.chat import ChatRequest
 from backends.fake import Step, say
 from gateway.controls import Controls
 from tests.gateway.house import House
-from tests.gateway.shared.flights.town import LEASE_S, QUESTION, chat, town, until
+from tests.gateway.shared.flights.town import LEASE_S, QUESTION, chat, listen, town, until
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
 pytestmark = needs_redis
@@ -43,14 +43,6 @@ def leader(redis: RedisServer, exact: bytes) -> Iterator[subprocess.Popen[str]]:
 async def exact_of(one: House) -> bytes:
     request = ChatRequest("scripted", ({"role": "user", "content": QUESTION},))
     return (await one.pipeline.ask(request, "t", "", Controls())).fp.exact
-
-
-async def listen(one: House, heard: list[str]) -> None:
-    """Ask, and write down what is heard as it comes."""
-    request = ChatRequest("scripted", ({"role": "user", "content": QUESTION},), stream=True)
-    reply = await one.pipeline.answer(request, "t", "", Controls())
-    async for delta in reply.deltas:
-        heard.append(delta.text)  # noqa: PERF401 (as it comes)
 
 
 async def test_a_follower_finishes_what_a_killed_leader_began(redis: RedisServer, tmp_path: Path) -> None:

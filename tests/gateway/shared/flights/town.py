@@ -78,6 +78,14 @@ async def chat(one: House, text: str = QUESTION, *, stream: bool = True) -> tupl
     return reply.outcome, await read(reply)
 
 
+async def listen(one: House, heard: list[str]) -> None:
+    """Ask, and write down what is heard as it comes."""
+    request = ChatRequest("scripted", ({"role": "user", "content": QUESTION},), stream=True)
+    reply = await one.pipeline.answer(request, "t", "", Controls())
+    async for delta in reply.deltas:
+        heard.append(delta.text)  # noqa: PERF401 (as it comes)
+
+
 async def until(is_so: Callable[[], bool], within_s: float = 5.0) -> None:
     """Wait for something another task does."""
     async with asyncio.timeout(within_s):
