@@ -60,7 +60,7 @@ async def _plain_miss(here: SharedFlights, link: Link, times: int) -> list[Row]:
     commands = link.commands
     for _ in range(times):
         alone.append(await _first_s(_said))
-        shared.append(await _first_s(here.flight(token_bytes(32), _generate, waited_s=0.0, is_streamed=True)))
+        shared.append(await _first_s(here.flight(token_bytes(32), _generate, waited_s=0.0)))
     note = f"p99 {percentile(shared, 99) * 1000:.2f} ms; load {os.getloadavg()[0]:.1f}"
     what, beside = "a plain miss: to the first delta, p50", "a flight of one gateway"
     return [
@@ -87,10 +87,10 @@ async def _behind(a: SharedFlights, b: SharedFlights, links: list[Link], count: 
             yield Delta(fields={"content": repr(time.perf_counter())})
             await asyncio.sleep(TOKEN_S)
 
-    leading = Flight(a.flight(exact, lambda _: timed(), waited_s=0.0, is_streamed=True), lambda _: None).ride()
+    leading = Flight(a.flight(exact, lambda _: timed(), waited_s=0.0), lambda _: None).ride()
     await anext(leading)
     commands, began_s = sum(link.commands for link in links), time.perf_counter()
-    following = b.flight(exact, _generate, waited_s=0.0, is_streamed=True)
+    following = b.flight(exact, _generate, waited_s=0.0)
     drained = asyncio.create_task(_drain(leading))
     async for delta in following():
         behind.append(time.perf_counter() - float(delta.text))  # noqa: PERF401 (as it comes)
@@ -113,11 +113,11 @@ async def _late(a: SharedFlights, b: SharedFlights, count: int) -> Row:
             yield Delta(fields={"content": f" word {number}"})
         await may_end.wait()
 
-    leading = Flight(a.flight(exact, lambda _: said(), waited_s=0.0, is_streamed=True), lambda _: None).ride()
+    leading = Flight(a.flight(exact, lambda _: said(), waited_s=0.0), lambda _: None).ride()
     for _ in range(count):
         await anext(leading)
     began_s = time.perf_counter()
-    following = b.flight(exact, _generate, waited_s=0.0, is_streamed=True)()
+    following = b.flight(exact, _generate, waited_s=0.0)()
     for _ in range(count):
         await anext(following)
     passed_s = time.perf_counter() - began_s
@@ -128,7 +128,7 @@ async def _late(a: SharedFlights, b: SharedFlights, count: int) -> Row:
 
 async def _dead(b: SharedFlights, dead: Post) -> Row:
     """A leader takes the lease and is never heard of again."""
-    flight = b.flight(token_bytes(32), _generate, waited_s=0.0, is_streamed=True)
+    flight = b.flight(token_bytes(32), _generate, waited_s=0.0)
     await dead.claim(flight.name, 0.0)
     began_s = time.perf_counter()
     await _drain(flight())

@@ -2,7 +2,7 @@
 
 The first caller starts a flight; whoever asks the same while it lasts rides along: what is buffered is replayed,
 then the live stream is followed. A flight outlives its first caller and is cancelled when the last rider leaves.
-(Go's singleflight, extended to streams.)
+(Go's singleflight, extended to streams.) Its source may begin anew as long as nobody has heard anything.
 
     deltas   0 ............ position ............ landed so far
              |  seen by this rider |  buffered     |  still to come: wait for news
@@ -25,27 +25,32 @@ class Flight:
         self._deltas: list[Delta] = []
         self._error: Exception | None = None
         self._has_ended = False
+        self._is_settled = False
         self._riders = 0
         self._news = asyncio.Event()
         self._close_door = close_door
         self._task = asyncio.create_task(self._fly(source))
 
-    async def ride(self) -> AsyncGenerator[Delta, None]:
+    async def ride(self, *, is_patient: bool = False) -> AsyncGenerator[Delta, None]:
         """Yield all deltas from the first on. Closing it leaves the flight; the last to leave cancels it.
 
-        A rider counts from its first `anext`, so take that before anything else can leave.
+        A rider counts from its first `anext`, so take that before anything else can leave. Who is patient, for want of
+        nothing but the whole, hears nothing before it is settled.
         """
-        async with aclosing(self.ride_in_batches()) as batches:
+        async with aclosing(self.ride_in_batches(is_patient=is_patient)) as batches:
             async for batch in batches:
                 for delta in batch:
                     yield delta
 
-    async def ride_in_batches(self, position: int = 0) -> AsyncGenerator[Sequence[Delta], None]:
+    async def ride_in_batches(
+        self, position: int = 0, *, is_patient: bool = False
+    ) -> AsyncGenerator[Sequence[Delta], None]:
         """As `ride`, from a position on: whatever has landed since the last look, at once."""
         self._riders += 1
         try:
             while True:
-                if position < len(self._deltas):
+                if position < len(self._deltas) and (self._is_settled or not is_patient):
+                    self.settle()
                     batch = self._deltas[position:]
                     position += len(batch)
                     yield batch
@@ -63,6 +68,23 @@ class Flight:
     @property
     def has_ended(self) -> bool:
         return self._has_ended
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what has landed stays: somebody heard it, or it has ended, or its source says so."""
+        return self._is_settled
+
+    def settle(self) -> None:
+        """What has landed stays, and so does what will."""
+        if not self._is_settled:
+            self._is_settled = True
+            self._announce()
+
+    def forget(self) -> bool:
+        """Begin anew, unless what has landed is settled."""
+        if not self._is_settled:
+            self._deltas.clear()
+        return not self._is_settled
 
     @property
     def num_landed(self) -> int:
@@ -91,7 +113,7 @@ class Flight:
         except Exception as error:  # the root of a task: whatever it is, the riders must hear of it
             self._error = error
         finally:
-            self._has_ended = True
+            self._has_ended = self._is_settled = True
             self._close_door(self)
             self._announce()
 

@@ -226,7 +226,9 @@ class Pipeline:
                     return self._replayed(asked, landed)
                 shared = self._shared(asked)
                 flight = self._flights.start(asked.fp.exact, shared or partial(self._recorded, asked))
-            deltas = flight.ride()
+                if shared is not None:
+                    shared.flight = flight
+            deltas = flight.ride(is_patient=self._sharing is not None and not asked.request.stream)
         else:
             deltas = self._recorded(asked)
         first = await anext(deltas, None)
@@ -244,7 +246,6 @@ class Pipeline:
             asked.fp.exact,
             partial(self._recorded, asked),
             waited_s=time.perf_counter() - asked.started,
-            is_streamed=asked.request.stream,
         )
 
     def _recorded(self, asked: Asked, term: "Term | None" = None) -> AsyncGenerator[Delta, None]:

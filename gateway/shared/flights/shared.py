@@ -11,7 +11,7 @@ of a lease. Whoever asked a replica that lost its lease has its answer all the s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from backends.chat import Delta
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link
+from gateway.flights import Flight
 from gateway.ledger import Ledger
 from gateway.metrics import Sample
 from gateway.shared.flights.following import Ears, Following, LeaderGone
@@ -94,10 +95,10 @@ class SharedFlights:
         help_ = "Messages that no gateway with our secret can have written"
         yield Sample("twicetold_shared_foreign_letters", help_, self._post.num_foreign, (), True)
 
-    def flight(self, exact: bytes, generate: Generate, *, waited_s: float, is_streamed: bool) -> "SharedFlight":
+    def flight(self, exact: bytes, generate: Generate, *, waited_s: float) -> "SharedFlight":
         """A generation to be started as a `Flight`: here, or where it is being made already."""
         name = blake2b(exact, key=self._secret, digest_size=16, person=b"shared flight").hexdigest()
-        return SharedFlight(self, name, generate, time.monotonic() - waited_s, is_streamed=is_streamed)
+        return SharedFlight(self, name, generate, time.monotonic() - waited_s)
 
     # -- what one flight asks for ----------------------------------------------------------------------------------
 
@@ -119,9 +120,11 @@ class SharedFlights:
         self._spawn(self._look_after(name, led))
         return led
 
-    def follow(self, name: str, claim: Follow, since: float, seam: Seam) -> AsyncGenerator[Delta, None]:
+    def follow(
+        self, name: str, claim: Follow, since: float, has_told: Callable[[], bool]
+    ) -> AsyncGenerator[Delta, None]:
         """Listen to a generation elsewhere."""
-        following = Following(self._post, self._ears, name, claim, since=since, has_told=lambda: not seam.is_fresh)
+        following = Following(self._post, self._ears, name, claim, since=since, has_told=has_told)
         return following.deltas(self._leave)
 
     def count(self, what: str, why: str) -> None:
@@ -187,15 +190,13 @@ class SharedFlights:
 class SharedFlight:
     """One generation: a `Source` for a `Flight`."""
 
-    def __init__(
-        self, flights: SharedFlights, name: str, generate: Generate, since: float, *, is_streamed: bool
-    ) -> None:
+    def __init__(self, flights: SharedFlights, name: str, generate: Generate, since: float) -> None:
         self.is_elsewhere = False  # what was passed on was said by another replica
+        self.flight: Flight | None = None  # that this is the source of; without one all is heard as it comes
         self._flights = flights
         self.name = name
         self._generate = generate
         self._since = since
-        self._is_streamed = is_streamed
         self._seam = Seam()
 
     async def __call__(self) -> AsyncGenerator[Delta, None]:
@@ -204,26 +205,28 @@ class SharedFlight:
         for _ in range(MOST_LEADERS):
             if not isinstance(claim, Follow):
                 break
-            held: list[Delta] = []  # whoever wants the whole answer is not told a part: then it can be begun anew
             try:
-                async with aclosing(self._flights.follow(self.name, claim, self._since, self._seam)) as deltas:
+                following = self._flights.follow(self.name, claim, self._since, self._has_told)
+                async with aclosing(following) as deltas:
                     async for delta in deltas:
-                        if not self._is_streamed:
-                            held.append(delta)
-                        elif (new := self._seam.fit(delta)) is not None:
+                        if (new := self._seam.fit(delta)) is not None:
                             self.is_elsewhere = True
                             yield new
             except LeaderGone as gone:
                 claim = await self._next(claim, gone)
                 continue
             self.is_elsewhere = True
-            for delta in held:
-                yield delta
             return
         async with aclosing(self._made(claim.token if isinstance(claim, Lead) else 0)) as deltas:
+            if self.flight is not None:
+                self.flight.settle()
             async for delta in deltas:
                 if (new := self._seam.fit(delta)) is not None:
                     yield new
+
+    def _has_told(self) -> bool:
+        """Whether somebody has heard a part of it: whoever wants the whole can be given another one."""
+        return not self._seam.is_fresh and (self.flight is None or self.flight.is_settled)
 
     async def _claim(self) -> Claim | None:
         """Whose it is; None when it is under way here, and its riders had left."""
@@ -238,7 +241,10 @@ class SharedFlight:
 
     async def _next(self, claim: Follow, gone: LeaderGone) -> Claim:
         """Whose it is after its leader was lost."""
-        self._seam.again()
+        if self.flight is not None and self.flight.forget():
+            self._seam, self.is_elsewhere = Seam(), False
+        else:
+            self._seam.again()
         found = gone.claim or await self._flights.claim(self.name, self._since)
         if isinstance(found, Follow) and found.token == claim.token:
             found = Lead(0)  # it is given up, and nobody could say so

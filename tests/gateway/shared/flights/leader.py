@@ -28,7 +28,7 @@ async def main(url: str, exact: str, lease_s: str) -> None:
         terms.append(term)
         return term.ending(said())
 
-    async for _ in flights.flight(bytes.fromhex(exact), generate, waited_s=0.0, is_streamed=True)():
+    async for _ in flights.flight(bytes.fromhex(exact), generate, waited_s=0.0)():
         pass
     print("kept" if terms[0].is_ours else "not kept", flush=True)
     await flights.close()

@@ -9,7 +9,7 @@ import pytest
 from backends.errors import BackendBusy
 from backends.fake import Step, say
 from tests.gateway.house import SECRET
-from tests.gateway.shared.flights.town import QUESTION, chat, town, until
+from tests.gateway.shared.flights.town import QUESTION, chat, listen, town, until
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
 pytestmark = needs_redis
@@ -47,6 +47,28 @@ async def test_a_follower_hears_the_start_while_the_rest_is_still_to_come(redis:
         await until(lambda: here.flights[1].num_followed == 1)
         may_end.set()
         assert (await following)[1].text == (await leading)[1].text == "now and later"
+        assert here.calls == 1
+
+
+async def test_a_stream_hears_the_start_although_somebody_here_waits_for_the_whole(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    may_end = asyncio.Event()
+    script: list[Step] = [*say("now and later")[:3], may_end, *say("now and later")[3:]]
+    async with town(redis, tmp_path, script, script, lease_s=60) as here:
+        leading = asyncio.create_task(chat(here.houses[0]))
+        await until(lambda: here.calls == 1)
+        whole = asyncio.create_task(chat(here.houses[1], stream=False))
+        await until(lambda: here.flights[1].num_followed == 1)
+        heard: list[str] = []
+        streamed = asyncio.create_task(listen(here.houses[1], heard))
+        await until(lambda: "".join(heard) == "now and")
+        may_end.set()
+        for asked in (leading, whole):
+            assert (await asked)[1].text == "now and later"
+        await streamed
+
+        assert "".join(heard) == "now and later"
         assert here.calls == 1
 
 
