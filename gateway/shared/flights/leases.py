@@ -7,8 +7,10 @@
     end      over: its answer may be kept if, and only if, the lease is still ours. A holder that was away for too long
              hears a no here (fencing), and what it made is not stored over what its successor made
 
-Times are the server's, and what is told to it is how long ago something was, so no two clocks are compared. A key
-outlives its lease, for the token in it; the token also follows the server's clock, for when the key is gone.
+Times are the server's, and what is told to it is how long ago something was, so no two clocks are compared. Another
+server may have written them, before a failover, or a stranger: no lease is believed to last longer than a lease from
+now, nor to have ended in the future. A key outlives its lease, for the token in it; the token also follows the server's
+clock, for when the key is gone.
 """
 
 from dataclasses import dataclass
@@ -31,12 +33,20 @@ CLAIM: Final = (
     + """
 local held = redis.call('HMGET', KEYS[1], 'token', 'owner', 'until', 'ended')
 local token, lapses, ended = tonumber(held[1]) or 0, tonumber(held[3]) or 0, tonumber(held[4])
+local longest = now + tonumber(ARGV[2])
+if not held[2] or token ~= math.floor(token) or token < 1 or token > 2^53 then
+  token, lapses, ended = 0, 0, nil
+end
+if lapses > longest then
+  lapses = longest
+  redis.call('HSET', KEYS[1], 'until', lapses)
+end
 local came = now - math.min(tonumber(ARGV[3]), tonumber(ARGV[5]))
-if ended and came <= ended and now - ended < tonumber(ARGV[5]) then
-  return {0, held[1], held[2], 0}
+if ended and came <= ended and ended <= now and now - ended < tonumber(ARGV[5]) then
+  return {0, string.format('%.0f', token), held[2], 0}
 end
 if not ended and now < lapses then
-  return {0, held[1], held[2], lapses - now}
+  return {0, string.format('%.0f', token), held[2], lapses - now}
 end
 local fresh = string.format('%.0f', math.max(token + 1, now * 1000))
 redis.call('HDEL', KEYS[1], 'ended')

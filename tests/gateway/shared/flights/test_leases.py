@@ -3,6 +3,8 @@
 import asyncio
 from secrets import token_hex
 
+import pytest
+
 from gateway.answers.redis.connection import Link
 from gateway.shared.flights.leases import Follow, Lead
 from gateway.shared.flights.post import Post
@@ -87,6 +89,32 @@ async def test_a_server_that_forgot_a_lease_gives_it_back_to_its_holder(link: Li
 
     assert await holder.renew("f", token)
     assert isinstance(await other.claim("f", 0), Follow)
+
+
+@pytest.mark.parametrize("far", ["until", "ended"])
+async def test_a_lease_is_not_believed_to_last_for_longer_than_a_lease(
+    link: Link, server: RedisServer, far: str
+) -> None:
+    dead, other = posts(link, lease_s=0.05)
+    first = await dead.claim("f", 0)
+    server.client.hset(link.name("lease", "f"), far, str(2**50))  # another clock, or somebody else
+    claim = await other.claim("f", 0)
+    if isinstance(claim, Follow):
+        assert claim.lapses_s <= 0.05
+    await asyncio.sleep(0.06)
+    claim = await other.claim("f", 0)
+
+    assert isinstance(claim, Lead)
+    assert claim.token > first.token
+
+
+@pytest.mark.parametrize("token", ["zzz", "9" * 30, "-1", "1.5", "inf"])
+async def test_a_lease_whose_token_is_none_is_free(link: Link, server: RedisServer, token: str) -> None:
+    post, _ = posts(link)
+    await post.claim("f", 0)
+    server.client.hset(link.name("lease", "f"), "token", token)
+
+    assert isinstance(await post.claim("f", 0), Lead)
 
 
 async def test_letters_of_strangers_are_counted_and_not_read(link: Link, server: RedisServer) -> None:
