@@ -26,6 +26,12 @@ class Alias:
     targets: tuple[Target, ...] = ()
     fallback: tuple[str, ...] = ()  # models, asked in this order when the target cannot answer
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that may come to answer."""
+        targets = [target.model for target in self.targets if target.weight > 0]
+        return tuple(dict.fromkeys([*(targets or [self.name]), *self.fallback]))
+
 
 def chain(alias: Alias, messages: Sequence[Fields]) -> tuple[str, ...]:
     """The models to ask, in order: the conversation's target, then its fallback; without one, the other targets."""

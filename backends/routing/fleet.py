@@ -79,6 +79,10 @@ class Fleet:
         """The backend of this name."""
         return next((member for member in self._members if member.name == name), None)
 
+    def may_serve(self, name: str) -> bool:
+        """Whether anybody serves a model, as far as they have said: nobody is asked."""
+        return any(member.may_serve(name) for member in self._members)
+
     async def models(self) -> Sequence[Model]:
         """Every model served, by the first backend that has the name."""
         by_name: dict[str, Model] = {}

@@ -76,14 +76,21 @@ class Router:
         self._asking = Asking(dispatch, retry or RetryRule(), budget or RetryBudget(), sleep)
         self._aliases = {alias.name: alias for alias in aliases}
         self._policy = policy
+        self._telling: asyncio.Task[None] | None = None
+        self._told_of: set[tuple[str, str]] = set()  # alias and model
         self.fallbacks: Counter[tuple[str, str]] = Counter()  # (model of the route, who answered instead)
 
     async def open(self) -> None:
         """Open every backend, or none; watch those that are to be watched."""
         await self._fleet.open()
+        if self._aliases:
+            self._telling = asyncio.create_task(self._tell_unserved())  # who has not spoken yet holds no start up
 
     async def close(self) -> None:
         """Close every backend, even when closing one fails."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
         await self._fleet.close()
 
     def add(self, backend: Backend) -> None:
@@ -103,21 +110,33 @@ class Router:
         return self._fleet.member(name)
 
     async def models(self) -> Sequence[Model]:
-        """Every model served, by the first backend that has the name; then the aliases."""
+        """Every model served, by the first backend that has the name; then the aliases that anybody can answer for."""
         served = await self._fleet.models()
         names = {model.name for model in served}
-        return [*served, *(Model(alias, revision="") for alias in self._aliases if alias not in names)]
+        others = [alias for alias in self._aliases.values() if alias.name not in names]
+        return [
+            *served,
+            *(Model(one.name, revision="") for one in others if any(map(self._fleet.may_serve, one.models))),
+        ]
 
     async def health(self) -> Mapping[str, Health]:
         """The health of every backend, by name; one that takes nothing now is not ready."""
         return await self._fleet.health()
 
+    def unserved(self) -> Mapping[str, Sequence[str]]:
+        """What aliases name and nobody serves, by alias."""
+        lacking = {
+            alias.name: [model for model in alias.models if not self._fleet.may_serve(model)]
+            for alias in self._aliases.values()
+        }
+        return {name: models for name, models in lacking.items() if models}
+
     def report(self) -> dict[str, Any]:
         """What the admin API and metrics tell."""
-        budget = self._asking.budget
+        budget, unserved = self._asking.budget, self.unserved()
         return {
             "backends": [member.report() for member in self.members],
-            "aliases": [_told(alias) for alias in self._aliases.values()],
+            "aliases": [{**_told(alias), "unserved": unserved.get(alias.name, [])} for alias in self._aliases.values()],
             "policy": self._policy,
             "failovers": self._asking.failovers,
             "fallbacks": [{"model": m, "answered_by": by, "times": n} for (m, by), n in self.fallbacks.items()],
@@ -133,6 +152,8 @@ class Router:
         found = await self._fleet.find(first)
         if found is None and not any([await self._fleet.find(name) for name in fallback]):
             raise self._unknown(model)
+        if found is None:
+            self._warn(model, first)
         target = Model(first, "unknown") if found is None else found.model
         if first != model:  # targets of an alias share nothing; a model that only got a fallback is what it was
             target = replace(target, revision=f"{quote(first)}@{target.revision}")
@@ -166,6 +187,17 @@ class Router:
                 log.info("%s answers for %s: %s", model, asked_for, failure)  # as often as it is asked
                 return replace(answering, first=replace(answering.first, fallback=model))
         raise failure
+
+    async def _tell_unserved(self) -> None:
+        for alias in self._aliases.values():
+            for model in alias.models:
+                if await self._fleet.find(model) is None and not self._fleet.may_serve(model):
+                    self._warn(alias.name, model)
+
+    def _warn(self, alias: str, model: str) -> None:
+        if (alias, model) not in self._told_of:
+            self._told_of.add((alias, model))
+            log.warning("the alias %s names %s, which nobody serves: others answer, and that is not kept", alias, model)
 
     def _unknown(self, model: str) -> BackendError:
         silent = self._fleet.silent

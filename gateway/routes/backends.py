@@ -11,11 +11,21 @@ from backends.routing.router import Router
 from gateway.errors import BackendNotFound
 from gateway.routes.reading import read_json
 
+_OF_PAGES = ("content-type", "origin", "referer", "sec-fetch-site", "cookie")  # what a browser may send
+
 
 class NothingBody(BaseModel):
     """`{}`: a page of another site cannot send JSON, and so cannot drain anything in a visitor's name."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+async def _read_nothing(request: Request, limit_bytes: int) -> None:
+    """`{}`, or nothing at all of who is no browser: one says where its page is from. Raises as `read_json`."""
+    headers = request.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if has_body or any(name in headers for name in _OF_PAGES):
+        await read_json(NothingBody, request, limit_bytes)
 
 
 class WeightBody(BaseModel):
@@ -49,14 +59,14 @@ def add_backends(routes: APIRouter, fleet: Fleet) -> None:
 
     @routes.post("/backends/{name:path}/drain")
     async def drain(name: str, request: Request) -> dict[str, Any]:
-        await read_json(NothingBody, request, fleet.max_body_bytes)
+        await _read_nothing(request, fleet.max_body_bytes)
         member = fleet.member(name)
         member.drain()
         return member.report()
 
     @routes.post("/backends/{name:path}/resume")
     async def resume(name: str, request: Request) -> dict[str, Any]:
-        await read_json(NothingBody, request, fleet.max_body_bytes)
+        await _read_nothing(request, fleet.max_body_bytes)
         member = fleet.member(name)
         member.resume()
         return member.report()

@@ -82,6 +82,8 @@ class Services:
             parts["redis"] = self.shared.store.state
         if self.following is not None:
             parts["feed"] = self.following.follower.state
+        for alias, models in self.router.unserved().items():
+            parts[f"alias {alias}"] = f"nobody serves {', '.join(models)}"
         return Readiness(is_ready, {**parts, **await self.engines.parts(), "semantic": self._semantic_part})
 
     @property

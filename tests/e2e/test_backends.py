@@ -108,6 +108,9 @@ def test_the_admin_routes_want_json_and_a_backend_that_is_there(fleet: Gateway) 
     formless = httpx.post(f"{fleet.url}/admin/api/backends/a/drain", data={"x": "1"}, trust_env=False)
 
     assert formless.status_code == 415
+    url = f"{fleet.url}/admin/api/backends/a/resume"
+    assert httpx.post(url, trust_env=False).json()["state"] == "ready"
+    assert httpx.post(url, headers={"origin": "http://evil.example"}, trust_env=False).status_code == 415
     assert post(fleet, "nobody/drain").json()["error"]["code"] == "backend_not_found"
     assert post(fleet, "a/weight", {"weight": 0}).status_code == 400
     assert post(fleet, "a/weight", {"weight": 2}).json()["weight"] == 2
@@ -148,6 +151,7 @@ def test_a_fallback_says_so_and_its_answer_is_not_kept(fleet: Gateway, servers: 
     assert sent(servers)["solo"] == 2
     fallbacks = fleet.get("/admin/api/backends").json()["fallbacks"]
     assert fallbacks == [{"model": "nobody-serves-this", "answered_by": "solo", "times": 2}]
+    assert fleet.get("/readyz").json()["parts"]["alias smart"] == "nobody serves nobody-serves-this"
 
 
 def test_a_slow_server_has_one_request_at_a_time_one_waits_and_the_next_is_told(

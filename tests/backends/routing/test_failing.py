@@ -245,3 +245,20 @@ async def test_a_fallback_stands_in_for_a_backend_without_credit_or_model(failur
     house = fleet({"a": failing(failure), "b": say("instead")}, models=models, aliases=aliases)
 
     assert (await house.ask()).text == "instead"
+
+
+async def test_an_alias_says_which_of_its_models_nobody_serves(caplog: pytest.LogCaptureFixture) -> None:
+    aliases = [
+        Alias("half", (Target("m"), Target("gone"), Target("off", 0))),
+        Alias("none", (Target("gone"),), fallback=("lost",)),
+        Alias("m", fallback=("gone",)),
+    ]
+    house = fleet({"a": say("fine")}, aliases=aliases)
+    await house.router.open()
+    await asyncio.sleep(0.01)
+    told = {alias["name"]: alias["unserved"] for alias in house.router.report()["aliases"]}
+
+    assert told == {"half": ["gone"], "none": ["gone", "lost"], "m": ["gone"]}
+    assert [model.name for model in await house.router.models()] == ["m", "half"]
+    assert "the alias none names lost, which nobody serves" in caplog.text
+    await house.router.close()
