@@ -120,7 +120,11 @@ class Shadow:
                 held.count, held.used = len(node.chunks), max(used, held.used)
             state.recent[node] = None
             state.recent.move_to_end(node)
-        self._bound(replica, state, size)
+        for (
+            name,
+            other,
+        ) in self._replicas.items():  # a split node counts for all who hold it, one replica more for everybody
+            self._bound(name, other, size)
 
     def cut(self, replica: str, prompt: Prompt, num_chunks: int) -> None:
         """A replica holds nothing of this prompt behind its first `num_chunks`, nor what hangs on it."""

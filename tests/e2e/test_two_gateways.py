@@ -212,7 +212,7 @@ def test_who_did_nothing_for_a_while_catches_up_from_the_feed(pair: tuple[Gatewa
     with stopped(b):
         for thing in ("a rope bridge", "a tin roof", "a wine cellar"):
             ask(a, f"How do I paint {thing}?")
-        assert invalidate(a, tag="kite") == {"others": 1, "heard": 0}
+        assert invalidate(a, tag="kite")["heard"] == 0
         time.sleep(0.2)
 
     until(lambda: tier(b, "How do I fold a paper kite?") == "none")

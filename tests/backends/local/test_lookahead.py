@@ -38,7 +38,7 @@ async def complete(local: LocalBackend, request: ChatRequest) -> Completion:
 
 
 async def done(local: LocalBackend, idle_tasks: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while local.stats().get("idle_tasks", 0) < idle_tasks:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, bufsize=0
         )
         self._frames = FrameDecoder()
+        self._heard: deque[Message] = deque()  # and not asked for yet: frames come several at a time
 
     def send(self, *messages: Message) -> None:
         assert self.process.stdin is not None
@@ -42,8 +44,13 @@ class Worker:
     def messages(self) -> Iterator[Message]:
         """What it says, to its end."""
         assert self.process.stdout is not None
-        while chunk := self.process.stdout.read(1 << 16):
-            yield from self._frames.feed(chunk)
+        while True:
+            while self._heard:
+                yield self._heard.popleft()
+            chunk = self.process.stdout.read(1 << 16)
+            if not chunk:
+                return
+            self._heard.extend(self._frames.feed(chunk))
 
     def until_told(self, num_tokens: int) -> Iterator[Message]:
         """What it says up to the message that makes so many tokens."""
