@@ -78,13 +78,14 @@ class Usage:
 
     @classmethod
     def from_wire(cls, wire: Fields) -> "Usage":
-        """Read OpenAI's usage object; missing or null numbers count as 0."""
+        """Read OpenAI's usage object; missing or null numbers count as 0, and no more is cached than there was."""
         details = wire.get("prompt_tokens_details") or {}
+        prompt_tokens = _count(wire.get("prompt_tokens"))
         known = {"prompt_tokens", "completion_tokens", "total_tokens"}
         return cls(
-            prompt_tokens=_count(wire.get("prompt_tokens")),
+            prompt_tokens=prompt_tokens,
             completion_tokens=_count(wire.get("completion_tokens")),
-            cached_tokens=_count(details.get("cached_tokens")),
+            cached_tokens=min(prompt_tokens, _count(details.get("cached_tokens"))),
             extra={key: value for key, value in wire.items() if key not in known},
         )
 
@@ -121,7 +122,8 @@ class Delta:
 
     @property
     def text(self) -> str:
-        return self.fields.get("content") or ""
+        content = self.fields.get("content")
+        return content if isinstance(content, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """OpenAI's chat completion JSON, read into our vocabulary. Pure: bytes and values in, values or `BackendError` out."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from backends.errors import (
     UpstreamAuth,
     UpstreamBilling,
 )
+from backends.openai_choice import finish_reason, is_message, logprobs_of, said
 
 # The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
@@ -47,6 +49,7 @@ class Dialect:
     usage: Callable[[Fields], Fields | None] = usage_of  # of a chunk or an answer, spelled as OpenAI does
     fleeting: frozenset[str] = frozenset()  # envelope fields about the making of this one answer: not to be kept
     of_choices: frozenset[str] = frozenset()  # fields of a choice that are worth keeping; they go to the envelope
+    blames: re.Pattern[str] | None = None  # words of a failure (500) that is the request's; `context`: it is too long
 
 
 OPENAI = Dialect()
@@ -118,7 +121,7 @@ class StreamReader:
             return
         chunk = parse_json(payload, self._upstream)
         if chunk.get("error"):
-            raise error_in_answer(chunk["error"], self._upstream)
+            raise error_in_answer(chunk["error"], self._upstream, self._dialect)
         usage = _usage(chunk, self._upstream, self._dialect)
         choices = chunk.get("choices")
         if not isinstance(choices, list) and usage is None:
@@ -138,45 +141,49 @@ class StreamReader:
 
     def _delta(self, choice: Any, extra: Fields) -> Delta:
         fields = choice.get("delta") or NOTHING if isinstance(choice, dict) else None
-        if not _is_message(fields):
+        if not is_message(fields):
             raise BackendGarbage(f"{self._upstream} sent a choice that is not one")
-        fields = _said(fields)
+        fields = said(fields)
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
-        finish = choice.get("finish_reason") or None  # some servers say "" until the end
+        finish = finish_reason(choice, self._upstream)
         self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
         if fields.get("tool_calls"):
             numbers = self._calls.setdefault(index, CallNumbers())
             fields = {**fields, "tool_calls": numbers.renumbered(fields["tool_calls"])}
-        return Delta(index, fields, finish, _logprobs(choice, self._upstream), None, extra)
+        return Delta(index, fields, finish, logprobs_of(choice, self._upstream), None, extra)
 
 
 def parse_completion(payload: bytes, upstream: str, dialect: Dialect = OPENAI) -> Completion:
     """A whole answer. Raises `BackendError` for an error object or what is not a completion."""
     wire = parse_json(payload, upstream)
     if wire.get("error"):
-        raise error_in_answer(wire["error"], upstream)
+        raise error_in_answer(wire["error"], upstream, dialect)
     try:
         choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
-        read = tuple(Choice(_said(c["message"]), c.get("finish_reason"), _logprobs(c, upstream)) for c in choices)
+        read = tuple(Choice(said(c["message"]), finish_reason(c, upstream), logprobs_of(c, upstream)) for c in choices)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error
-    if not read or not all(_is_message(choice.message) for choice in read):
+    if not read or not all(is_message(choice.message) for choice in read):
         raise BackendGarbage(f"{upstream} sent a completion without messages")
     return Completion(read, _usage(wire, upstream, dialect) or Usage(), _extra(wire, dialect))
 
 
-def error_from_reply(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
+def error_from_reply(
+    status: int, headers: Mapping[str, str], body: bytes, upstream: str, dialect: Dialect = OPENAI
+) -> BackendError:
     """What a reply that is not a success means for the caller."""
     error = _error_object(body)
-    return _error(status, error, upstream, retry_after_s(headers))
+    return _blamed(status, error, dialect) or _error(status, error, upstream, retry_after_s(headers))
 
 
-def error_in_answer(error: Any, upstream: str) -> BackendError:
+def error_in_answer(error: Any, upstream: str, dialect: Dialect = OPENAI) -> BackendError:
     """What an error object inside an answer that began as a success means."""
     fields = _as_fields(error)
     code = fields.get("code")
-    return _error(code if isinstance(code, int) and 400 <= code < 600 else 500, fields, upstream, None)
+    return _blamed(500, fields, dialect) or _error(
+        code if isinstance(code, int) and 400 <= code < 600 else 500, fields, upstream, None
+    )
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -197,6 +204,15 @@ def is_unpaid(status: int, error: Fields | None) -> bool:
     """Whether it is the operator's account there that is refused: no credit, no quota."""
     said = {str((error or {}).get(field)).lower() for field in ("code", "type")}
     return status == 402 or (400 <= status < 500 and not said.isdisjoint(_UNPAID))
+
+
+def _blamed(status: int, error: Fields | None, dialect: Dialect) -> RequestRejected | None:
+    """A failure that is the request's own fault, whatever the server calls it."""
+    message = str((error or {}).get("message"))
+    found = dialect.blames.search(message) if dialect.blames is not None and status == 500 else None
+    if found is None:
+        return None
+    return RequestRejected(message, code="context_length_exceeded" if found["context"] else None)
 
 
 def _error(status: int, error: Fields | None, upstream: str, wait_s: float | None) -> BackendError:
@@ -239,38 +255,12 @@ def _error_object(body: bytes) -> Fields | None:
     return _as_fields(wire["error"]) if wire.get("error") else None
 
 
-def _is_message(fields: Any) -> TypeGuard[Fields]:
-    """Whether this can be collected: an object whose tool calls are objects, numbered or not."""
-    if not isinstance(fields, Mapping):
-        return False
-    calls = fields.get("tool_calls")
-    return calls is None or (isinstance(calls, list) and all(_is_call(call) for call in calls))
-
-
-def _said(fields: Any) -> Any:
-    """Without nulls, which servers write whole and leave out streamed; a message keeps that it has no content."""
-    if not isinstance(fields, Mapping) or None not in fields.values():
-        return fields
-    return {key: value for key, value in fields.items() if value is not None or key == "content"}
-
-
-def _is_call(call: Any) -> bool:
-    return isinstance(call, dict) and isinstance(call.get("index"), int | None)
-
-
-def _logprobs(choice: Mapping[str, Any], upstream: str) -> Fields | None:
-    logprobs = choice.get("logprobs")
-    if logprobs is None or isinstance(logprobs, dict):
-        return logprobs
-    raise BackendGarbage(f"{upstream} sent log probabilities that are none")
-
-
 def _usage(wire: Mapping[str, Any], upstream: str, dialect: Dialect) -> Usage | None:
     try:
         usage = dialect.usage(wire)
         if usage is None:
             return None
-        return Usage.from_wire({key: _said(value) for key, value in usage.items() if value is not None})
+        return Usage.from_wire({key: said(value) for key, value in usage.items() if value is not None})
     except (AttributeError, TypeError, ValueError) as error:
         raise BackendGarbage(f"{upstream} sent a usage that is not one") from error
 

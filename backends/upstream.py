@@ -24,6 +24,7 @@ from backends.flavours.openai import OPENAI
 from backends.http import HTTPUpstream, Reply, Timeouts
 from backends.openai_wire import parse_json
 from backends.sse import EventDecoder, EventTooLarge
+from backends.veil import secrets_of, veil
 
 MAX_EVENT_BYTES = 8 * 2**20  # an image or a clip in one delta
 ASK_S = 3.0  # for the model list and the health probe
@@ -71,6 +72,7 @@ class UpstreamBackend:
         self._wishes = wishes or Wishes()
         self._at = flavour.endpoints(base_url)
         own = {**flavour.headers(api_key or ""), **(headers or {})}
+        self._secrets = secrets_of(base_url, api_key or "", own)
         self._http = HTTPUpstream(name, self._at.base, headers=own, connect_s=self._timeouts.connect_s)
         self._origin = self._at.origin if revision is None else revision
         self._listed: tuple[Model, ...] = ()
@@ -181,7 +183,9 @@ class UpstreamBackend:
         if reply.status == 200:
             return reply
         async with aclosing(reply):
-            raise self._flavour.read_error(reply.status, reply.headers, await reply.read_all(deadline), self.name)
+            error = self._flavour.read_error(reply.status, reply.headers, await reply.read_all(deadline), self.name)
+            veil(error, self._secrets)
+            raise error
 
     async def _probe(self) -> None:
         """Ask whether it can serve now. Raises `BackendError`."""
@@ -233,6 +237,7 @@ class UpstreamBackend:
             yield
         except BackendError as error:
             self.stats.failures += 1
+            veil(error, self._secrets)
             self._heard(error)
             raise
         finally:

@@ -4,6 +4,7 @@ What a client says about the salt never gets here: the gateway has hashed it int
 engine only sees a digest. A cold run gets a salt of its own, so it finds nothing and leaves nothing to be found.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,7 +79,15 @@ def _llamacpp_model(item: Fields, revision: str, owner: str) -> Model:
     return replace(read_model(item, revision, owner), context_tokens=context if isinstance(context, int) else None)
 
 
-_LLAMACPP = Dialect(_llamacpp_usage, fleeting=frozenset({"timings"}))
+# What llama.cpp's server throws on reading a request is a 500 unless it is an `invalid_argument` (tools/server).
+_LLAMACPP_BLAMES = re.compile(
+    r"(?P<context>context size has been exceeded|exceeds the available context|input [^.]*too large to process"
+    r"|context shift is disabled)|(?:image|audio|video) input is not supported|not support multimodal"
+    r"|unsupported content part|unsupported param|requires --jinja|failed to (?:load|download) (?:image|audio)"
+    r"|invalid base64|cannot use both|failed to parse (?:messages|tools|grammar)|jinja exception|roles must alternate",
+    re.IGNORECASE,
+)
+_LLAMACPP = Dialect(_llamacpp_usage, fleeting=frozenset({"timings"}), blames=_LLAMACPP_BLAMES)
 
 VLLM = replace(openai_like("vllm", salted), endpoints=partial(_endpoints, "/health"), figures=figures.VLLM)
 SGLANG = replace(openai_like("sglang", salted), endpoints=partial(_endpoints, "/health"), figures=figures.SGLANG)

@@ -55,7 +55,7 @@ def openai_like(
         write,
         reader,
         lambda payload, upstream: parse_completion(payload, upstream, spoken),
-        error_from_reply,
+        lambda status, headers, body, upstream: error_from_reply(status, headers, body, upstream, spoken),
         read_model,
     )
 

@@ -45,6 +45,18 @@ def test_a_chunk_is_read(chunk: dict[str, Any], deltas: list[Delta]) -> None:
     assert read(chunk) == deltas
 
 
+ODD_MESSAGES: list[dict[str, Any]] = [
+    {"content": 5},
+    {"content": ["a"]},
+    {"content": {"a": 1}},
+    {"content": "a", "role": 1},
+    {"refusal": ["no"]},
+    {"reasoning_content": {"a": 1}},
+    {"tool_calls": [{"index": 0, "function": "f"}]},
+    {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"a": 1}}}]},
+]
+
+
 @pytest.mark.parametrize(
     "wire",
     [
@@ -52,6 +64,8 @@ def test_a_chunk_is_read(chunk: dict[str, Any], deltas: list[Delta]) -> None:
         {"choices": [{"delta": {"tool_calls": ["f"]}, "message": {"tool_calls": ["f"]}}]},
         {"choices": [{"delta": {"tool_calls": {}}, "message": {"tool_calls": {}}}]},
         {"choices": ["text"]},
+        *({"choices": [{"delta": said, "message": said, "finish_reason": "stop"}]} for said in ODD_MESSAGES),
+        {"choices": [{"delta": {"content": "a"}, "message": {"content": "a"}, "finish_reason": 7}]},
         {"choices": [{"delta": {}, "message": {}}], "usage": [1]},
         {"choices": [{"delta": {}, "message": {}}], "usage": {"prompt_tokens": "many"}},
         {"choices": "text"},
@@ -63,6 +77,21 @@ def test_what_is_not_an_answer_is_garbage(wire: dict[str, Any]) -> None:
         read(wire)
     with pytest.raises(BackendGarbage):
         parse_completion(orjson.dumps(wire), "upstream")
+
+
+def test_an_answer_in_parts_is_read() -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}]
+    wire = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
+
+    assert parse_completion(orjson.dumps(wire), "upstream").choices[0].message["content"] == parts
+
+
+def test_no_more_was_cached_than_was_asked() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 99}}
+    wire = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": usage}
+    counted = parse_completion(orjson.dumps(wire), "upstream").usage
+
+    assert counted.cached_tokens == counted.to_wire()["prompt_tokens_details"]["cached_tokens"] == 10
 
 
 def test_choices_of_a_whole_answer_are_put_in_order() -> None:

@@ -109,23 +109,24 @@ class MessageReader:
         self._blocks[index] = opened
         if block["type"] == "tool_use":
             opened.number, self._num_calls = self._num_calls, self._num_calls + 1
-            call = {"id": block["id"], "type": "function", "function": {"name": block["name"], "arguments": ""}}
+            name, call_id = _text(block["name"]), _text(block["id"])
+            call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
             yield self._said({"tool_calls": [{"index": opened.number, **call}]})
         elif block["type"] == "text" and block.get("text"):
-            yield self._said({"content": block["text"]})
+            yield self._said({"content": _text(block["text"])})
 
     def _grown(self, block: "_Block", delta: Fields) -> Iterator[Delta]:
         kind = delta["type"]
         if kind == "text_delta":
-            yield self._said({"content": delta["text"]})
+            yield self._said({"content": _text(delta["text"])})
         elif kind == "thinking_delta":
             block.texts.setdefault("thinking", []).append(delta["thinking"])
-            yield self._said({"reasoning_content": delta["thinking"]})
+            yield self._said({"reasoning_content": _text(delta["thinking"])})
         elif kind == "signature_delta":
             block.texts.setdefault("signature", []).append(delta["signature"])
         elif kind == "input_json_delta" and block.number is not None and delta["partial_json"]:
             block.has_input = True
-            yield self._argued(block.number, delta["partial_json"])
+            yield self._argued(block.number, _text(delta["partial_json"]))
 
     def _closed(self, block: "_Block") -> Iterator[Delta]:
         if block.wire["type"] in _THOUGHTS:
@@ -218,8 +219,8 @@ def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
                     texts.setdefault("reasoning_content", []).append(block["thinking"])
                 message.setdefault("thinking_blocks", []).append(block)
             elif block["type"] == "tool_use":
-                function = {"name": block["name"], "arguments": _json(block["input"])}
-                calls.append({"id": block["id"], "type": "function", "function": function})
+                function = {"name": _text(block["name"]), "arguments": _json(block["input"])}
+                calls.append({"id": _text(block["id"]), "type": "function", "function": function})
         message |= {key: "".join(said) for key, said in texts.items()}
     except (KeyError, TypeError) as error:
         raise BackendGarbage(f"{upstream} sent a block that is not one") from error
@@ -254,6 +255,12 @@ def _finish(reason: Any) -> str | None:
 
 def _extra(wire: Fields) -> Fields:
     return {"model": wire["model"]} if wire.get("model") else NOTHING
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError("not a text")
 
 
 def _json(value: Any) -> str:

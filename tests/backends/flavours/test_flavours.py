@@ -212,6 +212,53 @@ def test_a_near_answer_is_a_prediction_where_the_api_has_them(flavour: str) -> N
     assert "prediction" not in plain
 
 
+# --- what fails ---
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", None),
+        ("Context size has been exceeded.", "context_length_exceeded"),
+        ("the request exceeds the available context size. try increasing it", "context_length_exceeded"),
+        ("tools param requires --jinja flag", None),
+    ],
+)
+def test_what_llamacpp_calls_its_failure_and_is_the_requests_is_refused(message: str, code: str | None) -> None:
+    body = orjson.dumps({"error": {"code": 500, "message": message, "type": "server_error"}})
+    reader = FLAVOURS["llamacpp"].reader("there", ChatRequest("m", ()))
+    whole = FLAVOURS["llamacpp"].read_error(500, {}, body, "there")
+    with pytest.raises(RequestRejected) as streamed:
+        list(reader.read(body))
+
+    for error in (whole, streamed.value):
+        assert isinstance(error, RequestRejected)
+        assert (error.status, error.message, error.code, error.retryable) == (
+            400, message, code or "invalid_request", False,
+        )  # fmt: skip
+    assert type(FLAVOURS["openai"].read_error(500, {}, body, "there")) is BackendError
+    assert type(FLAVOURS["llamacpp"].read_error(500, {}, b'{"error":{"message":"oom"}}', "there")) is BackendError
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_server_that_repeats_what_it_was_sent_gives_no_credential_away(
+    upstream: RunningUpstream, stream: bool
+) -> None:
+    headers = {"x-team-token": "tm-0123456789", "authorization": "Bearer other-secret", "x-team": "blue"}
+    said = f"I got {KEY}, tm-0123456789 and other-secret from blue"
+    error = {"message": said, "code": KEY, "param": KEY, "details": [{KEY: f"Bearer {KEY}"}]}
+    async with spoken(upstream, "openai", headers=headers) as backend:
+        with pytest.raises(RequestRejected) as caught:
+            await answer(backend, f"raw:{orjson.dumps({'error': {**error, 'code': 400}}).decode()}", stream=stream)
+
+    told = caught.value
+    assert told.message == "I got ***, *** and *** from blue"
+    assert str(told) == told.message
+    assert told.error is not None
+    assert told.error["details"] == [{"***": "Bearer ***"}]
+    assert not any(secret in repr((vars(told), told)) for secret in (KEY, "tm-0123456789", "other-secret"))
+
+
 # --- where and who ---
 
 
