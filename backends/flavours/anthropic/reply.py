@@ -18,8 +18,9 @@ from backends.errors import (
     BackendTimeout,
     RequestRejected,
     UpstreamAuth,
+    UpstreamBilling,
 )
-from backends.openai_wire import parse_json, retry_after_s
+from backends.openai_wire import is_unpaid, parse_json, retry_after_s
 
 _FINISH = {
     "end_turn": "stop",
@@ -30,6 +31,7 @@ _FINISH = {
     "pause_turn": "length",  # the rest is to be had by asking again
     "refusal": "content_filter",
 }
+_NO_CREDIT = "Your credit balance is too low"  # so it says, as an invalid request
 _STATUS = {  # of an error that comes in the middle of a stream
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -186,6 +188,8 @@ def _error_in_answer(wire: Fields, upstream: str) -> BackendError:
 def _error(status: int, error: Fields | None, upstream: str, wait_s: float | None) -> BackendError:
     if status in (401, 403):
         return UpstreamAuth(f"{upstream} refuses the gateway's credentials")
+    if is_unpaid(status, error) or (status == 400 and str((error or {}).get("message")).startswith(_NO_CREDIT)):
+        return UpstreamBilling(f"{upstream} refuses the gateway's account: no credit is left, or its quota is used up")
     if status in (408, 504):
         return BackendTimeout(f"{upstream} gave up waiting")
     if status in (503, 529):

@@ -245,3 +245,16 @@ def test_a_page_that_is_no_error_object_is_named_all_the_same(status: int, body:
 
     assert type(error) is kind
     assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [
+        (402, "billing_error", "m"),
+        (400, "invalid_request_error", "Your credit balance is too low to access the API."),
+    ],
+)
+def test_an_account_without_credit_is_the_operators_trouble(status: int, kind: str, message: str) -> None:
+    error = read_error(status, {}, orjson.dumps({"error": {"type": kind, "message": message}}), "there")
+
+    assert (error.status, error.code, error.retryable) == (502, "upstream_billing", False)
