@@ -194,6 +194,7 @@ def test_one_dies_one_hangs_one_is_busy_and_no_caller_hears_of_it(
     assert seen["b"]["breaker"]["state"] == "closed"
     assert set(seen["c"]["failures"]) <= {"unavailable", "error"}
     assert seen["d"]["failures"] == {}
+    assert "HTTP Request" not in fleet.log.read_text(), "a client logs every request"
     metrics = fleet.get("/metrics").text
     assert "twicetold_failovers_total" in metrics
     assert 'twicetold_backend_requests_total{backend="d"}' in metrics
