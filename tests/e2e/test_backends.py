@@ -154,6 +154,22 @@ def test_a_fallback_says_so_and_its_answer_is_not_kept(fleet: Gateway, servers: 
     assert fleet.get("/readyz").json()["parts"]["alias smart"] == "nobody serves nobody-serves-this"
 
 
+def test_one_keys_failures_shut_out_nobody_else(fleet: Gateway, servers: dict[str, RunningUpstream]) -> None:
+    def say(text: str, key: str) -> httpx.Response:
+        body = {"model": "solo", "messages": [{"role": "user", "content": text}]}
+        return fleet.post(body, authorization=f"Bearer {key}")
+
+    servers["solo"].control(next=["error:500"] * 3)
+    broken = [say(f"break it {number}", "rude") for number in range(4)]
+    served = say("and me?", "polite")
+    servers["solo"].control(next=["error:402"])
+    unpaid = say("who pays?", "polite")
+
+    assert [reply.status_code for reply in (*broken, served, unpaid)] == [502, 502, 502, 503, 200, 502]
+    assert unpaid.json()["error"]["code"] == "upstream_billing"
+    assert backends(fleet)["solo"]["breaker"] == {"state": "closed", "opened": 1, "tenants": 1, "wait_s": 0}
+
+
 def test_a_slow_server_has_one_request_at_a_time_one_waits_and_the_next_is_told(
     fleet: Gateway, servers: dict[str, RunningUpstream]
 ) -> None:
