@@ -20,9 +20,25 @@ MOST_SCANS = 50  # of a thousand keys each: enough to meet another deployment, i
 LOOK_S = 10.0
 
 
+MENDS = {
+    "NOAUTH": "correct the password (the variable redis_password_env names, or percent-encoded in --redis) and user",
+    "NOPERM": "let its user do that: redis-cli ACL LOG says what was kept from it",
+    "LOADING": "wait: it reads what it kept",
+    "CLUSTERDOWN": "see redis-cli cluster info: every slot needs a node that answers",
+}
+
+
+class NotSeen(CacheError):
+    """A Redis that cannot be looked at; `code` as in `Link.failures`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `verdict` is ok, warn (works with less) or bad (will not start)."""
+    """One thing looked at. `verdict` is ok, warn (works with less) or bad (will not start, or do what it is to)."""
 
     what: str
     verdict: str
@@ -44,7 +60,8 @@ class Seen:
     appends: bool
     last_save_failed: bool
     has_ours: bool
-    num_others: int
+    others: tuple[str, ...]  # what keys of other deployments begin with
+    is_replica: bool = False
 
 
 def redis_findings(settings: Settings) -> Iterator[Finding]:
@@ -57,8 +74,9 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", "bad", f"{error.name} is not installed", "pip install 'twicetold-server[redis]'")
         return
     except (CacheError, TimeoutError) as error:
-        mend = "start it, or correct --redis; until then answers are kept in memory only"
-        yield Finding("redis", "warn", str(error) or "it does not answer in time", mend)
+        code = error.code if isinstance(error, NotSeen) else ""
+        mend = MENDS.get(code, "start it, or correct --redis") + "; until then answers are kept in memory only"
+        yield Finding("redis", "bad", str(error) or "it does not answer in time", mend)
         return
     yield from judge(seen, settings)
 
@@ -69,6 +87,9 @@ def judge(seen: Seen, settings: Settings) -> Iterator[Finding]:
     told = f"{seen.version}, {kind}, answers in {seen.answer_ms:.1f} ms"
     if _numbers(seen.version) < OLDEST:
         yield Finding("redis", "bad", told, f"use {'.'.join(map(str, OLDEST))} or newer")
+    elif seen.is_replica:
+        mend = "name the primary in --redis (redis-cli info replication): a gateway would do without this one"
+        yield Finding("redis", "bad", f"{told}; it is a replica and takes no writes", mend)
     else:
         yield Finding("redis", "ok", told)
     yield _memory(seen, settings)
@@ -112,15 +133,17 @@ def _persistence(seen: Seen) -> Finding:
 
 
 def _secret(seen: Seen, settings: Settings) -> Finding:
-    others = f"{seen.num_others} other" + ("s" if seen.num_others != 1 else "")
+    others = f"{len(seen.others)} other{'s' if len(seen.others) != 1 else ''} ({', '.join(seen.others)})"
     mend = "give every gateway the same secret (secret_env)"
     if not settings.secret:
         detail = "this machine's own: no other gateway finds what is kept under it"
         return Finding("shared secret", "warn", detail, mend)
-    if seen.num_others and not seen.has_ours:
+    if seen.others and not seen.has_ours:
         return Finding("shared secret", "warn", f"nothing is kept under it there, but under {others}", mend)
     kept = "answers are kept under it there" if seen.has_ours else "nothing is kept there yet"
-    return Finding("shared secret", "ok", kept + (f", and under {others}" if seen.num_others else ""))
+    if seen.others:
+        return Finding("shared secret", "ok", f"{kept}, and under {others}", "docs/replicas.md: removing an old one's")
+    return Finding("shared secret", "ok", kept)
 
 
 async def _look(settings: Settings) -> Seen:
@@ -132,6 +155,8 @@ async def _look(settings: Settings) -> Seen:
     try:
         async with asyncio.timeout(LOOK_S):
             return await _seen(link)
+    except CacheError as error:
+        raise NotSeen("".join([*link.failures][-1:]), str(error)) from error
     finally:
         await link.close()
 
@@ -141,7 +166,8 @@ async def _seen(link: "Link") -> Seen:
     began = time.perf_counter()
     await link.open()
     answer_ms = (time.perf_counter() - began) * 1000
-    server, memory, persistence = [_one(await link.call("INFO", part)) for part in ("server", "memory", "persistence")]
+    parts = ("server", "memory", "persistence", "replication")
+    server, memory, persistence, replication = [_one(await link.call("INFO", part)) for part in parts]
     snapshots: str | None = None
     others: set[bytes] = set()
     if not link.is_cluster:  # these two have no node of their own there
@@ -149,6 +175,7 @@ async def _seen(link: "Link") -> Seen:
             told = await link.call("CONFIG", "GET", "save")
             snapshots = _text(next(iter(told.values()), "")) if isinstance(told, Mapping) else None
         others = await _feeds(link) - {link.names.feed}
+    is_replica = replication.get("role") == "slave" and bool(replication.get("slave_read_only", 1))
     ours = bool(await link.call("EXISTS", link.names.feed))
     return Seen(
         str(server["redis_version"]),
@@ -161,7 +188,8 @@ async def _seen(link: "Link") -> Seen:
         bool(persistence.get("aof_enabled")),
         persistence.get("rdb_last_bgsave_status", "ok") != "ok",
         ours,
-        len(others),
+        tuple(sorted(_text(name).removesuffix(":feed") for name in others)),
+        is_replica and not link.is_cluster,  # there the others are asked
     )
 
 

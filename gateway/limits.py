@@ -35,7 +35,10 @@ def check(settings: "Settings") -> None:
             ' or "rules" (which see no topic that only the assistant brought: docs/conversations.md)'
         )
     if settings.redis and not _is_redis(settings.redis):
-        raise SettingsError("redis must be a redis://, rediss:// or unix:// address")  # not said: passwords
+        raise SettingsError(  # not said: passwords
+            "redis must be a redis://, rediss:// or unix:// address; a password in it is percent-encoded, or in the"
+            " variable that redis_password_env names"
+        )
     _check_names(settings)
     check_backends(settings)
     _one_of("upstream_flavour", settings.upstream_flavour, FLAVOURS)

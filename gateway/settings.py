@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from gateway.backend_settings import AliasSettings, BackendSettings, RoutingSettings
 from gateway.declared import NOT_SET, SettingsError, build, put, scalar
@@ -203,6 +204,7 @@ class Settings:
     secret_env: str = ""  # name of the variable with the secret that replicas share; empty: one of its own, on disk
     secret: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable secret_env names
     redis: str = field(default="", repr=False)  # URL of a Redis that many gateways keep answers in; empty: a file
+    redis_password_env: str = ""  # name of the variable with its password, where the URL has none: arguments are seen
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
@@ -257,6 +259,7 @@ def load_settings(
         upstream_key=read_key("api_key_env", settings.api_key_env, environ),
         admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
         secret=_read_secret(settings.secret_env, environ),
+        redis=_with_password(settings.redis, read_key("redis_password_env", settings.redis_password_env, environ)),
         backends=tuple(
             replace(backend, api_key=read_key(f"backends[{number}].api_key_env", backend.api_key_env, environ))
             for number, backend in enumerate(settings.backends)
@@ -328,6 +331,17 @@ def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = No
             f"{setting} names the variable {variable}, which holds what no key has: a line break or such"
         )
     return key
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL of a Redis with a password that may be of any characters. Raises `SettingsError`."""
+    if not url or not password:
+        return url
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if ":" in user:
+        raise SettingsError("redis holds a password, and redis_password_env names another: leave one of them out")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 def _read_secret(variable: str, environ: Mapping[str, str]) -> str:

@@ -13,7 +13,8 @@ from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis, serv
 from tests.upstream import running_upstream
 
 SECRET = "what all gateways are told, and nobody else"
-GOOD = Seen("7.2.0", False, 0.2, 2 << 30, 1 << 20, "volatile-lru", "900 1", False, False, True, 0)
+OTHERS = ("twicetold:00000001", "twicetold:00000002")
+GOOD = Seen("7.2.0", False, 0.2, 2 << 30, 1 << 20, "volatile-lru", "900 1", False, False, True, ())
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_a_redis_is_asked_what_it_is(server: RedisServer, tmp_path: Path) -> Non
     assert [finding.verdict for finding in findings] == ["ok", "warn", "warn", "warn"]
     assert "one server" in findings[0].detail
     assert "no maxmemory" in findings[1].detail
-    assert "under 1 other" in findings[3].detail
+    assert "under 1 other (twicetold:0123abcd)" in findings[3].detail
 
 
 @needs_redis
@@ -51,8 +52,33 @@ def test_a_cluster_is_one_too(tmp_path: Path) -> None:
         assert "a cluster" in first.detail
 
 
-def test_a_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
-    assert verdicts(redis_findings(Settings(data_dir=tmp_path, redis="redis://127.0.0.1:1"))) == {"redis": "warn"}
+def test_a_redis_that_is_away_is_bad(tmp_path: Path) -> None:
+    (found,) = redis_findings(Settings(data_dir=tmp_path, redis="redis://127.0.0.1:1"))
+    assert found.verdict == "bad"
+    assert "start it" in found.mend
+
+
+@needs_redis
+@pytest.mark.parametrize("credentials", ["", ":wrong@", "me:wrong@"])
+def test_another_password_is_said_to_be_one(server: RedisServer, tmp_path: Path, credentials: str) -> None:
+    server.ask("CONFIG", "SET", "requirepass", "right")
+    try:
+        url = server.url.replace("redis://", f"redis://{credentials}")
+        (found,) = redis_findings(Settings(data_dir=tmp_path, redis=url))
+    finally:
+        server.ask("CONFIG", "SET", "requirepass", "")
+    assert found.verdict == "bad"
+    assert found.mend.startswith("correct the password")
+
+
+@needs_redis
+def test_a_replica_that_takes_no_writes_is_bad(server: RedisServer, tmp_path: Path) -> None:
+    server.ask("REPLICAOF", "127.0.0.1", 1)
+    try:
+        found = verdicts(redis_findings(Settings(data_dir=tmp_path, redis=server.url, secret=SECRET)))
+    finally:
+        server.ask("REPLICAOF", "NO", "ONE")
+    assert found["redis"] == "bad"
 
 
 @pytest.mark.parametrize(
@@ -67,8 +93,8 @@ def test_a_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
         (replace(GOOD, snapshots="", appends=True), {}),
         (replace(GOOD, snapshots=None), {}),
         (replace(GOOD, last_save_failed=True), {"redis persistence": "warn"}),
-        (replace(GOOD, num_others=2), {}),
-        (replace(GOOD, num_others=2, has_ours=False), {"shared secret": "warn"}),
+        (replace(GOOD, others=OTHERS), {}),
+        (replace(GOOD, others=OTHERS, has_ours=False), {"shared secret": "warn"}),
     ],
 )
 def test_what_would_hurt_is_named(seen: Seen, wrong: dict[str, str]) -> None:

@@ -14,6 +14,24 @@ def test_a_redis_is_named_by_flag_or_variable_and_never_shown() -> None:
         assert "hunter2" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("redis://cache:6379/0", "redis://:a%2Fb%40%3F%23@cache:6379/0"),
+        ("rediss://me@cache/1?cluster=1", "rediss://me:a%2Fb%40%3F%23@cache/1?cluster=1"),
+    ],
+)
+def test_a_password_of_any_characters_comes_from_a_variable(url: str, whole: str) -> None:
+    environ = {"TWICETOLD_REDIS": url, "TWICETOLD_REDIS_PASSWORD_ENV": "PLACE", "PLACE": "a/b@?#"}
+    assert load_settings({}, None, environ).redis == whole
+
+
+def test_two_passwords_are_one_too_many() -> None:
+    with pytest.raises(SettingsError, match="redis_password_env") as refused:
+        load_settings({"redis": URL}, None, {"TWICETOLD_REDIS_PASSWORD_ENV": "PLACE", "PLACE": "hunter3"})
+    assert "hunter" not in str(refused.value)
+
+
 def test_nothing_is_shared_unless_told() -> None:
     settings = load_settings({}, None, {})
 
@@ -26,6 +44,7 @@ def test_nothing_is_shared_unless_told() -> None:
     [
         ("REDIS", "http://cache", "redis must be a redis://, rediss:// or unix:// address"),
         ("REDIS", "redis://:hunter2@cache:port", "redis must be a redis://"),
+        ("REDIS", "redis://:hunter2/x@cache:6379/0", "redis_password_env"),
         ("SHARED__ANSWERS_MB", "0", "shared.answers_mb must be from 1"),
         ("SHARED__QUEUE_MB", "-1", "shared.queue_mb must be from 0"),
         ("SHARED__TIMEOUT_S", "0", "shared.timeout_s must be from 0.01"),
