@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embeddings.control import Verdict
 
 
+FOLDED_CHARS = 100_000  # of an answer whose case and spaces do not count; to fold more holds everybody up
 SAME_QUESTION = "same_question"
 SAME_WORDING = "same_wording"
 OTHER_HISTORY = "other_history"  # the same question after another history, in whatever words
@@ -112,6 +113,7 @@ def match_of(seen: Seen) -> Match | None:
 def digest_of(entry: Entry) -> bytes:
     """The same for answers of the same words."""
     text = entry.completion.text
-    said = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
+    folded = " ".join(text.casefold().split()) if len(text) <= FOLDED_CHARS else text
+    said = folded.encode("utf-8", "surrogatepass")
     messages = [choice.message for choice in entry.completion.choices]
     return blake2b(said or orjson.dumps(messages, default=dict), digest_size=16).digest()

@@ -10,7 +10,9 @@ from embeddings.base import Reading
 from embeddings.control import Neighbour, Verdict
 from gateway.policy import Rules
 from gateway.semantic.commonplaces import MOST, Commonplaces
+from gateway.semantic.found import FOLDED_CHARS, digest_of
 from gateway.semantic.rule import LaneKey
+from tests.contracts.answers_contract import entry_of
 from tests.gateway.house import PlainLane, house
 
 LANE = LaneKey("t", "default")
@@ -31,6 +33,15 @@ class Watching(PlainLane):
     ) -> Verdict:  # fmt: skip
         type(self).seen.append(list(neighbours))
         return super().decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=is_shadow_only)
+
+
+def test_case_and_spaces_do_not_count_in_an_answer_but_in_one_so_long_that_folding_it_holds_everybody_up() -> None:
+    short, long = "Sorry,  NO. ", "Sorry,  NO. " * (FOLDED_CHARS // 12 + 1)
+
+    assert digest_of(entry_of(text=short)) == digest_of(entry_of(text="sorry, no."))
+    assert (
+        digest_of(entry_of(text=long)) == digest_of(entry_of("b", text=long)) != digest_of(entry_of(text=long.lower()))
+    )
 
 
 async def test_an_upstream_that_refuses_everything_makes_no_labels_and_no_kin(tmp_path: Path) -> None:
