@@ -4,7 +4,7 @@ The date stays: a prompt that says which day it is goes on saying it, and its ke
 rule `dates` takes it out. A time zone stays where it is said: two zones are two prompts.
 
     Current date and time: Tuesday, June 9, 2026, 03:04:20 PM +03:00
-      day        "              Tuesday, June 9, 2026 +03:00"
+      day        "              Tuesday, June 9, 2026, xx:xx +03:00"
       hour       "              Tuesday, June 9, 2026, 03:xx PM +03:00"
       minute     "              Tuesday, June 9, 2026, 03:04 PM +03:00"
 
@@ -39,7 +39,8 @@ _WORD = (
 )
 _PUNCTUATION = r"[\s:=,;.\-–—>*_`\"'’()\[\]&/#|<：，（是和为星期周一二三四五六日]"
 _TOKEN = (
-    rf"(?:{_PUNCTUATION}|{_WORD}|t(?=\d)|(?<!\d)\d{{1,4}}+(?:(?:st|nd|rd|th|[年月日号])|(?![:\d时点]))|\d\d?:xx|xx:xx)"
+    rf"(?:{_PUNCTUATION}|{_WORD}|t(?=\d|xx:)|(?<!\d)\d{{1,4}}+(?:(?:st|nd|rd|th|[年月日号])|(?![:\d时点]))|\d\d?:xx"
+    r"|xx:xx)"
 )
 _TIME = (
     r"(?:(?P<joint>(?<=\d)t"  # between a date and a time
@@ -68,6 +69,7 @@ _ISO = re.compile(
     r"(?<![\d.-])\d{4}-[01]\d-[0-3]\d(?P<joint>[Tt ])(?P<hour>[01]\d|2[0-3])(?P<sep>:)(?P<minute>[0-5]\d)"
     r"(?P<rest>:(?:[0-5]\d|60)(?:[.,]\d{1,9})?)?(?![\d:])(?P<half>(?!))?"
 )
+_MOMENT = re.compile(r"(?<![\d:+−-])(?:\d\d|xx):(?:[0-5]\d|xx)")
 
 _DATE = (
     rf"(?P<date>(?:(?:{_WEEKDAYS})(?![a-z]),?[ \t])?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}"
@@ -97,7 +99,9 @@ def _clock(text: str, to: Coarse) -> Iterator[Span]:
 
 
 def _timestamps(text: str, to: Coarse) -> Iterator[Span]:
-    """Every ISO 8601 moment, whatever it is the moment of."""
+    """An ISO 8601 moment, whatever it is the moment of, where it is the text's only one."""
+    if len(_MOMENT.findall(text)) > 1:
+        return  # which was before which, and what is how long, the rest of the prompt may be about
     for spot in _SPOTS[0].finditer(text):
         if spot.start() >= 13 and (found := _ISO.match(text, spot.start() - 13)) is not None:
             yield Span(found.start("joint"), found.end(), _coarser(found, to), "timestamps")
@@ -116,11 +120,11 @@ def _coarser(found: "re.Match[str]", to: Coarse) -> str:
         return f"{joint}{hour}:xx{half}"
     if to == "minute":
         return f"{joint}{hour}{sep}{found['minute']}{'分' if sep != ':' else ''}{half}"
-    return "" if joint else "xx:xx"  # without a date before it something has to say that a time was here
+    return f"{joint}xx:xx"  # a model is to know that it is not told, and makes up none
 
 
 def _coarser_epoch(found: "re.Match[str]", to: Coarse) -> str:
     if found["epoch"] is None:
         return ""
     moment = datetime.fromtimestamp(int(found["epoch"][:10]), UTC)
-    return moment.strftime({"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H:xxZ", "minute": "%Y-%m-%dT%H:%MZ"}[to])
+    return moment.strftime({"day": "%Y-%m-%dTxx:xxZ", "hour": "%Y-%m-%dT%H:xxZ", "minute": "%Y-%m-%dT%H:%MZ"}[to])

@@ -3,21 +3,37 @@
 For the key alone: the backend is sent what came. The key says where something was taken out and by which rule, so a
 request that had nothing there is another one, whatever it spells. For the backend too: the key is of what is sent,
 so two requests are one only where the model cannot tell them apart either.
+
+Whatever the rules find, the rest of the prompt has a say (`caution.py`): an id that stands elsewhere, too, stays, and
+so does a clock that the rest of the prompt may need.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backends.chat import ChatRequest, Fields
 from gateway.metrics import Sample
-from gateway.normalise.caution import CLOCKS, leans_on_clock, needs_clock
+from gateway.normalise.caution import (
+    CLOCKS,
+    Rest,
+    is_to_the_second,
+    may_ask_time,
+    names_hours,
+    speaks_of_hours,
+    strings,
+)
+from gateway.normalise.clock import clock_rules
 from gateway.normalise.route import NormaliseRoute
-from gateway.normalise.rules import Finds
+from gateway.normalise.rules import Finds, Span
 from gateway.normalise.text import Cut, take_out
 
 MARKS = "x-twicetold-normalised"  # the field of a canonical request that says where something was taken out
 MAX_CHARS = 1 << 18  # of all texts that are looked at; a request with more is left as it is
+MAX_ROUNDS = 4  # of putting ids back because others were
+INSTRUCT = ("system", "developer", "user")  # roles whose words tell a model when something holds
+TOLD = ("tools", "functions", "response_format")  # fields of a request that a model reads, beside its messages
 LAST_QUESTIONS = 3  # of a user: what one of them asked of the clock may still be talked about
 
 
@@ -86,11 +102,14 @@ class Normaliser:
         if not texts or sum(len(text) for *_, text in texts) > MAX_CHARS:
             return Normalised(request, request)
         rested = None
-        found = _without(texts, route.rules.values())
-        if any(removal.cut.rule in CLOCKS for _, removals in found for removal in removals):
-            rested = _reason(request.messages, is_sent=route.is_sent)
-            if rested is not None:
-                found = _without(texts, [rule for name, rule in route.rules.items() if name not in CLOCKS])
+        for rules, is_asked in _stages(route):
+            found = _nonces_out(request, texts, rules.values())
+            if not any(removal.cut.rule in CLOCKS for _, some in found for removal in some):
+                break
+            reason = _reason(request, texts, [left for left, _ in found], is_asked=is_asked)
+            rested = rested or reason
+            if reason is None:
+                break
         removals = tuple(removal for _, some in found for removal in some)
         if not removals:
             return Normalised(request, request, rested=rested)
@@ -122,12 +141,51 @@ def _texts(messages: Sequence[Fields], roles: frozenset[str]) -> Iterator[Place]
                     yield at, role, number, part["text"]
 
 
-def _without(texts: Sequence[Place], rules: Collection[Finds]) -> list[tuple[str, list[Removal]]]:
+def _stages(route: NormaliseRoute) -> Iterator[tuple[Mapping[str, Finds], bool]]:
+    """The rules; where the prompt may need what they take out, the clock to the minute; where it needs that, none.
+
+    With each, whether the prompt has to be shown to do without: to the minute it need not be.
+    """
+    clocks = {name: rule for name, rule in route.rules.items() if name in CLOCKS}
+    others = {name: rule for name, rule in route.rules.items() if name not in CLOCKS}
+    if route.clock_to != "minute" or "dates" in clocks:
+        yield route.rules, True
+        clocks = {name: rule for name, rule in clock_rules("minute").items() if name in clocks and name != "dates"}
+    yield others | clocks, False
+    yield others, False
+
+
+def _nonces_out(
+    request: ChatRequest, texts: Sequence[Place], rules: Collection[Finds]
+) -> list[tuple[str, list[Removal]]]:
+    """What the rules take out of the texts, but for what the rest of the prompt speaks of."""
+    kept = set[str]()
+    for _ in range(MAX_ROUNDS):
+        found = _without(texts, rules, kept)
+        cuts = {removal.cut for _, some in found for removal in some if removal.cut.rule not in CLOCKS}
+        if not cuts:
+            return found
+        without = _messages(request.messages, texts, [left for left, _ in found], keeps_empty=True)
+        rest = Rest(strings([without, [request.params.get(name) for name in TOLD]]))
+        spoken = {cut.text for cut in cuts if rest.speaks_of(cut)}
+        if not spoken:
+            return found
+        kept |= spoken
+    return _without(texts, (), kept)
+
+
+def _without(
+    texts: Sequence[Place], rules: Collection[Finds], kept: Collection[str]
+) -> list[tuple[str, list[Removal]]]:
     found = []
     for at, role, part, text in texts:
-        left, cuts = take_out(text, rules)
+        left, cuts = take_out(text, [partial(_but_for, rule=rule, kept=kept) for rule in rules] if kept else rules)
         found.append((left, [Removal(at, role, part, cut) for cut in cuts]))
     return found
+
+
+def _but_for(text: str, rule: Finds, kept: Collection[str]) -> Iterator[Span]:
+    return (span for span in rule(text) if text[span.start : span.end] not in kept)
 
 
 def _messages(
@@ -153,11 +211,19 @@ def _messages(
     return tuple(kept for at, message in enumerate(messages) if (kept := new.get(at, message)) is not None)
 
 
-def _reason(messages: Sequence[Fields], *, is_sent: bool) -> str | None:
-    """Why the clock stays: the model needs it, or an answer that is shared would be of another hour."""
-    asked = [_said(message) for message in messages if message.get("role") == "user"]
-    is_needed = any(map(needs_clock, asked[-1:])) if is_sent else any(map(leans_on_clock, asked[-LAST_QUESTIONS:]))
-    return "asks_about_time" if is_needed else None
+def _reason(request: ChatRequest, texts: Sequence[Place], left: Sequence[str], *, is_asked: bool) -> str | None:
+    """Why the clock stays: without it a model could not tell what it is asked, or an answer would be another one."""
+    without = _messages(request.messages, texts, left, keeps_empty=True)
+    told = list(strings([request.params.get(name) for name in TOLD]))
+    if not is_asked:
+        return "names_seconds" if any(map(is_to_the_second, [*strings(without), *told])) else None
+    asked = [_said(message) for message in without if message.get("role") == "user"]
+    if any(map(may_ask_time, asked[-LAST_QUESTIONS:])):
+        return "may_ask_time"
+    ours = [_said(message) for message in without if message.get("role") in INSTRUCT]
+    others = strings([message for message in without if message.get("role") not in INSTRUCT])
+    is_named = any(map(names_hours, ours)) or any(map(speaks_of_hours, [*others, *told]))
+    return "names_hours" if is_named else None
 
 
 def _said(message: Fields) -> str:

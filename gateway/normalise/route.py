@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.settings import NormaliseSettings
 
 COARSE = ("day", "hour", "minute")
+ONLY_SENT = ("timestamps", "dates")  # rules that change what the right answer is: the model must read what the key says
 ROLES = ("system", "developer", "user", "assistant")
 PLAIN: Mapping[str, Finds] = {
     "agent_nonces": agent_nonces,
@@ -33,6 +34,7 @@ class NormaliseRoute:
     roles: frozenset[str]
     rules: Mapping[str, Finds]
     is_sent: bool  # the backend is sent what is left, too
+    clock_to: Coarse = "minute"
 
     def matches(self, tenant: str, model: str, namespace: str) -> bool:
         """Whether a request is of this route."""
@@ -41,7 +43,7 @@ class NormaliseRoute:
         return fnmatchcase(model, self.model) and fnmatchcase(namespace, self.namespace)
 
 
-def every_rule(to: Coarse = "day") -> dict[str, Finds]:
+def every_rule(to: Coarse = "minute") -> dict[str, Finds]:
     """All named rules."""
     return {**PLAIN, **clock_rules(to)}
 
@@ -50,6 +52,12 @@ def route_of(settings: "NormaliseSettings", key: str) -> NormaliseRoute:
     """One [[normalise]] of the configuration. Raises `SettingsError`, naming what is under `key`."""
     if settings.clock_to not in COARSE:
         raise SettingsError(f"{key}.clock_to must be one of {', '.join(COARSE)}; got {settings.clock_to!r}")
+    losing = [f"rule {name!r}" for name in ONLY_SENT if name in settings.rules]
+    losing += [f"clock_to = {settings.clock_to!r}"] if settings.clock_to != "minute" else []
+    if losing and not settings.send:
+        raise SettingsError(
+            f"{key}: {losing[0]} needs send = true: an answer may lean on what its key would be without"
+        )
     named = every_rule(cast("Coarse", settings.clock_to))
     for what, said, known in (("rules", settings.rules, named), ("roles", settings.roles, ROLES)):
         for name in said:
@@ -58,5 +66,11 @@ def route_of(settings: "NormaliseSettings", key: str) -> NormaliseRoute:
     rules = {name: named[name] for name in settings.rules}
     patterns = read_patterns(settings.patterns, f"{key}.patterns")
     return NormaliseRoute(
-        settings.model, settings.namespace, settings.tenant, frozenset(settings.roles), rules | patterns, settings.send
+        settings.model,
+        settings.namespace,
+        settings.tenant,
+        frozenset(settings.roles),
+        rules | patterns,
+        settings.send,
+        cast("Coarse", settings.clock_to),
     )

@@ -34,21 +34,12 @@ _CCH = re.compile(r"cch=(?<![A-Za-z0-9_]cch=)[0-9A-Fa-f]{3,32}+(?![0-9A-Za-z_]);
 
 
 def agent_nonces(text: str) -> Iterator[Span]:
-    """The billing line of coding agents, and a `cch=` nonce anywhere else: no part of what a model is told."""
-    for pattern in (_BILLING, _CCH):
-        for found in pattern.finditer(text):
+    """The billing line of coding agents, and a `cch=` nonce in a field of its own: no part of what a model is told."""
+    for found in _BILLING.finditer(text):
+        yield Span(found.start(), found.end(), "", "agent_nonces")
+    for found in _CCH.finditer(text):
+        if _is_field(text, found.start(), found.end() - (found[0][-1] == ";")):
             yield Span(found.start(), found.end(), "", "agent_nonces")
-
-
-_UUID_MIDDLE = re.compile(r"-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-")
-_UUID = re.compile(r"(?<![0-9A-Za-z-])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z-])")
-
-
-def uuids(text: str) -> Iterator[Span]:
-    """Every UUID."""
-    for middle in _UUID_MIDDLE.finditer(text):
-        if middle.start() >= 8 and (found := _UUID.match(text, middle.start() - 8)) is not None:
-            yield Span(found.start(), found.end(), ID, "uuids")
 
 
 # What stands between the name of an id and the id: `request_id: x`, `"requestId": "x"`, `<request-id>x`, `ID is x`.
@@ -58,15 +49,17 @@ _NONCE_TIES = (re.compile("nce" + _TIE), re.compile("NCE" + _TIE))
 _BEFORE, _BEHIND = 40, 160  # characters around a tie in which the name begins and the id ends
 _VALUE = r"[\"'`*]{0,3}\s{0,3}[\"'`*]{0,3}(?P<id>(?=[0-9A-Za-z_.:-]{0,63}[0-9])[0-9A-Za-z](?:[0-9A-Za-z_.:-]{4,126}+)?)"
 _NAMED = r"(?<![A-Za-z])(?:x[_-])?(?:%s)[\s_-]?id" + _TIE + r"\s{0,3}" + _VALUE
-_REQUESTS = "request|req|trace|span|correlation|invocation|message|msg|event|transaction|completion|generation"
+# No message, event, transaction, order or customer: what these ids name, a prompt is about.
+_REQUESTS = "request|req|trace|span|correlation|invocation"
 _SESSIONS = "session|conversation|chat|thread|run"
 _REQUEST_ID = re.compile(_NAMED % _REQUESTS, re.IGNORECASE)
 _NONCE = re.compile(r"(?<![A-Za-z])nonce" + _TIE + r"\s{0,3}" + _VALUE, re.IGNORECASE)
 _SESSION_ID = re.compile(_NAMED % _SESSIONS, re.IGNORECASE)
+NAMES = frozenset(f"{_REQUESTS}|{_SESSIONS}|rq|tr|corr|inv|sess|conv|chatcmpl|id|nonce".split("|"))
 
 
 def request_ids(text: str) -> Iterator[Span]:
-    """Ids of requests, traces and messages, and nonces, by their names."""
+    """Ids of requests and traces, and nonces, by their names."""
     yield from _ids(text, "request_ids", _REQUEST_ID, _ID_TIES)
     yield from _ids(text, "request_ids", _NONCE, _NONCE_TIES)
 
@@ -82,8 +75,49 @@ def _ids(text: str, rule: str, named: re.Pattern[str], ties: tuple[re.Pattern[st
             last = found.end("id")
             while text[last - 1] in ".:-":  # the end of a sentence is no part of an id
                 last -= 1
-            if last - found.start("id") >= MIN_ID_CHARS:
+            if (
+                last - found.start("id") >= MIN_ID_CHARS
+                and _is_made_up(text[found.start("id") : last])
+                and _is_field(text, found.start(), last)
+            ):
                 yield Span(found.start("id"), last, ID, rule)
+
+
+_UUID_MIDDLE = re.compile(r"-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-")
+_UUID = re.compile(r"(?<![0-9A-Za-z-])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z-])")
+_UUID_NAME = re.compile(
+    rf"(?<![A-Za-z])(?:(?:x[_-])?(?:{_REQUESTS}|{_SESSIONS})[\s_-]?(?:uu|gu)?id|nonce){_TIE}[\"'`*\s]{{0,6}}\Z",
+    re.IGNORECASE,
+)
+
+
+def uuids(text: str) -> Iterator[Span]:
+    """UUIDs under the name of a request, a trace or a session: any other may be a customer's."""
+    for middle in _UUID_MIDDLE.finditer(text):
+        if middle.start() >= 8 and (found := _UUID.match(text, middle.start() - 8)) is not None:
+            named = _UUID_NAME.search(text[max(0, found.start() - _BEFORE) : found.start()])
+            begins = 0 if named is None else found.start() - min(_BEFORE, found.start()) + named.start()
+            if named is not None and _is_field(text, begins, found.end()):
+                yield Span(found.start(), found.end(), ID, "uuids")
+
+
+_FIELD_BEGINS = re.compile(r"(?:\A|[\n.;,|&?(){}\[\]<>\"'`*#–—-]|[:=][ \t]?[^\s:=]{1,128})[ \t]*\Z")
+_NEXT_FIELD = r"[\"'`*]{0,2}[A-Za-z_-]{1,40}[\"'`*]{0,2}[:=]"
+_FIELD_ENDS = re.compile(
+    rf"[\"'`*]{{0,3}}[ \t]*(?:[.!;](?:\s|\Z)|[)}}\]<>]|[,;|&]?[ \t]*(?:\Z|[\n\r({{\[<]|{_NEXT_FIELD}))"
+)
+
+
+def _is_field(text: str, start: int, end: int) -> bool:
+    """Whether a name and its value stand alone, on a line or between other fields: no words speak of them."""
+    begins = _FIELD_BEGINS.search(text[max(0, start - 160) : start]) is not None
+    return begins and _FIELD_ENDS.match(text[end : end + 80]) is not None
+
+
+def _is_made_up(value: str) -> bool:
+    """Whether a machine made up an id: every part has a digit or is hexadecimal, but for names of such ids."""
+    parts = re.split(r"[_.:-]+", value)
+    return all(re.search(r"\d|^[0-9A-Fa-f]{4,}$", part) or part.lower() in NAMES for part in parts)
 
 
 def regions(

@@ -109,7 +109,8 @@ def _what_to_do(found: JSON) -> str:
     if kind == "dates":
         return "it changes once a day; put it behind what stays the same"
     if kind in RULES:
-        return f'switch on rule "{kind}" with send = true, or put it behind what stays the same'
+        coarser = ' and clock_to = "hour" or "day"' if kind in ("clock", "timestamps") else ""
+        return f'switch on rule "{kind}" with send = true{coarser}, or put it behind what stays the same'
     if kind == "tools":
         return "send the same tools in the same order and spelling, or those that change last"
     if kind == "code":

@@ -171,12 +171,14 @@ class PrefixWatch:
             finding.count += 1
             finding.lost_tokens += lost_tokens
             finding.last_s = at_s
-            if self._keeps_words:
+            if self._keeps_words and spot.words is not None:
+                finding.words = spot.words
+            elif self._keeps_words:
                 was = words_at(earlier, found.earlier_start, found.earlier_end)
                 finding.words = (*words_at(prompt.text, found.start, found.end), was[1])
 
     def _finding(self, sketch: Sketch, spot: Spot, number: int, role: str, token: int) -> Finding:
-        name = f"{number} {role} {spot.kind} {spot.before[-24:]}".encode("utf-8", "surrogatepass")
+        name = f"{number} {role} {spot.kind} {spot.name}".encode("utf-8", "surrogatepass")
         key = blake2b(name, digest_size=16).digest()
         finding = sketch.findings.get(key)
         if finding is None:

@@ -52,7 +52,7 @@ def test_nonces_are_taken_out_where_that_was_asked_for(gateway: Gateway, server:
     assert [ask(gateway, second, "stable", "What is a block table?") for second in (10, 11)] == ["full", "exact"]
     assert [ask(gateway, second, "other", "What is a block table?") for second in (10, 11)] == ["full", "full"]
     sent = [body["messages"][0]["content"] for body in server.app.received]
-    assert sent[0] == f"Current time: 2026-06-09\n{HOUSE}"
+    assert sent[0] == f"Current time: 2026-06-09 12:00\n{HOUSE}"
     assert [text.count("cch=") for text in sent] == [0, 1, 1]
     assert 'twicetold_normalised_total{place="prompt",rule="clock"} 2.0' in gateway.get("/metrics").text
 

@@ -36,24 +36,31 @@ async def ask(gateway: House, request: ChatRequest) -> Outcome:
     return reply.outcome
 
 
-async def test_the_same_question_an_hour_later_is_answered_from_memory(tmp_path: Path) -> None:
+async def test_the_same_question_in_the_same_minute_is_answered_from_memory(tmp_path: Path) -> None:
     async with normalising(tmp_path) as gateway:
         await ask(gateway, at("12:00:05"))
-        assert (await ask(gateway, at("13:07:51"))).tier == "exact"
+        assert (await ask(gateway, at("12:00:51"))).tier == "exact"
         assert gateway.backend.requests[0].messages == at("12:00:05").messages  # sent as it came
         assert gateway.count("twicetold_normalised_total", rule="clock", place="key") == 2
 
 
 async def test_a_backend_that_is_sent_what_is_left_never_sees_the_clock(tmp_path: Path) -> None:
-    async with normalising(tmp_path, send=True) as gateway:
+    async with normalising(tmp_path, send=True, clock_to="day") as gateway:
         await ask(gateway, at("12:00:05"))
-        assert gateway.backend.requests[0].messages[0]["content"] == "Current time: 2026-06-09\nBe brief."
+        assert gateway.backend.requests[0].messages[0]["content"] == "Current time: 2026-06-09 xx:xx\nBe brief."
+        assert (await ask(gateway, at("13:07:51"))).tier == "exact"
 
 
 async def test_an_answer_that_tells_the_time_is_not_kept(tmp_path: Path) -> None:
-    async with normalising(tmp_path, "It was asked at 12:00.") as gateway:
+    async with normalising(tmp_path, "It was asked at 12:00:05.") as gateway:
         await ask(gateway, at("12:00:05"))
-        assert (await ask(gateway, at("13:07:51"))).tier == "full"
+        assert (await ask(gateway, at("12:00:51"))).tier == "full"
+
+
+async def test_an_hour_later_the_answer_is_another_one_in_every_language(tmp_path: Path) -> None:
+    async with normalising(tmp_path, "Es ist 9 Uhr.") as gateway:
+        await ask(gateway, at("09:00:12", "Wie spät ist es?"))
+        assert (await ask(gateway, at("23:00:12", "Wie spät ist es?"))).tier == "full"
 
 
 async def test_nobody_rides_along_with_another_prompt(tmp_path: Path) -> None:
@@ -67,6 +74,10 @@ async def test_explain_shows_what_was_taken_out(tmp_path: Path) -> None:
         explainer = Explainer(gateway.pipeline, gateway.answers, gateway.semantic)
         told = (await explainer.explain(at("12:00:05"), "t", "", gateway.controls)).as_json()
         assert [(one["rule"], one["text"]) for one in told["normalised"]["taken_out"]] == [("clock", " 12:00:05")]
-        assert "' 12:00:05' for the key alone: rule clock, message 1 (system), character 25" in rendered(told)
-        told = (await explainer.explain(at("12:00:05", "What time is it?"), "t", "", gateway.controls)).as_json()
-        assert "the clock stays: asks_about_time" in rendered(told)
+        assert "' 12:00:05', now ' 12:00' for the key alone: rule clock, message 1 (system), character 25" in rendered(
+            told
+        )
+        told = (
+            await explainer.explain(at("12:00:05", "How many seconds are left?"), "t", "", gateway.controls)
+        ).as_json()
+        assert "the clock stays: names_seconds" in rendered(told)

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from backends.chat import ChatRequest, Choice, Completion
 from gateway.canonical import fingerprints
 from gateway.declared import SettingsError
-from gateway.normalise.caution import leans_on_clock, tells
+from gateway.normalise.caution import tells
 from gateway.normalise.request import MAX_CHARS, Normalised, Normaliser
 from gateway.normalise.route import every_rule, route_of
 from gateway.settings import NormaliseSettings, load_settings
 
 NOON = "Current time: 2026-06-09 12:00:05"
+NOON_TOO = "Current time: 2026-06-09 12:00:51"
 LATER = "Current time: 2026-06-09 15:31:46"
 TOMORROW = "Current time: 2026-06-10 12:00:05"
 QUESTION = "What is a block table?"
+DAY: dict[str, Any] = {"send": True, "clock_to": "day"}
 
 
 def asked(system: Any, question: Any = QUESTION, **fields: Any) -> ChatRequest:
@@ -34,10 +36,92 @@ def key(request: ChatRequest, **said: Any) -> bytes:
     return fingerprints(b"s" * 32, b"scope", normalised(request, **said).keyed, {}).exact
 
 
+def test_an_answer_serves_for_its_minute_and_for_its_day_only_where_the_model_reads_no_more() -> None:
+    for send in (False, True):
+        assert key(asked(NOON), send=send) == key(asked(NOON_TOO), send=send) != key(asked(LATER), send=send)
+    assert key(asked(NOON), **DAY) == key(asked(LATER), **DAY) != key(asked(TOMORROW), **DAY)
+
+
+@pytest.mark.parametrize(
+    ("system", "question"),
+    [
+        ("", "Wie spät ist es?"),
+        ("", "Quelle heure est-il ?"),
+        ("", "今何時ですか"),
+        ("", "現在幾點"),
+        ("Staff are here 8-17; outside say leave a message.", "Connect me to a human please."),
+        ("", "Can I order a pizza?"),
+        ("", "Which train do I catch?"),
+        ("", "Should I take my medicine?"),
+    ],
+)
+@pytest.mark.parametrize(
+    "said", [{}, {"send": True}, {"send": True, "clock_to": "hour"}, {"send": True, "clock_to": "day"}]
+)
+def test_what_the_clock_may_matter_to_has_it_to_the_minute(system: str, question: str, said: dict[str, Any]) -> None:
+    one, other = (asked(f"{clock}\n{system}", question) for clock in (NOON, "Current time: 2026-06-09 12:59:00"))
+    assert key(one, **said) != key(other, **said)
+    assert "2026-06-09 12:00" in normalised(one, **said).sent.messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "Kitchen hours are 9:30 to 17:00.", "The library is open on weekdays.", "Von acht bis siebzehn Uhr besetzt."],
+)
+def test_instructions_that_name_hours_keep_the_minute(rest: str) -> None:
+    assert normalised(asked(f"{NOON}\n{rest}"), **DAY).rested == ("names_hours" if rest else None)
+
+
+def test_a_tool_or_a_result_that_names_hours_keeps_the_minute() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "description": "The train timetable"}}]
+    assert normalised(asked(NOON, tools=tools), **DAY).rested == "names_hours"
+    told = {"role": "tool", "tool_call_id": "c", "content": '{"until": "17:00"}'}
+    assert normalised(asked("", messages=(*asked(NOON).messages, told)), **DAY).rested == "names_hours"
+
+
+def test_seconds_stay_where_something_else_is_said_to_the_second() -> None:
+    for other in ("The auction ends at 12:00:30.", "Say how many seconds are left."):
+        assert key(asked(f"{NOON}\n{other}")) != key(asked(f"{NOON_TOO}\n{other}"))
+        assert normalised(asked(f"{NOON}\n{other}")).rested == "names_seconds"
+
+
+SESSIONS = ("request_ids", "session_ids", "uuids")
+UUIDS = ("019e95f9-b891-7752-9fc1-cbb130bf26b0", "019e95f9-b891-7752-9fc1-cbb130bf26b1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "rest"),
+    [
+        ("request_id: TX100001", "request_id: TX100002", "TX100001 = refunded\nTX100002 = pending"),
+        ("transaction_id: TX100001", "transaction_id: TX100002", "Refunded above 100001."),
+        ("session_id: alice-2024-vip", "session_id: alice-2024-std", "Sessions ending in -vip get free shipping."),
+        ("session_id: 2024-7f31vip", "session_id: 2024-7f31std", "Sessions ending in VIP get free shipping."),
+        ("session_id: TX4821337", "session_id: NY4821337", "TX is the shop in Texas."),
+        (
+            f"trace_id: {UUIDS[0]}",
+            f"trace_id: {UUIDS[1]}",
+            "Traces beginning with 019e are tests; those ending in 26b0 paid.",
+        ),
+        (f"customer: {UUIDS[0]}", f"customer: {UUIDS[1]}", ""),
+        ("cch=fa690;", "cch=fa691;", "fa690 is refunded."),
+    ],
+)
 @pytest.mark.parametrize("send", [False, True])
-def test_two_times_of_one_day_have_one_key_and_two_days_have_two(send: bool) -> None:
-    assert key(asked(NOON), send=send) == key(asked(LATER), send=send)
-    assert key(asked(NOON), send=send) != key(asked(TOMORROW), send=send)
+def test_an_id_that_the_rest_of_the_prompt_speaks_of_stays(one: str, other: str, rest: str, send: bool) -> None:
+    said: dict[str, Any] = {"rules": ("agent_nonces", *SESSIONS), "send": send}
+    assert key(asked(f"{one}\n{rest}"), **said) != key(asked(f"{other}\n{rest}"), **said)
+
+
+def test_the_rest_of_a_prompt_is_every_message_and_the_tools() -> None:
+    system = "request_id: req_8f3a9c2b11"
+    assert normalised(asked(system)).removals
+    assert not normalised(asked(system, "What became of 8f3a9c2b11?")).removals
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": '{"id": "8f3a9c2b11"}'}}]}
+    assert not normalised(asked("", messages=(*asked(system).messages, call))).removals
+    assert not normalised(asked(system, tools=[{"function": {"description": "8f3a9c2b11"}}])).removals
+    pattern = {"rules": (), "patterns": ["build [0-9a-f]{8}"]}
+    assert normalised(asked("build 8f3a9c2b"), **pattern).removals
+    assert not normalised(asked("build 8f3a9c2b", "Is 8f3a9c2b out?"), **pattern).removals
 
 
 def test_nothing_is_taken_out_unless_a_route_says_so() -> None:
@@ -50,7 +134,7 @@ def test_nothing_is_taken_out_unless_a_route_says_so() -> None:
 def test_the_backend_is_sent_what_came_unless_told_otherwise() -> None:
     assert normalised(asked(NOON)).sent == asked(NOON)
     sent = normalised(asked(NOON), send=True)
-    assert sent.sent.messages[0]["content"] == "Current time: 2026-06-09"
+    assert sent.sent.messages[0]["content"] == "Current time: 2026-06-09 12:00"
     assert sent.keyed == sent.sent  # so two requests are one only where the model cannot tell them apart
 
 
@@ -86,17 +170,19 @@ def test_roles_that_are_not_named_are_left_alone() -> None:
         [{"type": "text", "text": "And today?"}],
     ],
 )
-def test_a_question_that_leans_on_the_clock_has_a_key_with_it(question: Any) -> None:
-    found = normalised(asked(f"{NOON} cch=fa690;", question))
-    assert found.rested == "asks_about_time"
-    assert [removal.cut.rule for removal in found.removals] == ["agent_nonces"]
-    assert key(asked(NOON, question)) != key(asked(LATER, question))
+def test_a_question_that_leans_on_the_clock_is_asked_with_it(question: Any) -> None:
+    found = normalised(asked(f"{NOON} cch=fa690;", question), **DAY)
+    assert found.rested == "may_ask_time"
+    assert {(removal.cut.rule, removal.cut.to) for removal in found.removals} == {
+        ("agent_nonces", ""),
+        ("clock", " 12:00"),
+    }
 
 
-def test_what_was_asked_of_the_clock_a_turn_ago_counts_for_a_key_too() -> None:
-    turns = [("user", "Is the shop open?"), ("assistant", "Yes."), ("user", "And the one next to it?")]
+def test_what_was_asked_of_the_clock_a_turn_ago_counts_too() -> None:
+    turns = [("user", "Is the shop open?"), ("assistant", "Yes."), ("user", "What about the one next to it?")]
     messages = tuple({"role": role, "content": content} for role, content in [("system", NOON), *turns])
-    assert normalised(asked("", messages=messages)).rested == "asks_about_time"
+    assert normalised(asked("", messages=messages), **DAY).rested == "may_ask_time"
 
 
 def test_a_request_that_had_nothing_to_take_out_is_another_one() -> None:
@@ -106,7 +192,7 @@ def test_a_request_that_had_nothing_to_take_out_is_another_one() -> None:
 
 
 def test_two_time_zones_are_two_requests() -> None:
-    assert key(asked(NOON + "Z")) != key(asked(LATER + "+02:00"))
+    assert key(asked(NOON + "Z")) != key(asked(NOON_TOO + "+02:00"))
 
 
 def test_more_text_than_is_looked_at_is_left_as_it_is() -> None:
@@ -114,7 +200,7 @@ def test_more_text_than_is_looked_at_is_left_as_it_is() -> None:
     assert normalised(request).keyed is request
 
 
-CLOCKS = st.sampled_from([NOON, LATER, TOMORROW, "Current time: 2026-06-09", "Current time: ", ""])
+CLOCKS = st.sampled_from([NOON, NOON_TOO, LATER, TOMORROW, "Current time: 2026-06-09", "Current time: ", ""])
 WORDS = st.sampled_from(
     ["a", "b", "x-request-id=48af31a2b0", "cch=fa690;", "cch=0aaa9;", "2026-06-09", "(id)", " ", "12:00"]
 )
@@ -140,8 +226,9 @@ def test_requests_are_one_only_where_the_volatile_words_alone_differ(one: str, o
     [
         ("It is a list of blocks.", False),
         ("Your request id is req_8f3a9c2b11.", True),
-        ("It is 12:00 now.", True),
-        ("Come at 3 pm.", True),
+        ("It is 12:00 now.", False),
+        ("It is 12:00:05 now.", True),
+        ("Es ist 12 Uhr und 5 Sekunden.", True),
         ("Version 12 of 2026.", False),
     ],
 )
@@ -153,14 +240,9 @@ def test_an_answer_that_says_what_was_taken_out_is_known(answer: str, is_told: b
     assert tells(Completion((Choice(call, "stop"),)), cuts) is is_told
 
 
-def test_a_model_that_needs_the_time_is_told_the_time() -> None:
-    assert normalised(asked(NOON, "What time is it?"), send=True).sent == asked(NOON, "What time is it?")
-    assert normalised(asked(NOON, "And who won today?"), send=True).sent.messages[0]["content"].endswith("2026-06-09")
-
-
 def test_plain_questions_do_not_lean_on_the_clock() -> None:
     for question in (QUESTION, "Write a haiku about cats.", "Refactor this function.", "法国的首都是哪里"):
-        assert not leans_on_clock(question)
+        assert normalised(asked(NOON, question), **DAY).rested is None
 
 
 @pytest.mark.parametrize(
@@ -169,6 +251,8 @@ def test_plain_questions_do_not_lean_on_the_clock() -> None:
         ({"rules": ["clocks"]}, r"normalise\[0\].rules: 'clocks'"),
         ({"roles": ["tool"]}, r"normalise\[0\].roles: 'tool'"),
         ({"clock_to": "week"}, r"normalise\[0\].clock_to"),
+        ({"clock_to": "hour"}, r"normalise\[0\]: clock_to = 'hour' needs send = true"),
+        ({"rules": ["dates"]}, r"normalise\[0\]: rule 'dates' needs send = true"),
         ({"patterns": ["(a"]}, r"normalise\[0\].patterns: pattern 1 is not one of RE2"),
         ({"patterns": [r"(?=a)b"]}, "pattern 1 is not one of RE2"),
         ({"patterns": ["ok", "x*"]}, "pattern 2 matches the empty text"),
@@ -191,7 +275,7 @@ def test_a_pattern_that_would_hang_others_takes_no_time_and_swallows_no_prompt()
 
 def test_all_named_rules_read_a_hostile_prompt_to_its_end() -> None:
     for text in ("current time" + " 1" * 50_000, "10:31 " * 30_000, "id: " * 40_000, "today is jan " * 15_000):
-        assert not normalised(asked(text), rules=tuple(every_rule())).removals
+        assert not normalised(asked(text), rules=tuple(every_rule()), send=True).removals
 
 
 def test_a_log_is_no_volatile_text() -> None:

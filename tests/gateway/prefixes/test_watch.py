@@ -113,6 +113,20 @@ def test_neighbours_at_one_difference_are_findings_of_their_own() -> None:
     assert second["lost_tokens"] > 0.95 * first["lost_tokens"]  # either costs nearly all of it
 
 
+@pytest.mark.parametrize("between", ["", "Dear NAME. "])
+def test_a_second_difference_is_one_finding_under_its_own_words(between: str) -> None:
+    watch = PrefixWatch(MIB, keeps_words=True)
+    for number in range(20):
+        told = between.replace("NAME", ("Bob Smith", "Ann", "Joe Rhys Lee")[number % 3])
+        head = f"Time is 2026-06-09 10:{number:02}:00. {told}request_id: zbc{number * 7919 % 1000:03}ef123. "
+        messages = ({"role": "system", "content": head + RULES_OF_THE_HOUSE}, {"role": "user", "content": f"q{number}"})
+        watch.look(ChatRequest("m", messages), 0.0)
+    first, second = findings(watch)
+    assert [(one["kind"], one["count"]) for one in (first, second)] == [("timestamps", 19), ("request_ids", 19)]
+    assert second["words"]["before"].endswith("request_id: ")
+    assert all(second["words"][name].startswith("zbc") for name in ("here", "there"))
+
+
 def test_advice_names_the_place_the_price_and_the_rule() -> None:
     watch = watched(turns(talks("mtbench101", 12), f"Current time: NOW\n{RULES_OF_THE_HOUSE}"), every_s=60.0)
     report = report_of(watch, price_per_million=2.5)
