@@ -93,6 +93,28 @@ async def test_its_model_its_words_of_refusal_and_no_timings_are_known(url: str)
     assert "timings" not in completion.extra
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+
+
+@pytest.mark.parametrize(
+    ("content", "params"),
+    [
+        ([{"type": "text", "text": "What is this?"}, IMAGE], {}),
+        ("word " * 4000, {}),
+        ("hi", {"json_schema": {}, "grammar": "root ::= 5"}),
+    ],
+)
+async def test_what_is_the_requests_fault_is_refused_and_no_failure(
+    url: str, content: object, params: dict[str, object]
+) -> None:
+    async with subject(url) as tried:
+        request = ChatRequest("demo", ({"role": "user", "content": content},), params)
+        with pytest.raises(RequestRejected) as caught:
+            await ask(tried, request)
+
+    assert caught.value.status == 400
+
+
 def test_behind_a_gateway_its_cache_is_the_kv_tier(url: str, tmp_path: Path) -> None:
     settings = {"cache__semantic": "false", "upstream_flavour": "llamacpp"}
     with running_gateway(tmp_path / "data", "--upstream", url, **settings) as gateway:
