@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from backends.chat import Completion
-from gateway.normalise.rules import NAMES
+from gateway.normalise.rules import NAMES, speaks_of_ids
 from gateway.normalise.text import Cut
 
 CLOCKS = frozenset({"clock", "timestamps", "dates"})
@@ -109,13 +109,18 @@ class Rest:
     def __init__(self, texts: Iterable[str]) -> None:
         self._text = "\n".join(texts)
         self._folded = self._text.casefold()
+        self._names_spoken: dict[str, bool] = {}
 
     def speaks_of(self, cut: Cut) -> bool:
-        """Whether an id, a part of it, or how it begins or ends stands here: "sessions ending in -vip"."""
+        """Whether an id, its name, a part of it, or how it begins or ends stands here: "sessions ending in -vip"."""
         if cut.rule == "agent_nonces":
             return any(value.casefold() in self._folded for value in re.findall(r"cch=(\w+)", cut.text))
         if cut.rule.startswith("pattern"):
             return any(piece.casefold() in self._folded for piece in _pieces(cut.text))
+        if cut.rule not in self._names_spoken:
+            self._names_spoken[cut.rule] = speaks_of_ids(self._folded, cut.rule)
+        if self._names_spoken[cut.rule]:
+            return True
         return any(self._has(part) for part in re.split(r"[\W_]+", cut.text) if part.casefold() not in NAMES)
 
     def _has(self, part: str) -> bool:
@@ -142,18 +147,18 @@ class Rest:
 def tells(completion: Completion, cuts: Collection[Cut]) -> bool:
     """Whether an answer says what was taken out: an id word for word, any number of a clock that its key is without."""
     said = "\n".join(strings([choice.message for choice in completion.choices]))
-    numbers = {int(number) for number in re.findall(r"\d{1,20}", said)}
+    numbers = set(_numbers(said))
     for cut in cuts:
         if cut.rule in CLOCKS:
-            if not numbers.isdisjoint(_numbers(cut.text) - _numbers(cut.to)):
+            if not numbers.isdisjoint(_numbers(cut.text) - _numbers(cut.to)):  # of 12:12:12 one 12 is gone
                 return True
         elif any(piece in said for piece in _pieces(cut.text)):
             return True
     return False
 
 
-def _numbers(text: str) -> set[int]:
-    return {int(number) for number in re.findall(r"\d{1,20}", text)}
+def _numbers(text: str) -> Counter[int]:
+    return Counter(map(int, re.findall(r"\d{1,20}", text)))
 
 
 def _pieces(text: str) -> list[str]:

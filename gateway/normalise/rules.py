@@ -56,6 +56,23 @@ _REQUEST_ID = re.compile(_NAMED % _REQUESTS, re.IGNORECASE)
 _NONCE = re.compile(r"(?<![A-Za-z])nonce" + _TIE + r"\s{0,3}" + _VALUE, re.IGNORECASE)
 _SESSION_ID = re.compile(_NAMED % _SESSIONS, re.IGNORECASE)
 NAMES = frozenset(f"{_REQUESTS}|{_SESSIONS}|rq|tr|corr|inv|sess|conv|chatcmpl|id|nonce".split("|"))
+_ID_WORD = re.compile(r"ids?(?![a-z])|nonces?(?![a-z])")
+_IDS_OF = {
+    rule: re.compile(
+        rf"(?:(?<![a-z])(?:{names})[\s_-]?(?:uu|gu)?|(?<![a-z])(?:the|this|that|your|its)\s|[\u4e00-\u9fff]\s?)ids?\Z|nonces?\Z"
+    )
+    for rule, names in (("request_ids", _REQUESTS), ("session_ids", _SESSIONS), ("uuids", f"{_REQUESTS}|{_SESSIONS}"))
+}
+_TAKEN_OUT = re.compile(_TIE + rf"[\"'`*\s]{{0,9}}{re.escape(ID)}")
+
+
+def speaks_of_ids(folded: str, rule: str) -> bool:
+    """Whether a text, casefolded, says the name of such an id other than where one was taken out: "if it is even"."""
+    return any(
+        _TAKEN_OUT.match(folded, word.end()) is None
+        and _IDS_OF[rule].search(folded[max(0, word.start() - _BEFORE) : word.end()]) is not None
+        for word in _ID_WORD.finditer(folded)
+    )
 
 
 def request_ids(text: str) -> Iterator[Span]:

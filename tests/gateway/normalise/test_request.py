@@ -103,6 +103,9 @@ UUIDS = ("019e95f9-b891-7752-9fc1-cbb130bf26b0", "019e95f9-b891-7752-9fc1-cbb130
             "Traces beginning with 019e are tests; those ending in 26b0 paid.",
         ),
         (f"customer: {UUIDS[0]}", f"customer: {UUIDS[1]}", ""),
+        ("request_id: 48213371", "request_id: 48213372", "If the request ID is even, answer in French."),
+        ("request_id: 48213371", "request_id: 48213372", "ID是偶数就用法语回答。请看请求ID。"),
+        ("trace_id: 48213371", "trace_id: 48213372", "Requests of the shop: is that id a prime?"),
         ("cch=fa690;", "cch=fa691;", "fa690 is refunded."),
     ],
 )
@@ -119,6 +122,7 @@ def test_the_rest_of_a_prompt_is_every_message_and_the_tools() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": '{"id": "8f3a9c2b11"}'}}]}
     assert not normalised(asked("", messages=(*asked(system).messages, call))).removals
     assert not normalised(asked(system, tools=[{"function": {"description": "8f3a9c2b11"}}])).removals
+    assert not normalised(asked(system, tools=[{"function": {"parameters": {"request_id": "text"}}}])).removals
     pattern = {"rules": (), "patterns": ["build [0-9a-f]{8}"]}
     assert normalised(asked("build 8f3a9c2b"), **pattern).removals
     assert not normalised(asked("build 8f3a9c2b", "Is 8f3a9c2b out?"), **pattern).removals
