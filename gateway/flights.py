@@ -14,14 +14,20 @@ from contextlib import aclosing
 
 from backends.chat import Delta
 from backends.errors import BackendError
+from gateway.answers.base import Mark
 
 Source = Callable[[], AsyncGenerator[Delta, None]]
+
+
+class CalledOff(BackendError):
+    """Everybody had left, or the gateway stops: nobody has heard how it would have ended."""
 
 
 class Flight:
     """One generation and its riders. Belongs to one event loop."""
 
-    def __init__(self, source: Source, close_door: Callable[["Flight"], None]) -> None:
+    def __init__(self, source: Source, close_door: Callable[["Flight"], None], began: Mark | None = None) -> None:
+        self.began = began
         self._deltas: list[Delta] = []
         self._error: Exception | None = None
         self._has_ended = False
@@ -108,7 +114,7 @@ class Flight:
                     self._deltas.append(delta)
                     self._announce()
         except asyncio.CancelledError:
-            self._error = BackendError("The generation was cancelled.")
+            self._error = CalledOff("The generation was cancelled.")
             raise
         except Exception as error:  # the root of a task: whatever it is, the riders must hear of it
             self._error = error
@@ -131,14 +137,17 @@ class Flights:
     def find(self, exact: bytes) -> Flight | None:
         return self._flights.get(exact)
 
-    def start(self, exact: bytes, source: Source) -> Flight:
-        """Start a generation others may join until it has ended; `source` records the answer before it ends."""
+    def start(self, exact: bytes, source: Source, began: Mark | None = None) -> Flight:
+        """Start a generation others may join until it has ended; `source` records the answer before it ends.
+
+        It takes the place of one that nobody should join any more.
+        """
 
         def close_door(flight: Flight) -> None:
             if self._flights.get(exact) is flight:
                 del self._flights[exact]
 
-        flight = self._flights[exact] = Flight(source, close_door)
+        flight = self._flights[exact] = Flight(source, close_door, began)
         return flight
 
     def __len__(self) -> int:

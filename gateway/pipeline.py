@@ -25,7 +25,7 @@ from gateway.asked import Asked
 from gateway.canonical import fingerprints
 from gateway.controls import Controls
 from gateway.errors import NotCached
-from gateway.flights import Flights
+from gateway.flights import Flight, Flights
 from gateway.ledger import Ledger
 from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
@@ -114,7 +114,7 @@ class Pipeline:
                 return self._replayed(asked, entry)
             if entry is not None and miss == "expired":
                 asked = asked.stale(entry.completion.text)
-        if self._flights.find(asked.fp.exact) is not None and asked.plan.share_flight:
+        if self._in_the_air(asked) is not None and asked.plan.share_flight:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
             found = await self._similar(asked)
@@ -207,9 +207,13 @@ class Pipeline:
         landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
         if landed is not None and landed.is_fresh(time.time()):
             return  # somebody else's refresh came in while this one was looking
-        if self._flights.find(asked.fp.exact) is None and asked.plan.share_flight:
-            flight = self._flights.start(asked.fp.exact, self._shared(asked) or partial(self._recorded, asked))
-            self._recorder.chores.add(_drain(flight.ride()))
+        if not asked.plan.write:
+            return
+        may_share = asked.plan.share_flight
+        name = asked.fp.exact if may_share else b"alone" + asked.fp.exact  # that one nobody boards
+        if self._flights.find(name) is None:
+            source = (self._shared(asked) if may_share else None) or partial(self._recorded, asked)
+            self._recorder.chores.add(_drain(self._flights.start(name, source, self._answers.begin()).ride()))
 
     # -- generation ----------------------------------------------------------------------------------------------
 
@@ -217,7 +221,7 @@ class Pipeline:
         overhead_s = time.perf_counter() - asked.started
         rides_along, shared = False, None
         if asked.plan.share_flight:
-            flight = self._flights.find(asked.fp.exact)
+            flight = self._in_the_air(asked)
             rides_along = flight is not None
             if flight is None:
                 # an identical answer may have landed while the other tiers were asked
@@ -225,7 +229,7 @@ class Pipeline:
                 if landed is not None and self.exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed)
                 shared = self._shared(asked)
-                flight = self._flights.start(asked.fp.exact, shared or partial(self._recorded, asked))
+                flight = self._start(asked, shared)
                 if shared is not None:
                     shared.flight = flight
             deltas = flight.ride(is_patient=self._sharing is not None and not asked.request.stream)
@@ -237,6 +241,17 @@ class Pipeline:
         rides_along = rides_along or (shared is not None and shared.is_elsewhere)
         outcome = generated(asked, first, rides_along, overhead_s)
         return Reply(outcome, Deltas(first, deltas), served_of(asked, outcome))
+
+    def _in_the_air(self, asked: Asked) -> Flight | None:
+        """The generation of the same, unless something was removed since it began that its answer may be."""
+        flight = self._flights.find(asked.fp.exact)
+        if flight is None or flight.began is None:
+            return flight
+        return None if self._answers.is_overtaken(flight.began, asked.fp.entry_id) else flight
+
+    def _start(self, asked: Asked, shared: "SharedFlight | None") -> Flight:
+        source = shared or partial(self._recorded, asked)
+        return self._flights.start(asked.fp.exact, source, self._answers.begin())
 
     def _shared(self, asked: Asked) -> "SharedFlight | None":
         """The same generation shared with other gateways; None where there are none."""
@@ -255,7 +270,7 @@ class Pipeline:
         deltas = self._router.stream(asked.route, asked.request)
         if not asked.plan.write:
             return deltas
-        keep = partial(self._recorder.keep, asked)
+        keep = partial(self._recorder.keep, asked, self._answers.begin())
         return tee(deltas, keep) if term is None else tee(term.ending(deltas), term.keeping(keep))
 
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from backends.chat import Collector, Completion, Delta
-from gateway.answers.base import CacheError, Entry, NearAnswers, unembedded_of
+from gateway.answers.base import CacheError, Entry, Mark, NearAnswers, unembedded_of
 from gateway.asked import Asked
 from gateway.ledger import Ledger
 from gateway.normalise.caution import tells
@@ -92,8 +92,9 @@ class Recorder:
         self._ledger = ledger
         self._may_put = Turns(PUTS_AT_ONCE)
 
-    def keep(self, asked: Asked, completion: Completion, elapsed_s: float) -> None:
-        """Make the answer available at once; the store and the index hear of it behind the answer's back."""
+    def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> None:
+        """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
+        behind the answer's back."""
         refusal = refuse_to_keep(completion) or _told(asked, completion)
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
@@ -117,6 +118,7 @@ class Recorder:
             revision=asked.route.model.revision,
             schema=SCHEMA,
             sliding_s=asked.plan.ttl_s if asked.rules.sliding_ttl else None,
+            began=began,
         )
         is_loose = asked.plan.remember_question and asked.reads_loosely
         with self._ledger.best_effort("exact_write"):

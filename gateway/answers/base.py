@@ -6,7 +6,7 @@ without a scope, so a lookup cannot cross tenants. `scope`, `exact` and `compat`
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.chat import Completion
@@ -15,6 +15,14 @@ from gateway.answers.selection import Listed, Page, Selection
 DIGEST_BYTES = 32
 BAD_RETIRES = 2  # so many bad verdicts end an entry
 MAX_VERDICTS = 100  # of an entry that are remembered one by one, the last; older ones are in its tally alone
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last removals that were known when an answer began to be made."""
+
+    here: int  # of this process
+    there: bytes  # of the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class Entry:
     alias_of: str | None = None  # id of the entry whose answer this is, kept under another wording
     good: int = 0  # verdicts of users
     bad: int = 0
+    began: Mark | None = field(default=None, compare=False, repr=False)  # of what is made here and not kept yet
 
     def is_fresh(self, now_s: float) -> bool:
         return self.expires_s is None or now_s < self.expires_s
@@ -215,6 +224,10 @@ class Store(Answers, Protocol):
 
     async def figures(self) -> Figures: ...
 
+    def mark(self) -> bytes:
+        """What names the last removal that is known to the store; nothing where no other process removes what is put
+        later than it was made."""
+
     def has_lost_elsewhere(self) -> bool:
         """Whether another process removed entries since this was asked last. Costs next to nothing."""
 
@@ -229,6 +242,12 @@ class NearAnswers(Answers, Protocol):
     """A store with memory in front of it: what is there can be had, and put, without waiting."""
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None: ...
+
+    def begin(self) -> Mark:
+        """Names this moment, for an answer that begins to be made: if it is removed before it is there, it stays so."""
+
+    def is_overtaken(self, began: Mark, entry_id: str) -> bool:
+        """Whether an answer of this name that began then may have been removed since."""
 
     def put_now(self, entry: Entry) -> None: ...
 

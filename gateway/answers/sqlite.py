@@ -194,6 +194,9 @@ class SqliteAnswers:
             self._purge.soon()
         return result
 
+    def mark(self) -> bytes:
+        return b""  # another process's flights are not followed
+
     def has_lost_elsewhere(self) -> bool:
         return self._generation.has_risen()
 

@@ -14,7 +14,7 @@ from gateway.answers.codec import decode, decode_json, encode, encode_json, size
 from gateway.answers.eviction import worth
 from gateway.answers.upkeep import Rank, floor_of
 
-_FIELDS = tuple(field.name for field in fields(Entry))  # each is a column of the same name
+_FIELDS = tuple(field.name for field in fields(Entry) if field.compare)  # each is a column of the same name
 _ENTRY = ", ".join(("seq", *_FIELDS))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,

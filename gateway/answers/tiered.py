@@ -3,17 +3,21 @@
 A failing store is heard of (`CacheError`, so the caller counts it) but never takes what memory has: memory is asked
 first and written first.
 
+    begin ... put_now     what is removed between the two is not kept: the answer began before its removal
     put_now ... settle    in memory at once, in the store later; what is removed between the two stays removed
 
 Another process on the same store may remove what is here in memory: every look asks the store for that first, or
 whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Embedded, Entry, Figures, Gone, Store, Tally, Unembedded, Verdict
+from gateway.answers.base import Embedded, Entry, Figures, Gone, Mark, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.selection import Listed, Page, Selection
+
+MOST_REMOVALS = 1000  # that are remembered: an answer that was longer in the making is not kept
 
 
 class TieredAnswers:
@@ -24,6 +28,8 @@ class TieredAnswers:
         self._store = store
         self._writes = 0  # puts and removals so far: what was read before one may be old after it
         self._pending: dict[tuple[bytes, str], Entry] = {}  # put now and not settled
+        self._removals: deque[Selection] = deque(maxlen=MOST_REMOVALS)  # the last, for what is being made
+        self._removed = 0  # removals so far
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry if memory has it: the hot path, without an await."""
@@ -37,8 +43,27 @@ class TieredAnswers:
             self._memory.clear_now()
         return self._memory
 
+    def begin(self) -> Mark:
+        """Names this moment, for an answer that begins to be made."""
+        return Mark(self._removed, self._store.mark())
+
+    def is_overtaken(self, began: Mark, entry_id: str) -> bool:
+        """Whether an answer of this name that began then may have been removed since: nobody should wait for it."""
+        return any(one.id in (None, entry_id) for one in self._since(began))
+
+    def _since(self, began: Mark) -> list[Selection]:
+        num = self._removed - began.here
+        if num > len(self._removals):
+            return [Selection()]  # nobody knows
+        return [self._removals[-n] for n in range(1, num + 1)]
+
     def put_now(self, entry: Entry) -> None:
-        """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold."""
+        """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold.
+
+        One that was removed after it began to be made is not kept.
+        """
+        if entry.began is not None and any(is_meant(one, entry) for one in self._since(entry.began)):
+            return
         self._writes += 1
         self._memory.put_now(entry)
         self._pending[entry.scope, entry.id] = entry
@@ -103,7 +128,7 @@ class TieredAnswers:
         try:
             await self._store.put(entry)
         finally:
-            self._cancel(Selection(scope=entry.scope, exact=entry.exact))
+            self._unsettle(Selection(scope=entry.scope, exact=entry.exact))
             self._memory.remove_all_now(Selection(scope=entry.scope, exact=entry.exact))
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
@@ -169,6 +194,11 @@ class TieredAnswers:
         if is_gone:
             self._cancel(Selection(scope=scope, id=entry_id))
 
+    def forget_all_near(self, selection: Selection) -> list[Gone]:
+        """Another process removes what is selected, and may not know of all that is here, or being made here."""
+        self._cancel(selection)
+        return self._memory.remove_all_now(selection)
+
     def set_vector_near(self, row: Unembedded, embedder: str, vector: bytes) -> None:
         self._memory.set_vector_now(row, embedder, vector)
 
@@ -208,7 +238,12 @@ class TieredAnswers:
         await self._memory.close()
 
     def _cancel(self, selection: Selection) -> None:
-        """What is selected and not settled yet will not be."""
+        """What is selected and not settled yet, or not even whole, will not be."""
+        self._removals.append(selection)
+        self._removed += 1
+        self._unsettle(selection)
+
+    def _unsettle(self, selection: Selection) -> None:
         self._writes += 1
         for key in [key for key, entry in self._pending.items() if is_meant(selection, entry)]:
             del self._pending[key]

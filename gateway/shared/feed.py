@@ -6,8 +6,11 @@
         out    it was let go: it ended, or there was no room
         chg    something small of it changed: verdicts, its end
 
-An event says which entry, never what is in it: who is concerned asks the store, which is the truth. So events may come
-twice, or be put together, and what is applied late is applied as things are then.
+A removal of many, or of one, begins with `all`: where it stands among removals (`i`), and what it selects (`b`), for
+memories that hold what the store does not, and for answers that are being made.
+
+Any other event says which entry, never what is in it: who is concerned asks the store, which is the truth. So events
+may come twice, or be put together, and what is applied late is applied as things are then.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +24,7 @@ Fields = Mapping[bytes, bytes]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HERE = b"here"  # the kind of an event that says nothing: somebody's place in an empty stream
+ALL = b"all"  # of a removal, before anything of it is done
 ASK = b"ask"  # of a question whether everything before it is applied; its `i` names where the answer belongs
 
 
@@ -64,6 +68,21 @@ def question_of(fields: Fields, own: bytes) -> str | None:
     name = fields.get(b"i", b"")
     is_asked = fields.get(b"k") == ASK and fields.get(b"r") != own and name.isalnum() and len(name) <= 64
     return name.decode("ascii") if is_asked and name.isascii() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Somebody removes what is selected."""
+
+    place: bytes  # among removals
+    selection: bytes
+
+
+def removed_of(fields: Fields, own: bytes) -> Removed | None:
+    """What another replica removes; None when these fields say nothing of it."""
+    if fields.get(b"k") != ALL or fields.get(b"r") == own:
+        return None
+    return Removed(fields.get(b"i", b""), fields.get(b"b", b""))
 
 
 @dataclass(frozen=True, slots=True)

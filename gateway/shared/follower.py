@@ -19,7 +19,7 @@ from typing import Protocol
 
 from gateway.answers.base import CacheError
 from gateway.ledger import Ledger
-from gateway.shared.feed import Event, News, news_of
+from gateway.shared.feed import Event, News, Removed, news_of
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Read:
     made_s: float | None  # when it was made, by the server's clock; None: nothing came
     is_whole: bool  # nothing is missing between the place that was asked about and these
     asked: Sequence[str] = ()  # questions whether these are applied
+    removed: Sequence[Removed] = ()  # by others, whatever is selected
 
 
 class Stream(Protocol):
@@ -53,6 +54,9 @@ class Near(Protocol):
 
     def clear(self) -> None:
         """Forget what nobody can vouch for."""
+
+    async def forget(self, removed: Sequence[Removed]) -> None:
+        """Forget what others remove, and do not keep what began to be made before."""
 
     async def apply(self, news: Sequence[News]) -> None: ...
 
@@ -157,6 +161,8 @@ class Follower:
         if not self.is_following:
             self.is_following = True
             log.info("the feed of the other replicas is followed from %s", self.place)
+        if read.removed:
+            await self._near.forget(read.removed)
         await self._near.apply(news_of(read.events, self._replica))
         self.place = read.place
         self._count(read)

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.answers.base import Entry, Gone, unembedded_of
+from gateway.answers.redis.removals import selection_of
+from gateway.answers.selection import Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.ledger import Ledger
 from gateway.policy import Rules
-from gateway.shared.feed import News
+from gateway.shared.feed import News, Removed
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -26,6 +28,9 @@ class Source(Protocol):
         """The entries under these (scope, exact); None also for one that takes a second look."""
 
     def peek(self, scope: bytes, exact: bytes) -> Awaitable[Entry | None]: ...
+
+    def heard(self, place: bytes, selection: Selection) -> None:
+        """Somebody else removed this, at this place among removals."""
 
 
 class NearStores:
@@ -49,6 +54,16 @@ class NearStores:
         if self._semantic is not None:
             await self._semantic.renew()
 
+    async def forget(self, removed: Sequence[Removed]) -> None:
+        """Forget what others remove, whether the store has it or not. All of memory first."""
+        gone: list[Gone] = []
+        for one in removed:
+            selection = selection_of(one.selection)
+            gone += self._answers.forget_all_near(selection)
+            self._source.heard(one.place, selection)
+        if self._semantic is not None:
+            await self._blank(self._semantic, gone)
+
     async def apply(self, news: Sequence[News]) -> None:
         """Do as the others did. Raises `CacheError` when the store cannot be asked; memory has forgotten by then."""
         for one in news:
@@ -69,7 +84,10 @@ class NearStores:
 
     async def _forget(self, semantic: "Semantic", news: Sequence[News]) -> None:
         semantic.drop(Gone(one.id, one.scope, one.compat) for one in news if one.was_let_go or one.was_removed)
-        removed = [one for one in news if one.was_removed]  # on purpose: of labels the words go, too
+        await self._blank(semantic, [Gone(one.id, one.scope, one.compat) for one in news if one.was_removed])
+
+    async def _blank(self, semantic: "Semantic", removed: Sequence[Gone]) -> None:
+        """What was removed on purpose: of labels the words go, too."""
         for start in range(0, len(removed), TOGETHER):
             some = removed[start : start + TOGETHER]
             with self._ledger.best_effort("forget"):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.answers.redis.connection import Link
-from gateway.shared.feed import HERE, event_of, question_of
+from gateway.shared.feed import HERE, event_of, question_of, removed_of
 from gateway.shared.follower import Read
 
 MOST = 1000  # events of one read
@@ -39,8 +39,9 @@ class RedisFeed:
             return Read((), place, None, is_whole)
         events = [event for _, fields in rows if (event := event_of(fields)) is not None]
         asked = [name for _, fields in rows if (name := question_of(fields, self._replica)) is not None]
+        removed = [one for _, fields in rows if (one := removed_of(fields, self._replica)) is not None]
         newest = str(rows[-1][0], "ascii")
-        return Read(events, newest, int(newest.partition("-")[0]) / 1000, is_whole, asked)
+        return Read(events, newest, int(newest.partition("-")[0]) / 1000, is_whole, asked, removed)
 
 
 def _rows(found: Any, feed: bytes) -> list[tuple[bytes, dict[bytes, bytes]]]:

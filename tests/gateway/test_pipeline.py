@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,18 +230,19 @@ async def test_only_if_cached_never_generates(tmp_path: Path) -> None:
         assert gateway.backend.calls == 1
 
 
+@pytest.mark.parametrize("params", [{}, {"timeout": 30}], ids=["shared", "with a deadline, so alone"])
 async def test_an_expired_answer_is_not_served_unless_stale_is_asked_for_and_then_it_is_refreshed(
-    tmp_path: Path,
+    tmp_path: Path, params: dict[str, Any]
 ) -> None:
     async with house(tmp_path, ScriptedBackend(say("old"))) as gateway:
-        await gateway.chat(QUESTION, controls=Controls(ttl_s=0.05))
+        await gateway.chat(QUESTION, controls=Controls(ttl_s=0.05), **params)
         await asyncio.sleep(0.1)
         gateway.backend.script = say("new")
-        stale, completion = await gateway.chat(QUESTION, controls=Controls(stale_s=60))
+        stale, completion = await gateway.chat(QUESTION, controls=Controls(stale_s=60), **params)
         assert (stale.tier, stale.reason, completion.choices[0].message["content"]) == ("exact", "stale", "old")
         await settled(gateway)
 
-        _, after = await gateway.chat(QUESTION)
+        _, after = await gateway.chat(QUESTION, **params)
         assert (after.choices[0].message["content"], gateway.backend.calls) == ("new", 2)
 
 
@@ -302,6 +304,9 @@ async def test_a_broken_store_is_a_miss_and_is_counted(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
 
         class Broken:
+            def mark(self) -> bytes:
+                return b""
+
             def has_lost_elsewhere(self) -> bool:
                 return False
 

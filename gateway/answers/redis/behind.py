@@ -1,16 +1,17 @@
 """Writes that wait while Redis is away: in order, within a bound of bytes, done when it is back.
 
 A put that does not fit is refused, and its caller hears of it. A removal is never refused: when too many wait, all of
-them, and everything before them, become one: remove whatever was made until now. What waits to be removed is hidden
-from every read.
+them, and everything before them, become one: remove whatever is there. What waits to be removed is hidden from every
+read; what is put behind a removal is not.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway.answers.base import Entry, Unembedded
+from gateway.answers.memory import is_meant
 from gateway.answers.selection import Selection
 
 MAX_REMOVALS = 1000
@@ -21,6 +22,7 @@ SMALL_BYTES = 512  # of anything but an entry or a vector
 class Put:
     entry: Entry
     size_bytes: int
+    known: bytes = b""  # the last removal known when the answer began to be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    selection: Selection  # bounded by the moment it was asked for
+    selection: Selection
     size_bytes: int = SMALL_BYTES
 
 
@@ -67,19 +69,23 @@ class Behind:
         self._append(write)
         return True
 
-    def remove(self, selection: Selection, now_s: float) -> None:
+    def remove(self, selection: Selection) -> None:
         """Let a removal wait; there is always room."""
-        removal = Remove(until(selection, now_s))
+        removal = Remove(selection)
         if len(self._removals) >= MAX_REMOVALS:
             self.dropped += len(self._writes) - len(self._removals)
             self._writes.clear()
             self._removals.clear()
             self.size_bytes = 0
-            removal = Remove(Selection(before_s=now_s))
-        for key in [key for key, entry in self._entries.items() if removal.selection.matches(entry)]:
-            del self._entries[key]
+            removal = Remove(Selection())
+        self.forget(selection)
         self._removals.append(removal)
         self._append(removal)
+
+    def forget(self, selection: Selection) -> None:
+        """Somebody else removed it: what waits is not found any more, and is refused when its turn comes."""
+        for key in [key for key, entry in self._entries.items() if is_meant(selection, entry)]:
+            del self._entries[key]
 
     def find(self, scope: bytes, exact: bytes) -> Entry | None:
         """What waits to be put here."""
@@ -118,12 +124,6 @@ class Behind:
     def _append(self, write: Write) -> None:
         self._writes.append(write)
         self.size_bytes += write.size_bytes
-
-
-def until(selection: Selection, now_s: float) -> Selection:
-    """What of it was made until now."""
-    before_s = now_s if selection.before_s is None else min(selection.before_s, now_s)
-    return replace(selection, before_s=before_s)
 
 
 def _keys(write: Write) -> Iterator[bytes]:

@@ -88,6 +88,11 @@ class Shelves:
             self.never_told += max(0, over)
             del self._untold[: max(0, over)]
 
+    async def tell_removal(self, place: bytes, selection: bytes) -> None:
+        """Tell the memories of the others what is being removed: they may hold what no shelf has."""
+        fields = ("k", "all", "r", self._replica, "i", place, "b", selection)
+        await self._link.call("XADD", self._names.feed, "MAXLEN", "~", scripts.FEED_EVENTS, "*", *fields)
+
     def _append(self, event: list[bytes]) -> tuple[Value, ...]:
         kind, scope, compat, exact, name = event
         fields = ("k", kind, "r", self._replica, "s", scope, "c", compat, "x", exact, "i", name)

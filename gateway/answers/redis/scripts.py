@@ -160,14 +160,20 @@ def _script(body: str) -> Script:
 
 
 # member, card, body, vector, ms to live or 0, now, horizon, policy, uses known, draw, budget, tenant's budget,
-# whether a later answer stays -> {"kept", number of the shelf that had an alias in its place or false, expired,
-# evicted, events}, {"none"} for an alias of what is gone, {"later"}
+# whether a later answer stays, the last removal known when it began -> {"kept", number of the shelf that had an alias
+# in its place or false, expired, evicted, events}, {"none"} for an alias of what is gone, {"later"}, {"missed", the
+# last removal}
 PUT = _script("""
 local m, o = ARGV[3], parse(ARGV[4])
 local px, now, horizon, policy = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local known, draw = tonumber(ARGV[11]), tonumber(ARGV[12])
 local budget, tenant_budget = tonumber(ARGV[13]), tonumber(ARGV[14])
-if call('EXISTS', C) == 0 then call('UNLINK', I, O, P, E, T) end  -- who had to make room took the shelf itself
+local removed = call('HGET', T, 'removed')
+if removed and removed > ARGV[16] then return {'missed', removed} end
+if call('EXISTS', C) == 0 then  -- who had to make room took the shelf itself
+  call('UNLINK', I, O, P, E, T)
+  if removed then call('HSET', T, 'removed', removed) end
+end
 if o.alias ~= '' and not find(o.scope, o.alias) then return elsewhere(o.alias .. '@' .. o.scope) or {'none'} end
 local before = card(m)
 if before then
@@ -202,6 +208,12 @@ weigh(o.tenant, o.size)
 tell('put', o)
 local expired, evicted = tidy(horizon, o.tenant, budget, tenant_budget, policy)
 return {'kept', former and former[2] or false, expired, evicted, events}
+""")
+
+# place of a removal: what began before it asks before it is kept
+BAR = _script("""
+local before = call('HGET', T, 'removed')
+if not before or before < ARGV[3] then call('HSET', T, 'removed', ARGV[3]) end
 """)
 
 # member -> {card, body, vector}, a link, or nil

@@ -20,8 +20,9 @@ import logging
 import math
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from gateway.answers.base import (
     CacheError,
@@ -41,6 +42,7 @@ from gateway.answers.redis.catalog import Catalog
 from gateway.answers.redis.connection import Away, Link, Refused
 from gateway.answers.redis.order import Order
 from gateway.answers.redis.places import Shelves, linked
+from gateway.answers.redis.removals import EVERYTHING, Removals
 from gateway.answers.redis.uses import Uses
 from gateway.answers.redis.writer import Budget, Writer
 from gateway.answers.selection import Listed, Page, Selection
@@ -48,9 +50,11 @@ from gateway.answers.selection import Listed, Page, Selection
 log = logging.getLogger(__name__)
 
 MIB = 2**20
+T = TypeVar("T")
 HITS_EVERY_S = 1.0
 REFUSALS_SHOWN_S = 60.0
-SKEW_S = 5.0  # between the clocks of gateways: a removal that waits means what was made so much later, too
+ROOM_BYTES = 1 << 14  # of each shelf, for writing down a removal
+ROOM_ATTEMPTS = 3
 FLUSH_TOGETHER = 32
 FLUSH_EVERY_S = 0.1
 FLUSH_AT_END_S = 2.0
@@ -81,7 +85,8 @@ class RedisAnswers:
         self._catalog = Catalog(self._shelves, self._cards)
         self._behind = Behind(queue_bytes)
         budget = Budget(budget_bytes, tenant_bytes, policy, seed)
-        self._writer = Writer(self._shelves, self._cards, link.names, budget, keep_stale_s, now)
+        self._removals = Removals(link, self._shelves, replica)
+        self._writer = Writer(self._shelves, self._removals, self._cards, link.names, budget, keep_stale_s, now)
         self._uses = Uses(self._writer.write_uses, hits_every_s)
         self._order = Order()
         self._now = now
@@ -93,6 +98,7 @@ class RedisAnswers:
     async def open(self) -> None:
         """Raises `CacheError` when Redis is away; everything works from the moment it is back all the same."""
         await self._link.open()
+        await self._removals.open()
         await self._writer.adopt()
         await self._link.warn_of_policy()
 
@@ -100,7 +106,7 @@ class RedisAnswers:
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
         if (waiting := self._behind.find(scope, exact)) is not None:
-            return self._visible(waiting)
+            return waiting if waiting.is_fresh(self._writer.horizon_s()) else None
         member = self._names.member(scope, exact)
         reply, shelf = await self._shelves.follow(scripts.GET, self._names.shelf_of(exact), (member,), member)
         return None if reply is None else await self._read(shelf, member, *reply)
@@ -134,29 +140,30 @@ class RedisAnswers:
 
     async def put(self, entry: Entry) -> None:
         """Keep `entry`. While Redis is away it waits, and is kept later; raises `CacheError` when too much waits."""
+        known = self._known(entry)
         packed = self._writer.pack(entry)
         async with self._order.after(entry.scope + entry.exact):
             if len(self._behind) == 0:
                 try:
-                    await self._writer.put(entry, packed, is_late=False)
+                    await self._writer.put(entry, packed, EVERYTHING if entry.began is None else known, is_late=False)
                     return
                 except Away:
                     pass
                 except Refused as refused:
                     self._note(refused)
                     raise
-            self._wait(Put(entry, packed.size_bytes))
+            self._wait(Put(entry, packed.size_bytes, known))
 
     async def put_late(self, entry: Entry) -> None:
         """As `put`, but an answer that was made later, and is there already, stays."""
-        await self._writer.put(entry, self._writer.pack(entry), is_late=True)
+        await self._writer.put(entry, self._writer.pack(entry), self._known(entry), is_late=True)
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         """Raises `CacheError` when Redis is away: it is done when it is back."""
         selection = Selection(scope=scope, id=entry_id)
         await self._may_remove(selection)
         try:
-            return await self._writer.remove(scope, entry_id)
+            return await self._removing(selection, lambda: self._writer.remove(scope, entry_id))
         except Away as away:
             raise self._remove_later(selection) from away
 
@@ -164,13 +171,17 @@ class RedisAnswers:
         """Entries put after this began stay. Raises `CacheError` when Redis is away: it is done when it is back."""
         await self._may_remove(selection)
         try:
-            return await self._catalog.remove_all(selection)
+            return await self._removing(selection, lambda: self._catalog.remove_all(selection))
         except Away as away:
             raise self._remove_later(selection) from away
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         async with self._order.after(entry.scope + entry.exact):
-            return await self._writer.judge(entry, verdict)
+            tally = await self._writer.judge(entry, verdict)
+        if tally is not None and tally.is_retired:
+            with suppress(CacheError):  # it is gone all the same; what waits elsewhere may bring it back
+                await self._removals.add(Selection(id=entry.id, scope=entry.scope))
+        return tally
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         reply, _ = await self._shelves.follow_id(scripts.VERDICTS, scope, entry_id)
@@ -225,6 +236,19 @@ class RedisAnswers:
         sums = await self._shelves.run_all(scripts.SUMS, [(shelf, ()) for shelf in self._shelves.all])
         return sum(entries for entries, _ in sums), sum(size for _, size in sums)
 
+    # -- removals elsewhere -------------------------------------------------------------------------------------------
+
+    def mark(self) -> bytes:
+        return self._removals.newest
+
+    def heard(self, place: bytes, selection: Selection) -> None:
+        """The feed told of a removal."""
+        self._removals.heard(place)
+        self._behind.forget(selection)
+
+    def _known(self, entry: Entry) -> bytes:
+        return self._removals.newest if entry.began is None else entry.began.there
+
     # -- what others hear, and the operator ----------------------------------------------------------------------------
 
     def has_lost_elsewhere(self) -> bool:
@@ -263,6 +287,7 @@ class RedisAnswers:
             "uses": self._uses.lost,
             "untold": self._shelves.never_told,
             "refused": stats.refused,
+            "overtaken": stats.overtaken,
             "broken": stats.broken + self._catalog.broken,
             "lost": stats.lost,
         }
@@ -322,9 +347,33 @@ class RedisAnswers:
             raise self._remove_later(selection)
 
     def _remove_later(self, selection: Selection) -> Away:
-        self._behind.remove(selection, self._now() + SKEW_S)
+        self._behind.remove(selection)
         self._flush_soon()
         return Away("redis is away: what was to be removed is hidden here, and removed when it is back")
+
+    async def _removing(self, selection: Selection, remove: Callable[[], Awaitable[T]]) -> T:
+        """Make a removal known, then do it. Where a full server cannot write it down, it makes room for that."""
+        try:
+            await self._removals.add(selection)
+            return await remove()
+        except Refused as refused:
+            if refused.code != "OOM":
+                raise
+        found = await remove()
+        await self._announce(selection)
+        await remove()  # what came in between
+        return found
+
+    async def _announce(self, selection: Selection) -> None:
+        for attempt in range(ROOM_ATTEMPTS):
+            with suppress(Refused):
+                await self._writer.free(ROOM_BYTES << attempt)
+            with suppress(Refused):
+                await self._removals.add(selection)
+                return
+        log.warning(
+            "a removal could not be written down, redis is full: what waits elsewhere may bring some of it back"
+        )
 
     def _flush_soon(self) -> None:
         if self._flushing is None or self._flushing.done():
@@ -347,12 +396,12 @@ class RedisAnswers:
 
     async def _do(self, write: Write) -> None:
         match write:
-            case Put(entry):
-                await self._writer.put(entry, self._writer.pack(entry), is_late=True)
+            case Put(entry, _, known):
+                await self._writer.put(entry, self._writer.pack(entry), known, is_late=True)
             case Vector():
                 await self._writer.set_vector(write)
             case Remove(selection):
-                await self._catalog.remove_all(selection)
+                await self._removing(selection, lambda: self._catalog.remove_all(selection))
 
     def _note(self, refused: BaseException) -> None:
         self.stats.refused += 1

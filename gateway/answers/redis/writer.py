@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from gateway.answers.base import BAD_RETIRES, MAX_VERDICTS, CacheError, Entry, Gone, Tally, Verdict
+from gateway.answers.memory import is_meant
 from gateway.answers.popularity import Popularity
 from gateway.answers.redis import scripts
 from gateway.answers.redis.behind import Vector
@@ -15,6 +16,7 @@ from gateway.answers.redis.catalog import gone_of
 from gateway.answers.redis.connection import Refused, Value
 from gateway.answers.redis.keys import SHELVES, Names
 from gateway.answers.redis.places import Shelves, Told, linked, raw
+from gateway.answers.redis.removals import Removals
 from gateway.answers.redis.uses import Ends
 
 GRACE_S = 600.0  # Redis ends things so long after we would: what is accounted for goes first
@@ -44,6 +46,7 @@ class RedisStats:
     lost: int = 0  # entries whose body Redis let go before us
     refused: int = 0  # writes that waited, and that Redis refused then
     waited: int = 0  # writes that had to wait for Redis
+    overtaken: int = 0  # answers that were not kept: what selects them was removed after they began to be made
 
 
 class Writer:
@@ -52,6 +55,7 @@ class Writer:
     def __init__(
         self,
         shelves: Shelves,
+        removals: Removals,
         cards: Cards,
         names: Names,
         budget: Budget,
@@ -61,6 +65,7 @@ class Writer:
         self.stats = RedisStats()
         self.gone: dict[tuple[bytes, str], Gone] = {}  # what was let go, for an index to forget
         self._shelves = shelves
+        self._removals = removals
         self._cards = cards
         self._names = names
         self._policy = budget.policy
@@ -85,8 +90,9 @@ class Writer:
                 raise CacheError(f"entry {entry.id} has {packed.size_bytes} bytes, a shelf of {whose} budget {budget}")
         return packed
 
-    async def put(self, entry: Entry, packed: Packed, *, is_late: bool) -> None:
-        """Keep `entry`; when it comes late a later answer stays."""
+    async def put(self, entry: Entry, packed: Packed, known: bytes, *, is_late: bool) -> None:
+        """Keep `entry`, unless something was removed after `known` that selects it; when it comes late a later answer
+        stays."""
         names = self._names
         door = names.shelf_of(entry.exact)
         home = door if entry.alias_of is None else names.shelf_of_id(entry.alias_of)
@@ -96,9 +102,14 @@ class Writer:
             packed.member, packed.card, packed.body, packed.vector, ttl_ms, self._now(), self.horizon_s(),
             self._policy, self._popularity.add(entry.exact), draw, self._shelf_bytes, self._tenant_bytes, int(is_late),
         )  # fmt: skip
-        reply = await self._with_room(home, packed.size_bytes, args)
-        if (there := linked(reply)) is not None:
-            home, reply = there, await self._with_room(there, packed.size_bytes, args)
+        home, reply = await self._placed(home, packed, (*args, known))
+        while reply[0] == b"missed":
+            removed = await self._removals.since(known, reply[1])
+            if removed is None or any(is_meant(selection, entry) for selection in removed):
+                self.stats.overtaken += 1
+                return
+            known = reply[1]
+            home, reply = await self._placed(home, packed, (*args, known))
         if reply[0] != b"kept":
             return
         _, former, expired, evicted, told = reply
@@ -111,6 +122,12 @@ class Writer:
             await self._say_where(door, packed.member, entry, home, ttl_ms)
         if names.shelf_of_id(entry.id) not in (home, door):
             await self._say_where(names.shelf_of_id(entry.id), b"", entry, home, ttl_ms)
+
+    async def _placed(self, home: int, packed: Packed, args: Sequence[Value]) -> tuple[int, Any]:
+        reply = await self._with_room(home, packed.size_bytes, args)
+        if (there := linked(reply)) is not None:
+            return there, await self._with_room(there, packed.size_bytes, args)
+        return home, reply
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         """Forget the entry and its aliases; whether it was here."""
@@ -223,6 +240,13 @@ class Writer:
         else:  # the name was another request's
             reply = await self._shelves.run(scripts.REMOVE, before, entry.scope, name)
             await self._shelves.tell(reply[1] if linked(reply) is None else None)
+
+    async def free(self, num_bytes: int) -> None:
+        """Let so much of every shelf go."""
+        calls = [(shelf, (num_bytes, self._policy)) for shelf in self._shelves.all]
+        for evicted, told in await self._shelves.run_all(scripts.SHRINK, calls):
+            self._note(0, evicted, told)
+            await self._shelves.tell(told)
 
     def _note(self, expired: int, evicted: int, told: Told) -> None:
         self.stats.expired += expired

@@ -8,7 +8,7 @@ from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
-from gateway.shared.feed import News
+from gateway.shared.feed import News, Removed
 from gateway.shared.follower import Follower
 from gateway.shared.stream import RedisFeed
 from tests.gateway.shared.servers import SECRET, tell
@@ -29,6 +29,9 @@ class Noted:
 
     def clear(self) -> None:
         self.said.append("clear")
+
+    async def forget(self, removed: Sequence[Removed]) -> None:
+        self.said += [str(one.place, "ascii") for one in removed]
 
     async def apply(self, news: Sequence[News]) -> None:
         self.is_held = bool(news)

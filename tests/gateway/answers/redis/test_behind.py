@@ -1,13 +1,9 @@
 """Writes that wait for Redis: order, bounds, and what is never lost without a word."""
 
-from dataclasses import replace
-
 from gateway.answers.base import unembedded_of
 from gateway.answers.redis.behind import MAX_REMOVALS, Behind, Put, Remove, Vector
 from gateway.answers.selection import Selection
 from tests.contracts.answers_contract import digest, entry_of
-
-NOW_S = 2_000_000.0
 
 
 def put(name: str, size_bytes: int = 100) -> Put:
@@ -33,12 +29,12 @@ def test_writes_of_one_entry_are_done_one_after_another_and_others_together() ->
 def test_a_removal_is_done_alone_and_after_what_came_before() -> None:
     behind = Behind(10_000)
     behind.add(put("a"))
-    behind.remove(Selection(), NOW_S)
+    behind.remove(Selection())
     behind.add(put("b"))
 
     assert behind.first(10) == [put("a")]
     behind.done(1)
-    assert behind.first(10) == [Remove(Selection(before_s=NOW_S))]
+    assert behind.first(10) == [Remove(Selection())]
 
 
 def test_what_does_not_fit_is_refused_and_counted() -> None:
@@ -55,19 +51,20 @@ def test_what_waits_is_found_and_what_waits_to_be_removed_is_hidden() -> None:
     behind.add(put("a"))
     assert behind.find(digest("s"), digest("a")) == entry_of("a")
 
-    behind.remove(Selection(id="e_a"), NOW_S)
+    behind.remove(Selection(id="e_a"))
     assert behind.find(digest("s"), digest("a")) is None
     assert behind.hides(entry_of("a"))
     assert not behind.hides(entry_of("b"))
-    assert not behind.hides(replace(entry_of("a"), created_s=NOW_S + 1))  # made after it
+    behind.add(put("a"))
+    assert behind.find(digest("s"), digest("a")) == entry_of("a")  # put after it
 
 
-def test_too_many_removals_become_the_removal_of_everything_until_now() -> None:
+def test_too_many_removals_become_the_removal_of_everything() -> None:
     behind = Behind(10_000)
     behind.add(put("a"))
     for number in range(MAX_REMOVALS + 1):
-        behind.remove(Selection(id=f"e_{number}"), NOW_S + number)
+        behind.remove(Selection(id=f"e_{number}"))
 
-    assert behind.first(10) == [Remove(Selection(before_s=NOW_S + MAX_REMOVALS))]
+    assert behind.first(10) == [Remove(Selection())]
     assert (len(behind), behind.dropped) == (1, 1)
     assert behind.hides(entry_of("anything"))
