@@ -86,7 +86,7 @@ class Normaliser:
             labels = (("rule", rule), ("place", place))
             yield Sample("twicetold_normalised", "Volatile texts taken out of prompts", count, labels, is_total=True)
         for reason, count in self._rested.items():
-            help_ = "Requests whose clock stayed in, as it may matter to the answer"
+            help_ = "Requests whose clock stayed finer than was asked for, as it may matter to the answer"
             yield Sample("twicetold_normalise_rested", help_, count, (("reason", reason),), is_total=True)
 
     def count(self, found: Normalised) -> None:
