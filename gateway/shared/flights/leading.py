@@ -17,7 +17,7 @@ from typing import cast
 from backends.chat import Completion, Delta
 from backends.errors import BackendError
 from gateway.answers.base import CacheError
-from gateway.flights import Flight
+from gateway.flights import CalledOff, Flight
 from gateway.shared.flights.post import Post
 from gateway.shared.flights.words import Ended, Said, Want, Why, Word, is_longer, replica_of
 
@@ -147,6 +147,8 @@ class Led:
                         await asyncio.sleep(TELL_EVERY_S)
         except CacheError:
             return
+        except CalledOff:
+            why = "gone"  # whoever wanted it here has left; who listens elsewhere has it made anew
         except BackendError as said:
             why, error = "gone" if self._is_given_up else "failed", said
         except Exception:  # our bug, which its riders here are told of

@@ -10,6 +10,7 @@ of a lease. Whoever asked a replica that lost its lease has its answer all the s
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -27,7 +28,9 @@ from gateway.shared.flights.leading import Generate, Led, Term
 from gateway.shared.flights.leases import LATECOMERS_MS, Claim, Follow, Lead
 from gateway.shared.flights.post import Post
 from gateway.shared.flights.seam import Seam
-from gateway.shared.flights.words import Ended, Leave, Said, Want
+from gateway.shared.flights.words import Ended, Leave, Said, Want, Word
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 3.0
 MAX_BYTES = 4 * 2**20  # of what was said already: whoever comes to more of it generates
@@ -141,13 +144,19 @@ class SharedFlights:
                 await asyncio.sleep(PAUSE_S)
                 continue
             for word in words:
-                match word:
-                    case Said() | Ended():
-                        self._ears.hear(word)
-                    case Want():
-                        self._tell(word)
-                    case Leave():
-                        self._forget(word)
+                try:
+                    self._heed(word)
+                except Exception:  # the root of a task that must not end: a bug costs one letter, and is told
+                    log.exception("a letter of another gateway could not be heeded")
+
+    def _heed(self, word: Word) -> None:
+        match word:
+            case Said() | Ended():
+                self._ears.hear(word)
+            case Want():
+                self._tell(word)
+            case Leave():
+                self._forget(word)
 
     def _tell(self, want: Want) -> None:
         led = self._led.get(want.flight)

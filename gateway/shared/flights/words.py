@@ -94,7 +94,10 @@ def unseal(key: bytes, to: str, raw: bytes) -> Word:
     mac, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
     if not hmac.compare_digest(mac, _mac(key, to, body)):
         raise NotOurs("a message carries no valid digest")
-    return _as_word(orjson.loads(body))
+    try:
+        return _as_word(orjson.loads(body))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # of a gateway of another version
+        raise NotOurs(f"a message has another shape: {error}") from error
 
 
 def is_longer(deltas: Sequence[Delta], max_bytes: int) -> bool:

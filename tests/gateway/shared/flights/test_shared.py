@@ -200,3 +200,19 @@ async def test_another_secret_shares_nothing(redis: RedisServer, tmp_path: Path)
         await asyncio.gather(*(chat(one) for one in here.houses))
 
         assert here.calls == 2
+
+
+async def test_a_caller_who_leaves_one_gateway_and_asks_the_other_is_answered(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """Between a claim and the letter that follows it the last rider of the leader may have left."""
+    script: list[Step] = [*say("fine")[:2], 0.02, *say("fine")[2:]]
+    async with town(redis, tmp_path, script, script, lease_s=60) as here:
+        for number in range(8):
+            calls, question = here.calls, f"What is lease {number}?"
+            first = asyncio.create_task(chat(here.houses[0], question))
+            await until(lambda calls=calls: here.calls > calls)  # type: ignore[misc]
+            again = asyncio.create_task(chat(here.houses[1], question))
+            await asyncio.sleep(number / 2000)
+            first.cancel()
+            assert (await again)[1].text == "fine"

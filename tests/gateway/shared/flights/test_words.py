@@ -2,12 +2,13 @@
 
 from dataclasses import fields
 
+import orjson
 import pytest
 
 from backends.chat import Delta, Usage
 from backends.errors import BackendBusy, BackendError, RequestRejected
 from gateway.errors import describe
-from gateway.shared.flights.words import Ended, Leave, NotOurs, Said, Want, Word, mail_key, seal, unseal
+from gateway.shared.flights.words import Ended, Leave, NotOurs, Said, Want, Word, _mac, mail_key, seal, unseal
 
 KEY = mail_key(b"s" * 32)
 FIELDS = {"content": "häh", "tool_calls": [{"index": 0}]}
@@ -58,3 +59,11 @@ def test_a_message_to_another_replica_is_not_heard() -> None:
 def test_noise_is_not_heard(raw: bytes) -> None:
     with pytest.raises(NotOurs):
         unseal(KEY, "r", raw)
+
+
+def test_a_message_of_another_version_with_our_secret_is_not_ours() -> None:
+    delta = [0, {}, None, None, None, {}, "", "a field too many"]
+    for said in (["said", "r/1", 0, [delta]], ["said", "r/1"], ["shouted"], {"said": 1}, 5, ["ended", "r", 0, "x", {}]):
+        body = orjson.dumps(said)
+        with pytest.raises(NotOurs):
+            unseal(KEY, "r", _mac(KEY, "r", body) + body)
