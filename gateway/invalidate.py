@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 class Heard:
     """How many other gateways share the store, and how many of them have done as this one did."""
 
-    others: int
+    others: int | None  # None: this one does not know who else there is
     heard: int
 
     @property
     def is_everybody(self) -> bool:
-        return self.heard >= self.others
+        return self.others is not None and self.heard >= self.others
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, int | None]:
         return {"others": self.others, "heard": self.heard}
 
 
@@ -106,7 +106,8 @@ class Invalidation:
             with self._ledger.best_effort("heard"):
                 heard = await self._ask_others()
         if heard is not None and not heard.is_everybody:
-            log.warning("%d of %d other gateways have not forgotten yet", heard.others - heard.heard, heard.others)
+            others = "an unknown number" if heard.others is None else heard.others
+            log.warning("%d of %s other gateways have said that they forgot", heard.heard, others)
         return heard
 
     async def _forget(self, gone: Sequence[Gone]) -> None:

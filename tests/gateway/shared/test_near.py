@@ -80,6 +80,25 @@ async def test_what_is_removed_or_answered_anew_leaves_the_memory_of_the_other(p
 
 
 @needs_redis
+async def test_what_only_another_replica_has_or_is_making_is_removed_with_everything(
+    pair: tuple[Replica, Replica],
+) -> None:
+    a, b = pair
+    made = replace(entry_of("a"), began=b.house.answers.begin())
+    b.house.answers.put_now(waits := entry_of("b"))  # as one that was cut off has it
+    await a.house.answers.remove_all(Selection(model="m"))
+    await b.current()
+
+    b.house.answers.put_now(made)
+    for entry in (made, waits):
+        assert b.house.answers.get_now(entry.scope, entry.exact) is None
+        assert not await b.house.answers.settle(entry)
+    later = replace(entry_of("a"), began=b.house.answers.begin())
+    await b.house.answers.put(later)
+    assert await a.house.answers.get(later.scope, later.exact) == later
+
+
+@needs_redis
 async def test_replicas_on_a_cluster_follow_each_other(tmp_path: Path) -> None:
     for nodes in clustered(tmp_path):
         async with two(tmp_path, f"{nodes[0].url}?cluster=1") as (a, b):
