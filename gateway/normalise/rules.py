@@ -59,7 +59,7 @@ NAMES = frozenset(f"{_REQUESTS}|{_SESSIONS}|rq|tr|corr|inv|sess|conv|chatcmpl|id
 _ID_WORD = re.compile(r"ids?(?![a-z])|nonces?(?![a-z])")
 _IDS_OF = {
     rule: re.compile(
-        rf"(?:(?<![a-z])(?:{names})[\s_-]?(?:uu|gu)?|(?<![a-z])(?:the|this|that|your|its)\s|[\u4e00-\u9fff]\s?)ids?\Z|nonces?\Z"
+        rf"(?:(?<![a-z])(?:{names})[\s_-]?(?:uu|gu)?|(?<![a-z])(?:the|this|that|your|its)\s|[\u4e00-\u9fff]\s?)ids?\Z|(?<![a-z])ids\Z|nonces?\Z"
     )
     for rule, names in (("request_ids", _REQUESTS), ("session_ids", _SESSIONS), ("uuids", f"{_REQUESTS}|{_SESSIONS}"))
 }
@@ -132,9 +132,10 @@ def _is_field(text: str, start: int, end: int) -> bool:
 
 
 def _is_made_up(value: str) -> bool:
-    """Whether a machine made up an id: every part has a digit or is hexadecimal, but for names of such ids."""
-    parts = re.split(r"[_.:-]+", value)
-    return all(re.search(r"\d|^[0-9A-Fa-f]{4,}$", part) or part.lower() in NAMES for part in parts)
+    """Whether a machine drew an id: every part has a digit or is hexadecimal, but for names of such ids; no counter."""
+    parts = [part for part in re.split(r"[_.:-]+", value) if part.lower() not in NAMES]
+    is_counter = re.fullmatch(r"[A-Za-z]*\d*", "".join(parts)) is not None  # TX100001 comes before TX100002, and is odd
+    return not is_counter and all(re.search(r"\d|^[0-9A-Fa-f]{4,}$", part) for part in parts)
 
 
 def regions(

@@ -74,7 +74,7 @@ def test_conversations_with_a_stable_prompt_lose_nothing(name: str) -> None:
     [
         ("Current time: NOW\n", "clock", len("Current time: 2026-06-09")),
         ("x-anthropic-billing-header: cc_version=2.1; cch=ID;\n", "agent_nonces", 0),
-        ("request_id: rq-ID\n", "request_ids", len("request_id: ")),
+        ("request_id: rq-IDID\n", "request_ids", len("request_id: ")),
         ("Build ID is used. ", "code", len("Build ")),
     ],
 )
