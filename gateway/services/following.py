@@ -34,6 +34,6 @@ def following_of(
     from gateway.shared.stream import RedisFeed
 
     near = NearStores(answers, shared.store, semantic, rules, ledger)
-    echo = Echo(shared.link, shared.replica)
+    echo = Echo(shared.link, shared.replica, also=shared.store.learn_clock)
     stream = RedisFeed(shared.link, shared.replica)
     return Following(Follower(stream, near, shared.replica, ledger, echo=echo), echo)

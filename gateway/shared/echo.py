@@ -11,6 +11,7 @@ come, or come back, or whose Redis has just lost its data, does not know yet who
 import math
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 
 from gateway.answers.redis.connection import Link, Script
 from gateway.invalidate import Heard
@@ -37,10 +38,19 @@ _OTHERS = Script(
 class Echo:
     """One replica's side of it. Raises `CacheError`."""
 
-    def __init__(self, link: Link, replica: bytes, *, gathering_s: float = GATHERING_S) -> None:
+    def __init__(
+        self,
+        link: Link,
+        replica: bytes,
+        *,
+        gathering_s: float = GATHERING_S,
+        also: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`also` is done with every pulse."""
         self._link = link
         self._replica = replica
         self._gathering_s = gathering_s
+        self._also = also
         self._pulse_s = -math.inf
         self._knows_s = math.inf  # when all others are known
 
@@ -51,6 +61,8 @@ class Echo:
             self._pulse_s = now_s + PULSE_S
             if await self._link.run(_PULSE, self._link.name("replicas"), self._replica, SILENT_S):
                 self._knows_s = now_s + self._gathering_s
+            if self._also is not None:
+                await self._also()
 
     async def answer(self, question: str) -> None:
         """Say that all before the question is applied."""

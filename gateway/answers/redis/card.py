@@ -150,10 +150,11 @@ class Card:
 
 
 class Cards:
-    """Packs and reads under the marks of one deployment. Pure."""
+    """Packs and reads under the marks of one deployment. Ends lie in Redis by its clock, which is `ahead_s` of ours."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
+        self.ahead_s = 0
 
     def pack(self, entry: Entry) -> Packed:
         """`entry` as it is written. Raises `CacheError` when it cannot be spelled."""
@@ -194,8 +195,8 @@ class Cards:
         return Packed(member, b"".join((numbers, strings, mark, fixed, rest)), body, vector, size)
 
     def end(self, scope: bytes, entry_id: str, expires_s: float | None) -> tuple[float, bytes]:
-        """When an entry ends, and the mark that says it is so."""
-        ends = NEVER if expires_s is None else expires_s
+        """When an entry ends by the clock of Redis, and the mark that says it is so."""
+        ends = NEVER if expires_s is None else expires_s + self.ahead_s
         mark = self._names.mac(b"end", scope, _text(entry_id), struct.pack("<d", ends))
         return ends, mark[:END_MARK_BYTES]
 
@@ -235,8 +236,8 @@ class Cards:
             if self._names.member(scope, exact) != member:
                 raise Broken("a card in another's place")
             return Card(
-                member, entry_id, scope, exact, compat, made, None if ends == NEVER else ends, size, hits, good, bad,
-                tenant, alias_of or None, None if vector_bytes == NO_VECTOR else embedder,
+                member, entry_id, scope, exact, compat, made, None if ends == NEVER else ends - self.ahead_s,
+                size, hits, good, bad, tenant, alias_of or None, None if vector_bytes == NO_VECTOR else embedder,
                 vector_bytes not in (0, NO_VECTOR), fixed[3 * DIGEST_BYTES : -MAC_BYTES], decode_json(rest),
             )  # fmt: skip
         except (struct.error, UnicodeDecodeError, CacheError) as error:

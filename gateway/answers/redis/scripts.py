@@ -415,6 +415,9 @@ local expired, evicted = tidy(ARGV[9], o.tenant, tonumber(ARGV[11]), tonumber(AR
 return {1, expired, evicted, events}
 """)
 
+# the server's clock
+CLOCK = Script("return redis.call('TIME')")
+
 # {entries, bytes}
 SUMS = _script("return {call('HLEN', C), tonumber(call('HGET', T, 'bytes') or '0')}")
 

@@ -55,6 +55,8 @@ HITS_EVERY_S = 1.0
 REFUSALS_SHOWN_S = 60.0
 ROOM_BYTES = 1 << 14  # of each shelf, for writing down a removal
 ROOM_ATTEMPTS = 3
+SKEW_S = 1.0  # between our clock and that of Redis, that is no matter
+MOST_AHEAD_S = 86_400.0
 FLUSH_TOGETHER = 32
 FLUSH_EVERY_S = 0.1
 FLUSH_AT_END_S = 2.0
@@ -98,9 +100,20 @@ class RedisAnswers:
     async def open(self) -> None:
         """Raises `CacheError` when Redis is away; everything works from the moment it is back all the same."""
         await self._link.open()
+        await self.learn_clock()
         await self._removals.open()
         await self._writer.adopt()
         await self._link.warn_of_policy()
+
+    async def learn_clock(self) -> None:
+        """Compare our clock with that of Redis, by which all gateways say when something ends."""
+        before_s = self._now()
+        seconds, micros = await self._link.run(scripts.CLOCK, self._names.feed)
+        ahead_s = int(seconds) + int(micros) / 1e6 - (before_s + self._now()) / 2
+        if abs(ahead_s) > MOST_AHEAD_S:  # not a clock of this time: nothing can be made of it
+            self._cards.ahead_s = 0
+            return
+        self._cards.ahead_s = round(ahead_s) if abs(ahead_s) >= SKEW_S else 0
 
     # -- one entry ---------------------------------------------------------------------------------------------------
 
@@ -269,7 +282,9 @@ class RedisAnswers:
         """For the operator: "ready", or what is wrong."""
         waits = f"; {len(self._behind)} writes wait" if len(self._behind) else ""
         is_refusing = time.monotonic() - self._refused_s < REFUSALS_SHOWN_S
-        return self._link.state + waits + (f"; writes are refused: {self._refusal}" if is_refusing else "")
+        ahead_s = self._cards.ahead_s
+        clock = f"; this machine's clock is {abs(ahead_s)} s {'behind' if ahead_s > 0 else 'ahead'}" if ahead_s else ""
+        return self._link.state + clock + waits + (f"; writes are refused: {self._refusal}" if is_refusing else "")
 
     def report(self) -> dict[str, Any]:
         """For stats and metrics."""

@@ -99,7 +99,7 @@ class Writer:
         ttl_ms = self._ttl_ms(entry.expires_s)
         draw = self._draws.expovariate(1.0) if self._policy == "random" else 0.0
         args: tuple[Value, ...] = (
-            packed.member, packed.card, packed.body, packed.vector, ttl_ms, self._now(), self.horizon_s(),
+            packed.member, packed.card, packed.body, packed.vector, ttl_ms, self._now(), self._horizon_there_s(),
             self._policy, self._popularity.add(entry.exact), draw, self._shelf_bytes, self._tenant_bytes, int(is_late),
         )  # fmt: skip
         home, reply = await self._placed(home, packed, (*args, known))
@@ -146,7 +146,7 @@ class Writer:
         row, embedder = write.row, write.embedder
         reply, _ = await self._shelves.follow_id(
             scripts.VECTOR, row.scope, row.id, self._cards.asks(row.question), embedder,
-            self._cards.vector(row.scope, row.id, embedder, write.vector), len(write.vector), self.horizon_s(),
+            self._cards.vector(row.scope, row.id, embedder, write.vector), len(write.vector), self._horizon_there_s(),
             self._policy, self._shelf_bytes, self._tenant_bytes,
         )  # fmt: skip
         if reply is None:
@@ -177,6 +177,10 @@ class Writer:
         """What ended before this moment is gone."""
         return self._now() - self._keep_stale_s
 
+    def _horizon_there_s(self) -> float:
+        """The same moment by the clock of Redis."""
+        return self.horizon_s() + self._cards.ahead_s
+
     async def write_uses(self, hits: Mapping[str, int], ends: Ends) -> None:
         """Note uses, and the ends that they moved."""
         by_shelf: dict[int, list[Value]] = {}
@@ -185,8 +189,8 @@ class Writer:
         await self._count_hits(by_shelf)
         calls = []
         for (scope, entry_id), expires_s in ends.items():
-            _, mark = self._cards.end(scope, entry_id, expires_s)
-            args = (scope, raw(entry_id), expires_s, mark, max(1, self._ttl_ms(expires_s)))
+            ends_there_s, mark = self._cards.end(scope, entry_id, expires_s)
+            args = (scope, raw(entry_id), ends_there_s, mark, max(1, self._ttl_ms(expires_s)))
             calls.append((self._names.shelf_of_id(entry_id), args))
         await self._prolong(calls)
 

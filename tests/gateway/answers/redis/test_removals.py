@@ -1,5 +1,6 @@
 """A removal holds for what began before it, wherever that waits and whatever clocks say; what begins later is kept."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -66,6 +67,35 @@ async def test_a_removal_holds_whatever_clocks_say(store: RedisAnswers, server: 
     assert len(await store.remove_all(Selection())) == 1
     await skewed.close()
     await link.close()
+
+
+@pytest.mark.parametrize("skew_s", [-120, 120])
+async def test_what_ends_ends_at_the_same_moment_for_clocks_that_differ(
+    server: RedisServer, link: Link, skew_s: int
+) -> None:
+    now_s = time.time()
+    right, wrong = Clock(now_s), Clock(now_s + skew_s)
+    one, other = store_of(link, right), store_of(link, wrong, replica=b"b")
+    await one.open()
+    await other.open()
+    assert one.state == "ready"
+    assert "this machine's clock is 1" in other.state
+    await one.put(replace(entry_of("a"), created_s=right(), expires_s=right() + 60))
+    await other.put(replace(entry_of("b"), created_s=wrong(), expires_s=wrong() + 60))
+    for passed_s, is_fresh in ((55, True), (10, False)):
+        for clock in (right, wrong):
+            clock.now_s += passed_s
+        for store, now in ((one, right), (other, wrong)):
+            for name in "ab":
+                found = await store.get(digest("s"), digest(name))
+                assert found is not None
+                assert found.is_fresh(now()) is is_fresh
+    await other.prolong(digest("s"), "e_a", wrong() + 60)
+    await other.close()
+    found = await one.get(*KEY)
+    assert found is not None
+    assert found.expires_s == pytest.approx(right() + 60, abs=2)
+    await one.close()
 
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(id="e_a", scope=digest("s")), Selection(text="HELLO")])
