@@ -124,7 +124,7 @@ class StreamReader:
             raise error_in_answer(chunk["error"], self._upstream, self._dialect)
         usage = _usage(chunk, self._upstream, self._dialect)
         choices = chunk.get("choices")
-        if not isinstance(choices, list) and usage is None:
+        if not isinstance(choices, list) and (choices is not None or usage is None):
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
         extra = _extra(chunk, self._dialect)
         for choice in choices or ():

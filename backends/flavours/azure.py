@@ -9,7 +9,7 @@ from backends.flavours.openai import openai_like
 from backends.http import api_root
 from backends.openai_wire import Dialect
 
-API_VERSION = "2024-10-21"  # the last one that is no preview; the newer `/openai/v1` needs none
+API_VERSION = "2024-10-21"  # the last that is no preview, and without predictions; `/openai/v1` needs none
 
 
 def _endpoints(url: str) -> Endpoints:

@@ -69,6 +69,7 @@ ODD_MESSAGES: list[dict[str, Any]] = [
         {"choices": [{"delta": {}, "message": {}}], "usage": [1]},
         {"choices": [{"delta": {}, "message": {}}], "usage": {"prompt_tokens": "many"}},
         {"choices": "text"},
+        {"choices": 5, "usage": {"prompt_tokens": 3}},
         {},
     ],
 )
