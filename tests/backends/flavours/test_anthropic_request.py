@@ -428,7 +428,7 @@ ODD_MESSAGES = st.lists(
 
 
 @given(ODD_MESSAGES, ODD_PARAMS, st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_an_odd_request_is_written_or_refused_by_the_name_of_a_field(
     messages: list[dict[str, Any]], params: dict[str, Any], use_kv: bool
 ) -> None:

@@ -64,9 +64,9 @@ EVENT = maybe(
 )
 
 
-@pytest.mark.parametrize("flavour", ["openai", "azure", "anthropic", "gemini", "llamacpp"])
+@pytest.mark.parametrize("flavour", ["azure", "anthropic", "llamacpp"])
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_an_odd_answer_is_read_or_refused(flavour: str, data: st.DataObject) -> None:
     spoken, collector = FLAVOURS[flavour], Collector()
     payloads = [
