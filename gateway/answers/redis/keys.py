@@ -1,13 +1,14 @@
 """The names of everything in Redis, and who may have written it.
 
     twicetold:<8 hex>:feed           one stream: what was put, changed and removed, for the memories of all gateways
+    twicetold:<8 hex>:removals       one stream: the last removals and what they select (`removals.py`)
     twicetold:<8 hex>:{k}:...        shelf k of 16: the braces are a cluster's hash tag, so a shelf lies on one node
       :c   hash    member -> card    what is known of an entry but its request and answer (`card.py`)
       :i   hash    id -> members     an entry by its public name; several scopes may use one name
       :o   zset    by time made      to go through a shelf in order
       :p   zset    by priority       what goes first when the budget is full; :p:<tenant> where tenants are bounded
       :e   zset    by time ended     of what ends
-      :s   hash    bytes, floor      of the shelf; "bytes" and "bytes:<tenant>" are sums of the sizes on the cards
+      :s   hash    bytes, floor ..   of the shelf; "bytes" and "bytes:<tenant>" are sums, "removed" the last removal
       :a:<member>  string            request and answer; Redis ends it, too, a while after the entry's end
       :v:<member>  string            embedder and vector
       :w:<member>  hash              source -> verdict
