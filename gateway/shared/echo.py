@@ -8,6 +8,7 @@ So a removal has reached every memory when it returns, or says how many replicas
 come, or come back, or whose Redis has just lost its data, does not know yet who else there is, and says so.
 """
 
+import asyncio
 import math
 import secrets
 import time
@@ -22,6 +23,7 @@ SILENT_S = 3 * PULSE_S  # who was silent for longer is not waited for
 GATHERING_S = 1.5 * PULSE_S  # after this replica was missing among those who are here: then all have pulsed
 PATIENCE_S = 0.5
 KEEP_S = 10
+ASK_AT_ONCE = 4  # of the connections that may wait, `connection.MOST_WAITING`; the feed and the letters have theirs
 
 _NOW = "local time = redis.call('TIME') local now = tonumber(time[1]) + tonumber(time[2]) / 1e6 "
 _PULSE = Script(
@@ -52,6 +54,7 @@ class Echo:
         self._gathering_s = gathering_s
         self._also = also
         self._pulse_s = -math.inf
+        self._turns = asyncio.Semaphore(ASK_AT_ONCE)
         self._knows_s = math.inf  # when all others are known
 
     async def pulse(self) -> None:
@@ -75,11 +78,13 @@ class Echo:
         known = int(others) if is_here and time.monotonic() >= self._knows_s else None
         if not others:
             return Heard(known, 0)
-        question, until_s, heard = secrets.token_hex(8), time.monotonic() + patience_s, 0
+        question, heard = secrets.token_hex(8), 0
         await self._link.call("XADD", self._link.names.feed, "*", "k", ASK, "r", self._replica, "i", question)
-        while heard < others and (left_s := until_s - time.monotonic()) > 0:
-            name = self._answers(question)
-            heard += await self._link.wait("BLPOP", name, max(0.01, round(left_s, 3)), wait_s=left_s) is not None
+        name = self._answers(question)
+        async with self._turns:  # answers gather meanwhile; the feed needs a connection, too
+            until_s = time.monotonic() + patience_s
+            while heard < others and (left_s := until_s - time.monotonic()) > 0:
+                heard += await self._link.wait("BLPOP", name, max(0.01, round(left_s, 3)), wait_s=left_s) is not None
         return Heard(known, heard)
 
     def _answers(self, question: str) -> bytes:

@@ -129,13 +129,21 @@ class Follower:
         """Follow until cancelled."""
         pause_s, own = SHORTEST_PAUSE_S, asyncio.current_task()
         try:
-            while own is None or not own.cancelling():  # the client library may swallow it (`wait_for` of Python 3.11)
+            while own is None or not own.cancelling():
                 try:
                     await self._follow()
                     pause_s = SHORTEST_PAUSE_S
                 except CacheError as error:
                     pause_s = SHORTEST_PAUSE_S if self.is_following else min(2 * pause_s, LONGEST_PAUSE_S)
                     self._failed(error)
+                    await asyncio.sleep(pause_s)
+                except (
+                    Exception
+                ):  # the root of a task: a bug must not leave this gateway deaf, and serving what is gone
+                    log.exception("what others did cannot be followed; everything is read anew")
+                    self.place, self.is_following = None, False
+                    self._near.clear()
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     await asyncio.sleep(pause_s)
             raise asyncio.CancelledError
         finally:

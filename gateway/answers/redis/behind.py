@@ -6,7 +6,7 @@ read; what is put behind a removal is not.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -75,6 +75,7 @@ class Behind:
         if len(self._removals) >= MAX_REMOVALS:
             self.dropped += len(self._writes) - len(self._removals)
             self._writes.clear()
+            self._entries.clear()
             self._removals.clear()
             self.size_bytes = 0
             removal = Remove(Selection())
@@ -109,10 +110,12 @@ class Behind:
                 break
         return found
 
-    def done(self, num: int) -> None:
-        """The first so many are done, or will never be."""
-        for _ in range(num):
-            write = self._writes.popleft()
+    def done(self, writes: Sequence[Write]) -> None:
+        """The first, as `first` told them, are done or will never be; what was given up meanwhile is not here."""
+        for write in writes:
+            if not self._writes or self._writes[0] is not write:
+                return
+            self._writes.popleft()
             self.size_bytes -= write.size_bytes
             if isinstance(write, Remove):
                 self._removals.popleft()

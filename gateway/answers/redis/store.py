@@ -405,7 +405,7 @@ class RedisAnswers:
                     log.error("a write that waited for redis failed: %r", result, exc_info=result)
                 if isinstance(result, BaseException):
                     self._note(result)
-            self._behind.done(num_done)
+            self._behind.done(writes[:num_done])
             if num_done < len(results):
                 await asyncio.sleep(FLUSH_EVERY_S)
 

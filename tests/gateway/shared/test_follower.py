@@ -23,6 +23,7 @@ class Noted:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.failing = 0
+        self.has_bug = False
         self.is_held = False
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -39,6 +40,9 @@ class Noted:
         if news and self.failing:
             self.failing -= 1
             raise CacheError("the store is away")
+        if news and self.has_bug:
+            self.has_bug = False
+            raise KeyError("a bug")
         self.said += [one.id for one in news]
 
     async def renew(self) -> None:
@@ -90,6 +94,16 @@ async def test_what_could_not_be_applied_is_applied_again(link: Link) -> None:
         await near.until("a")
 
     assert follower.stats.failures == 2
+
+
+async def test_a_bug_makes_nobody_deaf(link: Link) -> None:
+    near = Noted()
+    near.has_bug = True
+    async with following(link, near):
+        await tell(link, "put", "a")
+        await near.until("clear", "renew")
+        await tell(link, "put", "b")
+        await near.until("clear", "renew", "b")
 
 
 async def test_a_server_that_was_cut_off_loses_nothing(server: RedisServer, link: Link) -> None:

@@ -22,7 +22,7 @@ def test_writes_of_one_entry_are_done_one_after_another_and_others_together() ->
         behind.add(write)
 
     assert behind.first(10) == [put("a"), put("b")]
-    behind.done(2)
+    behind.done(behind.first(2))
     assert behind.first(10) == [vector("a"), put("c")]
 
 
@@ -33,7 +33,7 @@ def test_a_removal_is_done_alone_and_after_what_came_before() -> None:
     behind.add(put("b"))
 
     assert behind.first(10) == [put("a")]
-    behind.done(1)
+    behind.done(behind.first(1))
     assert behind.first(10) == [Remove(Selection())]
 
 
@@ -42,7 +42,7 @@ def test_what_does_not_fit_is_refused_and_counted() -> None:
 
     assert [behind.add(put(name)) for name in "abc"] == [True, True, False]
     assert (len(behind), behind.size_bytes, behind.dropped) == (2, 200, 1)
-    behind.done(2)
+    behind.done(behind.first(2))
     assert behind.add(put("c"))
 
 
@@ -68,3 +68,19 @@ def test_too_many_removals_become_the_removal_of_everything() -> None:
     assert behind.first(10) == [Remove(Selection())]
     assert (len(behind), behind.dropped) == (1, 1)
     assert behind.hides(entry_of("anything"))
+
+
+def test_what_became_the_removal_of_everything_while_a_removal_was_under_way_is_still_to_be_done() -> None:
+    behind = Behind(10_000)
+    behind.add(put("a"))
+    for number in range(MAX_REMOVALS):
+        behind.remove(Selection(id=f"e_{number}"))
+    behind.done(behind.first(1))
+    under_way = behind.first(1)
+    behind.remove(Selection(id="e_one_too_many"))
+    behind.done(under_way)
+
+    assert behind.first(10) == [Remove(Selection())]
+    assert behind.find(digest("s"), digest("a")) is None
+    behind.done(behind.first(1))
+    assert (len(behind), behind.size_bytes) == (0, 0)
