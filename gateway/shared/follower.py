@@ -137,12 +137,9 @@ class Follower:
                     pause_s = SHORTEST_PAUSE_S if self.is_following else min(2 * pause_s, LONGEST_PAUSE_S)
                     self._failed(error)
                     await asyncio.sleep(pause_s)
-                except (
-                    Exception
-                ):  # the root of a task: a bug must not leave this gateway deaf, and serving what is gone
+                except Exception:  # the root of a task: a bug must not leave this gateway deaf
                     log.exception("what others did cannot be followed; everything is read anew")
                     self.place, self.is_following = None, False
-                    self._near.clear()
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     await asyncio.sleep(pause_s)
             raise asyncio.CancelledError
