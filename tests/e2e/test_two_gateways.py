@@ -202,6 +202,9 @@ def test_a_redis_that_dies_and_returns_under_load_is_no_error_to_anybody(
     assert set(seen) == {200}
     assert metric(a, "twicetold_cache_failures_total") + metric(b, "twicetold_cache_failures_total") > failures
     assert metric(a, "twicetold_feed_lost_total") > 0  # that Redis forgot everything
+    until(lambda: metric(a, "twicetold_shared_queue") + metric(b, "twicetold_shared_queue") == 0, RETURN_S)
+    for gateway in pair:  # the queue had room for all that was made meanwhile
+        assert metric(gateway, 'twicetold_shared_losses_total{reason="dropped"}') == 0
 
 
 def test_who_did_nothing_for_a_while_catches_up_from_the_feed(pair: tuple[Gateway, Gateway]) -> None:
