@@ -254,11 +254,14 @@ class Pipeline:
         return self._flights.start(asked.fp.exact, source, self._answers.begin())
 
     def _shared(self, asked: Asked) -> "SharedFlight | None":
-        """The same generation shared with other gateways; None where there are none."""
+        """The same generation shared with other gateways; None where there are none.
+
+        It goes by the newest removal, too: who asks after one does not join what began before it.
+        """
         if self._sharing is None:
             return None
         return self._sharing.flight(
-            asked.fp.exact,
+            asked.fp.exact + self._answers.begin().there,
             partial(self._recorded, asked),
             waited_s=time.perf_counter() - asked.started,
         )

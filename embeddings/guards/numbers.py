@@ -82,7 +82,7 @@ def _turned(a: str, b: str) -> bool:
     return bool(dates_a) and bool(dates_b) and sorted(dates_a) != sorted(dates_b)
 
 
-_GROUPED = re.compile(r"\d+(?:[ .-]\d+)+")
+_GROUPED = re.compile(r"(?<!\d)\d++(?:[ .-]\d++)+")
 
 
 def _regrouped(a: str, b: str) -> bool:

@@ -29,7 +29,10 @@ async def test_who_asks_after_an_invalidation_does_not_join_what_began_before_it
         await gateway.answers.remove_all(selection)
         backend.script = lambda _: [*scripted("the old one" if is_kept else "the new one")]
         after = asyncio.create_task(gateway.chat(QUESTION, controls=tagged))
-        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while backend.calls < (1 if is_kept else 2):  # noqa: ASYNC110 - it changes in another task
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)  # who joins has joined
         gate.set()
         texts = [(await read(before)).choices[0].message["content"], (await after)[1].choices[0].message["content"]]
         await gateway.pipeline.close()
