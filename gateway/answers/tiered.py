@@ -186,13 +186,16 @@ class TieredAnswers:
     # -- what other processes did --------------------------------------------------------------------------------
 
     def forget_near(self, scope: bytes, exact: bytes, entry_id: str, *, is_gone: bool) -> None:
-        """Memory's copy is not what the store has, aliases included; what is gone and waits to be written is not."""
+        """Memory's copy is not what the store has, aliases included; what is gone and waits to be written is not.
+
+        No word on what is being made: who removes says what is selected, too (`forget_all_near`).
+        """
         self._writes += 1  # what is being read now may be older
         if (known := self._memory.peek_now(scope, exact)) is not None:
             self._memory.remove_now(scope, known.id)
         self._memory.remove_now(scope, entry_id)
         if is_gone:
-            self._cancel(Selection(scope=scope, id=entry_id))
+            self._unsettle(Selection(scope=scope, id=entry_id))
 
     def forget_all_near(self, selection: Selection) -> list[Gone]:
         """Another process removes what is selected, and may not know of all that is here, or being made here."""

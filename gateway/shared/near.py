@@ -68,8 +68,8 @@ class NearStores:
         """Do as the others did. Raises `CacheError` when the store cannot be asked; memory has forgotten by then."""
         for one in news:
             if one.is_stale:
-                was_there = one.was_removed or one.was_let_go
-                self._answers.forget_near(one.scope, one.exact, one.id, is_gone=was_there and not one.is_there)
+                is_gone = one.was_removed and not one.is_there  # what was let go may be made anew at any moment
+                self._answers.forget_near(one.scope, one.exact, one.id, is_gone=is_gone)
         if self._semantic is None or not news:
             return
         await self._forget(self._semantic, news)

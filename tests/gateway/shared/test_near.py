@@ -14,11 +14,12 @@ from embeddings.index import VectorIndex
 from gateway.answers.base import CacheError, Embedded, Entry, Verdict
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Page, Selection
-from gateway.answers.tiered import TieredAnswers
+from gateway.answers.tiered import MOST_REMOVALS, TieredAnswers
 from gateway.semantic.found import digest_of
 from gateway.semantic.orphans import Orphans
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.vectors import Vectors
+from gateway.shared.feed import Event, Kind
 from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.semantic.test_looser import FIRST, OTHER, say, tier
 from tests.gateway.shared.replicas import Replica, two
@@ -96,6 +97,31 @@ async def test_what_only_another_replica_has_or_is_making_is_removed_with_everyt
     later = replace(entry_of("a"), began=b.house.answers.begin())
     await b.house.answers.put(later)
     assert await a.house.answers.get(later.scope, later.exact) == later
+
+
+@needs_redis
+async def test_what_others_let_go_or_removed_one_by_one_does_not_stop_what_is_being_made(
+    pair: tuple[Replica, Replica],
+) -> None:
+    a, b = pair
+    feed, answers = a.link.names.feed, b.house.answers
+    await answers.put(kept := entry_of("b"))
+    made = replace(entry_of("a"), began=answers.begin())
+    kinds: tuple[Kind, ...] = ("out", "gone")
+    events = [Event("out", b"x", kept.scope, kept.compat, digest(name), f"e_{name}") for name in "ab"]
+    events += [
+        Event(kinds[n % 2], b"x", kept.scope, kept.compat, digest(f"z{n}"), f"e_z{n}") for n in range(MOST_REMOVALS)
+    ]
+    said = [[part for item in event.fields().items() for part in item] for event in events]
+    await a.link.together([("XADD", feed, "*", *fields) for fields in said])
+    await b.current()
+
+    assert answers.get_now(kept.scope, kept.exact) is None
+    assert made.began is not None
+    assert not answers.is_overtaken(made.began, made.id)
+    await answers.put(made)
+    assert answers.get_now(made.scope, made.exact) == made
+    assert await a.house.answers.get(made.scope, made.exact) == made
 
 
 @needs_redis
