@@ -13,11 +13,15 @@ whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import Embedded, Entry, Figures, Gone, Mark, Store, Tally, Unembedded, Verdict
+from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Mark, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.selection import Listed, Page, Selection
 
 MOST_REMOVALS = 1000  # that are remembered: an answer that was longer in the making is not kept
+
+
+class Overtaken(CacheError):
+    """A store kept nothing: what selects this answer was removed after it began to be made."""
 
 
 class TieredAnswers:
@@ -69,12 +73,16 @@ class TieredAnswers:
         self._pending[entry.scope, entry.id] = entry
 
     async def settle(self, entry: Entry) -> bool:
-        """Make last what `put_now` kept; False, and nothing happens, when it was removed or replaced since."""
+        """Make last what `put_now` kept; False when it was removed or replaced since: then it is nowhere."""
         key = (entry.scope, entry.id)
         if self._pending.get(key) is not entry:
             return False
         try:
             await self._store.put(entry)  # a removal that comes now is queued behind it
+        except Overtaken:
+            if self._pending.get(key) is entry:
+                self._memory.remove_now(*key)
+            return False
         finally:
             self._writes += 1  # a read that overlapped the write may hold what was there before
             if self._pending.get(key) is entry:
@@ -206,8 +214,11 @@ class TieredAnswers:
         self._memory.set_vector_now(row, embedder, vector)
 
     def clear_near(self) -> None:
-        """Nobody knows what others did: read everything anew. What waits to be written still will be."""
+        """Nobody knows what others did, nor what they removed: read everything anew, and keep nothing that is being
+        made. What waits to be written still will be: the store knows what was removed.
+        """
         self._writes += 1
+        self._remember(Selection())
         self._memory.clear_now()
 
     # ------------------------------------------------------------------------------------------------------------
@@ -242,9 +253,12 @@ class TieredAnswers:
 
     def _cancel(self, selection: Selection) -> None:
         """What is selected and not settled yet, or not even whole, will not be."""
-        self._removals.append(selection)
-        self._removed += 1
+        self._remember(selection)
         self._unsettle(selection)
+
+    def _remember(self, removed: Selection) -> None:
+        self._removals.append(removed)
+        self._removed += 1
 
     def _unsettle(self, selection: Selection) -> None:
         self._writes += 1

@@ -46,6 +46,7 @@ from gateway.answers.redis.removals import EVERYTHING, Removals
 from gateway.answers.redis.uses import Uses
 from gateway.answers.redis.writer import Budget, Writer
 from gateway.answers.selection import Listed, Page, Selection
+from gateway.answers.tiered import Overtaken
 
 log = logging.getLogger(__name__)
 
@@ -152,13 +153,18 @@ class RedisAnswers:
         return await self._shelves.run_all(scripts.GET, calls) if calls else []
 
     async def put(self, entry: Entry) -> None:
-        """Keep `entry`. While Redis is away it waits, and is kept later; raises `CacheError` when too much waits."""
+        """Keep `entry`. While Redis is away it waits, and is kept later.
+
+        Raises `CacheError` when too much waits, `Overtaken` when it began before a removal that selects it.
+        """
         known = self._known(entry)
         packed = self._writer.pack(entry)
         async with self._order.after(entry.scope + entry.exact):
             if len(self._behind) == 0:
                 try:
-                    await self._writer.put(entry, packed, EVERYTHING if entry.began is None else known, is_late=False)
+                    known_then = EVERYTHING if entry.began is None else known
+                    if not await self._writer.put(entry, packed, known_then, is_late=False):
+                        raise Overtaken(f"what selects {entry.id} was removed after it began to be made")
                     return
                 except Away:
                     pass
@@ -412,7 +418,8 @@ class RedisAnswers:
     async def _do(self, write: Write) -> None:
         match write:
             case Put(entry, _, known):
-                await self._writer.put(entry, self._writer.pack(entry), known, is_late=True)
+                if not await self._writer.put(entry, self._writer.pack(entry), known, is_late=True):
+                    self.distrust()  # memory has it, and whatever else was removed meanwhile
             case Vector():
                 await self._writer.set_vector(write)
             case Remove(selection):

@@ -90,9 +90,9 @@ class Writer:
                 raise CacheError(f"entry {entry.id} has {packed.size_bytes} bytes, a shelf of {whose} budget {budget}")
         return packed
 
-    async def put(self, entry: Entry, packed: Packed, known: bytes, *, is_late: bool) -> None:
-        """Keep `entry`, unless something was removed after `known` that selects it; when it comes late a later answer
-        stays."""
+    async def put(self, entry: Entry, packed: Packed, known: bytes, *, is_late: bool) -> bool:
+        """Keep `entry`; False when something was removed after `known` that selects it. When it comes late a later
+        answer stays."""
         names = self._names
         door = names.shelf_of(entry.exact)
         home = door if entry.alias_of is None else names.shelf_of_id(entry.alias_of)
@@ -107,11 +107,11 @@ class Writer:
             removed = await self._removals.since(known, reply[1])
             if removed is None or any(is_meant(selection, entry) for selection in removed):
                 self.stats.overtaken += 1
-                return
+                return False
             known = reply[1]
             home, reply = await self._placed(home, packed, (*args, known))
         if reply[0] != b"kept":
-            return
+            return True
         _, former, expired, evicted, told = reply
         self._note(expired, evicted, told)
         await self._shelves.tell(told)
@@ -122,6 +122,7 @@ class Writer:
             await self._say_where(door, packed.member, entry, home, ttl_ms)
         if names.shelf_of_id(entry.id) not in (home, door):
             await self._say_where(names.shelf_of_id(entry.id), b"", entry, home, ttl_ms)
+        return True
 
     async def _placed(self, home: int, packed: Packed, args: Sequence[Value]) -> tuple[int, Any]:
         reply = await self._with_room(home, packed.size_bytes, args)

@@ -13,7 +13,7 @@ from gateway.answers.redis.connection import Away, Link
 from gateway.answers.redis.removals import NOTHING, selection_of, spelled
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Selection
-from gateway.answers.tiered import TieredAnswers
+from gateway.answers.tiered import Overtaken, TieredAnswers
 from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.answers.redis.conftest import PATIENCE_S, SECRET, store_of
 from tests.gateway.answers.redis.test_trouble import refused_as, until_flushed
@@ -172,7 +172,8 @@ async def test_an_answer_that_began_before_a_removal_is_not_kept_and_the_next_on
 ) -> None:
     began = Mark(0, late.mark())
     await store.remove_all(Selection())
-    await late.put(replace(entry_of("a"), began=began))
+    with pytest.raises(Overtaken):
+        await late.put(replace(entry_of("a"), began=began))
     assert await store.get(*KEY) is None
 
     await late.put(replace(entry_of("a"), began=Mark(0, late.mark())))
@@ -187,7 +188,8 @@ async def test_a_shelf_that_was_emptied_still_knows_of_it(store: RedisAnswers, l
     await store.remove_all(Selection())
     await store.put(entry_of("a"))  # the shelf begins anew
     await store.remove(digest("s"), "e_a")
-    await late.put(replace(entry_of("a"), began=began))
+    with pytest.raises(Overtaken):
+        await late.put(replace(entry_of("a"), began=began))
     assert await store.size() == 0
 
 
@@ -221,6 +223,48 @@ async def test_what_others_remove_leaves_memory_and_the_queue_and_is_not_made_to
     assert not await answers.settle(made)
     with pytest.raises(CacheError):
         await answers.get(*KEY)
+
+
+async def test_who_does_not_know_what_was_missed_keeps_nothing_that_began_before(store: RedisAnswers) -> None:
+    answers = TieredAnswers(MemoryAnswers(1 << 20), store)
+    began = answers.begin()
+    answers.put_now(waits := entry_of("b"))
+    answers.clear_near()
+
+    assert answers.is_overtaken(began, "e_a")
+    await answers.put(replace(entry_of("a"), began=began))
+    assert answers.get_now(*KEY) is None
+    assert await store.get(*KEY) is None
+    assert await answers.settle(waits)
+    await answers.put(later := replace(entry_of("a"), began=answers.begin()))
+    assert answers.get_now(*KEY) == later
+
+
+async def test_what_the_store_refuses_as_removed_leaves_memory(store: RedisAnswers, late: RedisAnswers) -> None:
+    answers = TieredAnswers(MemoryAnswers(1 << 20), late)
+    began = answers.begin()
+    await store.remove_all(Selection(id="e_a"))  # nothing of it was heard here
+    answers.put_now(made := replace(entry_of("a"), began=began))
+    answers.put_now(other := replace(entry_of("b"), began=began))
+
+    assert not await answers.settle(made)
+    assert answers.get_now(*KEY) is None
+    assert await answers.settle(other)
+    assert answers.get_now(other.scope, other.exact) == other
+
+
+async def test_what_waited_through_a_removal_elsewhere_leaves_memory_too(
+    store: RedisAnswers, late: RedisAnswers, far_link: Cuttable
+) -> None:
+    answers = TieredAnswers(MemoryAnswers(1 << 20), late)
+    far_link.is_cut = True
+    await answers.put(replace(entry_of("a"), began=answers.begin()))
+    assert answers.get_now(*KEY) is not None
+    await store.remove_all(Selection(id="e_a"))
+
+    far_link.is_cut = False
+    await until_flushed(late)
+    assert answers.get_now(*KEY) is None
 
 
 def test_a_selection_that_is_too_long_is_made_wider() -> None:
