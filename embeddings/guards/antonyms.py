@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from embeddings.guards.opposites import HAN_NEUTRAL, HAN_SIDES, SIDES
-from embeddings.text import han, latin_words, stem, word_set
+from embeddings.text import han, latin_words, plain, stem, word_set
 
 _PARTICLE = re.compile(
     r"\b(turn|turns|turned|turning|switch|switched|switching|power|powered|toggle|log|logging|sign|signing|slow|speed)\b"
@@ -58,7 +58,19 @@ def no_opposites(a: str, b: str) -> bool:
     disagree = _contradicts if _takes_back(a) or _takes_back(b) else _clash
     if disagree(_english_sides(a), _english_sides(b)) or _clash(_han_sides(a), _han_sides(b)):
         return False
+    links_a, links_b = _links(a), _links(b)
+    if any(links_a[pair] != links_b[pair] for pair in links_a.keys() & links_b.keys()):
+        return False
     return not _prefixed(set(latin_words(a)), set(latin_words(b)))
+
+
+_LINKED = re.compile(r"(?=\b([a-z]+) (and|or) (?:the |an? |my |your )?([a-z]+))")
+
+
+@lru_cache(maxsize=1024)
+def _links(text: str) -> dict[frozenset[str], str]:
+    """Two words, and whether it is both or one of them: username or email, username and email."""
+    return {frozenset((left, right)): link for left, link, right in _LINKED.findall(plain(text).lower())}
 
 
 def num_opposites(a: str, b: str) -> int:

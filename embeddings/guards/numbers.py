@@ -68,7 +68,7 @@ def same_numbers(a: str, b: str) -> bool:
     (in_a, operators_a), (in_b, operators_b) = _read(a), _read(b)
     if operators_a and operators_b and operators_a != operators_b:
         return False  # 1+1, 1-1. A dash alone may be a range, so one side is no proof
-    if _turned(a, b) or _regrouped(a, b):
+    if _turned(a, b) or _regrouped(a, b) or _rejoined(a, b):
         return False
     return in_a == in_b or (_covers(in_a, in_b) and _covers(in_b, in_a))
 
@@ -89,6 +89,32 @@ def _regrouped(a: str, b: str) -> bool:
     """Whether the groups of a card, a phone or an account changed places: 4111 2222, 2222 4111."""
     groups_a, groups_b = ([re.findall(r"\d+", run) for run in _GROUPED.findall(plain(text))] for text in (a, b))
     return sorted(map(sorted, groups_a)) == sorted(map(sorted, groups_b)) and sorted(groups_a) != sorted(groups_b)
+
+
+_JOINED = re.compile(
+    r"(?<![\d.,/-])(?P<between>between )?(\d{1,9}) ?(?P<link>-|–|to|through|until|till|and|or) ?(\d{1,9})"
+    r"(?![\d/]|[.,-]\d)"
+)
+_RANGES = frozenset({"-", "–", "to", "through", "until", "till"})
+
+
+def _rejoined(a: str, b: str) -> bool:
+    """Whether two numbers are a range in one text and none in the other, or one of the two here and both there."""
+    (ranges_a, links_a), (ranges_b, links_b) = _joined(a), _joined(b)
+    return ranges_a != ranges_b or any(links_a[pair] != links_b[pair] for pair in links_a.keys() & links_b.keys())
+
+
+@lru_cache(maxsize=1024)
+def _joined(text: str) -> tuple[frozenset[tuple[int, int]], dict[tuple[int, int], str]]:
+    """The ranges of a text, and what else joins two numbers: 10-12; 10 and 12, 10 or 12."""
+    ranges, links = set(), {}
+    for match in _JOINED.finditer(in_digits(plain(text)).lower().replace(UNSURE, "")):
+        pair = int(match[2]), int(match[4])
+        if match["between"] or match["link"] in _RANGES:
+            ranges.add(pair)
+        else:
+            links[pair] = match["link"]
+    return frozenset(ranges), links
 
 
 def num_unpaired(a: str, b: str) -> tuple[int, int]:

@@ -12,6 +12,9 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("What is at 1795298911 ms?", "What is at 1795298914 ms?"),
         ("Is 9007199254740993 prime?", "Is 9007199254740992 prime?"),
         ("Status of order 007421", "Status of order 7421"),
+        ("Can I take 10 or 12 pills?", "Can I take 10 and 12 pills?"),
+        ("Cancel orders 10 and 12", "Cancel orders 10-12"),
+        ("Where are orders 10 to 12?", "Where are orders 10 and 12?"),
         ("Balance of card 4111 1111 2222 3333?", "Balance of card 4111 2222 1111 3333?"),
         ("Is it minus 5 there?", "Is it 5 there?"),
         ("What was on 3/4/2020?", "What was on 4/3/2020?"),
@@ -69,6 +72,8 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("已经发货的订单", "未发货的订单"),
     ],
     "antonyms": [
+        ("Can I log in with username or email?", "Can I log in with username and email?"),
+        ("Does it cover the dental or the vision plan?", "Does it cover the dental and the vision plan?"),
         ("Sales since 2020", "Sales until 2020"),
         ("Who is the payer of this check?", "Who is the payee of this check?"),
         ("What causes hyperglycemia?", "What causes hypoglycemia?"),
