@@ -9,20 +9,25 @@ So what began before a removal that selects it is either there when the shelves 
 long it waited, and wherever. What a gateway removed itself is not compared: it knows the order of what it does.
 """
 
+import logging
+import re
 from dataclasses import fields, replace
 from typing import Any, cast
 
 from gateway.answers.base import CacheError
 from gateway.answers.codec import decode_json, encode_json
 from gateway.answers.redis import scripts
-from gateway.answers.redis.connection import Link
+from gateway.answers.redis.connection import Link, Refused, Value
 from gateway.answers.redis.places import Shelves
 from gateway.answers.selection import Selection
+
+log = logging.getLogger(__name__)
 
 MOST = 1000  # removals that are remembered: what waited through more of them is dropped
 MOST_BYTES = 4096  # of one
 NOTHING = b""  # the place of who knows of no removal
 EVERYTHING = b"9" * 16 + b"-" + b"9" * 10  # of what begins as it is put
+_PLACE = re.compile(rb"\d{16}-\d{10}")
 _DIGESTS = ("scope", "exact", "canonical")
 
 
@@ -35,42 +40,60 @@ class Removals:
         self._shelves = shelves
         self._replica = replica
         self.newest = NOTHING  # the last place that is known here
-        self._read: tuple[bytes, bytes, list[Selection]] | None = None  # from, to, and what others removed between
+        self._read: tuple[bytes, bytes, list[tuple[bytes, Selection]]] | None = None  # from, to, what others removed
 
     async def open(self) -> None:
         """Learn the newest place."""
-        found = await self._link.call("XREVRANGE", self._name, "+", "-", "COUNT", 1)
+        found = await self._call("XREVRANGE", self._name, "+", "-", "COUNT", 1)
         if found:
             self.heard(_place(found[0][0]))
 
     def heard(self, place: bytes) -> None:
         """There is a removal at this place: what begins from now on came after it."""
-        self.newest = max(self.newest, place)
+        if _PLACE.fullmatch(place):  # anything else is nobody's of ours, and may seem later than all
+            self.newest = max(self.newest, place)
 
     async def add(self, selection: Selection) -> None:
         """Make known what is about to be removed: to every shelf, and to the memories of the others."""
         said = spelled(selection)
-        raw = await self._link.call("XADD", self._name, "MAXLEN", MOST, "*", "r", self._replica, "b", said)
+        raw = await self._call("XADD", self._name, "MAXLEN", MOST, "*", "r", self._replica, "b", said)
         place = _place(raw)
         await self._shelves.run_all(scripts.BAR, [(shelf, (place,)) for shelf in self._shelves.all])
         await self._shelves.tell_removal(place, said)
         self.heard(place)
 
     async def since(self, place: bytes, until: bytes) -> list[Selection] | None:
-        """What others removed after `place`, up to `until` at least; None when nobody remembers all of it."""
+        """What others removed after `place`, up to `until` at least; None when nobody remembers all of it.
+
+        `until` is known from then on: what begins now need not ask again.
+        """
         read = self._read
         if read is None or place < read[0] or until > read[1]:
             start = "-" if place == NOTHING else _id(place)
-            rows = await self._link.call("XRANGE", self._name, start, "+")
-            is_whole = len(rows) < MOST if place == NOTHING else bool(rows) and _place(rows[0][0]) == place
-            if not is_whole:
+            rows = [(_place(name), _fields(raw)) for name, raw in await self._call("XRANGE", self._name, start, "+")]
+            newest = rows[-1][0] if rows else NOTHING
+            self.heard(max(newest, until))
+            is_whole = len(rows) < MOST if place == NOTHING else bool(rows) and rows[0][0] == place
+            if not is_whole or newest < until:
                 return None
-            found = [_fields(raw) for name, raw in rows if _place(name) > place]
-            others = [selection_of(row.get(b"b", b"")) for row in found if row.get(b"r") != self._replica]
-            newest = _place(rows[-1][0]) if rows else place
-            read = self._read = (place, max(newest, until), others)
-            self.heard(newest)
-        return read[2]
+            others = [
+                (at, selection_of(row.get(b"b", b"")))
+                for at, row in rows
+                if at > place and row.get(b"r") != self._replica
+            ]
+            read = self._read = (place, newest, others)
+        return [selection for at, selection in read[2] if at > place]
+
+    async def _call(self, *command: Value) -> Any:
+        """As the link does; where somebody keeps something else under our name, that goes."""
+        try:
+            return await self._link.call(*command)
+        except Refused as refused:
+            if refused.code != "WRONGTYPE":
+                raise
+            log.error("the log of removals in redis is not ours, beginning it anew: %s", refused)
+        await self._link.call("UNLINK", self._name)
+        return await self._link.call(*command)
 
 
 def spelled(selection: Selection) -> bytes:

@@ -267,6 +267,64 @@ async def test_what_waited_through_a_removal_elsewhere_leaves_memory_too(
     assert answers.get_now(*KEY) is None
 
 
+async def test_who_started_while_redis_was_away_keeps_what_begins_after_it_is_back(
+    store: RedisAnswers, link: Link, far_link: Cuttable, clock: Clock
+) -> None:
+    for name in ("e_x", "e_y"):
+        await store.remove_all(Selection(id=name))
+    row = ("XADD", link.name("removals"), "*", "r", "a", "b", spelled(Selection(id="e_z")))
+    await link.together([row] * removals.MOST)
+    await link.call("XTRIM", link.name("removals"), "MAXLEN", removals.MOST)
+    await store.remove_all(Selection(id="e_z"))
+    late = store_of(far_link, clock, replica=b"b")  # could not be opened
+
+    with pytest.raises(Overtaken):
+        await late.put(replace(entry_of("a"), began=Mark(0, late.mark())))  # nobody knows what it is older than
+    assert late.mark() == store.mark()
+    asked = far_link.commands
+    await late.put(replace(entry_of("b"), began=Mark(0, late.mark())))
+    assert far_link.commands <= asked + 2  # itself, and where it lies
+    assert await store.get(digest("s"), digest("b")) is not None
+    await late.close()
+
+
+async def test_what_is_not_ours_under_the_name_of_the_log_makes_way(
+    store: RedisAnswers, late: RedisAnswers, link: Link
+) -> None:
+    await store.put(entry_of("a"))
+    for remove in (lambda: store.remove_all(Selection()), lambda: store.remove(digest("s"), "e_a")):
+        await store.put(entry_of("a"))
+        began = Mark(0, late.mark())
+        await link.call("SET", link.name("removals"), "x")
+        assert await remove()
+        assert await store.get(*KEY) is None
+        await link.call("SET", link.name("removals"), "x")
+        with pytest.raises(Overtaken):  # nobody knows any more
+            await late.put(replace(entry_of("a"), began=began))
+        assert await store.get(*KEY) is None
+
+
+async def test_a_place_that_is_none_does_not_hide_removals(store: RedisAnswers, late: RedisAnswers) -> None:
+    for place in (b"zzz", b"", b"9", b"99999999999999999-0000000000"):
+        late.heard(place, Selection(id="e_q"))
+    began = Mark(0, late.mark())
+    await store.remove_all(Selection())
+    with pytest.raises(Overtaken):
+        await late.put(replace(entry_of("a"), began=began))
+
+
+async def test_an_answer_is_not_judged_by_what_was_removed_before_it_began(
+    store: RedisAnswers, late: RedisAnswers
+) -> None:
+    places = []
+    for name in ("e_x", "e_a", "e_y"):
+        await store.remove_all(Selection(id=name))
+        places.append(store.mark())
+    await late.put(replace(entry_of("b"), began=Mark(0, places[0])))  # reads all that came after
+    await late.put(replace(entry_of("a"), began=Mark(0, places[1])))
+    assert await store.size() == 2
+
+
 def test_a_selection_that_is_too_long_is_made_wider() -> None:
     narrow = Selection(scope=b"s" * 32, exact=b"\xff" * 32, tag="t", before_s=1.5, text="x", canonical=b"c")
     assert selection_of(spelled(narrow)) == narrow
