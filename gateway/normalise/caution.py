@@ -145,14 +145,14 @@ class Rest:
 
 
 def tells(completion: Completion, cuts: Collection[Cut]) -> bool:
-    """Whether an answer says what was taken out: an id word for word, any number of a clock that its key is without."""
+    """Whether an answer says what was taken out: a part of an id, any number of a clock that its key is without."""
     said = "\n".join(strings([choice.message for choice in completion.choices]))
-    numbers = set(_numbers(said))
+    numbers, folded = set(_numbers(said)), _folded(said)
     for cut in cuts:
         if cut.rule in CLOCKS:
             if not numbers.isdisjoint(_numbers(cut.text) - _numbers(cut.to)):  # of 12:12:12 one 12 is gone
                 return True
-        elif any(piece in said for piece in _pieces(cut.text)):
+        elif any(piece in folded for piece in _pieces(cut.text)):
             return True
     return False
 
@@ -161,10 +161,17 @@ def _numbers(text: str) -> Counter[int]:
     return Counter(map(int, re.findall(r"\d{1,20}", text)))
 
 
-def _pieces(text: str) -> list[str]:
-    """What of a text that was taken out would be quoted: its words with a digit in them, else all of it."""
-    words = [word for word in re.split(r"[\s;,=:\"'<>]+", text) if re.search(r"\d", word)]
-    return [piece for piece in words or [text.strip()] if len(piece) >= MIN_QUOTED_CHARS]
+def _folded(text: str) -> str:
+    """Letters and digits alone: an id in capitals, or spelled, is the same id."""
+    return re.sub(r"[\W_]+", "", text).casefold()
+
+
+def _pieces(text: str) -> set[str]:
+    """What of a text that was taken out would be told: four characters of its words with a digit, else all of it."""
+    words = [folded for word in text.split() if re.search(r"\d", folded := _folded(word))]
+    runs = {word[at : at + MIN_QUOTED_CHARS] for word in words for at in range(len(word) - MIN_QUOTED_CHARS + 1)}
+    told = {run for run in runs if re.search(r"\d", run)} or {_folded(text)}
+    return {piece for piece in told if len(piece) >= MIN_QUOTED_CHARS}
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -233,6 +233,9 @@ def test_requests_are_one_only_where_the_volatile_words_alone_differ(one: str, o
     [
         ("It is a list of blocks.", False),
         ("Your request id is req_8f3a9c2b11.", True),
+        ("REQ_8F3A9C2B11", True),
+        ("8, f, 3, a - 9 C 2 B, 1, 1", True),
+        ("Its last four are 2b11.", True),
         ("It is 12:00 now.", False),
         ("It is 12:00:05 now.", True),
         ("Es ist 12 Uhr und 5 Sekunden.", True),
