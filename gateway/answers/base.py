@@ -152,6 +152,10 @@ class CacheError(Exception):
     """The cache could not do it. Callers go on without the cache; they never show this to a user."""
 
 
+class Overtaken(CacheError):
+    """A store kept nothing: what selects this answer was removed after it began to be made."""
+
+
 class Answers(Protocol):
     """A store of entries. Raises `CacheError` and nothing else."""
 

@@ -13,15 +13,11 @@ whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Mark, Store, Tally, Unembedded, Verdict
+from gateway.answers.base import Embedded, Entry, Figures, Gone, Mark, Overtaken, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.selection import Listed, Page, Selection
 
 MOST_REMOVALS = 1000  # that are remembered: an answer that was longer in the making is not kept
-
-
-class Overtaken(CacheError):
-    """A store kept nothing: what selects this answer was removed after it began to be made."""
 
 
 class TieredAnswers:

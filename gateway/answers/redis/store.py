@@ -30,6 +30,7 @@ from gateway.answers.base import (
     Entry,
     Figures,
     Gone,
+    Overtaken,
     Tally,
     Unembedded,
     Verdict,
@@ -46,7 +47,6 @@ from gateway.answers.redis.removals import EVERYTHING, Removals
 from gateway.answers.redis.uses import Uses
 from gateway.answers.redis.writer import Budget, Writer
 from gateway.answers.selection import Listed, Page, Selection
-from gateway.answers.tiered import Overtaken
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.answers.base import CacheError, Mark
+from gateway.answers.base import CacheError, Mark, Overtaken
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.redis import removals
 from gateway.answers.redis.connection import Away, Link
 from gateway.answers.redis.removals import NOTHING, selection_of, spelled
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Selection
-from gateway.answers.tiered import Overtaken, TieredAnswers
+from gateway.answers.tiered import TieredAnswers
 from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.answers.redis.conftest import PATIENCE_S, SECRET, store_of
 from tests.gateway.answers.redis.test_trouble import refused_as, until_flushed
