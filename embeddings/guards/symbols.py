@@ -37,6 +37,8 @@ _BOUNDS = (
 
 def same_symbols(a: str, b: str) -> bool:
     """Refuse when an emoji or a symbol that is no punctuation stands in one text more often than in the other."""
+    if _cased(a, b) or _cased(b, a):
+        return False
     in_a, in_b = _counted(a), _counted(b)
     return in_a == in_b or (_is_decoration(in_a - in_b, b) and _is_decoration(in_b - in_a, a))
 
@@ -61,6 +63,27 @@ def same_bounds(a: str, b: str) -> bool:
     return _bounds(a) == _bounds(b)
 
 
+# Words that are others in capitals: the US and us, polish and Polish.
+_CAPITALS = re.compile(r"\b(?:US|IT|WHO|AIDS|Polish)\b")
+
+
+def _cased(a: str, b: str) -> bool:
+    """Whether `a` has such a word where `b`, which knows capitals, has the small one."""
+    if a.isupper() or b.isupper() or b.islower():
+        return False
+    return any(
+        word not in b and re.search(rf"\b{word.lower()}\b", b) and not re.search(rf"\b{word.lower()}\b", a)
+        for word in _CAPITALS.findall(a)
+    )
+
+
+# *67 is not #67, 3.8+ not 3.8, > not >>, /tmp/* not /tmp/, 5 mW not 5 MW, 10 Mb not 10 MB.
+_AROUND = re.compile(
+    r"\*(?=\d)|(?<=\d)\+(?![\w+])|(?<!\S)[<>]{1,2}(?!\S)|/\*|(?:(?<=\d)|(?<=\d ))(?:mW|MW|Mb|Mm)(?!\w)"
+)
+# Hepatitis A, gate A 12, room 12 a: a letter, and no article.
+_LETTER = re.compile(r"(?<=[a-z\d] )A(?![\w'])|(?<=\d )a(?=[?.!,]|$)")
+
 # \\d+ is not \\w+, ++i is not i++, -r is not -R.
 _ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|(?<!\w)\w{1,40}\+\+(?![\w+])|(?<![\w-])--\w+|(?<!\S)-[A-Za-z](?!\w)|//")
 
@@ -73,6 +96,9 @@ def _counted(text: str) -> Counter[str]:
 def _symbols(text: str) -> Iterator[str]:
     if "://" not in text:
         yield from _ESCAPE.findall(text)
+        yield from _AROUND.findall(text)
+    if not text.istitle():
+        yield from (letter.upper() for letter in _LETTER.findall(text))
     if text.isascii():
         return
     for char in plain(text):

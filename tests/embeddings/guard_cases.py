@@ -230,6 +230,16 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("is lena taller than max", "is max taller than lena"),
     ],
     "symbols": [
+        ("Is hepatitis A curable?", "Is hepatitis curable?"),
+        ("Who lives in room 12 a?", "Who lives in room 12?"),
+        ("Dial *67 5550132, what happens?", "Dial #67 5550132, what happens?"),
+        ("Is it for Python 3.8+?", "Is it for Python 3.8?"),
+        ("What does > do in bash?", "What does >> do in bash?"),
+        ("Delete /tmp/a/*", "Delete /tmp/a/"),
+        ("Is a laser of 5 mW safe?", "Is a laser of 5 MW safe?"),
+        ("How long does a 10 Mb file take?", "How long does a 10 MB file take?"),
+        ("Can IT help with that?", "Can it help with that?"),
+        ("How do I say it in Polish?", "How do I say it in polish?"),
         ("Is 🍎 a fruit?", "Is 🥕 a fruit?"),
         ("What does 👍 mean?", "What does 👎 mean?"),
         ("What does → mean?", "What does ← mean?"),
@@ -305,6 +315,9 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
 }
 
 PASSED: list[tuple[str, str]] = [
+    ("WHO MADE IT?", "who made it"),
+    ("What Is A Cat?", "What is a cat?"),
+    ("Wait 5-10 minutes", "Wait between 5 and 10 minutes"),
     ("Can I use milk instead of cream?", "Can milk be used in place of cream?"),
     ("Did Rome conquer Carthage?", "Was Carthage conquered by Rome?"),
     ("How do you form plurals in Welsh?", "How are plurals formed in Welsh?"),
