@@ -17,7 +17,7 @@ SOURCES = gateway embeddings kvtier backends sdk bench tests
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
-test: .venv/.test .venv/.redis-server .venv/.haproxy
+test: .venv/.test .venv/.redis-server .venv/.haproxy .venv/.chromium .venv/.clients
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # Tests against engines that people run themselves; without this they are skipped and say so.
@@ -67,14 +67,26 @@ clean:
 	$(PIP) install -c constraints.txt -e '.[semantic,local,redis]'
 	@touch $@
 
-# Some tests run a real Redis and a real balancer; without one they are skipped and say so.
-.venv/.redis-server .venv/.haproxy: .venv/.%: .venv/.python
+# Some tests run a real Redis, a real balancer, a real browser, real Node clients; without one they are skipped and say so.
+SUDO = $(if $(filter-out 0,$(shell id -u)),sudo -n)
+.venv/.redis-server .venv/.haproxy .venv/.chromium .venv/.npm: .venv/.%: .venv/.python
 	@PATH="$$PATH:/usr/sbin" command -v $* >/dev/null || { \
 		echo '==> installing $* for the tests'; \
-		if ! command -v apt-get >/dev/null; then false; \
-		elif [ "$$(id -u)" = 0 ]; then apt-get install -qy --no-install-recommends $*; \
-		else sudo -n apt-get install -qy --no-install-recommends $*; fi; \
+		command -v apt-get >/dev/null \
+		&& { apt-cache show $* >/dev/null 2>&1 || $(SUDO) apt-get update -qq; } \
+		&& $(SUDO) apt-get install -qy --no-install-recommends $*; \
 	} || echo '==> note: no $* here and none could be installed; tests that need one are skipped'
+	@touch $@
+
+# Official clients, each the newest that goes with the others, in an environment of their own: they disagree with ours.
+.venv/.clients: .venv/.npm tests/clients/requirements.txt tests/clients/node/package-lock.json
+	@echo '==> installing the clients that the tests drive'
+	{ $(PYTHON) -m venv build/clients \
+		&& build/clients/bin/python -m pip --disable-pip-version-check install -q -r tests/clients/requirements.txt; } \
+		|| echo '==> note: the Python clients could not be installed; their tests are skipped'
+	{ mkdir -p build/node && cp tests/clients/node/package.json tests/clients/node/package-lock.json build/node/ \
+		&& npm ci --prefix build/node --no-audit --no-fund --loglevel=error; } \
+		|| echo '==> note: the Node clients could not be installed; their tests are skipped'
 	@touch $@
 
 # llama.cpp's server from the tree that the package llama-cpp-python carries: about 15 minutes of one core, once.
