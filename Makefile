@@ -79,7 +79,7 @@ SUDO = $(if $(filter-out 0,$(shell id -u)),sudo -n)
 	@touch $@
 
 # Official clients, each the newest that goes with the others, in an environment of their own: they disagree with ours.
-.venv/.clients: .venv/.npm tests/clients/requirements.txt tests/clients/node/package-lock.json
+.venv/.clients: .venv/.npm tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/node/package-lock.json
 	@echo '==> installing the clients that the tests drive'
 	{ $(PYTHON) -m venv build/clients \
 		&& build/clients/bin/python -m pip --disable-pip-version-check install -q -r tests/clients/requirements.txt; } \
