@@ -21,14 +21,20 @@ from gateway.explain import Explainer
 from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
-from gateway.routes.chat import ChatEndpoint
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
+from gateway.routes.generate import GenerateEndpoint
 from gateway.routes.health import health_routes
 from gateway.routes.models import models_route
 from gateway.routes.thresholds import Panel
 from gateway.services import Services
+from gateway.shapes.base import Shape
+from gateway.shapes.chat import ChatShape
+
+SHAPES: dict[str, Shape] = {
+    "/v1/chat/completions": ChatShape(),
+}
 
 
 def create_app(services: Services, opened: Callable[[], AbstractAsyncContextManager[None]], curfew: Curfew) -> FastAPI:
@@ -41,16 +47,18 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
 
     app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan)
     max_body_bytes = int(services.settings.max_body_mb * 2**20)
-    chat = ChatEndpoint(
-        pipeline=services.pipeline,
-        ledger=services.ledger,
-        secret=services.secret,
-        max_body_bytes=max_body_bytes,
-        curfew=curfew,
-        served=services.served,
-        zero_usage=services.settings.cache.usage_on_hit == "zero",
-    )
-    app.router.routes.append(Route("/v1/chat/completions", chat, methods=["POST"]))
+    for path, shape in SHAPES.items():
+        endpoint = GenerateEndpoint(
+            shape=shape,
+            pipeline=services.pipeline,
+            ledger=services.ledger,
+            secret=services.secret,
+            max_body_bytes=max_body_bytes,
+            curfew=curfew,
+            served=services.served,
+            zero_usage=services.settings.cache.usage_on_hit == "zero",
+        )
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     app.include_router(models_route(services.router))
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings

@@ -2,6 +2,7 @@
 
 import hmac
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from gateway.errors import AdminRefused, NotAdmin
@@ -14,6 +15,18 @@ def credential_of(authorization: str | None) -> str | None:
         return None
     scheme, _, token = authorization.partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else authorization.strip() or None
+
+
+class Headers(Protocol):
+    """Request headers, by lower-case name."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+
+def read_credential(headers: Headers) -> str | None:
+    """What a caller shows: a bearer token, else Anthropic's `x-api-key`, else Azure's `api-key`."""
+    shown = credential_of(headers.get("authorization"))
+    return shown or headers.get("x-api-key") or headers.get("api-key") or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,12 @@
-"""OpenAI's JSON in and out: the body checked at the edge, answers as one object or as server-sent events."""
+"""OpenAI's JSON as it comes in: the body of a chat completion, checked at the edge."""
 
-import time
-import uuid
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
-from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
+from backends.chat import ChatRequest, Fields
 from gateway.errors import InvalidRequest
 
 MAX_MESSAGES = 10_000
@@ -127,8 +125,8 @@ class ChatBody(BaseModel):
     cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
 
 
-def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
-    """The request, and the body it came in. Raises `InvalidRequest` naming the field."""
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises `InvalidRequest`."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -137,6 +135,12 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
         raise InvalidRequest("The body must be a JSON object.")
     if len(body) > MAX_FIELDS:
         raise InvalidRequest(f"The body has {len(body)} fields; at most {MAX_FIELDS} are taken.")
+    return body
+
+
+def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
+    """The request, and the body it came in. Raises `InvalidRequest` naming the field."""
+    body = read_object(raw)
     messages = body.get("messages")
     if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
         raise InvalidRequest(f"messages holds {len(messages)} messages; at most {MAX_MESSAGES} are taken.", "messages")
@@ -163,65 +167,3 @@ def first_complaint(errors: ValidationError) -> InvalidRequest:
         return InvalidRequest(f"{param} is missing.", param)
     text = error["msg"][:1].lower() + error["msg"][1:]
     return InvalidRequest(f"{param}: {text}.", param)
-
-
-class Envelope:
-    """What every piece of one response repeats: a new id, the time, the model."""
-
-    def __init__(self, model: str) -> None:
-        self.id = f"chatcmpl-{uuid.uuid4().hex}"
-        self.created = int(time.time())
-        self.model = model
-
-    def completion(self, completion: Completion, usage: Usage) -> bytes:
-        """The whole answer as one `chat.completion`."""
-        choices = [
-            {
-                "index": index,
-                "message": choice.message,
-                "logprobs": choice.logprobs,
-                "finish_reason": choice.finish_reason,
-            }
-            for index, choice in enumerate(completion.choices)
-        ]
-        body = {**self._head("chat.completion", completion.extra), "choices": choices}
-        return _dump({**body, "usage": usage.to_wire()})
-
-    def chunk(self, delta: Delta, *, include_usage: bool) -> bytes:
-        """One delta as a server-sent event; nothing for a delta that only carries usage."""
-        if not delta.fields and delta.finish_reason is None and delta.logprobs is None:
-            return b""
-        choice = {
-            "index": delta.index,
-            "delta": delta.fields,
-            "logprobs": delta.logprobs,
-            "finish_reason": delta.finish_reason,
-        }
-        body = {**self._head("chat.completion.chunk", delta.extra), "choices": [choice]}
-        if include_usage:
-            body["usage"] = None
-        return _event(body)
-
-    def end(self, usage: Usage | None, extra: Fields) -> bytes:
-        """The closing events: usage when it was asked for, then `[DONE]`."""
-        done = b"data: [DONE]\n\n"
-        if usage is None:
-            return done
-        body = {**self._head("chat.completion.chunk", extra), "choices": [], "usage": usage.to_wire()}
-        return _event(body) + done
-
-    def _head(self, kind: str, extra: Fields) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **extra}
-
-
-def error_event(body: Fields) -> bytes:
-    """An error in the middle of a stream, as OpenAI sends it."""
-    return _event(body)
-
-
-def _event(body: Fields) -> bytes:
-    return b"data: " + _dump(body) + b"\n\n"
-
-
-def _dump(value: Any) -> bytes:
-    return orjson.dumps(value, default=dict)  # read-only mappings become objects

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backends.chat import ChatRequest, Collector
 from backends.errors import BackendError
 from backends.flavours import FLAVOURS
-from gateway.wire import Envelope
+from gateway.shapes.chat import ChatEnvelope
 
 WORDS = [
     *("", "0", "stop", "text", "tool_use", "thinking", "text_delta", "input_json_delta", "end_turn", "assistant"),
@@ -72,11 +72,11 @@ def test_an_odd_answer_is_read_or_refused(flavour: str, data: st.DataObject) -> 
     payloads = [
         orjson.dumps(one) for one in data.draw(st.lists((EVENT if flavour == "anthropic" else CHUNK) | ODD, max_size=3))
     ]
-    reader, envelope = spoken.reader("there", ChatRequest("m", ())), Envelope("m")
+    reader, envelope = spoken.reader("there", ChatRequest("m", ())), ChatEnvelope("m", include_usage=True)
     try:
         for payload in payloads:
             for delta in reader.read(payload):
-                envelope.chunk(delta, include_usage=True)
+                envelope.chunk(delta)
                 collector.add(delta)
     except BackendError:
         pass

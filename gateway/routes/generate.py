@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, as plain ASGI: body in, pipeline, one object or a stream of events out."""
+"""The one endpoint of every generating shape, as plain ASGI: body in, pipeline, one object or a stream out."""
 
 import asyncio
 import logging
@@ -6,13 +6,11 @@ import time
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
-import orjson
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from backends.chat import ChatRequest, Collector, Delta, Fields, Usage
+from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
-from gateway.auth import credential_of
 from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.controls import read_controls
 from gateway.errors import GatewayError, Stopping, describe, error_body
@@ -23,18 +21,18 @@ from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
 from gateway.scope import tenant_of
 from gateway.served import ServedMemory
-from gateway.wire import Envelope, error_event, parse_chat
+from gateway.shapes.base import Envelope, Shape, dump
 
 log = logging.getLogger(__name__)
 
-ROUTE = "chat"
 LAST_WORD_S = 1.0  # to tell a caller that the server stops
 
 
 @dataclass(frozen=True, slots=True)
-class ChatEndpoint:
-    """The chat route. `secret` names tenants; `zero_usage` reports hits as free."""
+class GenerateEndpoint:
+    """One route. `secret` names tenants; `zero_usage` reports hits as free."""
 
+    shape: Shape
     pipeline: Pipeline
     ledger: Ledger
     secret: bytes
@@ -44,7 +42,7 @@ class ChatEndpoint:
     zero_usage: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(send)
+        exchange = _Exchange(send, self.shape)
         headers = Headers(scope=scope)
         try:
             raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
@@ -52,60 +50,55 @@ class ChatEndpoint:
         except ClientGone:
             return
         except Stopping as error:
-            self.ledger.failed(error.code or "error", ROUTE)
+            self.ledger.failed(error.code or "error", self.shape.route)
             with suppress(TimeoutError):  # who does not read holds nobody up
                 async with asyncio.timeout(LAST_WORD_S):
                     await exchange.fail(*describe(error))
         except (GatewayError, BackendError) as error:
-            self.ledger.failed(error.code or "error", ROUTE)
+            self.ledger.failed(error.code or "error", self.shape.route)
             status, body = describe(error)
             await exchange.fail(status, body, getattr(error, "retry_after_s", None))
         except OSError:
             return  # the socket closed under a write
         except Exception:
-            log.exception("chat failed")
-            self.ledger.failed("internal", ROUTE)
+            log.exception("%s failed", self.shape.route)
+            self.ledger.failed("internal", self.shape.route)
             await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
 
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
         started = time.perf_counter()
-        request, body = parse_chat(raw)
-        controls = read_controls(", ".join(headers.getlist("cache-control")), body.get("cache"))
-        tenant = tenant_of(self.secret, credential_of(headers.get("authorization")))
-        reply = await self.pipeline.answer(request, tenant, body.get("cache_salt") or "", controls)
+        parsed = self.shape.parse(raw)
+        request = parsed.request
+        controls = read_controls(", ".join(headers.getlist("cache-control")), parsed.cache)
+        tenant = tenant_of(self.secret, self.shape.credential(headers))
+        reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
-            envelope = Envelope(request.model)
+            envelope = self.shape.envelope(parsed)
             self.served.note(envelope.id, reply.served)
             delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
-            if request.stream:
-                await delivery.stream(reply, include_usage=_wants_usage(request))
-            else:
-                await delivery.whole(reply)
+            await (delivery.stream(reply) if request.stream else delivery.whole(reply))
             self.served.ended(envelope.id)
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
         usage = delivery.usage or Usage()
-        self.ledger.record(Line(reply.outcome, request.model, ROUTE, usage, ttft_s, now - started))
-
-
-def _wants_usage(request: ChatRequest) -> bool:
-    return bool((request.params.get("stream_options") or {}).get("include_usage"))
+        self.ledger.record(Line(reply.outcome, request.model, self.shape.route, usage, ttft_s, now - started))
 
 
 class _Exchange:
     """One response on its way out."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, shape: Shape) -> None:
         self._send = send
-        self._is_streaming = False
+        self._shape = shape
+        self._stream: Envelope | None = None  # of the stream that has begun
 
     async def whole(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
         await self._send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._is_streaming = True
+    async def start(self, envelope: Envelope, headers: list[tuple[bytes, bytes]]) -> None:
+        self._stream = envelope
         own = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
         await self._send({"type": "http.response.start", "status": 200, "headers": [*own, *headers]})
 
@@ -114,11 +107,11 @@ class _Exchange:
 
     async def fail(self, status: int, body: Fields, retry_after_s: float | None = None) -> None:
         """Report an error: as a response, or as the last event of a stream that has begun."""
-        if self._is_streaming:
-            await self.events(error_event(body), is_last=True)
+        if self._stream is not None:
+            await self.events(self._stream.error_event(status, body), is_last=True)
             return
         retry = [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode("ascii"))]
-        await self.whole(status, orjson.dumps(body, default=dict), retry)
+        await self.whole(status, dump(self._shape.error(status, body)), retry)
 
 
 class _Delivery:
@@ -143,16 +136,17 @@ class _Delivery:
             outcome = replace(outcome, entry=None)  # of a stream it is not known when its headers go out
         await self._exchange.whole(200, body, headers_of(outcome))
 
-    async def stream(self, reply: Reply, *, include_usage: bool) -> None:
-        await self._exchange.start(headers_of(reply.outcome))
+    async def stream(self, reply: Reply) -> None:
+        await self._exchange.start(self._envelope, headers_of(reply.outcome))
+        if opening := self._envelope.start():
+            await self._exchange.events(opening)
         extra: Fields = {}
         async for delta in reply.deltas:
             self._note(delta)
             extra = delta.extra
-            if data := self._envelope.chunk(delta, include_usage=include_usage):
+            if data := self._envelope.chunk(delta):
                 await self._exchange.events(data)
-        usage = self._billed(self.usage or Usage()) if include_usage else None
-        await self._exchange.events(self._envelope.end(usage, extra), is_last=True)
+        await self._exchange.events(self._envelope.end(self._billed(self.usage or Usage()), extra), is_last=True)
 
     def _note(self, delta: Delta) -> None:
         if delta.usage is not None:
