@@ -14,18 +14,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from backends.errors import BackendError
 from gateway import __version__
 from gateway.archive import Archive
+from gateway.aside import CacheAside
 from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
+from gateway.live.feed import Feed
 from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
+from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
 from gateway.routes.generate import GenerateEndpoint
 from gateway.routes.health import health_routes
+from gateway.routes.live import Desk
 from gateway.routes.models import models_route
 from gateway.routes.thresholds import Panel
 from gateway.services import Services
@@ -78,9 +82,19 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         panel=Panel(services.thresholds, max_body_bytes),
         fleet=Fleet(services.router, max_body_bytes),
         prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
+        desk=Desk(services.recent, Feed(services.recent, curfew), max_body_bytes),
     )
     app.include_router(admin_routes(admin))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))
+    desk = CacheDesk(
+        aside=CacheAside(services.pipeline, services.served, services.ledger),
+        ledger=services.ledger,
+        shapes={shape.route: shape for shape in SHAPES.values()},
+        secret=services.secret,
+        max_body_bytes=max_body_bytes,
+        zero_usage=settings.cache.usage_on_hit == "zero",
+    )
+    app.include_router(cache_routes(desk))
     app.add_middleware(_WholePaths)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)

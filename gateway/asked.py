@@ -28,6 +28,7 @@ class Asked:
     normal: Normalised  # what was taken out of it for its key
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
+    may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
 
     @cached_property
     def semantic_refusal(self) -> str | None:

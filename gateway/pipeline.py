@@ -12,15 +12,17 @@ What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` 
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backends.chat import ChatRequest, Delta
+from backends.base import Model
+from backends.chat import ChatRequest, Completion, Delta, Fields
 from backends.errors import BackendError, BackendGarbage
-from backends.routing.router import Router
-from gateway.answers.base import Entry, NearAnswers
+from backends.routing.asking import Step
+from backends.routing.router import Route, Router, UnknownModel
+from gateway.answers.base import Entry, Mark, NearAnswers
 from gateway.asked import Asked
 from gateway.canonical import fingerprints
 from gateway.controls import Controls
@@ -83,15 +85,36 @@ class Pipeline:
             raise NotCached("Nothing stored answers this request, and only-if-cached was asked.", "Cache-Control")
         return await self._generate(found)
 
+    async def look_up(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply | Asked:
+        """What is stored for `request`, else what was asked. Nothing is generated, not behind the answer's back either.
+        Raises `GatewayError` or `BackendError`."""
+        asked = await self.ask(request, tenant, salt, controls, may_generate=False)
+        self._normaliser.count(asked.normal)
+        return await self._stored(asked)
+
+    def begin(self) -> Mark:
+        """Names this moment, for an answer that somebody else begins to make."""
+        return self._answers.begin()
+
+    def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
+        """Keep what somebody else answered; why not, when it is not kept."""
+        if not asked.plan.write:
+            reason = "tiers_off" if asked.plan.bypass == "tiers_off" else "no_store"
+            self._ledger.looked_up("write", "refused", reason)
+            return reason
+        return self._recorder.keep(asked, began, completion, elapsed_s)
+
     async def close(self) -> None:
         """Finish what is owed to the store."""
         await self._recorder.chores.finish()
 
-    async def ask(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Asked:
+    async def ask(
+        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, *, may_generate: bool = True
+    ) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
         normal = self._normaliser.of(request, tenant, controls.namespace)
-        route = await self._router.resolve(request.model, normal.keyed.messages)
+        route = await self._route(request.model, normal.keyed.messages, may_generate)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), normal.keyed, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
@@ -102,7 +125,16 @@ class Pipeline:
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, wish, controls, rules, started, normal)
+        return Asked(request, route, fp, wish, controls, rules, started, normal, may_generate=may_generate)
+
+    async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
+        """Who answers. A model that somebody else asks need not be known here."""
+        try:
+            return await self._router.resolve(model, messages)
+        except UnknownModel:
+            if may_generate:
+                raise
+            return Route(Model(model, revision=""), Step(model, ()))
 
     # -- stored answers ------------------------------------------------------------------------------------------
 
@@ -114,7 +146,7 @@ class Pipeline:
                 return self._replayed(asked, entry)
             if entry is not None and miss == "expired":
                 asked = asked.stale(entry.completion.text)
-        if self._in_the_air(asked) is not None and asked.plan.share_flight:
+        if asked.may_generate and asked.plan.share_flight and self._in_the_air(asked) is not None:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
             found = await self._similar(asked)
@@ -198,7 +230,7 @@ class Pipeline:
 
     def _replayed(self, asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         self._recorder.count_hit(asked, entry)
-        if not entry.is_fresh(time.time()):
+        if asked.may_generate and not entry.is_fresh(time.time()):
             self._refresh(asked.near(entry.completion.text))
         return stored(asked, entry, match)
 

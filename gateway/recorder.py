@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 async def tee(
-    deltas: AsyncGenerator[Delta, None], keep: Callable[[Completion, float], None]
+    deltas: AsyncGenerator[Delta, None], keep: Callable[[Completion, float], object]
 ) -> AsyncGenerator[Delta, None]:
     """Pass deltas through; call `keep` with the answer and the seconds it took, only if it ended by itself.
 
@@ -92,13 +92,13 @@ class Recorder:
         self._ledger = ledger
         self._may_put = Turns(PUTS_AT_ONCE)
 
-    def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> None:
+    def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
-        behind the answer's back."""
+        behind the answer's back. What is returned is why it is not kept; None when it is."""
         refusal = refuse_to_keep(completion) or _told(asked, completion)
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
-            return
+            return refusal
         now_s = time.time()
         entry = Entry(
             id=asked.fp.entry_id,
@@ -122,11 +122,13 @@ class Recorder:
         )
         is_loose = asked.plan.remember_question and asked.reads_loosely
         with self._ledger.best_effort("exact_write"):
-            self._answers.put_now(entry)
+            if not self._answers.put_now(entry):
+                return "overtaken"
         with self._ledger.best_effort("write_back"):
             if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key, is_loose)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
+        return None
 
     def count_hit(self, asked: Asked, entry: Entry) -> None:
         """Note that an entry was served; its end moves if it slides."""

@@ -199,7 +199,7 @@ class Answers(Protocol):
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         """What users said of an entry, oldest first."""
 
-    async def count_hit(self, entry_id: str) -> None:
+    async def count_hit(self, entry_id: str, times: int = 1) -> None:
         """Note that an entry was served. Cheap, and may be lost in a crash."""
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
@@ -253,7 +253,8 @@ class NearAnswers(Answers, Protocol):
     def is_overtaken(self, began: Mark, entry_id: str) -> bool:
         """Whether an answer of this name that began then may have been removed since."""
 
-    def put_now(self, entry: Entry) -> None: ...
+    def put_now(self, entry: Entry) -> bool:
+        """Keep `entry` at once; False when it was removed since it began."""
 
     async def settle(self, entry: Entry) -> bool:
         """Make last what `put_now` kept; False, and nothing happens, when it was removed or replaced since."""

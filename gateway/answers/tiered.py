@@ -57,16 +57,17 @@ class TieredAnswers:
             return [Selection()]  # nobody knows
         return [self._removals[-n] for n in range(1, num + 1)]
 
-    def put_now(self, entry: Entry) -> None:
+    def put_now(self, entry: Entry) -> bool:
         """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold.
 
-        One that was removed after it began to be made is not kept.
+        One that was removed after it began to be made is not kept: False.
         """
         if entry.began is not None and any(is_meant(one, entry) for one in self._since(entry.began)):
-            return
+            return False
         self._writes += 1
         self._memory.put_now(entry)
         self._pending[entry.scope, entry.id] = entry
+        return True
 
     async def settle(self, entry: Entry) -> bool:
         """Make last what `put_now` kept; False when it was removed or replaced since: then it is nowhere."""
@@ -122,13 +123,13 @@ class TieredAnswers:
     async def put(self, entry: Entry) -> None:
         """Keep `entry` in memory, then in the store. After a `CacheError` memory still has it."""
         if entry.alias_of is not None:
-            await self._put_alias(entry)
+            await self.put_far(entry)  # the store knows whether there still is what it is an alias of
             return
         self.put_now(entry)
         await self.settle(entry)
 
-    async def _put_alias(self, entry: Entry) -> None:
-        """The store knows whether there still is what it is an alias of; memory fetches it when it is asked for."""
+    async def put_far(self, entry: Entry) -> None:
+        """Keep `entry` in the store alone; memory fetches it when it is asked for."""
         try:
             await self._store.put(entry)
         finally:
@@ -223,8 +224,8 @@ class TieredAnswers:
         """What the store let go by itself since the last call, for an index to forget."""
         return self._store.take_gone()
 
-    async def count_hit(self, entry_id: str) -> None:
-        await self._store.count_hit(entry_id)
+    async def count_hit(self, entry_id: str, times: int = 1) -> None:
+        await self._store.count_hit(entry_id, times)
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         self._memory.prolong_now(scope, entry_id, expires_s)

@@ -26,7 +26,7 @@ LETTER_DELTAS = 256
 LAST_WORDS_S = 1.0
 LISTENS_FOR_LEASES = 2.0  # how long an ear is believed to listen that said so
 
-Keep = Callable[[Completion, float], None]
+Keep = Callable[[Completion, float], object]
 
 
 class Term:

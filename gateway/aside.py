@@ -1,0 +1,160 @@
+"""The answer cache without the proxy, for apps that call their model themselves: look up, ask the model, put.
+
+    looked = await aside.look_up(...)      a stored answer, or a miss with an id
+    ...                                    the app asks its model
+    await aside.put(..., lookup=looked.id) the answer is kept, as the proxy would have kept it
+
+Keys, guards, rules, lanes and the write gate are the pipeline's own. Nothing is generated here. What a put that names
+its lookup brings was made although near answers were stored, so it is compared with them, like one of the proxy's;
+and it is as old as its lookup: what was removed in between stays removed. Misses are remembered in memory alone,
+within bounds: a put whose lookup is not known any more is kept all the same, and compared with nothing.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from backends.chat import ChatRequest, Completion
+from gateway.answers.base import Mark
+from gateway.asked import Asked
+from gateway.controls import Controls
+from gateway.errors import InvalidRequest
+from gateway.ledger import Ledger, Line
+from gateway.outcome import Outcome
+from gateway.pipeline import Pipeline
+from gateway.reply import Reply, served_of
+from gateway.semantic.found import Seen
+from gateway.served import ServedMemory
+
+ROUTE = "lookup"  # the ledger's label
+MAX_MISSES = 10_000
+MAX_BYTES = 16 * 2**20
+MISS_BYTES = 500  # of one, without its neighbours
+MAX_AGE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stored answer. `id` is what feedback knows it by."""
+
+    id: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Nothing that may be served, and why. `id` is for the put."""
+
+    id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a put; `entry` is None when nothing is kept, and `reason` says why."""
+
+    entry: str | None
+    reason: str
+    ttl_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    tenant: str
+    exact: bytes
+    began: Mark
+    seen: Seen | None
+    at: float  # perf_counter
+
+    @property
+    def size_bytes(self) -> int:
+        entries = self.seen.entries.values() if self.seen is not None else ()
+        return MISS_BYTES + sum(len(entry.canonical) + 2 * len(entry.completion.text) for entry in entries)
+
+
+class CacheAside:
+    """Looks up and puts. Belongs to one event loop."""
+
+    def __init__(self, pipeline: Pipeline, served: ServedMemory, ledger: Ledger) -> None:
+        self._pipeline = pipeline
+        self._served = served
+        self._ledger = ledger
+        self._misses: OrderedDict[str, _Miss] = OrderedDict()
+        self._bytes = 0
+
+    async def look_up(
+        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, *, response_id: str
+    ) -> Found | Missed:
+        """What is stored for `request`. Raises `GatewayError` or `BackendError`."""
+        began = self._pipeline.begin()
+        found = await self._pipeline.look_up(request, tenant, salt, controls)
+        if isinstance(found, Reply):
+            self._ledger.looked_up(ROUTE, "hit", found.outcome.tier)
+            self._served.note(response_id, found.served)
+            self._served.ended(response_id)
+            return Found(response_id, found)
+        outcome = _missed(found)
+        self._ledger.looked_up(ROUTE, "miss", outcome.reason)
+        miss_id = f"lookup-{uuid.uuid4().hex}"
+        self._served.note(miss_id, served_of(found, outcome))
+        self._remember(miss_id, _Miss(tenant, found.fp.exact, began, found.seen, time.perf_counter()))
+        return Missed(miss_id, outcome)
+
+    async def put(
+        self,
+        request: ChatRequest,
+        tenant: str,
+        salt: str,
+        controls: Controls,
+        completion: Completion,
+        *,
+        lookup: str | None = None,
+        elapsed_s: float | None = None,
+    ) -> Kept:
+        """Keep what the caller's own model answered. Raises `GatewayError` or `BackendError`."""
+        began = self._pipeline.begin()
+        asked = await self._pipeline.ask(request, tenant, salt, controls, may_generate=False)
+        miss = self._recall(lookup, asked) if lookup is not None else None
+        if miss is not None:
+            asked, began = replace(asked, seen=miss.seen), miss.began
+            elapsed_s = time.perf_counter() - miss.at if elapsed_s is None else elapsed_s
+        reason = self._pipeline.keep(asked, began, completion, elapsed_s or 0.0)
+        is_kept = reason is None
+        if miss is not None and lookup is not None:
+            self._answered(lookup, asked, completion, elapsed_s or 0.0, is_kept=is_kept)
+        return Kept(asked.fp.entry_id if is_kept else None, reason or "complete", asked.plan.ttl_s)
+
+    def _answered(self, lookup: str, asked: Asked, completion: Completion, elapsed_s: float, *, is_kept: bool) -> None:
+        """The app's own generation stands in the ledger beside the hits, so their share is right."""
+        outcome = Outcome("full", asked.plan.bypass or "miss", entry=asked.fp.entry_id if is_kept else None)
+        self._served.note(lookup, replace(served_of(asked, outcome), made_after_s=time.time() - elapsed_s))
+        self._served.ended(lookup)
+        self._ledger.record(Line(outcome, asked.request.model, ROUTE, completion.usage, elapsed_s, elapsed_s))
+
+    def _remember(self, miss_id: str, miss: _Miss) -> None:
+        self._misses[miss_id] = miss
+        self._bytes += miss.size_bytes
+        while self._misses and (len(self._misses) > MAX_MISSES or self._bytes > MAX_BYTES or self._oldest_is_old):
+            self._bytes -= self._misses.popitem(last=False)[1].size_bytes
+
+    @property
+    def _oldest_is_old(self) -> bool:
+        return time.perf_counter() - next(iter(self._misses.values())).at > MAX_AGE_S
+
+    def _recall(self, lookup: str, asked: Asked) -> _Miss | None:
+        """The miss that a put answers, once. Raises `InvalidRequest` when it was of another request."""
+        miss = self._misses.get(lookup)
+        if miss is None or miss.tenant != asked.request.owner:
+            return None
+        if miss.exact != asked.fp.exact:
+            raise InvalidRequest("lookup names a lookup of another request.", "lookup")
+        del self._misses[lookup]
+        self._bytes -= miss.size_bytes
+        return miss
+
+
+def _missed(asked: Asked) -> Outcome:
+    is_shadowed = asked.seen is not None and asked.seen.verdict.action == "shadow"
+    ended = "expired" if asked.was_stale else None
+    return Outcome("full", asked.plan.bypass or ended or ("shadow" if is_shadowed else "miss"))

@@ -1,0 +1,197 @@
+"""The answer cache without the proxy.
+
+POST /v1/cache/lookup    {"request": {...}}                          a stored answer, or a miss with an id
+PUT /v1/cache/entries    {"request": {...}, "response": {...},       keep what the app's own model said
+                          "lookup": "lookup-...", "elapsed_s": 1.2}
+
+`request` is the body that would go to the chat route, cache controls included; `shape` says when it is another route's.
+A put gives the answer as a chat completion (`response`), or as a text alone (`answer`).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from backends.chat import Choice, Collector, Completion, Usage
+from backends.errors import BackendError
+from backends.openai_wire import parse_completion
+from gateway.aside import ROUTE, CacheAside, Found, Missed
+from gateway.body import ClientGone
+from gateway.controls import Controls, read_controls
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.ledger import Ledger, Line
+from gateway.outcome import Outcome, headers_of
+from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.scope import tenant_of
+from gateway.shapes.base import Envelope, Parsed, Shape
+
+MAX_ELAPSED_S = 86_400.0
+
+Id = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+
+
+class LookupBody(BaseModel):
+    """A request as it would be sent to its own route."""
+
+    model_config = ConfigDict(extra="forbid")
+    request: dict[str, Any]
+    shape: StrictStr = "chat"
+
+
+class PutBody(LookupBody):
+    """The same, and what was answered: one of `response` and `answer`."""
+
+    response: dict[str, Any] | None = None
+    answer: StrictStr | None = None
+    lookup: Id | None = None  # the id of the miss that this answers
+    elapsed_s: Annotated[float, Field(ge=0, le=MAX_ELAPSED_S, strict=True)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDesk:
+    """What the routes work on; `secret` names tenants, `zero_usage` reports hits as free."""
+
+    aside: CacheAside
+    ledger: Ledger
+    shapes: Mapping[str, Shape]  # by route
+    secret: bytes
+    max_body_bytes: int
+    zero_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that names its shape, read."""
+
+    shape: Shape
+    parsed: Parsed
+    tenant: str
+    controls: Controls
+
+
+def cache_routes(desk: CacheDesk) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/v1/cache/lookup")
+    async def lookup(request: Request) -> Response:
+        started = time.perf_counter()
+        with _counted(desk.ledger, "lookup"):
+            try:
+                body = await read_json(LookupBody, request, desk.max_body_bytes)
+            except ClientGone:
+                return Response(status_code=GONE_STATUS)
+            asked = _read(desk, body, request)
+            envelope = asked.shape.envelope(asked.parsed)
+            found = await desk.aside.look_up(
+                asked.parsed.request, asked.tenant, asked.parsed.cache_salt, asked.controls, response_id=envelope.id
+            )
+            if isinstance(found, Missed):
+                return _json({**_said(found.id, found.outcome), "response": None}, found.outcome)
+            return await _hit(desk, asked, envelope, found, started)
+
+    @routes.put("/v1/cache/entries")
+    async def put(request: Request) -> Response:
+        with _counted(desk.ledger, "put"):
+            try:
+                body = await read_json(PutBody, request, desk.max_body_bytes)
+            except ClientGone:
+                return Response(status_code=GONE_STATUS)
+            asked = _read(desk, body, request)
+            kept = await desk.aside.put(
+                asked.parsed.request,
+                asked.tenant,
+                asked.parsed.cache_salt,
+                asked.controls,
+                _answer(body),
+                lookup=body.lookup,
+                elapsed_s=body.elapsed_s,
+            )
+            said = {"kept": kept.entry is not None, "entry": kept.entry, "reason": kept.reason, "ttl_s": kept.ttl_s}
+            return Response(orjson.dumps({"object": "cache.entry", **said}), media_type="application/json")
+
+    return routes
+
+
+async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found, started: float) -> Response:
+    answer, outcome = Collector(), found.reply.outcome
+    async with aclosing(found.reply.deltas) as deltas:
+        async for delta in deltas:
+            answer.add(delta)
+    completion = answer.completion()
+    whole = envelope.completion(completion, Usage() if desk.zero_usage else completion.usage)
+    response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
+    took_s = time.perf_counter() - started
+    model, usage = asked.parsed.request.model, completion.usage
+    question = found.reply.served.question
+    desk.ledger.record(
+        Line(outcome, model, ROUTE, usage, took_s, took_s, id=found.id, tenant=asked.tenant, question=question)
+    )
+    return response
+
+
+def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
+    """Raises `InvalidRequest` naming the field."""
+    shape = desk.shapes.get(body.shape)
+    if shape is None:
+        raise InvalidRequest(f"shape may be {', '.join(desk.shapes)}; got {body.shape!r}.", "shape")
+    header = ", ".join(request.headers.getlist("cache-control"))
+    try:
+        parsed = shape.parse(orjson.dumps(body.request))
+        controls = read_controls(header, parsed.cache)
+    except InvalidRequest as error:
+        is_header = error.param == "Cache-Control"
+        param = error.param if is_header else f"request.{error.param}" if error.param else "request"
+        raise InvalidRequest(error.message, param) from error
+    return _Asked(shape, parsed, tenant_of(desk.secret, shape.credential(request.headers)), controls)
+
+
+def _answer(body: PutBody) -> Completion:
+    """What was answered. Raises `InvalidRequest`."""
+    if (body.response is None) == (body.answer is None):
+        raise InvalidRequest("Give either response, a chat completion, or answer, a text.", "response")
+    if body.response is None:
+        return Completion((Choice({"role": "assistant", "content": body.answer}, "stop"),))
+    try:
+        return parse_completion(orjson.dumps(body.response), "response")
+    except (BackendError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidRequest(f"response is not a chat completion: {error}.", "response") from error
+
+
+def _said(response_id: str, outcome: Outcome) -> dict[str, Any]:
+    """What is told of a lookup, beside the answer."""
+    return {
+        "object": "cache.lookup",
+        "id": response_id,
+        "hit": outcome.is_stored,
+        "tier": outcome.tier if outcome.is_stored else None,
+        "reason": outcome.reason,
+        "entry": outcome.entry,
+        "similarity": outcome.similarity,
+        "age_s": outcome.age_s,
+        "ttl_s": outcome.ttl_s,
+        "saved_tokens": outcome.saved_tokens if outcome.is_stored else 0,
+    }
+
+
+def _json(said: dict[str, Any], outcome: Outcome) -> Response:
+    response = Response(orjson.dumps(said, default=dict), media_type="application/json")
+    if outcome.is_stored:
+        response.raw_headers.extend(headers_of(outcome))
+    return response
+
+
+@contextmanager
+def _counted(ledger: Ledger, route: str) -> Iterator[None]:
+    """Errors stand in the ledger, as those of every route that answers."""
+    try:
+        yield
+    except (GatewayError, BackendError) as error:
+        ledger.failed(error.code or "error", route)
+        raise

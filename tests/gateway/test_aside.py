@@ -1,0 +1,189 @@
+"""The answer cache without the proxy: what is looked up, what is kept, and what is learned."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.chat import ChatRequest, Choice, Completion, Usage, collect
+from gateway.answers.selection import Selection
+from gateway.aside import CacheAside, Found, Missed
+from gateway.controls import Controls
+from gateway.errors import InvalidRequest
+from gateway.outcome import Outcome
+from gateway.policy import Rules
+from gateway.served import ServedMemory
+from tests.gateway.house import House, PlainLane, house
+
+QUESTION = "What is the capital city of France?"
+REWORDED = "What's the capital city of France?"
+ANSWER = Completion((Choice({"role": "assistant", "content": "Paris."}, "stop"),), Usage(8, 2))
+EXACT = Controls(tiers=frozenset({"exact"}))
+
+
+def request(text: str = QUESTION, model: str = "scripted") -> ChatRequest:
+    return ChatRequest(model, ({"role": "user", "content": text},))
+
+
+class Desk:
+    """The cache of one gateway, asked by one tenant."""
+
+    def __init__(self, gateway: House) -> None:
+        self.gateway = gateway
+        self.served = ServedMemory()
+        self.aside = CacheAside(gateway.pipeline, self.served, gateway.ledger)
+
+    async def look_up(
+        self, text: str = QUESTION, tenant: str = "t", controls: Controls | None = None, **wishes: Any
+    ) -> Found | Missed:
+        asked = (request(text, **wishes), tenant, "", controls or Controls())
+        return await self.aside.look_up(*asked, response_id=f"chatcmpl-{text}")
+
+    async def put(
+        self, text: str = QUESTION, tenant: str = "t", answer: Completion = ANSWER, controls: Controls | None = None,
+        lookup: str | None = None, elapsed_s: float | None = None, **wishes: Any,
+    ) -> str | None:  # fmt: skip
+        asked = (request(text, **wishes), tenant, "", controls or Controls())
+        return (await self.aside.put(*asked, answer, lookup=lookup, elapsed_s=elapsed_s)).reason
+
+
+async def test_what_was_put_is_found_and_is_the_proxys_answer_too(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        missed = await desk.look_up()
+        assert isinstance(missed, Missed)
+        assert await desk.put(lookup=missed.id) == "complete"
+
+        found = await desk.look_up()
+        assert isinstance(found, Found)
+        assert collect([delta async for delta in found.reply.deltas]) == ANSWER
+        outcome, said = await gateway.chat(QUESTION)
+        assert (outcome.tier, said, gateway.backend.calls) == ("exact", ANSWER, 0)
+
+
+async def test_what_the_proxy_kept_is_found_and_a_lookup_generates_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        _, said = await gateway.chat(QUESTION)
+        found = await desk.look_up()
+        assert isinstance(found, Found)
+        assert collect([delta async for delta in found.reply.deltas]) == said
+        assert isinstance(await desk.look_up("Who painted it?"), Missed)
+        assert gateway.backend.calls == 1
+
+
+async def test_other_words_find_a_put_answer(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        await desk.put()
+        await gateway.pipeline.close()
+        found = await desk.look_up(REWORDED)
+
+        assert isinstance(found, Found)
+        assert (found.reply.outcome.tier, found.reply.outcome.reason) == ("semantic", "same_question")
+
+
+@pytest.mark.parametrize("wall", [{"tenant": "other"}, {"model": "else"}, {"controls": Controls(namespace="n")}])
+async def test_walls_stand_between_puts_and_lookups(tmp_path: Path, wall: dict[str, Any]) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        await desk.put()
+        assert isinstance(await desk.look_up(**wall), Missed)
+
+
+async def test_a_model_that_only_the_app_knows_has_a_cache_all_the_same(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        await desk.put(model="the apps own")
+        assert isinstance(await desk.look_up(model="the apps own"), Found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "controls", "reason"),
+    [
+        (Completion((Choice({"content": "cut"}, "length"),)), Controls(), "finish_length"),
+        (Completion((Choice({"content": " "}, "stop"),)), Controls(), "empty"),
+        (Completion((Choice({"content": "x", "refusal": "no"}, "stop"),)), Controls(), "refused"),
+        (ANSWER, Controls(no_store=True), "no_store"),
+        (ANSWER, Controls(tiers=frozenset({"kv"})), "tiers_off"),
+    ],
+)
+async def test_a_put_passes_the_write_gate(tmp_path: Path, answer: Completion, controls: Controls, reason: str) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        assert await desk.put(answer=answer, controls=controls) == reason
+        assert isinstance(await desk.look_up(), Missed)
+        assert gateway.count("twicetold_lookups_total", tier="write", outcome="refused", reason=reason) == 1
+
+
+async def test_what_was_removed_since_its_lookup_stays_removed(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        missed = await desk.look_up()
+        await gateway.answers.remove_all(Selection(model="scripted"))
+
+        assert await desk.put(lookup=missed.id) == "overtaken"
+        assert isinstance(await desk.look_up(), Missed)
+        assert await desk.put() == "complete"
+
+
+async def test_a_put_names_no_lookup_of_another_request_and_an_unknown_one_does_no_harm(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        missed = await desk.look_up()
+        assert isinstance(missed, Missed)
+        with pytest.raises(InvalidRequest, match="another request"):
+            await desk.put("Something else?", lookup=missed.id)
+        assert await desk.put(tenant="other", lookup=missed.id) == "complete"
+        assert await desk.put(lookup="lookup-of-yesterday") == "complete"
+
+
+async def test_hits_and_the_apps_own_generations_stand_in_the_ledger(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        missed = await desk.look_up()
+        await desk.put(lookup=missed.id, elapsed_s=2.0)
+        totals = gateway.ledger.totals
+        assert (totals.tiers["full"].requests, totals.tiers["full"].seconds) == (1, 2.0)
+        assert (totals.prompt_tokens, totals.completion_tokens) == (8, 2)
+
+        await desk.put()  # nobody asked: no request
+        assert totals.requests == 1
+        await desk.look_up()
+        for outcome, reason in (("miss", "miss"), ("hit", "exact")):
+            assert gateway.count("twicetold_lookups_total", tier="lookup", outcome=outcome, reason=reason) == 1
+
+
+async def test_a_put_teaches_the_lane_what_its_lookup_was_near_to(tmp_path: Path) -> None:
+    class Sampling(PlainLane):
+        samples = True
+
+    async with house(tmp_path, new_lane=Sampling, rules=Rules(shadow_rate=1.0)) as gateway:
+        desk = Desk(gateway)
+        await desk.put()
+        await gateway.pipeline.close()
+        missed = await desk.look_up(REWORDED)
+        assert isinstance(missed, Missed)
+        assert missed.outcome == Outcome("full", "shadow")
+        await desk.put(REWORDED, lookup=missed.id)
+        await gateway.pipeline.close()
+        assert gateway.semantic.learning.outcomes["right"] == 1
+
+        forgot = await desk.look_up("What is the capital city of France, please?")
+        assert isinstance(forgot, Missed)
+        await desk.put("What is the capital city of France, please?")  # it may be what another lookup said
+        await gateway.pipeline.close()
+        assert gateway.semantic.learning.outcomes["right"] == 1
+
+
+async def test_a_stale_answer_is_given_when_asked_for_and_not_refreshed(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        await desk.put(controls=Controls(ttl_s=0.01))
+        found = await desk.look_up(controls=Controls(stale_s=60.0))
+        while isinstance(found, Found) and found.reply.outcome.reason != "stale":
+            found = await desk.look_up(controls=Controls(stale_s=60.0))
+        await gateway.pipeline.close()
+
+        assert isinstance(found, Found)
+        assert gateway.backend.calls == 0
