@@ -17,6 +17,7 @@ from gateway.archive import Archive
 from gateway.aside import CacheAside
 from gateway.auth import AdminRule
 from gateway.body import Curfew
+from gateway.door import Door
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
@@ -24,6 +25,7 @@ from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
 from gateway.routes.cache import CacheDesk, cache_routes
+from gateway.routes.dashboard import AdminHeaders, dashboard_routes, read_pages
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
@@ -32,7 +34,9 @@ from gateway.routes.health import health_routes
 from gateway.routes.live import Desk
 from gateway.routes.models import models_route
 from gateway.routes.thresholds import Panel
+from gateway.routes.transfer import Porter
 from gateway.services import Services
+from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
 
@@ -67,10 +71,11 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
+    door = Door(rule, Sessions(services.secret, settings.admin_key), Attempts())
     archive = Archive(services.answers, services.invalidation)
     explainer = Explainer(services.pipeline, services.answers, services.semantic)
     admin = Admin(
-        rule=rule,
+        door=door,
         engines=services.engines,
         defaults=settings.engine,
         stats=services.stats,
@@ -82,8 +87,10 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         panel=Panel(services.thresholds, max_body_bytes),
         fleet=Fleet(services.router, max_body_bytes),
         prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
+        porter=Porter(services.transfer, max_body_bytes, curfew),
         desk=Desk(services.recent, Feed(services.recent, curfew), max_body_bytes),
     )
+    app.include_router(dashboard_routes(door, read_pages()))
     app.include_router(admin_routes(admin))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))
     desk = CacheDesk(
@@ -95,6 +102,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         zero_usage=settings.cache.usage_on_hit == "zero",
     )
     app.include_router(cache_routes(desk))
+    app.add_middleware(AdminHeaders)
     app.add_middleware(_WholePaths)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)

@@ -64,6 +64,12 @@ class UnknownId(GatewayError):
     status, kind, code = 404, "invalid_request_error", "not_found"
 
 
+class TooManyReaders(GatewayError):
+    """As many follow the live feed as may."""
+
+    status, kind, code = 503, "server_error", "too_many_readers"
+
+
 class StoreAway(GatewayError):
     """The store of answers cannot be asked just now, and this request is about nothing else."""
 
@@ -80,6 +86,16 @@ class AdminRefused(GatewayError):
     """The admin API is closed to everybody, or to who asks this way."""
 
     status, kind, code = 403, "permission_error", "admin_refused"
+
+
+class TooManyAttempts(GatewayError):
+    """Wrong admin keys came from this address; it may try again after `retry_after_s`."""
+
+    status, kind, code = 429, "rate_limit_error", "too_many_attempts"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotJson(GatewayError):

@@ -1,7 +1,7 @@
 """The admin API: what the gateway does and keeps, and its local models.
 
-It changes what a server holds, so it takes JSON bodies only and knows no cookies: a page of another site cannot speak
-to it in a visitor's name. Who may is said in `gateway.auth.AdminRule`.
+It changes what a server holds, so it takes JSON bodies only, and a cookie only from a page of ours: a page of another
+site cannot speak to it in a visitor's name. Who may is said in `gateway.door`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,16 +12,19 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from gateway.auth import AdminRule
 from gateway.body import ClientGone, Curfew, while_connected
+from gateway.door import Door
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
 from gateway.routes.backends import Fleet, add_backends
+from gateway.routes.dashboard import visit_of
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
+from gateway.routes.live import Desk, add_live
 from gateway.routes.prefixes import add_prefixes
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
+from gateway.routes.transfer import Porter, add_transfer
 from gateway.scope import Scope, tenant_of
 from gateway.settings import EngineSettings, SettingsError, read_model
 from gateway.wire import MAX_SALT_CHARS, Message
@@ -55,7 +58,7 @@ class WarmBody(BaseModel):
 class Admin:
     """What the routes work on."""
 
-    rule: AdminRule
+    door: Door
     engines: Engines
     defaults: EngineSettings  # of a model's settings
     stats: Callable[[], Awaitable[dict[str, Any]]]
@@ -67,13 +70,15 @@ class Admin:
     panel: Panel
     fleet: Fleet
     prefixes: Callable[[], dict[str, Any]]  # what is found to part prompts
+    desk: Desk
+    porter: Porter
 
 
 def admin_routes(admin: Admin) -> APIRouter:
     """Everything below /admin/api."""
 
-    def guard(request: Request) -> None:
-        admin.rule.check(request.headers.get("authorization"), request.headers.get("host"))
+    async def guard(request: Request) -> None:  # async: the door belongs to the event loop
+        admin.door.admit(visit_of(request))
 
     routes = APIRouter(prefix="/admin/api", dependencies=[Depends(guard)])
 
@@ -88,6 +93,8 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_thresholds(routes, admin.panel)
     add_backends(routes, admin.fleet)
     add_prefixes(routes, admin.prefixes)
+    add_live(routes, admin.desk)
+    add_transfer(routes, admin.porter)
     return routes
 
 

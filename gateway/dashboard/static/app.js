@@ -1,0 +1,177 @@
+// The shell: who may see it, the frame around a view, and which view the address asks for (`#/entries/e_1?text=moon`).
+//
+// A view is a module of views/ that exports `view = {path, title, mount(root, context) -> unmount}`. `context` has
+//   api     api.get(path), api.send(method, path, body); both throw ApiError with the server's words
+//   live    live.on("request" | "state", listener) -> stop
+//   go      go("/entries/e_1?text=moon") shows another view; go(path, {replace: true}) leaves no trace in the history
+//   path    what the address says behind the view's own name, part by part; `params`: what follows the "?"
+// A view that also exports `update(path, params)` from `mount` ({unmount, update}) is kept while its own address changes.
+
+import { createApi } from "./api.js";
+import { h, replace } from "./dom.js";
+import { icon } from "./icons.js";
+import { createLive } from "./live.js";
+import { applyTheme, currentTheme, nextTheme } from "./theme.js";
+import { empty } from "./components/empty.js";
+import { showLogin } from "./login.js";
+
+/** The tabs, in order: name in the address and of the module and the icon, and title. */
+const VIEWS = [
+];
+
+const app = document.getElementById("app");
+const api = createApi({ onRefused: askForKey, onReach: (isThere) => live.reached(isThere) });
+const live = createLive(api);
+let frame = null;
+let shown = null; // {name, unmount, update}
+let turn = 0; // of the address: what an older one loads is dropped
+
+applyTheme();
+start();
+
+async function start() {
+  try {
+    const session = await api.get("session");
+    api.setCsrf(session.csrf);
+    if (session.state === "login") return askForKey();
+    showFrame(session);
+  } catch (error) {
+    replace(app, h("main", { class: "alone" }, empty("The server does not answer", error.message, retry())));
+  }
+}
+
+function retry() {
+  return h("button", { class: "button primary", onclick: () => start() }, "Try again");
+}
+
+function askForKey() {
+  live.stop();
+  leave();
+  frame = null;
+  showLogin(app, api, start);
+}
+
+function showFrame(session) {
+  window.removeEventListener("hashchange", route);
+  const main = h("main", { id: "main", tabindex: "-1" });
+  const nav = h("nav", { class: "nav", "aria-label": "Views" }, VIEWS.map(([name, title]) => tab(name, title)));
+  const status = h("span", { class: "status", role: "status" });
+  const banner = h("div", { class: "banner", role: "alert", hidden: true });
+  frame = { main, nav, status, banner };
+  replace(
+    app,
+    h(
+      "header",
+      { class: "top" },
+      h("a", { class: "brand", href: "#/" }, mark(), h("span", {}, "Twicetold")),
+      status,
+      h("span", { class: "grow" }),
+      themeButton(),
+      session.state === "session" && logoutButton(),
+    ),
+    nav,
+    h("div", { class: "page" }, banner, main),
+  );
+  live.on("state", showState);
+  showState(live.state);
+  live.start();
+  window.addEventListener("hashchange", route);
+  route();
+}
+
+function mark() {
+  return h("img", { class: "mark", src: new URL("icon.svg", import.meta.url).href, alt: "", width: 24, height: 24 });
+}
+
+function tab(name, title) {
+  return h("a", { href: `#/${name}`, "data-view": name }, icon(name), h("span", {}, title));
+}
+
+function themeButton() {
+  const names = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
+  const label = h("span", { class: "visually-hidden" }, names[currentTheme()]);
+  const button = h("button", { class: "button quiet square", title: names[currentTheme()] }, icon("theme"), label);
+  button.addEventListener("click", () => {
+    const theme = nextTheme();
+    label.textContent = names[theme];
+    button.title = names[theme];
+  });
+  return button;
+}
+
+function logoutButton() {
+  const leaveIt = async () => {
+    await api.send("DELETE", "session").catch(() => {});
+    askForKey();
+  };
+  return h("button", { class: "button quiet", onclick: leaveIt }, icon("logout"), h("span", { class: "wide" }, "Log out"));
+}
+
+function showState(state) {
+  if (frame === null) return;
+  const words = { connecting: "connecting", live: "live", offline: "disconnected" };
+  frame.status.className = `status ${state}`;
+  replace(frame.status, h("span", { class: "dot", "aria-hidden": "true" }), words[state]);
+  frame.banner.hidden = state !== "offline";
+  if (state === "offline") {
+    replace(frame.banner, "The server does not answer. What is shown may be old; it is tried again every few seconds.");
+  }
+  frame.main.classList.toggle("stale", state === "offline");
+}
+
+/** Where the address leads. */
+function place() {
+  const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...rest] = path.split("/").map(decodeURIComponent);
+  return { name: name || VIEWS[0]?.[0] || "", path: rest, params: new URLSearchParams(search) };
+}
+
+function go(address, { replace: isQuiet = false } = {}) {
+  if (isQuiet) {
+    history.replaceState(null, "", `#${address}`);
+    route();
+  } else {
+    location.hash = address;
+  }
+}
+
+function leave() {
+  shown?.unmount?.();
+  shown = null;
+}
+
+async function route() {
+  if (frame === null || location.hash === "#main") return;
+  const at = place();
+  const known = VIEWS.find(([name]) => name === at.name);
+  for (const link of frame.nav.querySelectorAll("a")) {
+    const isHere = link.dataset.view === at.name;
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+    if (isHere) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+  if (shown?.name === at.name && shown.update) return shown.update(at.path, at.params);
+  turn += 1;
+  const mine = turn;
+  leave();
+  document.title = `${known ? known[1] : "Nothing here"} · Twicetold`;
+  if (!known) {
+    replace(frame.main, empty("There is no such page", "The address names no view of this dashboard."));
+    return;
+  }
+  try {
+    const { view } = await import(`./views/${at.name}.js`);
+    if (mine !== turn || frame === null) return;
+    const root = h("div", { class: `view view-${at.name}` });
+    replace(frame.main, root);
+    window.scrollTo(0, 0);
+    const mounted = await view.mount(root, { api, live, go, path: at.path, params: at.params });
+    const held = typeof mounted === "function" ? { unmount: mounted } : (mounted ?? {});
+    if (mine !== turn) held.unmount?.();
+    else shown = { name: at.name, ...held };
+  } catch (error) {
+    if (mine !== turn || error.status === 401) return;
+    console.error(error);
+    replace(frame.main, empty("This page could not be shown", error.message));
+  }
+}
