@@ -1,0 +1,92 @@
+"""The clients' own environments, seen from the tests: where they are, what their scripts check, what came of it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+PYTHON = ROOT / "build" / "clients" / "bin" / "python"
+MODULES = ROOT / "build" / "node" / "node_modules"
+WITHIN_S = 100.0
+
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches one when it is imported
+    "LANGSMITH_TRACING": "false",
+    "NO_PROXY": "*",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """One script; its checks are read from its text, as nothing it imports is here."""
+
+    name: str
+    script: Path
+
+    @property
+    def checks(self) -> list[str]:
+        pattern = (
+            r"^@check\n(?:async )?def (\w+)" if self.script.suffix == ".py" else r"^check\((?:async )?function (\w+)"
+        )
+        return re.findall(pattern, self.script.read_text("utf-8"), re.MULTILINE)
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot run here."""
+        if self.script.suffix == ".py":
+            return None if PYTHON.exists() else "no build/clients: `make test` makes it"
+        if shutil.which("node") is None:
+            return "no node here"
+        return None if MODULES.is_dir() else "no build/node: `make test` makes it"
+
+
+PYTHON_CLIENTS = [
+    Client(path.stem, path) for path in sorted((HERE / "python").glob("*.py")) if "@check\n" in path.read_text()
+]
+NODE_CLIENTS = [Client(path.stem, path) for path in sorted((HERE / "node").glob("*.mjs")) if path.stem != "checking"]
+
+
+def environment(url: str, key: str) -> dict[str, str]:
+    ours = ("TWICETOLD_", "OPENAI_", "ANTHROPIC_", "PYTHONPATH")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    return kept | QUIET | {"GATEWAY_URL": url, "CLIENT_KEY": key}
+
+
+@cache
+def node_folder(parent: Path) -> Path:
+    """A folder whose scripts find the packages: Node looks for them beside the script, and ours are kept apart."""
+    folder = parent / "node"
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(MODULES)
+    for script in (HERE / "node").glob("*.mjs"):
+        shutil.copy(script, folder)
+    return folder
+
+
+@cache
+def outcomes(client: Client, url: str, parent: Path) -> dict[str, str | None]:
+    """Run every check of a client, once: what went wrong, by check."""
+    if client.script.suffix == ".py":
+        command, folder = [str(PYTHON), "-m", f"tests.clients.python.{client.name}"], ROOT
+    else:
+        folder = node_folder(parent)
+        command = ["node", client.script.name]
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(url, f"sk-{client.script.parent.name}-{client.name}"),
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+    )
+    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    found: dict[str, str | None] = {line["check"]: line["error"] for line in lines}
+    unheard = f"it did not run:\n{ran.stderr[-4000:]}"
+    return {name: found.get(name, unheard) for name in client.checks}
