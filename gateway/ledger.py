@@ -1,11 +1,12 @@
 """The ledger: for every request which tier served it, why, and what it saved.
 
 Totals are plain numbers, so the dashboard and `twicetold stats` read them without parsing metrics; Prometheus is
-fed on the side.
+fed on the side. Whoever wants to hear of every request as it ends, answered or failed, listens here: the live view,
+the access log, the spans. What a listener does is done on the event loop, so it only notes.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.outcome import TIERS, Outcome, Tier
 log = logging.getLogger(__name__)
 
 MAX_MODEL_LABELS = 100  # an upstream takes any name; a metrics store does not
+HEAD_CHARS = 240  # of a question that a line carries
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One finished request."""
+    """One request that was answered."""
 
     outcome: Outcome
     model: str
@@ -61,6 +63,38 @@ class Line:
     usage: Usage
     ttft_s: float
     total_s: float
+    id: str = ""  # of the response
+    tenant: str = ""
+    question: str | None = None  # the head of it, to be shown to the operator; None: none, or it is not to be kept
+    status: int = 200
+
+    @property
+    def tier(self) -> Tier:
+        """The tier by what is known at the end: an upstream reports its cached tokens only then."""
+        if self.outcome.tier == "full" and self.usage.cached_tokens > 0:
+            return "kv"
+        return self.outcome.tier
+
+    @property
+    def saved_s(self) -> float:
+        """What the generation had taken, less what the hit took."""
+        return max(0.0, self.outcome.saved_s - self.total_s) if self.outcome.is_stored else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One request that ended in an error. What was not known yet when it did is empty."""
+
+    code: str
+    route: str
+    status: int = 500
+    model: str = ""
+    tenant: str = ""
+    id: str = ""
+    total_s: float = 0.0
+
+
+Listener = Callable[[Line | Failure], None]
 
 
 class Ledger:
@@ -70,19 +104,36 @@ class Ledger:
         self.totals = Totals()
         self._metrics = metrics
         self._models: set[str] = set()
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every request that ends, from now on. It must be quick, and it must not raise."""
+        self._listeners.append(listener)
 
     def looked_up(self, tier: str, outcome: str, reason: str) -> None:
         """Count one lookup in one tier."""
         self._metrics.lookups.labels(tier, outcome, reason).inc()
 
-    def failed(self, code: str, route: str) -> None:
+    def failed(
+        self,
+        code: str,
+        route: str,
+        *,
+        status: int = 500,
+        model: str = "",
+        tenant: str = "",
+        id: str = "",
+        total_s: float = 0.0,
+    ) -> None:
         """Count a request that ended in an error."""
         self.totals.errors += 1
         self._metrics.errors.labels(code, route).inc()
+        if self._listeners:
+            self._tell(Failure(code, route, status, model, tenant, id, total_s))
 
     def record(self, line: Line) -> None:
         """Count a request that was answered."""
-        tier = final_tier(line)
+        tier = line.tier
         mine = self.totals.tiers[tier]
         mine.requests += 1
         mine.seconds += line.total_s
@@ -91,9 +142,10 @@ class Ledger:
         self._metrics.request_seconds.labels(tier).observe(line.total_s)
         self._metrics.ttft_seconds.labels(tier).observe(line.ttft_s)
         self._count_tokens(tier, line.usage)
-        saved_s = max(0.0, line.outcome.saved_s - line.total_s) if line.outcome.is_stored else 0.0
+        saved_s = line.saved_s
         self.totals.saved_seconds += saved_s
         self._metrics.saved_seconds.inc(saved_s)
+        self._tell(line)
 
     @contextmanager
     def best_effort(self, step: str) -> Iterator[None]:
@@ -104,6 +156,13 @@ class Ledger:
             self.totals.cache_failures += 1
             self._metrics.cache_failures.labels(step).inc()
             log.warning("%s failed, going on without it: %s", step, error)
+
+    def _tell(self, line: Line | Failure) -> None:
+        for listener in self._listeners:
+            try:
+                listener(line)
+            except Exception:  # who listens must not break what it listens to
+                log.exception("a listener failed")
 
     def _count_tokens(self, tier: Tier, usage: Usage) -> None:
         totals, tokens = self.totals, self._metrics.tokens
@@ -128,11 +187,9 @@ class Ledger:
         return model
 
 
-def final_tier(line: Line) -> Tier:
-    """The tier by what is known at the end: an upstream reports its cached tokens only then."""
-    if line.outcome.tier == "full" and line.usage.cached_tokens > 0:
-        return "kv"
-    return line.outcome.tier
+def head_of(question: str | None) -> str | None:
+    """As much of a question as a line carries."""
+    return question if question is None or len(question) <= HEAD_CHARS else question[:HEAD_CHARS] + "\u2026"
 
 
 def snapshot(totals: Totals) -> dict[str, Any]:

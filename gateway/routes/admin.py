@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
@@ -28,6 +28,8 @@ from gateway.routes.transfer import Porter, add_transfer
 from gateway.scope import Scope, tenant_of
 from gateway.settings import EngineSettings, SettingsError, read_model
 from gateway.wire import MAX_SALT_CHARS, Message
+
+MAX_NODES = 500  # of a tree of prefixes
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 
@@ -139,8 +141,11 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
     engines = admin.engines
 
     @routes.get("/kv")
-    async def occupancy() -> dict[str, Any]:
-        return {"models": engines.kept()}
+    async def occupancy(nodes: Annotated[int, Query(ge=0, le=MAX_NODES)] = 0) -> dict[str, Any]:
+        """What every model keeps; with `nodes`, so many of the prefixes that its callers share most."""
+        shared = await engines.shared_prefixes(nodes) if nodes else {}
+        kept = engines.kept()
+        return {"models": {name: {**kept[name], "prefixes": shared.get(name)} for name in kept}}
 
     @routes.delete("/kv")
     async def clear(model: str | None = None) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.canonical import question_of
 from gateway.controls import read_controls
 from gateway.errors import GatewayError, Stopping, describe, error_body
-from gateway.ledger import Ledger, Line
+from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
@@ -50,30 +51,32 @@ class GenerateEndpoint:
         except ClientGone:
             return
         except Stopping as error:
-            self.ledger.failed(error.code or "error", self.shape.route)
+            self._failed(exchange, error.code or "error", error.status)
             with suppress(TimeoutError):  # who does not read holds nobody up
                 async with asyncio.timeout(LAST_WORD_S):
                     await exchange.fail(*describe(error))
         except (GatewayError, BackendError) as error:
-            self.ledger.failed(error.code or "error", self.shape.route)
             status, body = describe(error)
+            self._failed(exchange, error.code or "error", status)
             await exchange.fail(status, body, getattr(error, "retry_after_s", None))
         except OSError:
             return  # the socket closed under a write
         except Exception:
             log.exception("%s failed", self.shape.route)
-            self.ledger.failed("internal", self.shape.route)
+            self._failed(exchange, "internal", 500)
             await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
 
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
-        started = time.perf_counter()
+        started = exchange.started = time.perf_counter()
         parsed = self.shape.parse(raw)
         request = parsed.request
+        exchange.model = request.model
         controls = read_controls(", ".join(headers.getlist("cache-control")), parsed.cache)
-        tenant = tenant_of(self.secret, self.shape.credential(headers))
+        tenant = exchange.tenant = tenant_of(self.secret, self.shape.credential(headers))
         reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
             envelope = self.shape.envelope(parsed)
+            exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
             delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
             await (delivery.stream(reply) if request.stream else delivery.whole(reply))
@@ -81,7 +84,22 @@ class GenerateEndpoint:
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
         usage = delivery.usage or Usage()
-        self.ledger.record(Line(reply.outcome, request.model, self.shape.route, usage, ttft_s, now - started))
+        question = None if controls.no_store or not controls.tiers else head_of(question_of(request))
+        route, total_s = self.shape.route, now - started
+        self.ledger.record(
+            Line(reply.outcome, request.model, route, usage, ttft_s, total_s, envelope.id, tenant, question)
+        )
+
+    def _failed(self, exchange: "_Exchange", code: str, status: int) -> None:
+        self.ledger.failed(
+            code,
+            self.shape.route,
+            status=status,
+            model=exchange.model,
+            tenant=exchange.tenant,
+            id=exchange.id,
+            total_s=time.perf_counter() - exchange.started,
+        )
 
 
 class _Exchange:
@@ -91,6 +109,8 @@ class _Exchange:
         self._send = send
         self._shape = shape
         self._stream: Envelope | None = None  # of the stream that has begun
+        self.started = time.perf_counter()
+        self.model = self.tenant = self.id = ""  # as soon as they are known: for the ledger's line of a failure
 
     async def whole(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]

@@ -6,11 +6,14 @@ from gateway.engines import Engines
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
 from gateway.ledger import Ledger
+from gateway.live.recent import Recent
 from gateway.metrics import Metrics
 from gateway.normalise.request import Normaliser
 from gateway.normalise.route import route_of
 from gateway.pipeline import Pipeline
 from gateway.prefixes.watch import PrefixWatch
+from gateway.prices import FILE as PRICES_FILE
+from gateway.prices import Prices
 from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
@@ -22,6 +25,7 @@ from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
 from gateway.services.shared import shared_of
 from gateway.settings import Settings
+from gateway.transfer import Transfer
 
 MIB = 2**20
 
@@ -31,6 +35,10 @@ def build(settings: Settings) -> Services:
     secret = load_secret(settings.data_dir, settings.secret)
     metrics = Metrics()
     ledger = Ledger(metrics)
+    prices = Prices(settings.data_dir / PRICES_FILE)
+    prices.open()
+    recent = Recent(prices)
+    ledger.listen(recent.hear)
     cache = settings.cache
     shared = shared_of(settings, secret, ledger)
     answers = answers_of(settings, None if shared is None else shared.store)
@@ -74,6 +82,8 @@ def build(settings: Settings) -> Services:
         shared=shared,
         following=following,
         prefixes=prefixes,
+        recent=recent,
+        transfer=Transfer(answers, semantic, rules, ledger, secret),
     )
     if semantic is not None:
         from gateway.semantic.thresholds import Thresholds

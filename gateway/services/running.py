@@ -18,6 +18,7 @@ from gateway.engines import Engines, added
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
 from gateway.ledger import Ledger, snapshot
+from gateway.live.recent import Recent
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
@@ -36,6 +37,7 @@ from gateway.served import ServedMemory
 from gateway.services.following import Following
 from gateway.services.shared import Shared
 from gateway.settings import Settings
+from gateway.transfer import Transfer
 
 if TYPE_CHECKING:
     from gateway.semantic.thresholds import Thresholds
@@ -63,6 +65,8 @@ class Services:
     invalidation: Invalidation
     feedback: Feedback
     prefixes: PrefixWatch
+    recent: Recent
+    transfer: Transfer
     thresholds: "Thresholds | None" = None
     shared: Shared | None = None
     following: Following | None = None
@@ -102,6 +106,7 @@ class Services:
         engines = self.engines.stats()
         return {
             **snapshot(self.ledger.totals),
+            **self.recent.figures(),
             "entries": self.num_entries,
             "vectors": self.semantic.num_vectors if self.semantic is not None else 0,
             "ready": state.is_ready,
@@ -168,6 +173,7 @@ class Services:
                 await self.shared.open()
                 stack.push_async_callback(self.shared.close)
             stack.push_async_callback(self.pipeline.close)
+            stack.push_async_callback(self.transfer.close)
             for work in (*self._follow(), self._keep_semantic(), self._keep_house()):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield

@@ -1,0 +1,177 @@
+"""What tokens cost: a price list by model, kept in the data directory, and what was saved in money.
+
+A name may be a pattern (`gpt-4o*`, `*`); the longest one that matches wins, and a name written out wins over all. What
+nobody priced costs nothing and is told as such. Tokens are counted, never money: a new price holds for all of them.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import InvalidRequest
+
+log = logging.getLogger(__name__)
+
+FILE = "prices.json"
+MOST_MODELS = 500
+MOST_CHARS = 256
+DEAREST = 1_000_000.0  # per million tokens
+MOST_REMEMBERED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of a million tokens."""
+
+    prompt: float = 0.0
+    cached_prompt: float = 0.0
+    completion: float = 0.0
+
+
+FREE = Price()
+
+# List prices in US dollars as their makers told them in autumn 2025, shown until somebody writes his own.
+SHIPPED: Mapping[str, Price] = {
+    "gpt-5*": Price(1.25, 0.125, 10.0),
+    "gpt-5-mini*": Price(0.25, 0.025, 2.0),
+    "gpt-5-nano*": Price(0.05, 0.005, 0.4),
+    "gpt-4.1*": Price(2.0, 0.5, 8.0),
+    "gpt-4.1-mini*": Price(0.4, 0.1, 1.6),
+    "gpt-4.1-nano*": Price(0.1, 0.025, 0.4),
+    "gpt-4o*": Price(2.5, 1.25, 10.0),
+    "gpt-4o-mini*": Price(0.15, 0.075, 0.6),
+    "o3*": Price(2.0, 0.5, 8.0),
+    "o4-mini*": Price(1.1, 0.275, 4.4),
+    "claude-opus-4*": Price(15.0, 1.5, 75.0),
+    "claude-opus-4-5*": Price(5.0, 0.5, 25.0),
+    "claude-sonnet-4*": Price(3.0, 0.3, 15.0),
+    "claude-haiku-4-5*": Price(1.0, 0.1, 5.0),
+    "text-embedding-3-small": Price(0.02, 0.02, 0.0),
+    "text-embedding-3-large": Price(0.13, 0.13, 0.0),
+}
+
+
+class Prices:
+    """The price list. Belongs to one event loop; a file that cannot be read is told and not overwritten by itself."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        """Without a file it lasts as long as the process."""
+        self._file = file
+        self.currency = "USD"
+        self.models: dict[str, Price] = dict(SHIPPED)
+        self.is_shipped = True
+        self._known: dict[str, Price | None] = {}
+        self._changing = asyncio.Lock()
+
+    def open(self) -> None:
+        """Read what was kept."""
+        if self._file is None or not self._file.exists():
+            return
+        try:
+            kept = json.loads(self._file.read_text("utf-8"))
+            self._take(checked_currency(kept["currency"]), checked(kept["models"]))
+        except (OSError, ValueError, KeyError, TypeError, InvalidRequest) as error:
+            log.warning("%s cannot be used, list prices are shown instead: %s", self._file, error)
+
+    def of(self, model: str) -> Price | None:
+        """The price of a model, None when nobody gave one."""
+        try:
+            return self._known[model]
+        except KeyError:
+            price = self._found(model)
+            if len(self._known) < MOST_REMEMBERED:
+                self._known[model] = price
+            return price
+
+    async def change(self, currency: str, models: Mapping[str, Price]) -> None:
+        """Use another list from now on, and keep it. Raises `OSError` when it cannot be kept: then nothing changes."""
+        async with self._changing:
+            if self._file is not None:
+                body = {"currency": currency, "models": {name: asdict(price) for name, price in models.items()}}
+                await asyncio.to_thread(_write, self._file, json.dumps(body, indent=1, ensure_ascii=False))
+            self._take(currency, models)
+
+    def told(self, seen: Iterable[str] = ()) -> dict[str, Any]:
+        """As the API tells it; `seen` are models that had requests."""
+        return {
+            "currency": self.currency,
+            "models": {name: asdict(price) for name, price in self.models.items()},
+            "is_shipped": self.is_shipped,
+            "unpriced": sorted(name for name in seen if self.of(name) is None),
+        }
+
+    def _take(self, currency: str, models: Mapping[str, Price]) -> None:
+        self.currency, self.models, self.is_shipped = currency, dict(models), False
+        self._known = {}
+
+    def _found(self, model: str) -> Price | None:
+        if model in self.models:
+            return self.models[model]
+        matching = [name for name in self.models if fnmatchcase(model, name)]
+        return self.models[max(matching, key=len)] if matching else None
+
+
+def checked(models: Any) -> dict[str, Price]:
+    """A price list as it was sent. Raises `InvalidRequest` naming the field."""
+    if not isinstance(models, Mapping):
+        raise InvalidRequest("models must be an object of prices by model name.", "models")
+    if len(models) > MOST_MODELS:
+        raise InvalidRequest(f"A price list has {MOST_MODELS} models at most.", "models")
+    return {checked_name(name): _price(name, fields) for name, fields in models.items()}
+
+
+def checked_name(name: Any) -> str:
+    """A model's name, or a pattern. Raises `InvalidRequest`."""
+    if not isinstance(name, str) or not 1 <= len(name) <= MOST_CHARS or not name.isprintable():
+        raise InvalidRequest(f"A model's name is 1 to {MOST_CHARS} printable characters.", "models")
+    return name
+
+
+def checked_currency(currency: Any) -> str:
+    """The name of a currency. Raises `InvalidRequest`."""
+    if not isinstance(currency, str) or not currency.isascii() or not currency.isalpha() or len(currency) != 3:
+        raise InvalidRequest("currency must be three letters, as in USD.", "currency")
+    return currency.upper()
+
+
+def _price(name: str, fields: Any) -> Price:
+    where = f"models.{name}"
+    if not isinstance(fields, Mapping):
+        raise InvalidRequest("A price is an object of prompt, cached_prompt and completion.", where)
+    if unknown := set(fields) - {"prompt", "cached_prompt", "completion"}:
+        raise InvalidRequest(f"A price has no {min(map(str, unknown))}.", where)
+    numbers = {key: _amount(value, f"{where}.{key}") for key, value in fields.items() if value is not None}
+    prompt = numbers.get("prompt", 0.0)
+    cached = numbers.get("cached_prompt", prompt)  # who gives no discount has none
+    if cached > prompt:
+        raise InvalidRequest("cached_prompt cannot be over prompt.", f"{where}.cached_prompt")
+    return Price(prompt, cached, numbers.get("completion", 0.0))
+
+
+def _amount(value: Any, where: str) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value <= DEAREST:
+        raise InvalidRequest(f"A price is a number from 0 to {DEAREST:,.0f} per million tokens.", where)
+    return float(value)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
