@@ -28,6 +28,7 @@ NOT_IDENTITY = frozenset(
         "priority",  # when an answer comes, not what it says
         "prediction",  # a draft, which the model checks: it cannot change the answer
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
         "service_tier",
@@ -76,7 +77,26 @@ class Fingerprints:
 def fingerprints(secret: bytes, scope: bytes, request: ChatRequest, defaults: Fields) -> Fingerprints:
     """Hash `request` inside `scope`; `defaults` is what the backend assumes for absent fields."""
     body = _canonical_body(request, {**OPENAI_DEFAULTS, **defaults})
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return _fingerprints(secret, scope, body, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+
+
+def fingerprints_of(secret: bytes, scope: bytes, body: dict[str, Any]) -> Fingerprints:
+    """The same of a canonical request that was kept. Raises `InvalidRequest` when no request is canonical like this.
+
+    Bytes that were hashed cannot be hashed again, so what stands in their place is believed.
+    """
+    params = {key: value for key, value in body.items() if key != "messages"}
+    request = ChatRequest("", tuple(_without_bytes(body["messages"])), _without_bytes(params))
+    canonical, spelled = (
+        orjson.dumps(each, option=orjson.OPT_SORT_KEYS)
+        for each in (_canonical_body(request, OPENAI_DEFAULTS), _without_bytes(body))
+    )
+    if canonical != spelled:
+        raise InvalidRequest("request is not spelled as it is kept; was it written by hand?", "request")
+    return _fingerprints(secret, scope, body, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+
+
+def _fingerprints(secret: bytes, scope: bytes, body: dict[str, Any], canonical: bytes) -> Fingerprints:
     exact = _keyed(secret, b"exact", scope + canonical)
     blank = orjson.dumps({**body, "messages": _blank_last_user(body["messages"])}, option=orjson.OPT_SORT_KEYS)
     return Fingerprints(
@@ -86,6 +106,13 @@ def fingerprints(secret: bytes, scope: bytes, request: ChatRequest, defaults: Fi
         canonical=canonical,
         entry_id=entry_id_of(secret, exact),
     )
+
+
+def _without_bytes(value: Any) -> Any:
+    """Without the hashes that stand for pictures, sounds and files."""
+    if isinstance(value, Mapping):
+        return {key: _without_bytes(item) for key, item in value.items() if key not in ("data", "file_data")}
+    return [_without_bytes(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def entry_id_of(secret: bytes, exact: bytes) -> str:

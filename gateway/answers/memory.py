@@ -271,7 +271,7 @@ class MemoryAnswers:
         """Nothing is noted: an index meets what is gone when it finds it."""
         return []
 
-    async def count_hit(self, entry_id: str) -> None:
+    async def count_hit(self, entry_id: str, times: int = 1) -> None:
         """Nothing to note: being read is what counts here."""
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:

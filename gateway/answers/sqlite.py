@@ -217,8 +217,8 @@ class SqliteAnswers:
             self._purge.soon()
         return taken
 
-    async def count_hit(self, entry_id: str) -> None:
-        self._uses.count(entry_id)
+    async def count_hit(self, entry_id: str, times: int = 1) -> None:
+        self._uses.count(entry_id, times)
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         self._uses.prolong(scope, entry_id, expires_s)

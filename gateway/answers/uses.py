@@ -31,10 +31,10 @@ class Uses:
         self._ends: dict[tuple[bytes, str], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def count(self, entry_id: str) -> None:
+    def count(self, entry_id: str, times: int = 1) -> None:
         """An entry was used."""
         if entry_id in self._hits or len(self._hits) < MAX_UNWRITTEN:
-            self._hits[entry_id] += 1
+            self._hits[entry_id] += times
             self._soon()
 
     def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:

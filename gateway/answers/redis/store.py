@@ -211,8 +211,8 @@ class RedisAnswers:
         ]
         return sorted(found, key=lambda verdict: verdict.at_s)
 
-    async def count_hit(self, entry_id: str) -> None:
-        self._uses.count(entry_id)
+    async def count_hit(self, entry_id: str, times: int = 1) -> None:
+        self._uses.count(entry_id, times)
 
     async def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         self._uses.prolong(scope, entry_id, expires_s)

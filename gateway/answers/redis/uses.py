@@ -26,10 +26,10 @@ class Uses:
         self._writing: asyncio.Task[None] | None = None
         self.lost = 0
 
-    def count(self, entry_id: str) -> None:
+    def count(self, entry_id: str, times: int = 1) -> None:
         """An entry was used."""
         if entry_id in self._hits or len(self._hits) < MAX_UNWRITTEN:
-            self._hits[entry_id] += 1
+            self._hits[entry_id] += times
             self._soon()
 
     def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
