@@ -39,9 +39,11 @@ from gateway.services import Services
 from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
+from gateway.shapes.responses.shape import ResponsesShape
 
 SHAPES: dict[str, Shape] = {
     "/v1/chat/completions": ChatShape(),
+    "/v1/responses": ResponsesShape(),
 }
 
 
@@ -72,7 +74,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
     door = Door(rule, Sessions(services.secret, settings.admin_key), Attempts())
-    archive = Archive(services.answers, services.invalidation)
+    archive = Archive(services.answers, services.invalidation, services.feedback, services.semantic)
     explainer = Explainer(services.pipeline, services.answers, services.semantic)
     admin = Admin(
         door=door,

@@ -157,6 +157,14 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
     ), body
 
 
+def check_params(params: Fields) -> None:
+    """Fields that another shape says in the words of this one. Raises `InvalidRequest` naming the field."""
+    try:
+        ChatBody.model_validate({**params, "model": "m", "messages": [{"role": "user", "content": ""}]})
+    except ValidationError as error:
+        raise first_complaint(error) from error
+
+
 def first_complaint(errors: ValidationError) -> InvalidRequest:
     """The first complaint, with the field spelled as a caller would: messages[0].content."""
     error = errors.errors(include_url=False, include_input=False)[0]

@@ -1,0 +1,318 @@
+"""A body of the Responses API as a chat request. Pure.
+
+The two APIs say most things in other words, so a question asked in either is one question: the same key, the same
+stored answer. What chat has no word for is noted, not dropped: `needs` names a field that only a server of this API can
+serve, `prefers` one that such a server would serve better.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from backends.chat import ChatRequest, Fields
+from gateway.errors import InvalidRequest
+from gateway.shapes.responses.content import content_of, said_by_model, text_of, wrong
+from gateway.wire import MAX_MESSAGES, MAX_SALT_CHARS, Count, Number, check_params, first_complaint, read_object
+
+LOGPROBS = "message.output_text.logprobs"
+
+
+class ResponsesBody(BaseModel):
+    """The fields whose type the gateway relies on, but for `input`."""
+
+    model_config = ConfigDict(extra="allow")
+    model: Annotated[StrictStr, Field(min_length=1, max_length=512)]
+    instructions: StrictStr | None = None
+    stream: StrictBool | None = None
+    store: StrictBool | None = None
+    background: StrictBool | None = None
+    previous_response_id: StrictStr | None = None
+    max_output_tokens: Count = None
+    temperature: Number = None
+    top_p: Number = None
+    top_logprobs: StrictInt | None = None
+    parallel_tool_calls: StrictBool | None = None
+    include: list[StrictStr] | None = None
+    tools: list[dict[str, Any]] | None = None
+    text: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a body asks for. `needs` and `prefers` name fields, the first of each."""
+
+    body: Fields
+    model: str
+    stream: bool
+    system: tuple[Fields, ...] = ()
+    messages: tuple[Fields, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+    prefers: str = ""
+
+    def note_need(self, param: str) -> None:
+        self.needs = self.needs or param
+
+    def request(self, before: tuple[Fields, ...] = ()) -> ChatRequest:
+        """As a chat request; `before` is what was said in an earlier response."""
+        return ChatRequest(self.model, (*self.system, *before, *self.messages), self.params, self.stream)
+
+
+def read_body(raw: bytes) -> Wanted:
+    """Raises `InvalidRequest` naming the field."""
+    body = read_object(raw)
+    given = body.get("input")
+    try:
+        ResponsesBody.model_validate(body)
+    except ValidationError as error:
+        raise first_complaint(error) from error
+    wanted = Wanted(body, body["model"], bool(body.get("stream")))
+    if body.get("instructions"):
+        wanted.system = ({"role": "system", "content": body["instructions"]},)
+    wanted.messages = tuple(_messages(given, wanted))
+    _refuse_nothing(wanted)
+    for name, value in body.items():
+        if value is not None and name not in _ELSEWHERE:
+            _FIELDS.get(name, _as_it_is)(wanted, name, value)
+    check_params(wanted.params)
+    return wanted
+
+
+def _refuse_nothing(wanted: Wanted) -> None:
+    goes_on = wanted.body.get("previous_response_id") or wanted.body.get("conversation") or wanted.body.get("prompt")
+    if not wanted.messages and not goes_on:
+        raise InvalidRequest("input is missing.", "input")
+
+
+# -- input -----------------------------------------------------------------------------------------------------------
+
+
+def _messages(given: Any, wanted: Wanted) -> list[Fields]:
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list):
+        raise wrong("input", "a text or a list of items")
+    if len(given) > MAX_MESSAGES:
+        raise InvalidRequest(f"input holds {len(given)} items; at most {MAX_MESSAGES} are taken.", "input")
+    messages: list[dict[str, Any]] = []
+    for index, item in enumerate(given):
+        at = f"input[{index}]"
+        if not isinstance(item, Mapping):
+            raise wrong(at, "an object")
+        kind = item.get("type") or "message"
+        reader = _ITEMS.get(kind) if isinstance(kind, str) else None
+        if reader is None:
+            wanted.note_need(f"{at}.type")
+        else:
+            reader(item, at, messages, wanted)
+    return [message for message in messages if message]
+
+
+def _message(item: Fields, at: str, messages: list[dict[str, Any]], wanted: Wanted) -> None:
+    role = item.get("role")
+    if role not in ("user", "assistant", "system", "developer"):
+        raise wrong(f"{at}.role", "user, assistant, system or developer")
+    if role != "assistant":
+        messages.append({"role": role, "content": content_of(item.get("content"), f"{at}.content", wanted.note_need)})
+        return
+    text, refusal = said_by_model(item.get("content"), f"{at}.content")
+    turn = _turn(messages, "content", "refusal", "tool_calls")
+    turn["content"] = text
+    if refusal is not None:
+        turn["refusal"] = refusal
+
+
+def _function_call(item: Fields, at: str, messages: list[dict[str, Any]], _: Wanted) -> None:
+    function = {"name": text_of(item, "name", at), "arguments": text_of(item, "arguments", at)}
+    call = {"id": text_of(item, "call_id", at), "type": "function", "function": function}
+    _turn(messages).setdefault("tool_calls", []).append(call)
+
+
+def _custom_call(item: Fields, at: str, messages: list[dict[str, Any]], _: Wanted) -> None:
+    custom = {"name": text_of(item, "name", at), "input": text_of(item, "input", at)}
+    call = {"id": text_of(item, "call_id", at), "type": "custom", "custom": custom}
+    _turn(messages).setdefault("tool_calls", []).append(call)
+
+
+def _call_output(item: Fields, at: str, messages: list[dict[str, Any]], wanted: Wanted) -> None:
+    content = content_of(item.get("output"), f"{at}.output", wanted.note_need)
+    messages.append({"role": "tool", "tool_call_id": text_of(item, "call_id", at), "content": content})
+
+
+def _reasoning(item: Fields, at: str, messages: list[dict[str, Any]], wanted: Wanted) -> None:
+    """What the model thought, if it was said openly; sealed thoughts can only be given back to who sealed them."""
+    wanted.prefers = wanted.prefers or (at if item.get("encrypted_content") is not None else "")
+    content = item.get("content")
+    if not isinstance(content, list | None):
+        raise wrong(f"{at}.content", "a list of parts")
+    parts = [part for part in content or () if isinstance(part, Mapping)]
+    thought = "".join(text for part in parts if isinstance(text := part.get("text"), str))
+    if thought:
+        _turn(messages, "reasoning_content", "content", "tool_calls")["reasoning_content"] = thought
+
+
+def _turn(messages: list[dict[str, Any]], *lacking: str) -> dict[str, Any]:
+    """The turn of the model that is being told, item by item: the last one, unless it has what comes now."""
+    last = messages[-1] if messages else {}
+    if last.get("role") != "assistant" or any(last.get(name) is not None for name in lacking):
+        messages.append({"role": "assistant", "content": None})
+    return messages[-1]
+
+
+_ITEMS = {
+    "message": _message,
+    "function_call": _function_call,
+    "function_call_output": _call_output,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _call_output,
+    "reasoning": _reasoning,
+}
+
+
+# -- the other fields ------------------------------------------------------------------------------------------------
+
+
+def _as_it_is(wanted: Wanted, name: str, value: Any) -> None:
+    wanted.params[name] = value
+
+
+def _is_of_chat(_: Wanted, name: str, __: Any) -> None:
+    raise InvalidRequest(f"{name} is a field of chat completions; a response is asked with input.", name)
+
+
+def _needs(wanted: Wanted, name: str, value: Any) -> None:
+    if value not in (False, "", [], {}):
+        wanted.note_need(name)
+
+
+def _prefers(wanted: Wanted, name: str, value: Any) -> None:
+    if value not in (False, "", [], {}, "disabled"):
+        wanted.prefers = wanted.prefers or name
+
+
+def _max_output_tokens(wanted: Wanted, _: str, value: Any) -> None:
+    wanted.params["max_completion_tokens"] = value
+
+
+def _include(wanted: Wanted, name: str, value: Any) -> None:
+    if LOGPROBS in value:
+        wanted.params["logprobs"] = True
+    _prefers(wanted, name, [one for one in value if one != LOGPROBS])
+
+
+def _top_logprobs(wanted: Wanted, name: str, value: Any) -> None:
+    if value:
+        wanted.params |= {"logprobs": True, name: value}
+
+
+def _text(wanted: Wanted, _: str, value: Any) -> None:
+    if value.get("verbosity") is not None:
+        wanted.params["verbosity"] = value["verbosity"]
+    form = value.get("format")
+    if form is None:
+        return
+    if not isinstance(form, Mapping) or not isinstance(form.get("type"), str):
+        raise wrong("text.format", "an object with a type")
+    if form["type"] == "json_schema":
+        schema = {name: item for name, item in form.items() if name != "type" and item is not None}
+        wanted.params["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif form["type"] != "text":
+        wanted.params["response_format"] = dict(form)
+
+
+def _reasons(wanted: Wanted, name: str, value: Any) -> None:
+    if value.get("effort") is not None:
+        wanted.params["reasoning_effort"] = value["effort"]
+    if any(item is not None for key, item in value.items() if key != "effort"):
+        wanted.prefers = wanted.prefers or name
+
+
+def _tools(wanted: Wanted, _: str, value: Any) -> None:
+    tools = [_tool(tool, f"tools[{index}]", wanted) for index, tool in enumerate(value)]
+    if tools:
+        wanted.params["tools"] = tools
+
+
+def _tool(tool: Fields, at: str, wanted: Wanted) -> Fields:
+    kind = tool.get("type")
+    if kind == "function" and not isinstance(tool.get("function"), Mapping):
+        text_of(tool, "name", at)
+        return {"type": kind, "function": {k: v for k, v in tool.items() if k != "type" and v is not None}}
+    if kind == "custom" and not isinstance(tool.get("custom"), Mapping):
+        text_of(tool, "name", at)
+        custom = {k: v for k, v in tool.items() if k != "type" and v is not None}
+        form = custom.get("format")
+        if isinstance(form, Mapping) and form.get("type") == "grammar":
+            custom["format"] = {"type": "grammar", "grammar": {k: v for k, v in form.items() if k != "type"}}
+        return {"type": kind, "custom": custom}
+    if kind not in ("function", "custom"):  # what the server runs itself
+        if not isinstance(kind, str):
+            raise wrong(f"{at}.type", "a text")
+        wanted.note_need(f"{at}.type")
+    return tool
+
+
+def _tool_choice(wanted: Wanted, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        wanted.params[name] = value
+        return
+    if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
+        raise wrong(name, "a text or an object with a type")
+    kind = value["type"]
+    if kind in ("function", "custom"):
+        wanted.params[name] = _named(value)
+    elif kind == "allowed_tools":
+        tools = value.get("tools")
+        if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+            raise wrong(f"{name}.tools", "a list of objects")
+        allowed = {"mode": value.get("mode"), "tools": [_named(tool) for tool in tools]}
+        wanted.params[name] = {"type": kind, "allowed_tools": allowed}
+    else:
+        wanted.note_need(f"{name}.type")
+
+
+def _named(tool: Fields) -> Fields:
+    kind = tool.get("type")
+    is_flat = kind in ("function", "custom") and "name" in tool
+    return {"type": kind, kind: {"name": tool["name"]}} if is_flat and isinstance(kind, str) else tool
+
+
+def _one_answer(_: Wanted, name: str, value: Any) -> None:
+    if value != 1:
+        raise InvalidRequest(f"{name}: a response is one answer.", name)
+
+
+_ELSEWHERE = frozenset(
+    {
+        "model", "input", "instructions", "stream", "stream_options", "cache", "cache_salt",
+        "store", "max_tool_calls",  # the first is of the state that is kept, the second of tools the server runs
+    }
+)  # fmt: skip
+
+_FIELDS = {
+    "max_output_tokens": _max_output_tokens,
+    "include": _include,
+    "top_logprobs": _top_logprobs,
+    "text": _text,
+    "reasoning": _reasons,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "n": _one_answer,
+    "messages": _is_of_chat,
+    "previous_response_id": _needs,
+    "conversation": _needs,
+    "background": _needs,
+    "prompt": _needs,
+    "moderation": _needs,
+    "context_management": _prefers,
+    "truncation": _prefers,
+    "image": _prefers,
+    "access_programs": _prefers,
+}
