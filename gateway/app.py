@@ -91,6 +91,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
         porter=Porter(services.transfer, max_body_bytes, curfew),
         desk=Desk(services.recent, Feed(services.recent, curfew), max_body_bytes),
+        quality=services.thresholds,
     )
     app.include_router(dashboard_routes(door, read_pages()))
     app.include_router(admin_routes(admin))

@@ -22,6 +22,7 @@ from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
 from gateway.routes.live import Desk, add_live
 from gateway.routes.prefixes import add_prefixes
+from gateway.routes.quality import Quality, add_quality
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.routes.transfer import Porter, add_transfer
@@ -73,6 +74,7 @@ class Admin:
     fleet: Fleet
     prefixes: Callable[[], dict[str, Any]]  # what is found to part prompts
     desk: Desk
+    quality: Quality | None
     porter: Porter
 
 
@@ -96,6 +98,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_backends(routes, admin.fleet)
     add_prefixes(routes, admin.prefixes)
     add_live(routes, admin.desk)
+    add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
     return routes
 

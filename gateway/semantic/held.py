@@ -9,6 +9,7 @@ from embeddings.base import Reading
 from embeddings.control import Compares, Label, LaneReport, Neighbour, Verdict
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneRule
+from gateway.semantic.tallies import Known
 
 
 class Decides(Protocol):
@@ -45,9 +46,12 @@ class Held:
     verifier: TwoMinds
     report: LaneReport
     labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
+    known: Known = field(default_factory=Known)
 
     def learn(self, label: Label) -> None:
         self.lane.learn(label)
         if label.corrects and self.labels[label.source, not label.is_right] > 0:
             self.labels -= Counter([(label.source, not label.is_right)])
         self.labels[label.source, label.is_right] += 1
+        if label.was_eligible:
+            self.known.note(label.probability, is_right=label.is_right, corrects=label.corrects)

@@ -23,6 +23,7 @@ from gateway.semantic.held import Held, NewLane
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.tallies import Tally
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Lanes:
         self._timeout_s = timeout_s
         self._held: OrderedDict[LaneKey, asyncio.Future[Held]] = OrderedDict()
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
+        self.tallies: OrderedDict[LaneKey, Tally] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "lanes")
 
     async def close(self) -> None:
@@ -107,8 +109,11 @@ class Lanes:
         await self._run(lambda: self._reported(held))
         return held
 
-    def count(self, rule: LaneRule, action: str) -> None:
+    def count(self, rule: LaneRule, action: str, verdict: Verdict) -> None:
         """Note what came of a question."""
+        self.tallies.setdefault(rule.key, Tally()).note(verdict, action)
+        if len(self.tallies) > self._max_lanes:
+            self.tallies.popitem(last=False)
         if len(self.decided) < MAX_COUNTED or (rule.key, action) in self.decided:
             self.decided[rule.key, action] += 1
 

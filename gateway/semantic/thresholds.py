@@ -9,6 +9,8 @@ from gateway.policy import Mode, Rules
 from gateway.scope import is_tenant
 from gateway.semantic.changes import Change
 from gateway.semantic.figures import lane_figures
+from gateway.semantic.held import Held
+from gateway.semantic.quality import all_lanes, lane_quality
 from gateway.semantic.rule import LaneKey, LaneRule
 from gateway.semantic.tier import Semantic
 
@@ -26,13 +28,22 @@ class Thresholds:
 
     async def report(self) -> list[dict[str, Any]]:
         """Every lane that is in memory or has labels, of routes there are."""
+        return [self._figures(await self._held(key)) for key in await self._keys()]
+
+    async def quality(self) -> dict[str, Any]:
+        """The same lanes with what is known of their hits."""
+        held = [await self._held(key) for key in await self._keys()]
+        lanes = [lane_quality(self._semantic, one, self._semantic.verifiers.versions(one.rule.key)) for one in held]
+        return all_lanes(self._semantic, lanes)
+
+    async def _keys(self) -> list[LaneKey]:
         keys = dict.fromkeys(held.rule.key for held in self._semantic.lanes.known())
         try:
             counts = await self._semantic.learning.counts()
         except CacheError as error:
             raise StoreAway(f"The labels cannot be read: {error}.") from error
         keys |= dict.fromkeys(key for key, _ in counts.most_common(MAX_LISTED))
-        return [await self._one(key) for key in list(keys)[:MAX_LISTED] if key.route in self._rules]
+        return [key for key in list(keys)[:MAX_LISTED] if key.route in self._rules]
 
     async def change(
         self, tenant: str, route: str, mode: Mode | None, max_wrong_hit_rate: float | None, verifier: str | None
@@ -51,7 +62,7 @@ class Thresholds:
             raise InvalidRequest(f"verifier {verifier!r} is not one of this lane's: {known}.", "verifier")
         if not self._semantic.changes.make(key, Change(mode, max_wrong_hit_rate)):
             raise InvalidRequest("Too many lanes are changed at run time; write it in the configuration.", "tenant")
-        return await self._one(key)
+        return self._figures(await self._held(key))
 
     async def _may_be(self, key: LaneKey) -> bool:
         """Whether a caller can have this lane, or has it."""
@@ -62,10 +73,12 @@ class Thresholds:
         except CacheError as error:
             raise StoreAway(f"The labels cannot be read: {error}.") from error
 
-    async def _one(self, key: LaneKey) -> dict[str, Any]:
+    async def _held(self, key: LaneKey) -> Held:
         rules = self._semantic.changes.ruled(key.tenant, self._rules[key.route])
         try:
-            held = await self._semantic.lanes.report(LaneRule.of(key.tenant, replace(rules, route=key.route)))
+            return await self._semantic.lanes.report(LaneRule.of(key.tenant, replace(rules, route=key.route)))
         except CacheError as error:
             raise StoreAway(f"The labels of this lane cannot be read: {error}.") from error
-        return lane_figures(held, self._semantic.verifiers.versions(key), held.verifier.name)
+
+    def _figures(self, held: Held) -> dict[str, Any]:
+        return lane_figures(held, self._semantic.verifiers.versions(held.rule.key), held.verifier.name)

@@ -23,6 +23,7 @@ from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded, e
 from gateway.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.policy import Rules
+from gateway.semantic.browse import Browsed, browse
 from gateway.semantic.changes import Changes
 from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, digest_of, match_of
@@ -203,13 +204,17 @@ class Semantic:
             return NoMatch("off")
         return _told(await self.looser.look(fp, rule, min_similarity, is_usable, is_dry=True), rule)
 
+    async def browse(self, text: str, k: int) -> Browsed:
+        """The stored questions nearest to `text` wherever they are kept, for a person. Raises `CacheError`."""
+        return await browse(self._answers, self._batcher, text, k)
+
     def _accounted(self, found: Match | NoMatch, rule: LaneRule, *, may_sample: bool) -> Match | NoMatch:
         if isinstance(found, NoMatch) and found.is_shadowed and rule.mode == "on" and not may_sample:
             found = found.unsampled()
         if isinstance(found, Match):
-            self.lanes.count(rule, "serve")
+            self.lanes.count(rule, "serve", found.seen.verdict)
         elif found.seen is not None:
-            self.lanes.count(rule, found.seen.verdict.action)
+            self.lanes.count(rule, found.seen.verdict.action, found.seen.verdict)
         return found
 
     async def _look(
