@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar, cast
 
 from backends.base import Backend
-from backends.errors import BackendError, BackendNotReady
+from backends.errors import BackendError, BackendNotReady, BackendUnavailable
 from backends.routing.router import Router
 from gateway.errors import ModelConflict, ModelNotFound
 from gateway.samples import COLD_TIERS
@@ -49,6 +49,8 @@ class LocalEngine(Backend, Protocol):
     def stats(self) -> dict[str, Any]: ...
 
     def clear_kv(self) -> None: ...
+
+    async def shared_prefixes(self, most_nodes: int) -> Mapping[str, Any]: ...
 
     async def warm(
         self, messages: Sequence[Mapping[str, Any]], tools: Any, salt: str, owner: str, *, pin: bool = True
@@ -172,6 +174,15 @@ class Engines:
             }
             for name, stats in self.stats().items()
         }
+
+    async def shared_prefixes(self, most_nodes: int) -> dict[str, Mapping[str, Any]]:
+        """Which prefixes each model's callers share most; a model that is not there now is left out."""
+        told: dict[str, Mapping[str, Any]] = {}
+        for name, served in tuple(self._served.items()):
+            if served.engine is not None and not served.is_leaving:
+                with suppress(BackendNotReady, BackendUnavailable):
+                    told[name] = await served.engine.shared_prefixes(most_nodes)
+        return told
 
     def clear_kv(self, name: str | None = None) -> list[str]:
         """Forget the kept prefixes of one model, or of all that have loaded; returns whose. Raises as `engine` does."""

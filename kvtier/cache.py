@@ -30,6 +30,7 @@ from kvtier.lease import Lease
 from kvtier.pool import Occupancy
 from kvtier.stats import KVStats, MissReason
 from kvtier.store import BlockStore, Draft
+from kvtier.survey import Survey
 from kvtier.tiers.base import Restored, Tier, Wanted
 from kvtier.tiers.behind import WriteBehind
 from kvtier.tiers.gate import RecomputeCost
@@ -118,12 +119,15 @@ class KVCache:
         limit: int | None = None,
         multiple_of: int = 1,
         count: bool = True,
+        is_asked: bool = True,
         prefetched: Prefetch | None = None,
     ) -> Lease:
         """Find and pin the longest kept prefix of `token_ids[:limit]`, cut down to a multiple of `multiple_of` tokens.
 
         The limit is by default one less than the prompt, whose last token is always computed to get its logits. Say
         `count=False` when the same request asks again, so that `stats` counts each request once.
+
+        A survey leaves out what was found for nobody yet, `is_asked=False`.
 
         What a `prefetched` of the same prompt has brought so far extends the hit, where it joins up with what RAM
         holds by now; the rest of it is dropped.
@@ -138,7 +142,7 @@ class KVCache:
         lease = Lease(self._store, path, num_tokens, miss, num_ram_tokens=num_ram_tokens, restored=restored)
         if count:
             self._count(len(token_ids), lease, found)
-            self._store.hit(path)
+            self._store.hit(path, num_ram_tokens, is_asked=is_asked)
             self._behind.note(path, is_hit=True)
         return lease
 
@@ -264,7 +268,13 @@ class KVCache:
         misses = {f"miss_{reason}": count for reason, count in flat.pop("misses").items()}
         for source in self._sources:
             flat |= {f"{source.tier.name}_{name}": count for name, count in source.snapshot().items()}
-        return flat | misses | {f"blocks_{state}": count for state, count in asdict(self.blocks).items()}
+        blocks, size = self.blocks, self.geometry.block_bytes
+        flat |= {"ram_resident_bytes": (blocks.total - blocks.free) * size, "ram_budget_bytes": blocks.total * size}
+        return flat | misses | {f"blocks_{state}": count for state, count in asdict(blocks).items()}
+
+    def survey(self, most_nodes: int) -> Survey:
+        """Begin to find out which prefixes in RAM are shared most; drive it with `step`, between whatever is urgent."""
+        return self._store.survey(most_nodes)
 
     def check(self) -> None:
         """Raise RuntimeError, with the numbers, when the accounting or a chain is broken. Walks every block."""

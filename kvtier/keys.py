@@ -50,6 +50,14 @@ def pack(token_ids: Sequence[int]) -> bytes:
     return packed.tobytes()
 
 
+def unpack(packed: bytes) -> list[int]:
+    """The token ids that were packed."""
+    ids = array("I", packed)
+    if sys.byteorder == "big":
+        ids.byteswap()
+    return ids.tolist()
+
+
 def count_common_ids(one: bytes, other: bytes) -> int:
     """How many leading ids two packed sequences share."""
     low, high = 0, min(len(one), len(other)) // ID_BYTES

@@ -61,6 +61,10 @@ class BlockPool:
     def num_children(self, block: int) -> int:
         return self._children[block]
 
+    def copy(self) -> tuple[list[Facts | None], frozenset[int]]:
+        """What is known of every kept block, and which are pinned, as it is now."""
+        return self._facts[:], frozenset(self._pins)
+
     def kept_by(self, owner: str) -> int:
         """Blocks kept for an owner."""
         return self._shares.kept_by(owner)

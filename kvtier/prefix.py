@@ -45,6 +45,11 @@ class PrefixIndex:
     def node(self, block: int) -> Node:
         return self._by_block[block]
 
+    def find(self, key: bytes) -> int | None:
+        """The block of this key; None for a root, and for what is not kept."""
+        node = self._by_key.get(key)
+        return None if node is None else node.block
+
     def longest_run(self, keys: Sequence[bytes], packed: bytes, block_bytes: int) -> list[int]:
         """Blocks of the leading keys that are known, each compared by its token ids too."""
         run = []

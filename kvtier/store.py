@@ -19,6 +19,8 @@ from kvtier.keys import ID_BYTES
 from kvtier.pool import BlockPool, Occupancy
 from kvtier.prefix import Node, PrefixIndex
 from kvtier.stats import EvictedKeys, KVStats
+from kvtier.survey import Survey
+from kvtier.uses import Uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class BlockStore:
         self.index = PrefixIndex()
         self.arena = KVArena(geometry, num_blocks)
         self.evicted = EvictedKeys(capacity=4 * num_blocks)
+        self._uses = Uses(num_blocks)
         self._pool = BlockPool(num_blocks, policy)
         self._stats = stats
         self._poison_freed = poison_freed
@@ -57,9 +60,11 @@ class BlockStore:
         """Let go of a leased path; its blocks become the most recently used."""
         self._poison(self._pool.release(path, num_answered))
 
-    def hit(self, path: Sequence[int]) -> None:
-        """Count a path as found by one more request."""
+    def hit(self, path: Sequence[int], num_tokens: int, *, is_asked: bool = True) -> None:
+        """Count the first tokens of a path as found once more; surveys tell what requests found."""
         self._pool.hit(path)
+        if path and is_asked:
+            self._uses.end(path[-1], num_tokens - (len(path) - 1) * self.geometry.block_tokens)
 
     def touch(self, path: Sequence[int]) -> None:
         """Make a path the most recently used."""
@@ -98,10 +103,16 @@ class BlockStore:
             self._stats.rejected_blocks += len(fresh) - len(added)
         return len(added)
 
+    def survey(self, most_nodes: int) -> Survey:
+        """Begin to find out which prefixes are shared most; the rest is for who drives it."""
+        facts, pins = self._pool.copy()
+        return Survey(list(self.index), facts, pins, self._uses.copy(), self.geometry.block_tokens, most_nodes)
+
     def clear(self) -> None:
         """Forget every block; what is pinned stays readable until its release."""
         for block in self.index.clear():
             self._forget(block)
+        self._uses = Uses(self.occupancy.total)
         self.evicted.clear()
 
     def check(self) -> None:
@@ -131,12 +142,15 @@ class BlockStore:
         sequence: int,
     ) -> list[int]:
         replaced = self.index.beginning_of(fresh[0].parent, fresh[0].packed)
+        times, num_used = 0, 0  # of the one replaced
         if replaced is not None and not self._pool.is_leased(replaced):
-            self._drop(replaced)  # before allocating: its room is ours, and nothing else has to go
+            times, num_used = self._drop(replaced)  # before allocating: its room is ours, and nothing else has to go
             replaced = None
         blocks = self._allocate(len(fresh), owner, may_evict=may_evict)
         if replaced is not None and blocks:
-            self._drop(replaced)
+            times, num_used = self._drop(replaced)
+        if blocks:
+            self._uses.end(blocks[0], num_used, times)
         num_rows = sum(len(draft.packed) for draft in fresh[: len(blocks)]) // ID_BYTES
         try:
             self.arena.store(blocks, slab, fresh[0].depth * self.geometry.block_tokens, num_rows)
@@ -166,14 +180,24 @@ class BlockStore:
     def _evict(self, owner: str, pending: int) -> int | None:
         block = self._pool.take_cached(owner, pending)
         if block is not None:
-            self.evicted.add(self.index.remove(block).key)
+            gone = self.index.remove(block)
+            self.evicted.add(gone.key)
+            self._pass_up(block, gone.parent)
             self._stats.evicted_blocks += 1
             self._poison([block])
         return block
 
-    def _drop(self, block: int) -> None:
+    def _pass_up(self, block: int, parent: bytes) -> None:
+        """Who found a leaf that goes had found all of its parent, too."""
+        times, _ = self._uses.take(block)
+        if (above := self.index.find(parent)) is not None:
+            self._uses.end(above, times * self.geometry.block_tokens, times)
+
+    def _drop(self, block: int) -> tuple[int, int]:
+        """Forget a leaf; returns how often it was found, and how many of its rows together."""
         self.index.remove(block)
         self._forget(block)
+        return self._uses.take(block)
 
     def _forget(self, block: int) -> None:
         self._pool.forget(block)

@@ -21,6 +21,7 @@ from backends.local.cores import num_cores, share_of_cores
 from backends.local.decoder import checkpoint
 from backends.local.decoder.checkpoint import Checkpoint
 from backends.local.params import Generation, read_params
+from backends.local.prefixes import SharedPrefixes
 from backends.local.process import EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.speech.ahead import after_answer, to_warm
@@ -62,6 +63,10 @@ class LocalBackend:
     async def drain(self, within_s: float) -> bool:
         """Take no new request, and wait for those in flight; returns whether all have ended."""
         return self._loaded is None or await self._loaded.engine.drain(within_s)
+
+    async def shared_prefixes(self, most_nodes: int) -> dict[str, Any]:
+        """Which kept prefixes are shared most. Raises `BackendNotReady` and `BackendUnavailable`."""
+        return await self._opened.prefixes.look(next(self._requests), most_nodes)
 
     def clear_kv(self) -> None:
         """Forget every kept prefix. Raises `BackendNotReady`."""
@@ -294,6 +299,7 @@ class _Loaded:
             model=served_name,
         )
         self.engine = EngineProcess(load, Patience(settings.ready_wait_s, settings.load_s, settings.hang_s))
+        self.prefixes = SharedPrefixes(self.engine, self.tokenizer)
 
 
 def _died(death: EngineDied) -> BackendError:

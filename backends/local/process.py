@@ -28,6 +28,8 @@ from backends.local.wire import (
     Ready,
     Stats,
     Submit,
+    Survey,
+    Surveyed,
     Token,
     Tokens,
     Warm,
@@ -143,16 +145,27 @@ class EngineProcess:
 
     async def warm(self, warm: Warm) -> Event:
         """Have a prompt computed and kept; the one event that answers it. Raises as `events` does."""
-        child = await self._ready_child()
-        queue = child.queues[warm.request] = asyncio.Queue()
+        return await self._one_answer(await self._ready_child(), warm)
+
+    async def survey(self, survey: Survey) -> Surveyed:
+        """Which prefixes are shared most. Raises `BackendNotReady` at once, and `EngineDied`."""
+        if self._child is None or not self.is_ready:
+            raise BackendNotReady(self.detail, retry_after_s=RETRY_AFTER_S)
+        event = await self._one_answer(self._child, survey)
+        assert isinstance(event, Surveyed), event
+        return event
+
+    async def _one_answer(self, child: Child, asked: Warm | Survey) -> Event:
+        """Say something that one event answers. Raises `EngineDied`."""
+        queue = child.queues[asked.request] = asyncio.Queue()
         event: Event | EngineDied | None = None
         try:
-            child.send(warm)
+            child.send(asked)
             event = await queue.get()
         finally:
-            del child.queues[warm.request]
+            del child.queues[asked.request]
             if event is None:  # who asked has gone
-                child.send(Abort(warm.request))
+                child.send(Abort(asked.request))
         if isinstance(event, EngineDied):
             raise event
         return event
@@ -278,7 +291,7 @@ class EngineProcess:
             case Failed():
                 self.detail = f"the engine cannot load the model: {message.reason}"
                 self._settled.set()
-            case Load() | Submit() | Abort() | Warm() | Clear() | Ping():
+            case Load() | Submit() | Abort() | Warm() | Clear() | Survey() | Ping():
                 raise RuntimeError(f"the engine process sent {type(message).__name__}")
             case event:
                 child.tell(event)

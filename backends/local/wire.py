@@ -2,8 +2,8 @@
 
     frame = 4 bytes length, little-endian | [[name of the message, its fields], ...]
 
-Down go Load (once, first), Submit, Abort, Warm, Clear and Ping; up come Loading (often), Ready or Failed (once), then
-the events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
+Down go Load (once, first), Submit, Abort, Warm, Clear, Survey and Ping; up come Loading (often), Ready or Failed
+(once), then the events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
 """
 
 from collections.abc import Iterable, Iterator
@@ -102,6 +102,14 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """Find out which prefixes are shared most, beside the steps; `Surveyed` answers."""
+
+    request: int
+    most_nodes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Say something, as soon as the step under way is done."""
 
@@ -188,6 +196,14 @@ class Warmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Surveyed:
+    """The most shared prefixes, as `kvtier.survey.Survey` reports them."""
+
+    request: int
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """The engine gives a request up, and lives on."""
 
@@ -218,8 +234,8 @@ class Stats:
     kv: dict[str, int] = field(default_factory=dict)
 
 
-Event = Admitted | Token | Tokens | Refused | Expired | Broken | Warmed
-Message = Load | Submit | Abort | Warm | Clear | Ping | Loading | Ready | Failed | Event | Stats
+Event = Admitted | Token | Tokens | Refused | Expired | Broken | Warmed | Surveyed
+Message = Load | Submit | Abort | Warm | Clear | Survey | Ping | Loading | Ready | Failed | Event | Stats
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
@@ -228,6 +244,7 @@ _KINDS: dict[str, type[Any]] = {
         Abort,
         Warm,
         Clear,
+        Survey,
         Ping,
         Loading,
         Ready,
@@ -239,6 +256,7 @@ _KINDS: dict[str, type[Any]] = {
         Expired,
         Broken,
         Warmed,
+        Surveyed,
         Stats,
     )
 }

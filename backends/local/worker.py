@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.decoder.config import CheckpointError
 from backends.local.memory import give_back_free_memory, held_bytes, is_out_of_memory, limit_memory
+from backends.local.surveys import Surveys
 from backends.local.telling import Telling
 from backends.local.wire import (
     Abort,
@@ -30,6 +31,7 @@ from backends.local.wire import (
     Message,
     Ready,
     Submit,
+    Survey,
     Warm,
     encode,
 )
@@ -142,6 +144,7 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
     figures_at = time.monotonic()
     telling = Telling()
     rests = _Rests(pipe)
+    surveys = Surveys(engine)
     while True:
         for message in received:
             match message:
@@ -153,6 +156,8 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
                     telling.add(engine.warm(message))
                 case Clear():
                     engine.clear()
+                case Survey():
+                    surveys.add(message)
         has_worked = engine.pause_s is not None
         if has_worked:
             telling.add(careful_step(engine))
@@ -163,9 +168,10 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
         if has_figures:
             due.append(engine.stats())
             figures_at = now
+        due += surveys.step()
         if due:
             pipe.send(*due)
-        received = rests.receive(engine.pause_s)
+        received = rests.receive(0.0 if surveys.has_work else engine.pause_s)
 
 
 def too_little(load: Load, held: int) -> str:

@@ -128,6 +128,21 @@ async def test_a_hundred_identical_requests_make_one_generation(engine: Gateway)
     assert done == 64
 
 
+def test_the_prefixes_that_callers_share_are_told_as_a_tree_with_their_words(engine: Gateway) -> None:
+    house = "You answer for the house of the seven gables, and you are brief. " * 4
+    for question in ("one", "two", "one", "two", "three"):
+        engine.post(body(house + question, **KV), Authorization="Bearer gables")
+    engine.post(body(house + "one", **KV), Authorization="Bearer another")
+
+    (model,) = engine.get("/admin/api/kv?nodes=100").json()["models"].values()
+    tree = [node for node in model["prefixes"]["nodes"] if "seven gables" in node["text"]]
+    (shared,) = (node for node in tree if node["parent"] is None)  # the other one found nothing
+    assert shared["hits"] == 4
+    assert shared["saved_below"] >= shared["saved"] > 3 * 32
+    assert model["tiers"]["ram"]["budget_bytes"] >= model["tiers"]["ram"]["resident_bytes"] > 0
+    assert engine.get("/admin/api/kv").json()["models"]["tiny"]["prefixes"] is None
+
+
 def test_every_metric_of_engines_that_the_dashboard_draws_is_exported(engine: Gateway) -> None:
     assert not_exported(engine.get("/metrics").text, only=("kv", "engine", "draft")) == set()
 

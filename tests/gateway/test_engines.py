@@ -34,6 +34,9 @@ class ScriptedEngine(ScriptedBackend):
     def clear_kv(self) -> None:
         self.cleared += 1
 
+    async def shared_prefixes(self, most_nodes: int) -> Mapping[str, Any]:
+        return {"nodes": [{"hits": 2}][:most_nodes]}
+
     async def warm(
         self, messages: Sequence[Mapping[str, Any]], tools: Any, salt: str, owner: str, *, pin: bool = True
     ) -> Mapping[str, Any]:

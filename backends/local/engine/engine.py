@@ -27,6 +27,7 @@ from backends.local.engine.runner import Runner
 from backends.local.engine.scheduler import Chunk, Growth, Limits, plan
 from backends.local.engine.sequence import Sequence
 from backends.local.wire import Abort, Admitted, Broken, Event, Expired, Refused, Stats, Submit, Warm
+from kvtier.survey import Survey
 
 HELD_UP_S = 0.002  # between two looks at what the waiting wait for, when nothing else is to do
 MEMORY_WAIT_S = 10.0  # for memory that others on the machine may give back
@@ -184,6 +185,10 @@ class Engine:
         self._runner.clear()
         if self._idle is not None:
             self._idle.forget()
+
+    def survey(self, most_nodes: int) -> Survey:
+        """Begin to find out which kept prefixes are shared most; it is driven beside the steps."""
+        return self._runner.cache.survey(most_nodes)
 
     def stats(self) -> Stats:
         """A snapshot."""

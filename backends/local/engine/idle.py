@@ -170,6 +170,7 @@ class IdleWork:
             random=Random(0),  # noqa: S311 - it chooses no token
             chain=self._runner.cache.chain(warm.salt, warm.owner),
             owner=warm.owner,
+            is_ahead=True,
         )
         self._runner.prefetch(sequence, limit=wanted)
         return sequence

@@ -94,6 +94,7 @@ class Runner:
             limit=limit,
             multiple_of=self._exact_chunk or 1,
             count=is_first,
+            is_asked=not sequence.is_ahead,
             prefetched=sequence.prefetched,
         ) as lease:
             wanted = Rows(sequence.chain.root, pack(sequence.token_ids[: lease.num_tokens]))

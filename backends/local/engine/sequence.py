@@ -36,6 +36,7 @@ class Sequence:
     keys: Ids[bytes] = ()  # of the prompt's full blocks, to see who computes the same
     owner: str = ""  # who shares the engine fairly with others
     priority: int = 0  # among those of one owner, lower goes first
+    is_ahead: bool = False  # idle work: nobody has asked for it yet
     arrival: int = 0  # counts the sequences
     arrived_s: float = 0.0
     timeout_s: float | None = None  # from its arrival on

@@ -106,6 +106,11 @@ class ChatTokenizer:
         text: str = self._decoder.decode(token_ids, skip_special_tokens=True)
         return text
 
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """Text of tokens, special ones too."""
+        text: str = self._decoder.decode(token_ids, skip_special_tokens=False)
+        return text
+
     def token_text(self, token_id: int) -> str:
         """One token as log probabilities show it."""
         text: str = self._decoder.decode([token_id], skip_special_tokens=False)
