@@ -1,10 +1,11 @@
-"""The stored answers as an operator sees them: a list to go through, one of them whole, and ways to remove them."""
+"""The stored answers as an operator sees them: a list to go through, one of them whole, and ways to judge and remove
+them."""
 
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -13,31 +14,67 @@ from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.canonical import Fingerprints
 from gateway.errors import InvalidRequest, StoreAway, UnknownId
+from gateway.feedback import Feedback, Said
 from gateway.invalidate import Invalidation
+
+if TYPE_CHECKING:
+    from gateway.semantic.tier import Semantic
 
 T = TypeVar("T")
 
 CRITERIA = ("text", "tag", "model", "namespace", "tenant", "revision", "embedder", "id")  # of the list, as they are
+LOOKED_THROUGH = 500  # of the nearest, for those that meet the other criteria
 JSON = dict[str, Any]
 
 
 class Archive:
-    """Lists, shows and removes. Everything raises `StoreAway` when the store fails. Belongs to one event loop."""
+    """Lists, shows, judges and removes. Everything raises `StoreAway` when the store fails. Belongs to one event loop.
 
-    def __init__(self, answers: TieredAnswers, invalidation: Invalidation) -> None:
+    Without a `semantic` tier nothing is found by meaning.
+    """
+
+    def __init__(
+        self, answers: TieredAnswers, invalidation: Invalidation, feedback: Feedback, semantic: "Semantic | None"
+    ) -> None:
         self._answers = answers
         self._invalidation = invalidation
+        self._feedback = feedback
+        self._semantic = semantic
 
     async def page(self, asked: Mapping[str, str]) -> JSON:
-        """A page of what is asked for, newest first. Raises `InvalidRequest` naming the parameter."""
+        """A page of what is asked for, newest first; by meaning, nearest first, and one page. The first page of a list
+        says how many there are. Raises `InvalidRequest` naming the parameter."""
         page = _page(asked)
-        unknown = sorted(set(asked) - {*CRITERIA, "limit", "after"})
+        unknown = sorted(set(asked) - {*CRITERIA, "limit", "after", "meaning"})
         if unknown:
             raise InvalidRequest(f"{unknown[0]} is not a criterion; there are: {', '.join(CRITERIA)}.", unknown[0])
         selection = Selection(**{name: asked[name] for name in CRITERIA if name in asked})  # type: ignore[arg-type]
+        if "meaning" in asked:
+            return await self._nearest(asked["meaning"], selection, page)
         rows = await _stored(self._answers.select(selection, replace(page, limit=page.limit + 1)))
         shown, has_more = rows[: page.limit], len(rows) > page.limit
-        return {"data": [_row(row) for row in shown], "next": _place(shown[-1]) if has_more else None}
+        listed = {"data": [_row(row) for row in shown], "next": _place(shown[-1]) if has_more else None}
+        if page.after is not None:
+            return listed
+        return {**listed, "total": await _stored(self._answers.count(selection)) if has_more else len(shown)}
+
+    async def _nearest(self, meaning: str, selection: Selection, page: Page) -> JSON:
+        """What means about the same as a text, of all tenants. Raises `InvalidRequest` or `StoreAway`."""
+        if self._semantic is None or not self._semantic.is_ready:
+            raise InvalidRequest(
+                "Nothing can be looked for by meaning: the semantic tier is off or loading.", "meaning"
+            )
+        if not meaning.strip():
+            raise InvalidRequest("meaning must say something.", "meaning")
+        found = await _stored(self._semantic.browse(meaning, LOOKED_THROUGH))
+        data: list[JSON] = []
+        for near in found.near:
+            rows = await _stored(self._answers.select(replace(selection, id=near.id, scope=near.scope), Page(MAX_PAGE)))
+            if (row := next((row for row in rows if row.id == near.id), None)) is not None:
+                data.append({**_row(row), "similarity": near.similarity})
+            if len(data) == page.limit:
+                break
+        return {"data": data, "next": None, "searched": found.searched, "is_whole": found.is_whole}
 
     async def show(self, entry_id: str) -> JSON:
         """One entry with its request, its answer, and what users said. Raises `UnknownId`."""
@@ -47,7 +84,16 @@ class Archive:
         if row is None or found is None:
             raise _unknown(entry_id)
         said = await _stored(self._answers.verdicts(found.scope, found.id))
-        return {**_row(row), **_content(found), "verdicts": [_verdict(verdict) for verdict in said]}
+        aliases = [_row(other) for other in rows if other.alias_of == entry_id]
+        return {**_row(row), **_content(found), "verdicts": [_verdict(verdict) for verdict in said], "aliases": aliases}
+
+    async def judge(self, entry_id: str, *, is_good: bool, comment: str) -> Said:
+        """Say what an answer is worth, in the name of the tenant it belongs to. Raises `UnknownId`."""
+        rows = await _stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
+        row = next((row for row in rows if row.id == entry_id), None)
+        if row is None:
+            raise _unknown(entry_id)
+        return await self._feedback.of_entry(row.tenant, row.id, is_good=is_good, comment=comment)
 
     async def remove(self, entry_id: str) -> int:
         """Remove one entry and its aliases; how many. Raises `UnknownId`."""

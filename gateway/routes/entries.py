@@ -1,7 +1,7 @@
 """Stored answers in the admin API: look for them, look at one, take one or many out of service."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from gateway.archive import Archive
 from gateway.body import ClientGone
 from gateway.pipeline import Pipeline
+from gateway.routes.feedback import MAX_COMMENT_CHARS
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=512)]
@@ -37,6 +38,14 @@ class InvalidateBody(BaseModel):
     dry_run: StrictBool = True
 
 
+class JudgeBody(BaseModel):
+    """What an answer is worth."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: Literal["good", "bad"]
+    comment: Annotated[StrictStr, Field(max_length=MAX_COMMENT_CHARS)] = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Shelves:
     """What the routes work on; `secret` names tenants."""
@@ -58,6 +67,15 @@ def add_entries(routes: APIRouter, shelves: Shelves) -> None:
     @routes.get("/entries/{entry_id}")
     async def entry(entry_id: str) -> dict[str, Any]:
         return await archive.show(entry_id)
+
+    @routes.post("/entries/{entry_id}/judge")
+    async def judge(request: Request, entry_id: str) -> Response:
+        try:
+            body = await read_json(JudgeBody, request, shelves.max_body_bytes)
+        except ClientGone:
+            return Response(status_code=GONE_STATUS)
+        said = await archive.judge(entry_id, is_good=body.verdict == "good", comment=body.comment)
+        return JSONResponse(said.as_json())
 
     @routes.delete("/entries/{entry_id}")
     async def remove(entry_id: str) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 // What the server tells by itself: one event stream for the whole page, and whether the server is there at all.
 //
 //   live.on("request", (line) => ...)   a finished request (gateway/live)
+//   live.on("missed", ({missed}) => ...) that many were not told: read /requests again
 //   live.on("state", (state) => ...)    "connecting", "live" or "offline"
 
 const EVERY_MS = 3000; // between two looks at a server that is away
 const PATIENCE_MS = 40_000; // the stream says something every 15 s
 
 export function createLive(api) {
-  const listeners = { request: new Set(), state: new Set() };
+  const listeners = { request: new Set(), missed: new Set(), state: new Set() };
   let source = null;
   let state = "connecting";
   let timer = 0;
@@ -32,11 +33,12 @@ export function createLive(api) {
     close();
     source = new EventSource(api.address("live"));
     source.onopen = heard;
-    source.addEventListener("heartbeat", heard);
+    source.addEventListener("beat", heard);
     source.addEventListener("request", (event) => {
       heard();
       tell("request", JSON.parse(event.data));
     });
+    source.addEventListener("missed", (event) => tell("missed", JSON.parse(event.data)));
     source.onerror = lost;
   }
 

@@ -1,0 +1,72 @@
+"""A real browser and a real gateway, shared by the tests of a module.
+
+    def test_the_thing_is_shown(page: Page, gateway: Gateway) -> None:
+        open_view(page, gateway, "entries")
+        expect(page.get_by_role("heading", name="Entries")).to_be_visible()
+
+A page fails its test when anything was written to the console as an error: a script that broke, or something that the
+Content-Security-Policy stopped. `PHONE` and `DESK` are sizes for `page.set_viewport_size`.
+"""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.e2e.server import Gateway, running_gateway
+from tests.upstream import RunningUpstream, running_upstream
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+# A sandbox needs privileges that a container lacks; the pages here are ours.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb"]
+PATIENCE_MS = 10_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for each module: Playwright keeps an event loop of its own, which no other test of the worker may meet."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RunningUpstream]:
+    with running_upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """An exact cache in front of the test upstream: it starts at once."""
+    folder = tmp_path_factory.mktemp("dashboard") / "data"
+    with running_gateway(folder, "--upstream", upstream.base_url, cache__semantic="false") as running:
+        running.wait("upstream")
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a visitor who was never here, in front of a screen of ordinary size."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce", locale="en-GB")
+    context.set_default_timeout(PATIENCE_MS)
+    shown = context.new_page()
+    errors: list[str] = []
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.on("console", lambda message: _note(message, errors))
+    yield shown
+    context.close()
+    assert not errors, errors
+
+
+def _note(message: ConsoleMessage, errors: list[str]) -> None:
+    """What a script or the policy complained of; that a server refused or is away is told by the page itself."""
+    if message.type == "error" and "Failed to load resource" not in message.text and "net::ERR" not in message.text:
+        errors.append(message.text)
