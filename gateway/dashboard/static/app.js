@@ -17,6 +17,7 @@ import { showLogin } from "./login.js";
 
 /** The tabs, in order: name in the address and of the module and the icon, and title. */
 const VIEWS = [
+  ["entries", "Entries"],
 ];
 
 const app = document.getElementById("app");

@@ -1,0 +1,210 @@
+// Entries: look for stored answers by their words or by what they mean; open one, take many out of service.
+
+import { badge } from "../components/badge.js";
+import { empty, loading } from "../components/empty.js";
+import { longList } from "../components/rows.js";
+import { query } from "../api.js";
+import { debounced, h, replace } from "../dom.js";
+import { ago, bytes, count, plural, score, span } from "../format.js";
+import { icon } from "../icons.js";
+import { invalidate } from "./invalidate.js";
+import { mountEntry } from "./entry.js";
+
+const PAGE = 100;
+const FILTERS = [
+  ["tag", "Tag"],
+  ["model", "Model"],
+  ["namespace", "Namespace"],
+  ["tenant", "Tenant"],
+];
+
+export const view = {
+  path: "entries",
+  title: "Entries",
+  mount(root, context) {
+    return context.path.length ? mountEntry(root, context, context.path[0]) : mountList(root, context);
+  },
+};
+
+function mountList(root, { api, go, params }) {
+  const wanted = { mode: params.get("meaning") !== null ? "meaning" : "text", text: params.get("meaning") ?? params.get("text") ?? "" };
+  const filters = Object.fromEntries(FILTERS.map(([name]) => [name, params.get(name) ?? ""]));
+  let rows = [];
+  let next = null;
+  let isBusy = false;
+  let asking = null;
+
+  const input = h("input", {
+    type: "search",
+    value: wanted.text,
+    "aria-label": "Search entries",
+    oninput: debounced(() => search(), 250),
+    onkeydown: (event) => event.key === "Enter" && search(),
+  });
+  const modes = ["text", "meaning"].map((mode) =>
+    h("button", { type: "button", onclick: () => choose(mode) }, mode === "text" ? "Words" : "Meaning"),
+  );
+  const fields = FILTERS.map(([name, title]) =>
+    h(
+      "label",
+      { class: "field" },
+      title,
+      h("input", { type: "text", value: filters[name], spellcheck: "false", oninput: debounced((event) => filter(name, event.target.value), 300) }),
+    ),
+  );
+  const more = h("details", { class: "filters", open: Object.values(filters).some(Boolean) }, h("summary", {}, "Filters"), h("div", { class: "grid" }, fields));
+  const told = h("p", { class: "muted told", role: "status" });
+  const list = longList({ label: "Entries", draw, more: readMore });
+  const body = h("section", { class: "card flush", "aria-label": "Found entries" }, list.element);
+  const nothing = h("div");
+
+  replace(
+    root,
+    h(
+      "div",
+      { class: "head" },
+      h("h1", {}, "Entries"),
+      h("button", { class: "button danger", onclick: () => removeMany() }, icon("trash", 16), "Invalidate…"),
+    ),
+    h(
+      "div",
+      { class: "stack" },
+      h(
+        "div",
+        { class: "finder" },
+        h("div", { class: "searchbox" }, icon("search"), input),
+        h("div", { class: "segments", role: "group", "aria-label": "Search by" }, modes),
+      ),
+      more,
+      told,
+      nothing,
+      body,
+    ),
+  );
+  showMode();
+  search(false);
+  return {
+    unmount() {
+      list.stop();
+      asking?.abort();
+    },
+  };
+
+  function choose(mode) {
+    wanted.mode = mode;
+    showMode();
+    input.focus();
+    if (wanted.text) search();
+  }
+
+  function showMode() {
+    modes.forEach((button, at) => button.setAttribute("aria-pressed", String((at === 1) === (wanted.mode === "meaning"))));
+    input.placeholder = wanted.mode === "meaning" ? "A question, in your own words" : "Words of a question or an answer";
+  }
+
+  function filter(name, value) {
+    filters[name] = value.trim();
+    search();
+  }
+
+  function criteria() {
+    return { ...filters, [wanted.mode]: wanted.text };
+  }
+
+  async function search(isNew = true) {
+    wanted.text = input.value.trim();
+    const asked = criteria();
+    if (isNew) history.replaceState(null, "", `#/entries${query(asked)}`);
+    asking?.abort();
+    asking = new AbortController();
+    isBusy = true;
+    body.setAttribute("aria-busy", "true");
+    if (!rows.length) replace(nothing, loading());
+    try {
+      const found = await api.get(`entries${query({ ...asked, limit: PAGE })}`, { signal: asking.signal });
+      rows = found.data;
+      next = found.next;
+      tell(found);
+    } catch (error) {
+      if (error.name === "AbortError" || error.status === 401) return;
+      rows = [];
+      next = null;
+      told.textContent = "";
+      replace(nothing, h("div", { class: "card" }, empty("Nothing could be looked for", error.message)));
+      body.hidden = true;
+    }
+    isBusy = false;
+    body.removeAttribute("aria-busy");
+    list.set(rows);
+  }
+
+  function tell(found) {
+    body.hidden = !rows.length;
+    replace(nothing, rows.length ? null : h("div", { class: "card" }, none()));
+    if (!rows.length) told.textContent = "";
+    else if (wanted.mode === "meaning" && wanted.text) {
+      const rest = found.is_whole ? "" : ", as many as there was time for";
+      told.textContent = `The nearest ${count(rows.length)} of ${plural(found.searched, "question")}${rest}`;
+    } else told.textContent = plural(found.total, "entry", "entries");
+  }
+
+  function none() {
+    if (wanted.text || Object.values(filters).some(Boolean)) {
+      return empty("Nothing was found", "No stored question or answer meets all of this. Try fewer words, or search by meaning.");
+    }
+    return empty(
+      "Nothing is stored yet",
+      "Every answer that ends by itself is kept, and shows up here. Ask something through the gateway to make the first.",
+      h("a", { class: "button primary", href: "#/playground" }, "Open the playground"),
+    );
+  }
+
+  async function readMore() {
+    if (isBusy || !next) return;
+    isBusy = true;
+    const mine = asking;
+    try {
+      const found = await api.get(`entries${query({ ...criteria(), limit: PAGE, after: next })}`, { signal: mine.signal });
+      if (mine !== asking) return;
+      rows = rows.concat(found.data);
+      next = found.next;
+      list.set(rows, true);
+    } catch (error) {
+      if (error.name !== "AbortError") next = null;
+    } finally {
+      if (mine === asking) isBusy = false;
+    }
+  }
+
+  function draw(row) {
+    return h(
+      "li",
+      {},
+      h(
+        "a",
+        { class: "entry-row", href: `#/entries/${encodeURIComponent(row.id)}` },
+        h("span", { class: "question clip" }, row.question ?? "(no question of its own: exact hits only)"),
+        h(
+          "span",
+          { class: "marks" },
+          row.similarity !== undefined && badge(score(row.similarity), "semantic", "similarity to what you look for"),
+          row.alias_of && badge("alias", "accent", "another wording of a stored question"),
+          row.bad > 0 && badge(`${row.bad} bad`, "bad"),
+          row.good > 0 && badge(`${row.good} good`, "good"),
+          row.tags.slice(0, 2).map((tag) => h("span", { class: "tag" }, tag)),
+          row.tags.length > 2 && h("span", { class: "muted" }, `+${row.tags.length - 2}`),
+        ),
+        h("span", { class: "model clip muted" }, row.model),
+        h("span", { class: "num hits" }, plural(row.hits, "hit")),
+        h("span", { class: "num took muted", title: "what it took to make" }, span(row.elapsed_s)),
+        h("span", { class: "num size muted" }, bytes(row.size_bytes)),
+        h("span", { class: "num age muted" }, ago(row.created_s)),
+      ),
+    );
+  }
+
+  async function removeMany() {
+    const done = await invalidate(api, { tag: filters.tag, model: filters.model, namespace: filters.namespace });
+    if (done) search(false);
+  }
+}
