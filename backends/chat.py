@@ -15,6 +15,7 @@ from typing import Any
 JSON = Any
 Fields = Mapping[str, JSON]
 NOTHING: Fields = MappingProxyType({})
+PROMPT = "prompt"  # the role of a lone message that is no message: a prompt as it stands, of no chat template
 
 
 def nothing() -> Fields:
@@ -32,6 +33,7 @@ class ChatRequest:
         default_factory=nothing
     )  # every other body field as received, known to us or not, without `stream`
     stream: bool = False  # how the caller wants it; an upstream is asked the same way
+    dialect: str = ""  # "anthropic": messages and params may hold words that only its API knows (backends/plain.py)
     kv_salt: str = ""  # opaque root of prefix reuse, set by the gateway, never by a client
     use_kv: bool = True  # False: neither read nor leave KV blocks
     publish_kv: bool = True  # False: reuse what is there, leave nothing behind
@@ -41,6 +43,15 @@ class ChatRequest:
     def body(self) -> dict[str, JSON]:
         """The OpenAI request body, without `stream`."""
         return {"model": self.model, "messages": list(self.messages), **self.params}
+
+    @property
+    def prompt(self) -> str | list[int] | None:
+        """The text or the tokens to be continued as they stand; None for a conversation, which most requests are."""
+        first = self.messages[0] if self.messages else NOTHING
+        if first.get("role") != PROMPT:
+            return None
+        content = first.get("content")
+        return content if isinstance(content, str) else list(content[0]["tokens"])
 
     @property
     def draft(self) -> str:

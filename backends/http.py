@@ -113,13 +113,21 @@ class HTTPUpstream:
             trust_env=False,  # the environment is read in one place, and that is not here
         )
 
-    async def send(self, method: str, path: str, body: bytes | None = None, *, deadline: float) -> Reply:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Ask, and return as soon as the status and headers are here. Raises `BackendError`."""
         try:
-            response = await self._send_once(method, path, body, deadline)
+            response = await self._send_once(method, path, body, deadline, headers)
         except _StaleConnection:
             try:
-                response = await self._send_once(method, path, body, deadline)
+                response = await self._send_once(method, path, body, deadline, headers)
             except _StaleConnection as error:
                 raise _closed(self.name) from error
         return Reply(response, self.name, self._max_response_bytes)
@@ -127,7 +135,9 @@ class HTTPUpstream:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _send_once(self, method: str, path: str, body: bytes | None, deadline: float) -> httpx.Response:
+    async def _send_once(
+        self, method: str, path: str, body: bytes | None, deadline: float, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
         is_reused = True
 
         async def trace(event: str, _info: dict[str, Any]) -> None:
@@ -139,7 +149,7 @@ class HTTPUpstream:
             method,
             self.root + path,
             content=body,
-            headers={"content-type": "application/json"} if body is not None else None,
+            headers={**({"content-type": "application/json"} if body is not None else {}), **(headers or {})},
             extensions={"trace": trace},
         )
         try:

@@ -163,8 +163,9 @@ class UpstreamBackend:
 
     async def _ask_chat(self, request: ChatRequest, body: bytes, deadline: float) -> Reply:
         """As `_ask`. A model that refuses the prediction we added is asked without it, now and from now on."""
+        said = self._flavour.headers_of(request)
         try:
-            return await self._ask("POST", self._at.chat, body, deadline)
+            return await self._ask("POST", self._at.chat, body, deadline, said)
         except RequestRejected as error:
             plain = self._flavour.write(request, replace(self._wishes, predicts=False))
             if plain == body or "prediction" not in (error.param or error.message):
@@ -172,14 +173,16 @@ class UpstreamBackend:
         self._refuse_predictions.add(request.model)
         if len(self._refuse_predictions) > MOST_NAMES:
             self._refuse_predictions.clear()  # names are the callers'
-        return await self._ask("POST", self._at.chat, plain, deadline)
+        return await self._ask("POST", self._at.chat, plain, deadline, said)
 
     def _wishes_for(self, model: str) -> Wishes:
         return replace(self._wishes, predicts=False) if model in self._refuse_predictions else self._wishes
 
-    async def _ask(self, method: str, path: str, body: bytes | None, deadline: float) -> Reply:
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, deadline: float, headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """A reply that is a success. Raises `BackendError`."""
-        reply = await self._http.send(method, path, body, deadline=deadline)
+        reply = await self._http.send(method, path, body, deadline=deadline, headers=headers)
         if reply.status == 200:
             return reply
         async with aclosing(reply):

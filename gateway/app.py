@@ -35,15 +35,18 @@ from gateway.routes.live import Desk
 from gateway.routes.models import models_route
 from gateway.routes.thresholds import Panel
 from gateway.routes.transfer import Porter
+from gateway.routes.warm import Warmer
 from gateway.services import Services
 from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
+from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
 
 SHAPES: dict[str, Shape] = {
     "/v1/chat/completions": ChatShape(),
     "/v1/responses": ResponsesShape(),
+    "/v1/messages": MessagesShape(),
 }
 
 
@@ -62,7 +65,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
             shape=shape,
             pipeline=services.pipeline,
             ledger=services.ledger,
-            secret=services.secret,
+            keys=services.keys,
             max_body_bytes=max_body_bytes,
             curfew=curfew,
             served=services.served,
@@ -82,25 +85,27 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         defaults=settings.engine,
         stats=services.stats,
         secret=services.secret,
+        keys=services.keys,
         max_body_bytes=max_body_bytes,
         curfew=curfew,
-        shelves=Shelves(archive, services.pipeline, services.secret, max_body_bytes),
-        inquiry=Inquiry(explainer, services.served, services.secret, max_body_bytes),
+        shelves=Shelves(archive, services.pipeline, services.keys, max_body_bytes),
+        inquiry=Inquiry(explainer, services.served, services.keys, max_body_bytes),
         panel=Panel(services.thresholds, max_body_bytes),
         fleet=Fleet(services.router, max_body_bytes),
         prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
+        warmer=Warmer(services.pipeline, services.keys, max_body_bytes, curfew),
         porter=Porter(services.transfer, max_body_bytes, curfew),
         desk=Desk(services.recent, Feed(services.recent, curfew), max_body_bytes),
         quality=services.thresholds,
     )
     app.include_router(dashboard_routes(door, read_pages()))
     app.include_router(admin_routes(admin))
-    app.include_router(feedback_route(FeedbackDesk(services.feedback, services.secret, max_body_bytes)))
+    app.include_router(feedback_route(FeedbackDesk(services.feedback, services.keys, max_body_bytes)))
     desk = CacheDesk(
         aside=CacheAside(services.pipeline, services.served, services.ledger),
         ledger=services.ledger,
         shapes={shape.route: shape for shape in SHAPES.values()},
-        secret=services.secret,
+        keys=services.keys,
         max_body_bytes=max_body_bytes,
         zero_usage=settings.cache.usage_on_hit == "zero",
     )

@@ -46,6 +46,16 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    """Another API of the same server: what is written to it and read from it; the rest is as for chat."""
+
+    path: str
+    write: Callable[[ChatRequest, Wishes], bytes]
+    reader: Callable[[str, ChatRequest], Reader]
+    read_whole: Callable[[bytes, str], Completion]
+
+
+@dataclass(frozen=True, slots=True)
 class Flavour:
     """One kind of server. Every part is a plain function."""
 
@@ -57,4 +67,6 @@ class Flavour:
     read_whole: Callable[[bytes, str], Completion]
     read_error: Callable[[int, Mapping[str, str], bytes, str], BackendError]
     read_model: Callable[[Fields, str, str], Model]  # an item of the list, its revision, whose it is
+    headers_of: Callable[[ChatRequest], Mapping[str, str]] = lambda _: {}  # what a request says there, not in its body
     figures: Mapping[str, str] = field(default_factory=dict)  # of its metrics: our name -> its name
+    completions: Api | None = None  # where it continues a prompt as it stands

@@ -98,5 +98,6 @@ LLAMACPP = replace(
     figures=figures.LLAMACPP,
 )
 TWICETOLD = replace(
-    openai_like("twicetold", _twicetold, takes_predictions=True), endpoints=partial(_endpoints, "/readyz")
+    openai_like("twicetold", _twicetold, takes_predictions=True, worded=lambda request: request),
+    endpoints=partial(_endpoints, "/readyz"),
 )

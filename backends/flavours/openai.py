@@ -4,7 +4,7 @@ What such a server does differently is told by two functions: `amend` changes a 
 the usage of a chunk or of a whole answer and spells it as OpenAI does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -12,6 +12,7 @@ from backends.base import Model
 from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
 from backends.http import api_root
+from backends.openai_completions import completions_api
 from backends.openai_wire import (
     Amend,
     Dialect,
@@ -23,6 +24,7 @@ from backends.openai_wire import (
     usage_of,
     write_json,
 )
+from backends.plain import plain
 
 
 def endpoints(url: str) -> Endpoints:
@@ -36,13 +38,21 @@ def bearer(key: str) -> Mapping[str, str]:
 
 
 def openai_like(
-    name: str, amend: Amend = as_it_is, dialect: Dialect | None = None, *, takes_predictions: bool = False
+    name: str,
+    amend: Amend = as_it_is,
+    dialect: Dialect | None = None,
+    *,
+    takes_predictions: bool = False,
+    worded: Callable[[ChatRequest], ChatRequest] = plain,
 ) -> Flavour:
-    """A flavour that differs from OpenAI's in what `amend` and `dialect` say, and may not know its `prediction`."""
+    """A flavour that differs from OpenAI's in what `amend` and `dialect` say, and may not know its `prediction`.
+
+    `worded` leaves out, or says otherwise, what such a server has no words for.
+    """
     spoken = dialect or Dialect()
 
     def write(request: ChatRequest, wishes: Wishes) -> bytes:
-        return request_body(request, predicts=wishes.predicts and takes_predictions, amend=amend)
+        return request_body(worded(request), predicts=wishes.predicts and takes_predictions, amend=amend)
 
     def reader(upstream: str, request: ChatRequest) -> Reader:
         wanted = request.params.get("n")
@@ -57,6 +67,7 @@ def openai_like(
         lambda payload, upstream: parse_completion(payload, upstream, spoken),
         lambda status, headers, body, upstream: error_from_reply(status, headers, body, upstream, spoken),
         read_model,
+        completions=completions_api(spoken, amend),
     )
 
 

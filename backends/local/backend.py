@@ -28,6 +28,7 @@ from backends.local.speech.ahead import after_answer, to_warm
 from backends.local.speech.form import grammar_of, manner_of
 from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.wire import Event, Load, Refused, Submit, Token, Tokens, Warm, Warmed
+from backends.plain import plain
 
 MOST_CHORES = 8  # looks ahead at a time
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
@@ -110,7 +111,7 @@ class LocalBackend:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate. The first delta comes with admission and says how much of the prompt was cached."""
-        loaded = self._opened
+        loaded, request = self._opened, plain(request)
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
         prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)

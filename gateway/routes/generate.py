@@ -15,14 +15,15 @@ from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.canonical import question_of
 from gateway.controls import read_controls
 from gateway.errors import GatewayError, Stopping, describe, error_body
+from gateway.keys import Keys
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
-from gateway.scope import tenant_of
 from gateway.served import ServedMemory
 from gateway.shapes.base import Envelope, Shape, dump
+from gateway.shapes.messages.shape import with_betas
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,12 @@ LAST_WORD_S = 1.0  # to tell a caller that the server stops
 
 @dataclass(frozen=True, slots=True)
 class GenerateEndpoint:
-    """One route. `secret` names tenants; `zero_usage` reports hits as free."""
+    """One route. `keys` name tenants; `zero_usage` reports hits as free."""
 
     shape: Shape
     pipeline: Pipeline
     ledger: Ledger
-    secret: bytes
+    keys: Keys
     max_body_bytes: int
     curfew: Curfew
     served: ServedMemory
@@ -69,17 +70,17 @@ class GenerateEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
         started = exchange.started = time.perf_counter()
         parsed = self.shape.parse(raw)
-        request = parsed.request
+        request = with_betas(parsed.request, headers)
         exchange.model = request.model
         controls = read_controls(", ".join(headers.getlist("cache-control")), parsed.cache)
-        tenant = exchange.tenant = tenant_of(self.secret, self.shape.credential(headers))
+        tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))
         reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
             envelope = self.shape.envelope(parsed)
             exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
             delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
-            await (delivery.stream(reply) if request.stream else delivery.whole(reply))
+            await (delivery.stream(reply) if request.stream else delivery.whole(reply, may_be_cut=request.prompt is not None))
             self.served.ended(envelope.id)
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
@@ -144,7 +145,7 @@ class _Delivery:
         self.usage: Usage | None = None
         self.first_content: float | None = None  # perf_counter
 
-    async def whole(self, reply: Reply) -> None:
+    async def whole(self, reply: Reply, *, may_be_cut: bool) -> None:
         answer = Collector()
         async for delta in reply.deltas:
             self._note(delta)
@@ -152,7 +153,7 @@ class _Delivery:
         completion = answer.completion()
         body = self._envelope.completion(completion, self._billed(completion.usage))
         outcome = reply.outcome
-        if not outcome.is_stored and refuse_to_keep(completion) is not None:
+        if not outcome.is_stored and refuse_to_keep(completion, may_be_cut=may_be_cut) is not None:
             outcome = replace(outcome, entry=None)  # of a stream it is not known when its headers go out
         await self._exchange.whole(200, body, headers_of(outcome))
 

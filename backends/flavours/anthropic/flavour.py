@@ -1,5 +1,6 @@
 """Anthropic's Messages API as a flavour."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,6 +14,7 @@ from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
 from backends.http import api_root
 from backends.openai_wire import write_json
 
+_BETA = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 VERSION = "2023-06-01"
 
 
@@ -22,6 +24,14 @@ def _endpoints(url: str) -> Endpoints:
 
 def _headers(key: str) -> Mapping[str, str]:
     return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+
+
+def _headers_of(request: ChatRequest) -> Mapping[str, str]:
+    """The betas that a caller asks for; some change the answer, so they are among the fields of its key."""
+    betas = request.params.get("anthropic_beta")
+    named = betas if isinstance(betas, list | tuple) else []
+    plain = [name for name in named if isinstance(name, str) and _BETA.fullmatch(name)]
+    return {"anthropic-beta": ",".join(plain)} if plain else {}
 
 
 def _write(request: ChatRequest, wishes: Wishes) -> bytes:
@@ -46,4 +56,6 @@ def _read_model(item: Fields, revision: str, owner: str) -> Model:
     )
 
 
-ANTHROPIC = Flavour("anthropic", _endpoints, _headers, _write, _reader, parse_message, read_error, _read_model)
+ANTHROPIC = Flavour(
+    "anthropic", _endpoints, _headers, _write, _reader, parse_message, read_error, _read_model, headers_of=_headers_of
+)

@@ -1,8 +1,9 @@
 """Answers of Anthropic's Messages API, whole or streamed, in our vocabulary. Pure.
 
 Thoughts become `reasoning_content`; beside it `thinking_blocks` keeps them with their signatures, which the API wants
-back with the results of tools. Its `input_tokens` leaves out what was read from its cache or written to it; ours count
-the whole prompt, as OpenAI's do.
+back with the results of tools. Blocks that this cannot say (of the server's own tools, with citations, in another
+order) are told whole, with all that came before, in `content_blocks`. Its `input_tokens` leaves out what was read from
+its cache or written to it; ours count the whole prompt, as OpenAI's do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ _FINISH = {
     "pause_turn": "length",  # the rest is to be had by asking again
     "refusal": "content_filter",
 }
+_PLAIN = frozenset({"end_turn", "tool_use", "max_tokens"})  # what our words say as well
 _NO_CREDIT = "Your credit balance is too low"  # so it says, as an invalid request
 _STATUS = {  # of an error that comes in the middle of a stream
     "invalid_request_error": 400,
@@ -58,7 +60,7 @@ def parse_message(payload: bytes, upstream: str) -> Completion:
     return Completion(
         (Choice(_message(content, upstream), _finish(wire.get("stop_reason"))),),
         _usage(wire.get("usage"), upstream) or Usage(),
-        _extra(wire),
+        {**_extra(wire), **_ending(wire)},
     )
 
 
@@ -73,6 +75,7 @@ class MessageReader:
         self._extra: Fields = NOTHING
         self._blocks: dict[int, _Block] = {}
         self._num_calls = 0
+        self._told = _Telling()
 
     def read(self, payload: bytes) -> Iterator[Delta]:
         """The deltas of one event. Raises `BackendError`."""
@@ -113,33 +116,40 @@ class MessageReader:
             opened.number, self._num_calls = self._num_calls, self._num_calls + 1
             name, call_id = _text(block["name"]), _text(block["id"])
             call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-            yield self._said({"tool_calls": [{"index": opened.number, **call}]})
+            yield self._said({"tool_calls": [{"index": opened.number, **_beside(block), **call}]})
         elif block["type"] == "text" and block.get("text"):
             yield self._said({"content": _text(block["text"])})
 
     def _grown(self, block: "_Block", delta: Fields) -> Iterator[Delta]:
         kind = delta["type"]
         if kind == "text_delta":
+            block.texts.setdefault("text", []).append(delta["text"])
             yield self._said({"content": _text(delta["text"])})
         elif kind == "thinking_delta":
             block.texts.setdefault("thinking", []).append(delta["thinking"])
             yield self._said({"reasoning_content": _text(delta["thinking"])})
         elif kind == "signature_delta":
             block.texts.setdefault("signature", []).append(delta["signature"])
-        elif kind == "input_json_delta" and block.number is not None and delta["partial_json"]:
-            block.has_input = True
-            yield self._argued(block.number, _text(delta["partial_json"]))
+        elif kind == "input_json_delta" and delta["partial_json"]:
+            block.texts.setdefault("input", []).append(_text(delta["partial_json"]))
+            if block.number is not None:
+                yield self._argued(block.number, delta["partial_json"])
+        elif kind == "citations_delta":
+            block.citations.append(delta["citation"])
 
     def _closed(self, block: "_Block") -> Iterator[Delta]:
         if block.wire["type"] in _THOUGHTS:
             yield self._said({"thinking_blocks": [block.whole()]})
-        elif block.number is not None and not block.has_input:
+        elif block.number is not None and "input" not in block.texts:
             yield self._argued(block.number, _json(block.wire.get("input") or {}))
+        if told := self._told.closed(block.whole()):
+            yield self._said({"content_blocks": told})
 
     def _ended(self, event: Fields) -> Iterator[Delta]:
         self._count(event.get("usage"))
         if reason := event["delta"].get("stop_reason"):
             self._is_finished = True
+            self._extra = {**self._extra, **_ending(event["delta"])}
             yield Delta(finish_reason=_finish(reason), extra=self._extra)
         yield Delta(usage=_usage(self._usage, self._upstream), extra=self._extra)
 
@@ -157,16 +167,68 @@ class MessageReader:
 class _Block:
     """A block that is being streamed."""
 
-    __slots__ = ("has_input", "number", "texts", "wire")
+    __slots__ = ("citations", "number", "texts", "wire")
 
     def __init__(self, wire: dict[str, Any]) -> None:
         self.wire = wire
         self.texts: dict[str, list[str]] = {}  # of the fields that grew, in pieces
+        self.citations: list[Any] = []
         self.number: int | None = None  # among the calls of tools
-        self.has_input = False
 
     def whole(self) -> dict[str, Any]:
-        return self.wire | {key: "".join([self.wire.get(key) or "", *texts]) for key, texts in self.texts.items()}
+        """As it is now."""
+        grown: dict[str, Any] = {
+            key: "".join([self.wire.get(key) or "", *texts]) for key, texts in self.texts.items() if key != "input"
+        }
+        if given := "".join(self.texts.get("input", ())):
+            grown["input"] = _loose_json(given)
+        if self.citations:
+            grown["citations"] = [*(self.wire.get("citations") or ()), *self.citations]
+        return self.wire | grown
+
+
+class _Telling:
+    """Whether the blocks of a message say more than the message does: then they are told, from the first on."""
+
+    def __init__(self) -> None:
+        self._held: list[dict[str, Any]] | None = []  # None: they are being told
+
+    def closed(self, block: dict[str, Any]) -> list[dict[str, Any]]:
+        """The blocks to tell now that this one is whole."""
+        if self._held is None:
+            return [block]
+        self._held.append(block)
+        if are_said(self._held):
+            return []
+        told, self._held = self._held, None
+        return told
+
+
+_PLACES = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
+_SAID = frozenset({"type", "text"})
+
+
+def are_said(blocks: list[dict[str, Any]]) -> bool:
+    """Whether a message says all of these: thoughts, then one text without citations, then calls of tools."""
+    kinds = [block.get("type") for block in blocks]
+    places = [_PLACES.get(str(kind), -1) for kind in kinds]
+    if -1 in places or places != sorted(places) or kinds.count("text") > 1:
+        return False
+    texts = [block for block in blocks if block.get("type") == "text"]
+    return all({key for key, value in text.items() if value} <= _SAID for text in texts)
+
+
+def _beside(block: Fields) -> Fields:
+    """What a call says beside its name and arguments: who calls."""
+    return {key: value for key, value in block.items() if key not in ("type", "id", "name", "input", "index")}
+
+
+def _loose_json(text: str) -> Any:
+    """An input; one that was cut short, as the text that it is."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {"arguments": text}
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
@@ -210,7 +272,7 @@ def _error(status: int, error: Fields | None, upstream: str, wait_s: float | Non
 
 
 def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
-    """The blocks as one message; blocks about the server's own tools say nothing to a caller of chat completions."""
+    """The blocks as one message, and as they are where a message does not say it all."""
     message: dict[str, Any] = {"role": "assistant", "content": None}
     calls: list[dict[str, Any]] = []
     texts: dict[str, list[str]] = {}
@@ -224,11 +286,12 @@ def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
                 message.setdefault("thinking_blocks", []).append(block)
             elif block["type"] == "tool_use":
                 function = {"name": _text(block["name"]), "arguments": _json(block["input"])}
-                calls.append({"id": _text(block["id"]), "type": "function", "function": function})
+                calls.append({**_beside(block), "id": _text(block["id"]), "type": "function", "function": function})
         message |= {key: "".join(said) for key, said in texts.items()}
     except (KeyError, TypeError) as error:
         raise BackendGarbage(f"{upstream} sent a block that is not one") from error
-    return {**message, **({"tool_calls": calls} if calls else {})}
+    told = {} if are_said(content) else {"content_blocks": content}
+    return {**message, **({"tool_calls": calls} if calls else {}), **told}
 
 
 def _usage(wire: Any, upstream: str) -> Usage | None:
@@ -255,6 +318,13 @@ def _usage(wire: Any, upstream: str) -> Usage | None:
 
 def _finish(reason: Any) -> str | None:
     return None if reason is None else _FINISH.get(str(reason), "stop")
+
+
+def _ending(wire: Fields) -> Fields:
+    """Why it ended, where our word for it says less."""
+    reason = wire.get("stop_reason")
+    said = {key: wire[key] for key in ("stop_sequence", "stop_details", "container") if wire.get(key) is not None}
+    return {**({} if reason in _PLAIN or reason is None else {"stop_reason": str(reason)}), **said}
 
 
 def _extra(wire: Fields) -> Fields:

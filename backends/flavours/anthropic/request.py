@@ -14,13 +14,14 @@ from backends.flavours.anthropic.turns import refused, system_and_turns
 
 _NO_COUNTERPART = frozenset(
     {
-        "frequency_penalty", "function_call", "logit_bias", "logprobs", "max_completion_tokens", "metadata",
-        "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+        "anthropic_beta", "frequency_penalty", "function_call", "logit_bias", "logprobs", "max_completion_tokens",
+        "metadata", "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
         "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier",
         "stop", "store", "stream_options", "system", "temperature", "timeout", "tool_choice", "tools", "top_k",
         "top_logprobs", "top_p", "user", "verbosity",
     }
 )  # fmt: skip
+_OF_TOOLS = ("input_examples", "eager_input_streaming", "defer_loading", "allowed_callers")
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 
@@ -99,6 +100,7 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
         "description": function.get("description"),
         "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
         "strict": function.get("strict"),
+        **{key: tool.get(key) for key in _OF_TOOLS},
         "cache_control": tool.get("cache_control") or function.get("cache_control"),
     }
     return {key: value for key, value in said.items() if value is not None}

@@ -11,6 +11,7 @@ from backends.chat import Fields
 from backends.errors import RequestRejected
 
 _SYSTEM = ("system", "developer")
+_OTHERS = ("input_audio", "input_file", "input_image", "input_text", "audio_url", "video_url", "audio", "video")
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 _PLAIN_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _ODD_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
@@ -31,8 +32,10 @@ def system_and_turns(messages: Sequence[Fields]) -> tuple[list[dict[str, Any]], 
         except RequestRejected as error:
             raise refused(f"messages[{number}].{error.param}", error.message) from error
         side = "assistant" if role == "assistant" else "user"
-        if role in _SYSTEM:
+        if role in _SYSTEM and (turns == [] or "content_blocks" not in message):
             system += blocks
+        elif role in _SYSTEM:  # said in this API's own words, in its place
+            turns.append({"role": "system", "content": blocks})
         elif not blocks:
             continue  # it says nothing, and the API refuses empty blocks
         elif turns and turns[-1]["role"] == side:
@@ -48,6 +51,9 @@ def refused(param: str, what: str) -> RequestRejected:
 
 
 def _system(message: Fields) -> Iterator[dict[str, Any]]:
+    if "content_blocks" in message:
+        yield from _verbatim(message)
+        return
     for block in _texts(message):
         if block["type"] != "text":
             raise refused("content", "This model takes only text in system and developer messages.")
@@ -60,6 +66,8 @@ def _blocks(message: Fields) -> Iterator[dict[str, Any]]:
         yield _tool_result(message)
     elif role == "user":
         yield from _texts(message)
+    elif role == "assistant" and message.get("content_blocks"):
+        yield from _verbatim(message)
     elif role == "assistant":
         yield from _thoughts(message.get("thinking_blocks"))
         yield from _texts(message)
@@ -67,6 +75,11 @@ def _blocks(message: Fields) -> Iterator[dict[str, Any]]:
             yield _tool_use(call)
     else:
         raise refused("role", f"A message of role {role!r} cannot be said to this model.")
+
+
+def _verbatim(message: Fields) -> Iterator[dict[str, Any]]:
+    """A turn in the API's own words, which the rest of the message says as far as others understand it."""
+    return (dict(block) for block in _list_of_objects(message.get("content_blocks"), "content_blocks"))
 
 
 def _thoughts(blocks: Any) -> Iterator[dict[str, Any]]:
@@ -103,12 +116,14 @@ def _block(part: Mapping[str, Any]) -> dict[str, Any] | None:
     mark = {"cache_control": part["cache_control"]} if "cache_control" in part else {}
     if kind in ("text", "refusal"):
         text = part.get(kind)
+        if part.get("citations"):
+            mark = {**mark, "citations": part["citations"]}
         return {"type": "text", "text": text, **mark} if isinstance(text, str) and text.strip() else None
     if kind == "image_url":
         return {"type": "image", "source": _source(part.get("image_url")), **mark}
     if kind == "file":
         return {"type": "document", "source": _document(part.get("file")), **mark}
-    if kind in ("image", "document", "search_result"):  # already in the API's own words
+    if kind not in _OTHERS:  # already in the API's own words: image, document, search_result, tool_reference
         return dict(part)
     raise refused("content", f"A part of type {kind!r} cannot be said to this model.")
 
@@ -146,11 +161,13 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
         raise refused("tool_calls", "The arguments of a tool call are not JSON.") from error
     if not isinstance(given, dict):
         raise refused("tool_calls", "The arguments of a tool call are not an object.")
-    return {"type": "tool_use", "id": _id(call.get("id"), "tool_calls"), "name": function.get("name"), "input": given}
+    kept = {key: call[key] for key in ("cache_control", "caller", "toolset_name") if key in call}
+    call_id = _id(call.get("id"), "tool_calls")
+    return {"type": "tool_use", "id": call_id, "name": function.get("name"), "input": given, **kept}
 
 
 def _tool_result(message: Fields) -> dict[str, Any]:
-    mark = {"cache_control": message["cache_control"]} if "cache_control" in message else {}
+    mark = {key: message[key] for key in ("is_error", "toolset_name", "cache_control") if key in message}
     content = list(_texts({"content": message.get("content")}))
     result = {"type": "tool_result", "tool_use_id": _id(message.get("tool_call_id"), "tool_call_id")}
     return {**result, **({"content": content} if content else {}), **mark}

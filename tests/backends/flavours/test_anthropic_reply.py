@@ -129,7 +129,8 @@ def test_thoughts_are_the_same_streamed_and_whole_and_keep_their_signature() -> 
         {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3pzix"},
     ]
     found = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "gcd"}}
-    same = whole(*blocks, found, {"type": "text", "text": "It is 21."})
+    cited = {"type": "text", "text": "It is 21.", "citations": [{"type": "page_location"}]}
+    same = whole(*blocks, found, cited)
 
     assert collect(read(*THOUGHTS)) == same
     assert same.choices[0].message == {
@@ -137,6 +138,7 @@ def test_thoughts_are_the_same_streamed_and_whole_and_keep_their_signature() -> 
         "content": "It is 21.",
         "reasoning_content": thought,
         "thinking_blocks": blocks,
+        "content_blocks": [*blocks, found, cited],
     }
 
 

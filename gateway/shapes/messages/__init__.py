@@ -1,0 +1,1 @@
+"""POST /v1/messages: Anthropic's API. `request` reads it, `reply` writes answers, `shape` ties both to the endpoint."""
