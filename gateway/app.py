@@ -40,11 +40,13 @@ from gateway.services import Services
 from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
+from gateway.shapes.completions import CompletionsShape
 from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
 
 SHAPES: dict[str, Shape] = {
     "/v1/chat/completions": ChatShape(),
+    "/v1/completions": CompletionsShape(),
     "/v1/responses": ResponsesShape(),
     "/v1/messages": MessagesShape(),
 }

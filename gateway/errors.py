@@ -82,6 +82,12 @@ class NotAdmin(GatewayError):
     status, kind, code = 401, "authentication_error", "invalid_admin_key"
 
 
+class NotAuthorised(GatewayError):
+    """The caller's key is unknown, revoked or over, or one is needed."""
+
+    status, kind, code = 401, "invalid_request_error", "invalid_api_key"
+
+
 class AdminRefused(GatewayError):
     """The admin API is closed to everybody, or to who asks this way."""
 

@@ -47,10 +47,10 @@ def check(settings: "Settings") -> None:
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
     if settings.upstream:
         check_url("upstream", settings.upstream, settings.upstream_flavour)
-    if not settings.allow_no_keys and not is_loopback(settings.host):
+    if not settings.allow_no_keys and not settings.keys.required and not is_loopback(settings.host):
         raise SettingsError(
-            f"host {settings.host} can be reached by others and no keys are configured; "
-            "serve on 127.0.0.1, or set allow_no_keys (--allow-no-keys) to accept everybody"
+            f"host {settings.host} can be reached by others and no keys are configured; serve on 127.0.0.1, require"
+            " keys (keys.required, `twicetold keys create`), or set allow_no_keys (--allow-no-keys) to accept everybody"
         )
 
 

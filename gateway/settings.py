@@ -21,6 +21,7 @@ __all__ = [
     "DEMO",
     "CacheSettings",
     "EngineSettings",
+    "KeySettings",
     "ModelSettings",
     "NormaliseSettings",
     "PrefixSettings",
@@ -183,6 +184,13 @@ class SharedSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySettings:
+    """Keys that the gateway gives out: `twicetold keys`."""
+
+    required: bool = False  # whoever shows none of them, or one that ended, is refused
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set."""
 
@@ -216,6 +224,7 @@ class Settings:
     prefixes: PrefixSettings = field(default_factory=PrefixSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     shared: SharedSettings = field(default_factory=SharedSettings)
+    keys: KeySettings = field(default_factory=KeySettings)
 
     @property
     def local_model(self) -> str:

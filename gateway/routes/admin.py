@@ -16,17 +16,20 @@ from gateway.body import ClientGone, Curfew, while_connected
 from gateway.door import Door
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
+from gateway.keys import Keys
 from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.dashboard import visit_of
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
+from gateway.routes.keys import KeyDesk, add_keys
 from gateway.routes.live import Desk, add_live
 from gateway.routes.prefixes import add_prefixes
 from gateway.routes.quality import Quality, add_quality
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.routes.transfer import Porter, add_transfer
-from gateway.scope import Scope, tenant_of
+from gateway.routes.warm import Warmer, add_warm
+from gateway.scope import Scope
 from gateway.settings import EngineSettings, SettingsError, read_model
 from gateway.wire import MAX_SALT_CHARS, Message
 
@@ -52,6 +55,7 @@ class WarmBody(BaseModel):
     messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
     tools: list[dict[str, Any]] | None = None
     api_key: StrictStr = ""  # what those callers send as their key
+    tenant: StrictStr = ""  # instead of it: their name, as the admin API shows it
     namespace: Annotated[StrictStr, Field(max_length=256)] = ""
     cache_salt: Annotated[StrictStr, Field(max_length=MAX_SALT_CHARS)] = ""
     pin: StrictBool = True
@@ -66,6 +70,7 @@ class Admin:
     defaults: EngineSettings  # of a model's settings
     stats: Callable[[], Awaitable[dict[str, Any]]]
     secret: bytes
+    keys: Keys
     max_body_bytes: int
     curfew: Curfew
     shelves: Shelves
@@ -76,6 +81,7 @@ class Admin:
     desk: Desk
     quality: Quality | None
     porter: Porter
+    warmer: Warmer
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -100,6 +106,8 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_live(routes, admin.desk)
     add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
+    add_keys(routes, KeyDesk(admin.keys, admin.max_body_bytes))
+    add_warm(routes, admin.warmer)
     return routes
 
 
@@ -157,7 +165,7 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
     @routes.post("/kv/warm")
     async def warm(request: Request) -> Response:
         body = await read_json(WarmBody, request, admin.max_body_bytes)
-        tenant = tenant_of(admin.secret, body.api_key or None)
+        tenant = admin.keys.caller(body.api_key, body.tenant)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
         engine = engines.engine(body.model, "model")

@@ -26,10 +26,10 @@ from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
 from gateway.controls import Controls, read_controls
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.keys import Keys
 from gateway.ledger import Ledger, Line
 from gateway.outcome import Outcome, headers_of
 from gateway.routes.reading import GONE_STATUS, read_json
-from gateway.scope import tenant_of
 from gateway.shapes.base import Envelope, Parsed, Shape
 
 MAX_ELAPSED_S = 86_400.0
@@ -56,12 +56,12 @@ class PutBody(LookupBody):
 
 @dataclass(frozen=True, slots=True)
 class CacheDesk:
-    """What the routes work on; `secret` names tenants, `zero_usage` reports hits as free."""
+    """What the routes work on; `keys` name tenants, `zero_usage` reports hits as free."""
 
     aside: CacheAside
     ledger: Ledger
     shapes: Mapping[str, Shape]  # by route
-    secret: bytes
+    keys: Keys
     max_body_bytes: int
     zero_usage: bool = False
 
@@ -149,7 +149,7 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
         is_header = error.param == "Cache-Control"
         param = error.param if is_header else f"request.{error.param}" if error.param else "request"
         raise InvalidRequest(error.message, param) from error
-    return _Asked(shape, parsed, tenant_of(desk.secret, shape.credential(request.headers)), controls)
+    return _Asked(shape, parsed, desk.keys.tenant(shape.credential(request.headers)), controls)
 
 
 def _answer(body: PutBody) -> Completion:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from gateway.archive import Archive
 from gateway.body import ClientGone
+from gateway.keys import Keys
 from gateway.pipeline import Pipeline
 from gateway.routes.feedback import MAX_COMMENT_CHARS
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
@@ -48,11 +49,11 @@ class JudgeBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """What the routes work on; `secret` names tenants."""
+    """What the routes work on; `keys` name tenants."""
 
     archive: Archive
     pipeline: Pipeline
-    secret: bytes
+    keys: Keys
     max_body_bytes: int
 
 
@@ -89,7 +90,7 @@ def add_entries(routes: APIRouter, shelves: Shelves) -> None:
             return Response(status_code=GONE_STATUS)
         fp = None
         if body.request is not None:
-            asked = await shelves.pipeline.ask(*read_request(shelves.secret, body.request, body.api_key))
+            asked = await shelves.pipeline.ask(*read_request(shelves.keys, body.request, body.api_key))
             fp = asked.fp
         done = await archive.invalidate(
             {**{name: getattr(body, name) for name in CRITERIA}, "schema": body.schema_},

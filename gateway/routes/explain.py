@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr
 from gateway.body import ClientGone
 from gateway.errors import UnknownId
 from gateway.explain import Explainer, explain_served
+from gateway.keys import Keys
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 from gateway.served import ServedMemory
 
@@ -29,7 +30,7 @@ class Inquiry:
 
     explainer: Explainer
     served: ServedMemory
-    secret: bytes
+    keys: Keys
     max_body_bytes: int
 
 
@@ -40,7 +41,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
             body = await read_json(ExplainBody, request, inquiry.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        asked = read_request(inquiry.secret, body.request, body.api_key, body.cache_control)
+        asked = read_request(inquiry.keys, body.request, body.api_key, body.cache_control)
         return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
 
     @routes.get("/explain/{response_id}")

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from gateway.auth import credential_of
+from gateway.auth import read_credential
 from gateway.body import ClientGone
 from gateway.errors import InvalidRequest
 from gateway.feedback import Feedback
+from gateway.keys import Keys
 from gateway.routes.reading import GONE_STATUS, read_json
-from gateway.scope import tenant_of
 
 MAX_COMMENT_CHARS = 2000
 
@@ -35,10 +35,10 @@ class FeedbackBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackDesk:
-    """What the route works on; `secret` names tenants."""
+    """What the route works on; `keys` name tenants."""
 
     feedback: Feedback
-    secret: bytes
+    keys: Keys
     max_body_bytes: int
 
 
@@ -51,7 +51,7 @@ def feedback_route(desk: FeedbackDesk) -> APIRouter:
             body = await read_json(FeedbackBody, request, desk.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        tenant = tenant_of(desk.secret, credential_of(request.headers.get("authorization")))
+        tenant = desk.keys.tenant(read_credential(request.headers))
         is_good = body.verdict == "good"
         if body.id is not None and body.entry is None:
             said = await desk.feedback.of_response(tenant, body.id, is_good=is_good, comment=body.comment)

@@ -11,7 +11,7 @@ from backends.chat import ChatRequest
 from gateway.body import read_body
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
-from gateway.scope import tenant_of
+from gateway.keys import Keys
 from gateway.wire import first_complaint, parse_chat
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -37,12 +37,13 @@ async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Bod
 
 
 def read_request(
-    secret: bytes, body: Mapping[str, Any], api_key: str, cache_control: str = ""
+    keys: Keys, body: Mapping[str, Any], api_key: str, cache_control: str = ""
 ) -> tuple[ChatRequest, str, str, Controls]:
-    """A chat request as its sender would send it: request, tenant, salt and controls. Raises `InvalidRequest`."""
+    """A chat request as its sender would send it: request, tenant, salt and controls. Raises `InvalidRequest`, and
+    `NotAuthorised` for a key that is over."""
     try:
         request, fields = parse_chat(orjson.dumps(body))
         controls = read_controls(cache_control or None, fields.get("cache"))
     except InvalidRequest as error:
         raise InvalidRequest(error.message, f"request.{error.param}" if error.param else "request") from error
-    return request, tenant_of(secret, api_key or None), fields.get("cache_salt") or "", controls
+    return request, keys.caller(api_key), fields.get("cache_salt") or "", controls

@@ -5,6 +5,8 @@ from functools import partial
 from gateway.engines import Engines
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
+from gateway.keys import FOLDER as KEYS_FOLDER
+from gateway.keys import FolderRack, Keys, Rack
 from gateway.ledger import Ledger
 from gateway.live.recent import Recent
 from gateway.metrics import Metrics
@@ -23,7 +25,7 @@ from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
-from gateway.services.shared import shared_of
+from gateway.services.shared import Shared, shared_of
 from gateway.settings import Settings
 from gateway.transfer import Transfer
 
@@ -83,6 +85,7 @@ def build(settings: Settings) -> Services:
         following=following,
         prefixes=prefixes,
         recent=recent,
+        keys=_keys(settings, secret, shared),
         transfer=Transfer(answers, semantic, rules, ledger, secret),
     )
     if semantic is not None:
@@ -95,3 +98,13 @@ def build(settings: Settings) -> Services:
     metrics.watch(normaliser.samples)
     metrics.watch(prefixes.samples)
     return services
+
+
+def _keys(settings: Settings, secret: bytes, shared: Shared | None) -> Keys:
+    """Keys, from a folder, and from the Redis that gateways share."""
+    racks: list[Rack] = [FolderRack(settings.data_dir / KEYS_FOLDER)]
+    if shared is not None:
+        from gateway.shared.keys import RedisRack
+
+        racks.append(RedisRack(shared.link))
+    return Keys(secret, racks, is_required=settings.keys.required)

@@ -17,6 +17,7 @@ from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines, added
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
+from gateway.keys import Keys
 from gateway.ledger import Ledger, snapshot
 from gateway.live.recent import Recent
 from gateway.metrics import Metrics, Sample
@@ -66,6 +67,7 @@ class Services:
     feedback: Feedback
     prefixes: PrefixWatch
     recent: Recent
+    keys: Keys
     transfer: Transfer
     thresholds: "Thresholds | None" = None
     shared: Shared | None = None
@@ -159,6 +161,7 @@ class Services:
         async with AsyncExitStack() as stack:
             if self.shared is not None:
                 stack.push_async_callback(self.shared.link.close)
+            await self.keys.open()
             await self._open_answers()
             stack.push_async_callback(self.answers.close)
             if self.following is not None:
@@ -174,7 +177,7 @@ class Services:
                 stack.push_async_callback(self.shared.close)
             stack.push_async_callback(self.pipeline.close)
             stack.push_async_callback(self.transfer.close)
-            for work in (*self._follow(), self._keep_semantic(), self._keep_house()):
+            for work in (*self._follow(), self.keys.follow(), self._keep_semantic(), self._keep_house()):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield
 

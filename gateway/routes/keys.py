@@ -1,0 +1,74 @@
+"""Keys in the admin API: make one (its text is shown once), list, rotate, revoke, and say whose a key is.
+
+GET    /admin/api/keys
+POST   /admin/api/keys                 {"name": "chat app", "tenant": "...", "expires_in_s": 86400}
+POST   /admin/api/keys/ID/rotate       {"grace_s": 3600}
+DELETE /admin/api/keys/ID
+POST   /admin/api/keys/tenant          {"api_key": "..."}
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from gateway.keys import Keys
+from gateway.routes.reading import read_json
+
+Seconds = Annotated[float, Field(ge=0, le=10**10)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CreateBody(_Body):
+    name: StrictStr
+    tenant: StrictStr = ""
+    expires_in_s: Seconds | None = None
+
+
+class RotateBody(_Body):
+    grace_s: Seconds = 0.0
+
+
+class WhoseBody(_Body):
+    api_key: StrictStr = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDesk:
+    """What the routes work on."""
+
+    keys: Keys
+    max_body_bytes: int
+
+
+def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
+    """Add them to the admin API."""
+    keys = desk.keys
+
+    @routes.get("/keys")
+    async def all_keys() -> dict[str, Any]:
+        return {"data": keys.listing()}
+
+    @routes.post("/keys")
+    async def create(request: Request) -> JSONResponse:
+        body = await read_json(CreateBody, request, desk.max_body_bytes)
+        return JSONResponse(await keys.create(body.name, body.tenant, body.expires_in_s), status_code=201)
+
+    @routes.post("/keys/tenant")
+    async def whose(request: Request) -> dict[str, Any]:
+        body = await read_json(WhoseBody, request, desk.max_body_bytes)
+        return {"tenant": keys.caller(body.api_key)}
+
+    @routes.post("/keys/{key_id}/rotate")
+    async def rotate(key_id: str, request: Request) -> JSONResponse:
+        body = await read_json(RotateBody, request, desk.max_body_bytes)
+        return JSONResponse(await keys.rotate(key_id, body.grace_s), status_code=201)
+
+    @routes.delete("/keys/{key_id}")
+    async def revoke(key_id: str) -> dict[str, Any]:
+        return await keys.revoke(key_id)
