@@ -51,7 +51,7 @@ class ChatRequest:
         if first.get("role") != PROMPT:
             return None
         content = first.get("content")
-        return content if isinstance(content, str) else list(content[0]["tokens"])
+        return content if isinstance(content, str) or content is None else list(content[0]["tokens"])
 
     @property
     def draft(self) -> str:

@@ -49,6 +49,7 @@ class Dialect:
     usage: Callable[[Fields], Fields | None] = usage_of  # of a chunk or an answer, spelled as OpenAI does
     fleeting: frozenset[str] = frozenset()  # envelope fields about the making of this one answer: not to be kept
     of_choices: frozenset[str] = frozenset()  # fields of a choice that are worth keeping; they go to the envelope
+    choice: Callable[[Any], Any] = lambda choice: choice  # of another API than chat, spelled as chat's
     blames: re.Pattern[str] | None = None  # words of a failure (500) that is the request's; `context`: it is too long
 
 
@@ -128,7 +129,7 @@ class StreamReader:
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
         extra = _extra(chunk, self._dialect)
         for choice in choices or ():
-            yield self._delta(choice, extra)
+            yield self._delta(self._dialect.choice(choice), extra)
         if usage is not None or (extra and not choices):
             yield Delta(usage=usage, extra=extra)
 
@@ -160,7 +161,7 @@ def parse_completion(payload: bytes, upstream: str, dialect: Dialect = OPENAI) -
     if wire.get("error"):
         raise error_in_answer(wire["error"], upstream, dialect)
     try:
-        choices = sorted(wire["choices"], key=lambda choice: choice.get("index") or 0)
+        choices = sorted(map(dialect.choice, wire["choices"]), key=lambda choice: choice.get("index") or 0)
         read = tuple(Choice(said(c["message"]), finish_reason(c, upstream), logprobs_of(c, upstream)) for c in choices)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error

@@ -18,7 +18,7 @@ from backends.errors import (
     RequestRejected,
     UpstreamAuth,
 )
-from backends.flavours.base import Flavour, Wishes
+from backends.flavours.base import Api, Flavour, Reader, Wishes
 from backends.flavours.figures import read_figures
 from backends.flavours.openai import OPENAI
 from backends.http import HTTPUpstream, Reply, Timeouts
@@ -123,26 +123,27 @@ class UpstreamBackend:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Ask the upstream the way the caller asked. Closing the generator closes the connection at once."""
-        body = self._flavour.write(request, self._wishes_for(request.model))  # failing here says nothing of the server
+        line = self._line(request)
+        body = line.write(request, self._wishes_for(request.model))  # failing here says nothing of the server
         with self._counted():
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            async with aclosing(await self._ask_chat(request, body, first)) as reply:
+            async with aclosing(await self._ask_for(line, request, body, first)) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):
-                    async with aclosing(self._deltas(reply, request, first, total)) as deltas:
+                    async with aclosing(self._deltas(line.reader(self.name, request), reply, first, total)) as deltas:
                         async for delta in deltas:
                             yield delta
                 else:
-                    for delta in replay(self._flavour.read_whole(await reply.read_all(total), self.name)):
+                    for delta in replay(line.read_whole(await reply.read_all(total), self.name)):
                         yield delta
 
     async def _deltas(
-        self, reply: Reply, request: ChatRequest, first: float, total: float
+        self, reader: Reader, reply: Reply, first: float, total: float
     ) -> AsyncGenerator[Delta, None]:
         clock = asyncio.get_running_loop().time
-        decoder, reader = EventDecoder(MAX_EVENT_BYTES), self._flavour.reader(self.name, request)
+        decoder = EventDecoder(MAX_EVENT_BYTES)
         chunk: bytes | None = b""
         deadline, is_done = first, False
         while chunk is not None and not is_done:
@@ -161,19 +162,28 @@ class UpstreamBackend:
         if is_done:
             await _read_to_end(reply, clock() + AFTERMATH_S)
 
-    async def _ask_chat(self, request: ChatRequest, body: bytes, deadline: float) -> Reply:
+    def _line(self, request: ChatRequest) -> Api:
+        """The API that a request is for. Raises `RequestRejected` where the server has none of it."""
+        flavour = self._flavour
+        if request.prompt is None:
+            return Api(self._at.chat, flavour.write, flavour.reader, flavour.read_whole)
+        if flavour.completions is None:
+            raise RequestRejected("This model answers chats; it does not continue a raw prompt.", param="prompt")
+        return replace(flavour.completions, path=self._at.chat.replace("/chat/completions", "/completions"))
+
+    async def _ask_for(self, line: Api, request: ChatRequest, body: bytes, deadline: float) -> Reply:
         """As `_ask`. A model that refuses the prediction we added is asked without it, now and from now on."""
         said = self._flavour.headers_of(request)
         try:
-            return await self._ask("POST", self._at.chat, body, deadline, said)
+            return await self._ask("POST", line.path, body, deadline, said)
         except RequestRejected as error:
-            plain = self._flavour.write(request, replace(self._wishes, predicts=False))
+            plain = line.write(request, replace(self._wishes, predicts=False))
             if plain == body or "prediction" not in (error.param or error.message):
                 raise
         self._refuse_predictions.add(request.model)
         if len(self._refuse_predictions) > MOST_NAMES:
             self._refuse_predictions.clear()  # names are the callers'
-        return await self._ask("POST", self._at.chat, plain, deadline, said)
+        return await self._ask("POST", line.path, plain, deadline, said)
 
     def _wishes_for(self, model: str) -> Wishes:
         return replace(self._wishes, predicts=False) if model in self._refuse_predictions else self._wishes

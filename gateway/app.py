@@ -19,6 +19,7 @@ from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.door import Door
 from gateway.errors import GatewayError, describe, error_body
+from gateway.exchange import Exchanges
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
 from gateway.prefixes.report import report_of
@@ -114,6 +115,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(cache_routes(desk))
     app.add_middleware(AdminHeaders)
     app.add_middleware(_WholePaths)
+    app.add_middleware(Exchanges, observers=services.observing.observers)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(BackendError, _told)

@@ -13,8 +13,8 @@ from gateway.questions import is_deictic, is_volatile
 
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 History = Literal["strict", "loose"]  # loose: a last turn that stands alone may be answered for another history
+ENDS = frozenset({"stop", "tool_calls", "function_call"})  # how an answer ends by itself
 LOOSE = ",history=loose"  # names the lane of such hits: what is learned of them is used for nothing else
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -101,15 +101,19 @@ def plan(controls: Controls, rules: Rules, *, has_deadline: bool = False) -> Pla
     )
 
 
-def refuse_to_keep(completion: Completion) -> str | None:
-    """The write gate: why this answer must not be stored; None when it may."""
+def refuse_to_keep(completion: Completion, *, may_be_cut: bool = False) -> str | None:
+    """The write gate: why this answer must not be stored; None when it may.
+
+    `may_be_cut`: it goes on from a raw prompt, which has no end of its own but the number of tokens that was asked for.
+    """
     if not completion.choices:
         return "no_choices"
-    return next((reason for choice in completion.choices if (reason := _choice_refusal(choice))), None)
+    ends = ENDS | {"length"} if may_be_cut else ENDS
+    return next((reason for choice in completion.choices if (reason := _choice_refusal(choice, ends))), None)
 
 
-def _choice_refusal(choice: Choice) -> str | None:
-    if choice.finish_reason not in ("stop", "tool_calls", "function_call"):
+def _choice_refusal(choice: Choice, ends: frozenset[str]) -> str | None:
+    if choice.finish_reason not in ends:
         return f"finish_{choice.finish_reason or 'missing'}"
     message = choice.message
     if message.get("refusal"):

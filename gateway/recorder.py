@@ -95,7 +95,7 @@ class Recorder:
     def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
         behind the answer's back. What is returned is why it is not kept; None when it is."""
-        refusal = refuse_to_keep(completion) or _told(asked, completion)
+        refusal = refuse_to_keep(completion, may_be_cut=asked.request.prompt is not None) or _told(asked, completion)
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
             return refusal

@@ -11,8 +11,8 @@ from typing import Any
 from backends.base import Model
 from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
+from backends.flavours.completions import completions_api
 from backends.http import api_root
-from backends.openai_completions import completions_api
 from backends.openai_wire import (
     Amend,
     Dialect,

@@ -26,11 +26,14 @@ from backends.local.process import EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.speech.ahead import after_answer, to_warm
 from backends.local.speech.form import grammar_of, manner_of
+from backends.local.speech.parts import PLAIN, Manner
+from backends.local.speech.raw import refuse_what_it_cannot
 from backends.local.speech.tokenizer import ChatTokenizer
 from backends.local.wire import Event, Load, Refused, Submit, Token, Tokens, Warm, Warmed
 from backends.plain import plain
 
 MOST_CHORES = 8  # looks ahead at a time
+PROMPT_TOKENS = 16  # generated after a raw prompt whose caller says no limit, as OpenAI does
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
 
 log = logging.getLogger(__name__)
@@ -114,11 +117,11 @@ class LocalBackend:
         loaded, request = self._opened, plain(request)
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
-        prompt = await asyncio.to_thread(loaded.tokenizer.encode_chat, request.messages, wanted.tools)
+        prompt = await asyncio.to_thread(self._encode, request, wanted)
         grammar = await asyncio.to_thread(grammar_of, wanted, loaded.tokenizer)
         drafts = await asyncio.to_thread(self._drafts, request.draft)
         submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)
-        answer = Answer(len(prompt), wanted, loaded.tokenizer, manner_of(wanted, loaded.tokenizer, prompt))
+        answer = Answer(len(prompt), wanted, loaded.tokenizer, self._manner(request, wanted, prompt))
         said: list[Delta] = []
         new: list[Delta] = []
         try:
@@ -140,7 +143,7 @@ class LocalBackend:
             if isinstance(error, EngineDied):
                 raise _died(error) from error
             raise
-        if self._may_look_ahead(submit):
+        if request.prompt is None and self._may_look_ahead(submit):
             self._begin_chore(self._look_ahead(request, wanted, submit, said))
         yield Delta(usage=answer.usage)
 
@@ -160,6 +163,17 @@ class LocalBackend:
             raise hopeless(event) if event.is_hopeless else BackendBusy(event.reason, retry_after_s=1.0)
         assert isinstance(event, Warmed), event
         return {"tokens": event.num_tokens, "pinned": event.pinned}
+
+    def _encode(self, request: ChatRequest, wanted: Generation) -> list[int]:
+        """The prompt as tokens: of a conversation by the model's template, else as it stands."""
+        prompt, tokenizer = request.prompt, self._opened.tokenizer
+        if prompt is None:
+            return tokenizer.encode_chat(request.messages, wanted.tools)
+        refuse_what_it_cannot(request.params, wanted)
+        return tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else prompt
+
+    def _manner(self, request: ChatRequest, wanted: Generation, prompt: list[int]) -> Manner:
+        return manner_of(wanted, self._opened.tokenizer, prompt) if request.prompt is None else PLAIN
 
     def _begin_chore(self, work: Coroutine[Any, Any, None]) -> None:
         chore = asyncio.create_task(work)
@@ -208,6 +222,10 @@ class LocalBackend:
         if written > most:
             raise _too_long(f"{written} characters", self._opened.context_tokens)
 
+    def _usual_tokens(self, request: ChatRequest) -> int | None:
+        """How long an answer may be that nobody limits: one to a raw prompt is as short as OpenAI's."""
+        return self._settings.max_new_tokens if request.prompt is None else PROMPT_TOKENS
+
     def _refuse_unknown(self, prompt: Sequence[int]) -> None:
         """Raises `RequestRejected`: some tokenizers know tokens the model was never given."""
         last, vocab_size = max(prompt, default=0), self._opened.checkpoint.config.vocab_size
@@ -233,7 +251,7 @@ class LocalBackend:
         return Submit(
             request=next(self._requests),
             prompt=prompt,
-            max_tokens=min(wanted.max_tokens or self._settings.max_new_tokens or room, room),
+            max_tokens=min(wanted.max_tokens or self._usual_tokens(request) or room, room),
             sampling=wanted.sampling,
             n=wanted.n,
             ignore_eos=wanted.ignore_eos,

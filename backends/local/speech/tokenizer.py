@@ -83,6 +83,11 @@ class ChatTokenizer:
             raise RequestRejected("the model's chat template makes nothing of the messages", param="messages")
         return token_ids
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Tokens of a text as it stands, begun as the model's texts begin. Control tokens in it are control tokens."""
+        token_ids: list[int] = self._decoder.encode(text, add_special_tokens=True).ids
+        return token_ids
+
     def added(self, markers: Collection[str]) -> dict[str, int]:
         """Those of `markers` that have tokens of their own, beside the vocabulary that was learned."""
         return {token.content: token_id for token_id, token in self._added.items() if token.content in markers}
