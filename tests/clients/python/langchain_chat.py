@@ -114,6 +114,15 @@ def structured_output_is_filled_in_and_comes_from_memory_when_asked_again() -> N
 
 
 @check
+def the_responses_api_knows_what_was_asked_in_chat_streamed_and_not() -> None:
+    responses = chat(use_responses_api=True)
+    message = responses.invoke(QUESTION)
+    expect((tier(message), message.text), ("exact", ANSWER))
+    message = whole(list(responses.stream(REWORDED)))
+    expect(message.text, ANSWER)
+
+
+@check
 def a_cache_control_is_told_in_the_extra_body() -> None:
     assert tier(chat(extra_body={"cache": {"no-cache": True}}).invoke(QUESTION)) in COLD
 
