@@ -8,6 +8,16 @@ from urllib.parse import urlsplit
 from gateway.errors import AdminRefused, NotAdmin
 from gateway.limits import is_loopback
 
+_KEYS = (
+    "x-api-key",
+    "api-key",
+    "x-litellm-api-key",
+    "x-bf-vk",
+    "x-portkey-api-key",
+    "helicone-auth",
+    "cf-aig-authorization",
+)
+
 
 def credential_of(authorization: str | None) -> str | None:
     """The bearer token, or None."""
@@ -24,9 +34,10 @@ class Headers(Protocol):
 
 
 def read_credential(headers: Headers) -> str | None:
-    """What a caller shows: a bearer token, else Anthropic's `x-api-key`, else Azure's `api-key`."""
+    """What a caller shows: a bearer token, else Anthropic's `x-api-key`, else Azure's `api-key`, else the key of
+    another gateway, whose tenants stay apart here too."""
     shown = credential_of(headers.get("authorization"))
-    return shown or headers.get("x-api-key") or headers.get("api-key") or None
+    return shown or next((key for name in _KEYS if (key := credential_of(headers.get(name)))), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,25 @@ def read_controls(cache_control: str | None, cache: Any) -> Controls:
     return controls if cache is None else _from_body(controls, cache)
 
 
+def narrower(controls: Controls, other: Controls) -> Controls:
+    """What both allow. A namespace is the first one's, unless it has none."""
+    return replace(
+        controls,
+        no_cache=controls.no_cache or other.no_cache,
+        no_store=controls.no_store or other.no_store,
+        only_if_cached=controls.only_if_cached or other.only_if_cached,
+        max_age_s=_least(controls.max_age_s, other.max_age_s),
+        ttl_s=_least(controls.ttl_s, other.ttl_s),
+        namespace=controls.namespace or other.namespace,
+        tiers=controls.tiers & other.tiers,
+        min_similarity=max((s for s in (controls.min_similarity, other.min_similarity) if s is not None), default=None),
+    )
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
+
+
 def _from_header(header: str) -> Controls:
     found: dict[str, str | None] = {}
     for match in _DIRECTIVE.finditer(header):

@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
+from gateway.aliases import controls_of
 from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.canonical import question_of
-from gateway.controls import read_controls
 from gateway.errors import GatewayError, Stopping, describe, error_body
 from gateway.keys import Keys
 from gateway.ledger import Ledger, Line, head_of
@@ -72,7 +72,7 @@ class GenerateEndpoint:
         parsed = self.shape.parse(raw)
         request = with_betas(parsed.request, headers)
         exchange.model = request.model
-        controls = read_controls(", ".join(headers.getlist("cache-control")), parsed.cache)
+        controls = controls_of(headers, parsed.cache)
         tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))
         reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
