@@ -17,7 +17,12 @@ import { showLogin } from "./login.js";
 
 /** The tabs, in order: name in the address and of the module and the icon, and title. */
 const VIEWS = [
+  ["overview", "Overview"],
   ["entries", "Entries"],
+  ["quality", "Quality"],
+  ["prices", "Prices"],
+  ["requests", "Requests"],
+  ["playground", "Playground"],
 ];
 
 const app = document.getElementById("app");
