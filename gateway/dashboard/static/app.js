@@ -20,9 +20,9 @@ const VIEWS = [
   ["overview", "Overview"],
   ["entries", "Entries"],
   ["quality", "Quality"],
-  ["prices", "Prices"],
   ["requests", "Requests"],
   ["playground", "Playground"],
+  ["prices", "Prices"],
 ];
 
 const app = document.getElementById("app");

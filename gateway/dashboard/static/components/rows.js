@@ -35,11 +35,16 @@ export function longList({ label, draw, more }) {
     let before = above;
     for (let index = first; index < last; index += 1) {
       const item = drawn.get(index) ?? place(index);
-      if (before.nextSibling !== item && item !== held) before.after(item);
+      if (before.nextSibling !== item) before.after(item);
       before = item;
     }
-    above.style.height = `${first * row}px`;
-    below.style.height = `${Math.max(0, rows.length - last) * row}px`;
+    const aside = held && [...drawn].find(([, item]) => item === held)[0]; // the row with the focus, wherever it is
+    const isAbove = aside !== null && aside < first;
+    const isBelow = aside !== null && aside >= last;
+    if (isAbove) above.after(held);
+    if (isBelow) below.before(held);
+    above.style.height = `${(first - isAbove) * row}px`;
+    below.style.height = `${Math.max(0, rows.length - last - isBelow) * row}px`;
     if (last >= rows.length - 40) more();
   }
 

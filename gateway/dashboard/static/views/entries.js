@@ -26,7 +26,7 @@ export const view = {
   },
 };
 
-function mountList(root, { api, go, params }) {
+function mountList(root, { api, params }) {
   const wanted = { mode: params.get("meaning") !== null ? "meaning" : "text", text: params.get("meaning") ?? params.get("text") ?? "" };
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, params.get(name) ?? ""]));
   let rows = [];
@@ -55,8 +55,15 @@ function mountList(root, { api, go, params }) {
   const more = h("details", { class: "filters", open: Object.values(filters).some(Boolean) }, h("summary", {}, "Filters"), h("div", { class: "grid" }, fields));
   const told = h("p", { class: "muted told", role: "status" });
   const list = longList({ label: "Entries", draw, more: readMore });
-  const body = h("section", { class: "card flush", "aria-label": "Found entries" }, list.element);
-  const nothing = h("div");
+  const titles = [["Question"], [""], ["Model"], ["Hits", "num"], ["Took", "num took"], ["Size", "num size"], ["Made", "num"]];
+  const heads = titles.map(([title, kind]) => h("span", { class: kind }, title));
+  const body = h(
+    "section",
+    { class: "card flush", "aria-label": "Found entries", hidden: true },
+    h("div", { class: "found-head", "aria-hidden": "true" }, heads),
+    list.element,
+  );
+  const nothing = h("div", { hidden: true });
 
   replace(
     root,
@@ -119,7 +126,7 @@ function mountList(root, { api, go, params }) {
     asking = new AbortController();
     isBusy = true;
     body.setAttribute("aria-busy", "true");
-    if (!rows.length) replace(nothing, loading());
+    if (!rows.length) say(loading());
     try {
       const found = await api.get(`entries${query({ ...asked, limit: PAGE })}`, { signal: asking.signal });
       rows = found.data;
@@ -130,17 +137,22 @@ function mountList(root, { api, go, params }) {
       rows = [];
       next = null;
       told.textContent = "";
-      replace(nothing, h("div", { class: "card" }, empty("Nothing could be looked for", error.message)));
-      body.hidden = true;
+      say(h("div", { class: "card" }, empty("Nothing could be looked for", error.message)));
     }
     isBusy = false;
     body.removeAttribute("aria-busy");
     list.set(rows);
   }
 
+  /** Something in the place of the list; null: the list. */
+  function say(something) {
+    replace(nothing, something);
+    nothing.hidden = something === null;
+    body.hidden = something !== null;
+  }
+
   function tell(found) {
-    body.hidden = !rows.length;
-    replace(nothing, rows.length ? null : h("div", { class: "card" }, none()));
+    say(rows.length ? null : h("div", { class: "card" }, none()));
     if (!rows.length) told.textContent = "";
     else if (wanted.mode === "meaning" && wanted.text) {
       const rest = found.is_whole ? "" : ", as many as there was time for";
@@ -195,7 +207,7 @@ function mountList(root, { api, go, params }) {
           row.tags.length > 2 && h("span", { class: "muted" }, `+${row.tags.length - 2}`),
         ),
         h("span", { class: "model clip muted" }, row.model),
-        h("span", { class: "num hits" }, plural(row.hits, "hit")),
+        h("span", { class: "num hits" }, count(row.hits), h("span", { class: "visually-hidden" }, row.hits === 1 ? " hit" : " hits")),
         h("span", { class: "num took muted", title: "what it took to make" }, span(row.elapsed_s)),
         h("span", { class: "num size muted" }, bytes(row.size_bytes)),
         h("span", { class: "num age muted" }, ago(row.created_s)),
