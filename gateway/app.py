@@ -22,6 +22,8 @@ from gateway.errors import GatewayError, describe, error_body
 from gateway.exchange import Exchanges
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
+from gateway.openapi.document import document
+from gateway.openapi.operations import OPERATIONS
 from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
@@ -61,7 +63,8 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         async with opened():
             yield
 
-    app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan)
+    app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.openapi = partial(document, OPERATIONS, __version__)  # type: ignore[method-assign]  # the pages of FastAPI load scripts from elsewhere
     max_body_bytes = int(services.settings.max_body_mb * 2**20)
     for path, shape in SHAPES.items():
         endpoint = GenerateEndpoint(

@@ -1,0 +1,60 @@
+"""Fields of bodies, in words: what their names do not say."""
+
+from typing import Any
+
+_CACHE: dict[str, Any] = {"cache": {"type": "object"}}
+
+# fields that a shape reads by itself, so that no model names them
+ALSO: dict[str, dict[str, Any]] = {
+    "ChatBody": _CACHE,
+    "CompletionBody": {"prompt": {"type": ["string", "array"]}, **_CACHE},
+    "ResponsesBody": {"input": {"type": ["string", "array"]}, **_CACHE},
+    "MessagesBody": _CACHE,
+    "EmbeddingsBody": _CACHE,
+}
+
+# where a model checks by a function of its own
+KINDS: dict[str, str | list[str]] = {
+    "temperature": "number",
+    "top_p": "number",
+    "presence_penalty": "number",
+    "frequency_penalty": "number",
+    "stop": ["string", "array"],
+    "system": ["string", "array"],
+    "prediction": "object",
+    "content": ["string", "array", "null"],
+    "tool_calls": ["array", "null"],
+    "models": "object",
+    "currency": "string",
+}
+
+SAYS = {
+    "all": "everything, when nothing else is named",
+    "answer": "the answer as a text alone; else `response`",
+    "api_key": "what those callers send as their key",
+    "background": "passed on to a backend that knows it",
+    "cache": "controls of the cache: [requests.md](requests.md)",
+    "cache_control": "what they send as Cache-Control",
+    "cache_salt": "a wall: shared only with requests that have the same",
+    "dry_run": "only say what would go",
+    "elapsed_s": "how long it took to make, for what a hit saves",
+    "entry": "a stored answer; else `id`",
+    "expires_in_s": "seconds; it does not end unless given",
+    "grace_s": "so long the old text stays good",
+    "id": "a response's id, or an entry's",
+    "lookup": "the `id` of the miss that this answers",
+    "max_wrong_hit_rate": "wrong semantic hits, of all semantic hits",
+    "metadata": "passed on, and no part of a key",
+    "mode": "`shadow`: decide and measure, never serve",
+    "older_than": "seconds",
+    "pin": "keep it from eviction",
+    "previous_response_id": "passed on to a backend that keeps responses",
+    "refresh": "answer anew what is there already",
+    "request": "as it would be sent to its own route",
+    "response": "a chat completion; else `answer`",
+    "settings": "those of `[engine]`",
+    "shape": "the route it is for: `chat`, `completions`, `responses`, `messages`",
+    "source": "`demo`, a directory, or ORG/NAME",
+    "store": "passed on",
+    "tenant": "a name that the admin API shows",
+}
