@@ -1,0 +1,305 @@
+"""The client for async code. It only sends; what is said and understood is in `calls`. As `client`, with awaits."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import anyio
+import httpx
+
+from twicetold import calls
+from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stats, Warmed, WholeEntry
+from twicetold.answers import ChatAnswer
+from twicetold.batches import Line, batches
+from twicetold.calls import Verdict
+from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config, failure_of
+from twicetold.controls import CacheOptions
+from twicetold.embeddings import Embeddings
+from twicetold.errors import APIStatusError, TwicetoldError
+from twicetold.options import (
+    ChatOptions,
+    EmbeddingOptions,
+    ExportCriteria,
+    ImportOptions,
+    Messages,
+    PrefixOptions,
+    ResponseOptions,
+)
+from twicetold.responses import ResponseAnswer
+from twicetold.retrying import Attempts, Retries
+from twicetold.sending import JSON, Call, StreamCall, raise_for
+from twicetold.store import Kept, Lookup
+from twicetold.streams import AsyncChatStream, AsyncStream
+
+T = TypeVar("T")
+
+
+class AsyncTwicetold:
+    """A Twicetold gateway. Use it as an async context manager, or `close` it; tasks of one loop may share it."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        model: str | None = None,
+        timeout: float = TIMEOUT_S,
+        retries: Retries | int = 2,
+        cache: CacheOptions | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        """`model` and `cache` are of every call that names no other; `timeout` is in seconds."""
+        self._config = Config.of(base_url, api_key, admin_key, model, timeout, retries, cache, headers)
+        self._http = http_client or httpx.AsyncClient()
+        self._owns_http = http_client is None
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    @overload
+    async def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = ...,
+        stream: Literal[False] = ...,
+        **options: Unpack[ChatOptions],
+    ) -> ChatAnswer: ...
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str | None = ..., stream: Literal[True], **options: Unpack[ChatOptions]
+    ) -> AsyncChatStream: ...
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str | None = ..., stream: bool, **options: Unpack[ChatOptions]
+    ) -> ChatAnswer | AsyncChatStream: ...
+    async def chat(
+        self, messages: Messages, *, model: str | None = None, stream: bool = False, **options: Unpack[ChatOptions]
+    ) -> ChatAnswer | AsyncChatStream:
+        """Ask. `messages` is a text, or messages in OpenAI's JSON."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        if stream:
+            call = calls.chat_stream(messages, name, wishes)
+            response = await self._open(call)
+            return AsyncChatStream(response, call.decoder(), call.cache(response.headers))
+        return await self._send(calls.chat(messages, name, wishes))
+
+    @overload
+    async def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[False] = ...,
+        **options: Unpack[ResponseOptions],
+    ) -> ResponseAnswer: ...  # fmt: skip
+    @overload
+    async def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[True],
+        **options: Unpack[ResponseOptions],
+    ) -> AsyncStream[JSON]: ...  # fmt: skip
+    async def respond(
+        self,
+        input: str | Sequence[JSON],
+        *,
+        model: str | None = None,
+        stream: bool = False,
+        **options: Unpack[ResponseOptions],
+    ) -> ResponseAnswer | AsyncStream[JSON]:
+        """Ask by /v1/responses; streamed, its events come as they are."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        if stream:
+            call = calls.respond_stream(input, name, wishes)
+            response = await self._open(call)
+            return AsyncStream(response, call.decoder(), call.cache(response.headers))
+        return await self._send(calls.respond(input, name, wishes))
+
+    async def embeddings(
+        self,
+        input: str | Sequence[str],
+        *,
+        model: str,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Embeddings:
+        """Vectors of texts; each text that was seen before is had from the cache."""
+        return await self._send(calls.embeddings(input, model, self._config.options(options)))
+
+    async def models(self) -> list[str]:
+        """Names of the models that can be asked."""
+        return await self._send(calls.models())
+
+    # -- the cache without the proxy -----------------------------------------------------------------------------------
+
+    async def lookup(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> Lookup:
+        """A stored answer, if there is one that may be served. Nothing is generated."""
+        return await self._send(calls.lookup(messages, self._config.model_of(model), self._config.options(options)))
+
+    async def put(
+        self,
+        messages: Messages,
+        answer: Any,
+        *,
+        model: str | None = None,
+        lookup: Lookup | str | None = None,
+        elapsed_s: float | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Kept:
+        """Keep what your own model answered: a text, or a chat completion. `lookup` is the miss that it answers."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return await self._send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
+
+    async def cached(
+        self,
+        messages: Messages,
+        ask: Callable[[], Awaitable[Any]],
+        *,
+        model: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> str:
+        """The text of a stored answer, or of what `ask` answers, which is kept. A gateway that is away is done
+        without."""
+        found = None
+        with suppress(TwicetoldError):
+            found = await self.lookup(messages, model=model, **options)
+        if found:
+            return found.text
+        answer = await ask()
+        with suppress(TwicetoldError):
+            await self.put(messages, answer, model=model, lookup=found, **options)
+        return calls.text_of(answer)
+
+    async def feedback(
+        self, answer: Any = None, verdict: Verdict | bool = "good", *, comment: str = "", entry: str | None = None
+    ) -> Said:
+        """Say what an answer was worth: a response or its id, or a stored `entry`. Two bad verdicts retire an entry."""
+        return await self._send(calls.feedback(answer, verdict, comment, entry))
+
+    # -- the operator's ------------------------------------------------------------------------------------------------
+
+    async def stats(self) -> Stats:
+        """What the gateway did since it started."""
+        return await self._send(calls.stats())
+
+    async def entries(
+        self,
+        *,
+        text: str | None = None,
+        tag: str | None = None,
+        model: str | None = None,
+        namespace: str | None = None,
+        tenant: str | None = None,
+        page_size: int = 100,
+    ) -> AsyncIterator[Entry]:
+        """Stored answers, newest first, read page by page. Every criterion that is given must hold."""
+        criteria = {"text": text, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        page: EntryPage | None = None
+        while page is None or page.next is not None:
+            page = await self._send(calls.entries(criteria, page_size, None if page is None else page.next))
+            for entry in page.entries:
+                yield entry
+
+    async def entry(self, entry_id: str) -> WholeEntry:
+        """One stored answer, whole."""
+        return await self._send(calls.entry(entry_id))
+
+    async def delete_entry(self, entry_id: str) -> int:
+        """Remove one stored answer and its aliases; how many that were."""
+        return await self._send(calls.delete_entry(entry_id))
+
+    async def invalidate(
+        self,
+        *,
+        id: str | None = None,
+        tag: str | None = None,
+        model: str | None = None,
+        namespace: str | None = None,
+        tenant: str | None = None,
+        older_than: float | None = None,
+        all: bool | None = None,
+        dry_run: bool = False,
+    ) -> Invalidation:
+        """Remove what meets every criterion; `older_than` is in seconds. `dry_run` only says what would go."""
+        criteria = {"id": id, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        return await self._send(calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run))
+
+    async def explain(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> JSON:
+        """Why a request of this client would hit or miss; it is not sent."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return await self._send(calls.explain(messages, name, wishes, self._config.api_key or ""))
+
+    async def explain_response(self, response: Any) -> JSON:
+        """Why a response, or the one of this id, was answered as it was."""
+        return await self._send(calls.explain_response(calls.id_of(response)))
+
+    async def warm(
+        self, questions: Iterable[Messages], *, model: str | None = None, **options: Unpack[ChatOptions]
+    ) -> Warmed:
+        """Ask questions before anybody does, one after the other; what is stored already is not asked again."""
+        done = Warmed()
+        for question in questions:
+            try:
+                done = done.counted(await self.chat(question, model=model, **options))
+            except APIStatusError as error:
+                done = done.failed(question, error)
+        return done
+
+    async def warm_prefix(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[PrefixOptions]
+    ) -> JSON:
+        """Compute the KV blocks of a prompt's head on a local model, and pin them."""
+        name = self._config.model_of(model)
+        return await self._send(calls.warm_prefix(messages, name, options, self._config.api_key))
+
+    async def export(self, **criteria: Unpack[ExportCriteria]) -> AsyncStream[JSON]:
+        """Stored answers, line by line: a header, entries, an end."""
+        call = calls.export(criteria)
+        return AsyncStream(await self._open(call), call.decoder(), None)
+
+    async def import_(self, lines: Iterable[Line], **options: Unpack[ImportOptions]) -> Imported:
+        """Keep the lines of an export, some at a time."""
+        done = Imported()
+        for first, content in batches(lines):
+            done += await self._send(calls.import_lines(content, first, options))
+        return done
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Let go of the connections, unless they are the caller's."""
+        if self._owns_http:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[T]) -> T:
+        attempts = Attempts(self._config.retries, call.sent)
+        while True:
+            try:
+                response = await self._http.send(self._http.build_request(**self._config.request(call.sent)))
+                return call.answer(response.status_code, response.headers, response.content)
+            except httpx.HTTPError as error:
+                pause_s = attempts.wait_s(failure_of(error), error)
+            except APIStatusError as error:
+                pause_s = attempts.wait_s(error)
+            await anyio.sleep(pause_s)
+
+    async def _open(self, call: StreamCall[Any]) -> httpx.Response:
+        """A response whose body is still to come. What breaks from here on is not sent again."""
+        attempts = Attempts(self._config.retries, call.sent)
+        while True:
+            try:
+                request = self._http.build_request(**self._config.request(call.sent))
+                response = await self._http.send(request, stream=True)
+                if response.is_success:
+                    return response
+                async with aclosing(response):
+                    raise_for(response.status_code, response.headers, await response.aread())
+            except httpx.HTTPError as error:
+                pause_s = attempts.wait_s(failure_of(error), error)
+            except APIStatusError as error:
+                pause_s = attempts.wait_s(error)
+            await anyio.sleep(pause_s)

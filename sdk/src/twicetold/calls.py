@@ -1,0 +1,222 @@
+"""Every call of the API as a value: what to send, and how to read what comes back. The clients only send. No I/O."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+from urllib.parse import quote
+
+from twicetold import admin, controls
+from twicetold.answers import ChatAnswer, Chunk
+from twicetold.cache import CacheInfo
+from twicetold.decoding import ChunkDecoder, LineDecoder, ResponseEventDecoder
+from twicetold.embeddings import Embeddings
+from twicetold.options import Messages, OneMessage
+from twicetold.responses import ResponseAnswer
+from twicetold.sending import JSON, Call, Headers, Sent, StreamCall
+from twicetold.store import Kept, Lookup
+
+Options = Mapping[str, Any]  # of twicetold.options
+Verdict = Literal["good", "bad"]
+
+LINES = "application/x-ndjson"
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def chat(messages: Messages, model: str, options: Options) -> Call[ChatAnswer]:
+    def read(wire: JSON, headers: Headers) -> ChatAnswer:
+        return ChatAnswer.read(wire, CacheInfo.from_headers(headers))
+
+    return Call(_generating("/v1/chat/completions", chat_body(messages, model), options), read)
+
+
+def chat_stream(messages: Messages, model: str, options: Options) -> StreamCall[Chunk]:
+    body = {**chat_body(messages, model), "stream": True, "stream_options": {"include_usage": True}}
+    return StreamCall(_generating("/v1/chat/completions", body, options), ChunkDecoder)
+
+
+def respond(input_: str | Sequence[JSON], model: str, options: Options) -> Call[ResponseAnswer]:
+    def read(wire: JSON, headers: Headers) -> ResponseAnswer:
+        return ResponseAnswer.read(wire, CacheInfo.from_headers(headers))
+
+    return Call(_generating("/v1/responses", {"model": model, "input": input_}, options), read)
+
+
+def respond_stream(input_: str | Sequence[JSON], model: str, options: Options) -> StreamCall[JSON]:
+    body = {"model": model, "input": input_, "stream": True}
+    return StreamCall(_generating("/v1/responses", body, options), ResponseEventDecoder)
+
+
+def embeddings(input_: str | Sequence[str], model: str, options: Options) -> Call[Embeddings]:
+    def read(wire: JSON, _headers: Headers) -> Embeddings:
+        return Embeddings.read(wire)
+
+    body = {"model": model, "input": input_ if isinstance(input_, str) else list(input_)}
+    return Call(_generating("/v1/embeddings", body, options), read)
+
+
+def models() -> Call[list[str]]:
+    return Call(Sent("GET", "/v1/models"), lambda wire, _: [model["id"] for model in wire["data"]])
+
+
+# -- the cache without the proxy ---------------------------------------------------------------------------------------
+
+
+def lookup(messages: Messages, model: str, options: Options) -> Call[Lookup]:
+    request, headers, timeout_s = _request(chat_body(messages, model), options)
+    sent = Sent("POST", "/v1/cache/lookup", _dump({"request": request}), headers=headers, timeout_s=timeout_s)
+    return Call(sent, lambda wire, _: Lookup.read(wire))
+
+
+def put(
+    messages: Messages,
+    answer: Any,
+    model: str,
+    options: Options,
+    *,
+    lookup: Lookup | str | None = None,
+    elapsed_s: float | None = None,
+) -> Call[Kept]:
+    request, headers, timeout_s = _request(chat_body(messages, model), options)
+    body = {"request": request, **_answered(answer)}
+    if lookup is not None:
+        body["lookup"] = lookup if isinstance(lookup, str) else lookup.id
+    if elapsed_s is not None:
+        body["elapsed_s"] = float(elapsed_s)
+    sent = Sent("PUT", "/v1/cache/entries", _dump(body), headers=headers, timeout_s=timeout_s)
+    return Call(sent, lambda wire, _: Kept.read(wire))
+
+
+def feedback(answer: Any, verdict: Verdict | bool, comment: str = "", entry: str | None = None) -> Call[admin.Said]:
+    """`answer` is a response, or its id."""
+    word = verdict if isinstance(verdict, str) else "good" if verdict else "bad"
+    name = {"entry": entry} if entry is not None else {"id": id_of(answer)}
+    body = {**name, "verdict": word, **({"comment": comment} if comment else {})}
+    return Call(Sent("POST", "/v1/cache/feedback", _dump(body)), lambda wire, _: admin.Said.read(wire))
+
+
+# -- the operator's ----------------------------------------------------------------------------------------------------
+
+
+def stats() -> Call[admin.Stats]:
+    return Call(_admin("GET", "/stats"), lambda wire, _: admin.Stats.read(wire))
+
+
+def entries(criteria: Mapping[str, str | None], limit: int, after: str | None) -> Call[admin.EntryPage]:
+    query = {**criteria, "limit": str(limit), "after": after}
+    return Call(_admin("GET", "/entries", query=query), lambda wire, _: admin.EntryPage.read(wire))
+
+
+def entry(entry_id: str) -> Call[admin.WholeEntry]:
+    return Call(_admin("GET", f"/entries/{quote(entry_id, safe='')}"), lambda wire, _: admin.WholeEntry.read(wire))
+
+
+def delete_entry(entry_id: str) -> Call[int]:
+    sent = _admin("DELETE", f"/entries/{quote(entry_id, safe='')}")
+    return Call(sent, lambda wire, _: cast("int", wire["count"]))
+
+
+def invalidate(criteria: Mapping[str, Any], *, dry_run: bool) -> Call[admin.Invalidation]:
+    body = {**{name: value for name, value in criteria.items() if value is not None}, "dry_run": dry_run}
+    return Call(_admin("POST", "/invalidate", body), lambda wire, _: admin.Invalidation.read(wire))
+
+
+def explain(messages: Messages, model: str, options: Options, api_key: str) -> Call[JSON]:
+    request, headers, _ = _request(chat_body(messages, model), options)
+    body = {"request": request, "api_key": api_key, "cache_control": headers.get("cache-control", "")}
+    return Call(_admin("POST", "/explain", body), lambda wire, _: wire)
+
+
+def explain_response(response_id: str) -> Call[JSON]:
+    return Call(_admin("GET", f"/explain/{quote(response_id, safe='')}"), lambda wire, _: wire)
+
+
+def warm_prefix(messages: Messages, model: str, options: Options, api_key: str | None) -> Call[JSON]:
+    body = {**chat_body(messages, model), "api_key": api_key or "", **options}
+    return Call(_admin("POST", "/kv/warm", body), lambda wire, _: wire)
+
+
+def export(criteria: Options) -> StreamCall[JSON]:
+    return StreamCall(_admin("GET", "/export", query=criteria), LineDecoder)
+
+
+def import_lines(content: bytes, first: int, options: Options) -> Call[admin.Imported]:
+    query = [("first", str(first)), *(pair for name, value in options.items() for pair in _pairs(name, value))]
+    sent = Sent("POST", "/admin/api/import", content, LINES, query, is_admin=True)
+    return Call(sent, lambda wire, _: admin.Imported.read(wire))
+
+
+def _pairs(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [(name, f"{old}={new}") for old, new in value.items()]
+    return [(name, str(value).lower() if isinstance(value, bool) else str(value))]
+
+
+def id_of(answer: Any) -> str:
+    """Of a response, or the id itself."""
+    found = answer if isinstance(answer, str) else getattr(answer, "id", None)
+    if not isinstance(found, str):
+        raise TypeError(f"a response or its id is wanted, not {answer!r}")
+    return found
+
+
+def text_of(answer: Any) -> str:
+    """What an answer of any kind says."""
+    wire = _answered(answer)
+    said = wire.get("answer")
+    return said if isinstance(said, str) else ChatAnswer.read(wire["response"], _OWN).text
+
+
+_OWN = CacheInfo("full", "made by the caller", None, None, None, None, None)
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def chat_body(messages: Messages, model: str) -> dict[str, Any]:
+    """A text is one user's message."""
+    if isinstance(messages, str):
+        return {"model": model, "messages": [{"role": "user", "content": messages}]}
+    return {"model": model, "messages": [_message(message) for message in messages]}
+
+
+def _message(message: OneMessage) -> JSON:
+    return message if isinstance(message, Mapping) else message.raw
+
+
+def _request(body: Mapping[str, Any], options: Options) -> tuple[dict[str, Any], dict[str, str], float | None]:
+    """A body with its options, the headers they need, and its timeout."""
+    said, others = controls.split(options)
+    given = {name: value for name, value in others.items() if name not in _NOT_IN_BODY and value is not None}
+    extra, timeout_s = others.get("extra_body") or {}, others.get("timeout")
+    headers = {**controls.header_fields(said), **(others.get("extra_headers") or {})}
+    return {**given, **controls.body_fields(said), **body, **extra}, headers, timeout_s
+
+
+_NOT_IN_BODY = frozenset({"extra_body", "extra_headers", "timeout"})
+
+
+def _generating(path: str, body: Mapping[str, Any], options: Options) -> Sent:
+    whole, headers, timeout_s = _request(body, options)
+    return Sent("POST", path, _dump(whole), headers=headers, timeout_s=timeout_s)
+
+
+def _answered(answer: Any) -> dict[str, Any]:
+    """What a put may give: a text, a chat completion as JSON, an answer of ours, or a model of the openai package."""
+    if isinstance(answer, str):
+        return {"answer": answer}
+    if isinstance(answer, ChatAnswer):
+        return {"response": answer.raw}
+    if isinstance(answer, Mapping):
+        return {"response": answer}
+    return {"response": answer.model_dump(mode="json", exclude_none=True)}
+
+
+def _admin(method: str, path: str, body: JSON | None = None, *, query: Options | None = None) -> Sent:
+    said = [(name, str(value)) for name, value in (query or {}).items() if value is not None]
+    return Sent(method, f"/admin/api{path}", None if body is None else _dump(body), query=said, is_admin=True)
+
+
+def _dump(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -1,0 +1,302 @@
+"""The client for code that waits. It only sends; what is said and understood is in `calls`."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import httpx
+
+from twicetold import calls
+from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stats, Warmed, WholeEntry
+from twicetold.answers import ChatAnswer
+from twicetold.batches import Line, batches
+from twicetold.calls import Verdict
+from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config, failure_of
+from twicetold.controls import CacheOptions
+from twicetold.embeddings import Embeddings
+from twicetold.errors import APIStatusError, TwicetoldError
+from twicetold.options import (
+    ChatOptions,
+    EmbeddingOptions,
+    ExportCriteria,
+    ImportOptions,
+    Messages,
+    PrefixOptions,
+    ResponseOptions,
+)
+from twicetold.responses import ResponseAnswer
+from twicetold.retrying import Attempts, Retries
+from twicetold.sending import JSON, Call, StreamCall, raise_for
+from twicetold.store import Kept, Lookup
+from twicetold.streams import ChatStream, Stream
+
+T = TypeVar("T")
+
+
+class Twicetold:
+    """A Twicetold gateway. Use it as a context manager, or `close` it; threads may share it."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        model: str | None = None,
+        timeout: float = TIMEOUT_S,
+        retries: Retries | int = 2,
+        cache: CacheOptions | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        """`model` and `cache` are of every call that names no other; `timeout` is in seconds."""
+        self._config = Config.of(base_url, api_key, admin_key, model, timeout, retries, cache, headers)
+        self._http = http_client or httpx.Client()
+        self._owns_http = http_client is None
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = ...,
+        stream: Literal[False] = ...,
+        **options: Unpack[ChatOptions],
+    ) -> ChatAnswer: ...
+    @overload
+    def chat(
+        self, messages: Messages, *, model: str | None = ..., stream: Literal[True], **options: Unpack[ChatOptions]
+    ) -> ChatStream: ...
+    @overload
+    def chat(
+        self, messages: Messages, *, model: str | None = ..., stream: bool, **options: Unpack[ChatOptions]
+    ) -> ChatAnswer | ChatStream: ...
+    def chat(
+        self, messages: Messages, *, model: str | None = None, stream: bool = False, **options: Unpack[ChatOptions]
+    ) -> ChatAnswer | ChatStream:
+        """Ask. `messages` is a text, or messages in OpenAI's JSON."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        if stream:
+            call = calls.chat_stream(messages, name, wishes)
+            response = self._open(call)
+            return ChatStream(response, call.decoder(), call.cache(response.headers))
+        return self._send(calls.chat(messages, name, wishes))
+
+    @overload
+    def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[False] = ...,
+        **options: Unpack[ResponseOptions],
+    ) -> ResponseAnswer: ...  # fmt: skip
+    @overload
+    def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[True],
+        **options: Unpack[ResponseOptions],
+    ) -> Stream[JSON]: ...  # fmt: skip
+    def respond(
+        self,
+        input: str | Sequence[JSON],
+        *,
+        model: str | None = None,
+        stream: bool = False,
+        **options: Unpack[ResponseOptions],
+    ) -> ResponseAnswer | Stream[JSON]:
+        """Ask by /v1/responses; streamed, its events come as they are."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        if stream:
+            call = calls.respond_stream(input, name, wishes)
+            response = self._open(call)
+            return Stream(response, call.decoder(), call.cache(response.headers))
+        return self._send(calls.respond(input, name, wishes))
+
+    def embeddings(
+        self,
+        input: str | Sequence[str],
+        *,
+        model: str,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Embeddings:
+        """Vectors of texts; each text that was seen before is had from the cache."""
+        return self._send(calls.embeddings(input, model, self._config.options(options)))
+
+    def models(self) -> list[str]:
+        """Names of the models that can be asked."""
+        return self._send(calls.models())
+
+    # -- the cache without the proxy -----------------------------------------------------------------------------------
+
+    def lookup(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> Lookup:
+        """A stored answer, if there is one that may be served. Nothing is generated."""
+        return self._send(calls.lookup(messages, self._config.model_of(model), self._config.options(options)))
+
+    def put(
+        self,
+        messages: Messages,
+        answer: Any,
+        *,
+        model: str | None = None,
+        lookup: Lookup | str | None = None,
+        elapsed_s: float | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> Kept:
+        """Keep what your own model answered: a text, or a chat completion. `lookup` is the miss that it answers."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return self._send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
+
+    def cached(
+        self,
+        messages: Messages,
+        ask: Callable[[], Any],
+        *,
+        model: str | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> str:
+        """The text of a stored answer, or of what `ask` answers, which is kept. A gateway that is away is done
+        without."""
+        found = None
+        with suppress(TwicetoldError):
+            found = self.lookup(messages, model=model, **options)
+        if found:
+            return found.text
+        answer = ask()
+        with suppress(TwicetoldError):
+            self.put(messages, answer, model=model, lookup=found, **options)
+        return calls.text_of(answer)
+
+    def feedback(
+        self, answer: Any = None, verdict: Verdict | bool = "good", *, comment: str = "", entry: str | None = None
+    ) -> Said:
+        """Say what an answer was worth: a response or its id, or a stored `entry`. Two bad verdicts retire an entry."""
+        return self._send(calls.feedback(answer, verdict, comment, entry))
+
+    # -- the operator's ------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What the gateway did since it started."""
+        return self._send(calls.stats())
+
+    def entries(
+        self,
+        *,
+        text: str | None = None,
+        tag: str | None = None,
+        model: str | None = None,
+        namespace: str | None = None,
+        tenant: str | None = None,
+        page_size: int = 100,
+    ) -> Iterator[Entry]:
+        """Stored answers, newest first, read page by page. Every criterion that is given must hold."""
+        criteria = {"text": text, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        page: EntryPage | None = None
+        while page is None or page.next is not None:
+            page = self._send(calls.entries(criteria, page_size, None if page is None else page.next))
+            yield from page.entries
+
+    def entry(self, entry_id: str) -> WholeEntry:
+        """One stored answer, whole."""
+        return self._send(calls.entry(entry_id))
+
+    def delete_entry(self, entry_id: str) -> int:
+        """Remove one stored answer and its aliases; how many that were."""
+        return self._send(calls.delete_entry(entry_id))
+
+    def invalidate(
+        self,
+        *,
+        id: str | None = None,
+        tag: str | None = None,
+        model: str | None = None,
+        namespace: str | None = None,
+        tenant: str | None = None,
+        older_than: float | None = None,
+        all: bool | None = None,
+        dry_run: bool = False,
+    ) -> Invalidation:
+        """Remove what meets every criterion; `older_than` is in seconds. `dry_run` only says what would go."""
+        criteria = {"id": id, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        return self._send(calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run))
+
+    def explain(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> JSON:
+        """Why a request of this client would hit or miss; it is not sent."""
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return self._send(calls.explain(messages, name, wishes, self._config.api_key or ""))
+
+    def explain_response(self, response: Any) -> JSON:
+        """Why a response, or the one of this id, was answered as it was."""
+        return self._send(calls.explain_response(calls.id_of(response)))
+
+    def warm(
+        self, questions: Iterable[Messages], *, model: str | None = None, **options: Unpack[ChatOptions]
+    ) -> Warmed:
+        """Ask questions before anybody does, one after the other; what is stored already is not asked again."""
+        done = Warmed()
+        for question in questions:
+            try:
+                done = done.counted(self.chat(question, model=model, **options))
+            except APIStatusError as error:
+                done = done.failed(question, error)
+        return done
+
+    def warm_prefix(self, messages: Messages, *, model: str | None = None, **options: Unpack[PrefixOptions]) -> JSON:
+        """Compute the KV blocks of a prompt's head on a local model, and pin them."""
+        name = self._config.model_of(model)
+        return self._send(calls.warm_prefix(messages, name, options, self._config.api_key))
+
+    def export(self, **criteria: Unpack[ExportCriteria]) -> Stream[JSON]:
+        """Stored answers, line by line: a header, entries, an end."""
+        call = calls.export(criteria)
+        return Stream(self._open(call), call.decoder(), None)
+
+    def import_(self, lines: Iterable[Line], **options: Unpack[ImportOptions]) -> Imported:
+        """Keep the lines of an export, some at a time."""
+        done = Imported()
+        for first, content in batches(lines):
+            done += self._send(calls.import_lines(content, first, options))
+        return done
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the connections, unless they are the caller's."""
+        if self._owns_http:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call[T]) -> T:
+        attempts = Attempts(self._config.retries, call.sent)
+        while True:
+            try:
+                response = self._http.send(self._http.build_request(**self._config.request(call.sent)))
+                return call.answer(response.status_code, response.headers, response.content)
+            except httpx.HTTPError as error:
+                pause_s = attempts.wait_s(failure_of(error), error)
+            except APIStatusError as error:
+                pause_s = attempts.wait_s(error)
+            time.sleep(pause_s)
+
+    def _open(self, call: StreamCall[Any]) -> httpx.Response:
+        """A response whose body is still to come. What breaks from here on is not sent again."""
+        attempts = Attempts(self._config.retries, call.sent)
+        while True:
+            try:
+                request = self._http.build_request(**self._config.request(call.sent))
+                response = self._http.send(request, stream=True)
+                if response.is_success:
+                    return response
+                with closing(response):
+                    raise_for(response.status_code, response.headers, response.read())
+            except httpx.HTTPError as error:
+                pause_s = attempts.wait_s(failure_of(error), error)
+            except APIStatusError as error:
+                pause_s = attempts.wait_s(error)
+            time.sleep(pause_s)

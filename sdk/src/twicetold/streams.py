@@ -1,0 +1,146 @@
+"""Answers that come piece by piece: iterate them, close them, and ask them where they came from.
+
+with client.chat("Why?", stream=True) as stream:
+    for chunk in stream:
+        print(chunk.text, end="")
+    print(stream.cache.tier, stream.answer().usage)
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import httpx
+
+from twicetold.answers import ChatAnswer, Chunk, fold
+from twicetold.cache import CacheInfo
+from twicetold.config import failure_of
+from twicetold.decoding import Decoder
+from twicetold.errors import StreamError
+
+T = TypeVar("T")
+
+
+class Stream(Generic[T]):
+    """Pieces of one answer, in the order they come. Close it, or read it to its end."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo | None) -> None:
+        self._response = response
+        self._cache = cache
+        self._pieces = self._read(decoder)
+
+    @property
+    def cache(self) -> CacheInfo:
+        """Known from the start. A stream that is being made does not know yet what it will have saved."""
+        assert self._cache is not None, "this stream is no answer"
+        return self._cache
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        return next(self._pieces)
+
+    def _read(self, decoder: Decoder[T]) -> Iterator[T]:
+        try:
+            for content in self._response.iter_bytes():
+                yield from decoder.feed(content)
+            decoder.finish()
+        except httpx.HTTPError as error:
+            raise StreamError(f"the answer broke off: {failure_of(error)}") from error
+        finally:
+            self._response.close()
+
+    def close(self) -> None:
+        """Stop reading: the gateway stops generating, unless others listen."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncStream(Generic[T]):
+    """As `Stream`, for `async for`."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo | None) -> None:
+        self._response = response
+        self._cache = cache
+        self._pieces = self._read(decoder)
+
+    @property
+    def cache(self) -> CacheInfo:
+        """Known from the start. A stream that is being made does not know yet what it will have saved."""
+        assert self._cache is not None, "this stream is no answer"
+        return self._cache
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        return await anext(self._pieces)
+
+    async def _read(self, decoder: Decoder[T]) -> AsyncIterator[T]:
+        try:
+            async for content in self._response.aiter_bytes():
+                for piece in decoder.feed(content):
+                    yield piece
+            decoder.finish()
+        except httpx.HTTPError as error:
+            raise StreamError(f"the answer broke off: {failure_of(error)}") from error
+        finally:
+            await self._response.aclose()
+
+    async def close(self) -> None:
+        """Stop reading: the gateway stops generating, unless others listen."""
+        await self._response.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class ChatStream(Stream[Chunk]):
+    """Chunks of a chat answer."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo | None) -> None:
+        super().__init__(response, decoder, cache)
+        self._seen: list[Chunk] = []
+
+    def __next__(self) -> Chunk:
+        chunk = super().__next__()
+        self._seen.append(chunk)
+        return chunk
+
+    def answer(self) -> ChatAnswer:
+        """The whole answer; what was not read yet is read."""
+        for _ in self:
+            pass
+        return fold(self._seen, self.cache)
+
+
+class AsyncChatStream(AsyncStream[Chunk]):
+    """As `ChatStream`, for `async for`."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo | None) -> None:
+        super().__init__(response, decoder, cache)
+        self._seen: list[Chunk] = []
+
+    async def __anext__(self) -> Chunk:
+        chunk = await super().__anext__()
+        self._seen.append(chunk)
+        return chunk
+
+    async def answer(self) -> ChatAnswer:
+        """The whole answer; what was not read yet is read."""
+        async for _ in self:
+            pass
+        return fold(self._seen, self.cache)
