@@ -80,7 +80,11 @@ class GenerateEndpoint:
             exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
             delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
-            await (delivery.stream(reply) if request.stream else delivery.whole(reply, may_be_cut=request.prompt is not None))
+            await (
+                delivery.stream(reply)
+                if request.stream
+                else delivery.whole(reply, may_be_cut=request.prompt is not None)
+            )
             self.served.ended(envelope.id)
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from backends.chat import Completion, Delta, Fields, Usage
+from backends.chat import Choice, Completion, Delta, Fields, Usage
 from gateway.auth import Headers, read_credential
 from gateway.errors import InvalidRequest
 from gateway.shapes.base import Parsed, dump, named_event
@@ -69,7 +69,7 @@ class ResponsesEnvelope:
 
     def completion(self, completion: Completion, usage: Usage) -> bytes:
         self._extra.update(completion.extra)
-        choice = completion.choices[0]
+        choice = completion.choices[0] if completion.choices else Choice({}, None)
         status = status_of(choice.finish_reason)
         return dump(self._response(status, items_of(choice, self._name), usage, choice.finish_reason))
 
@@ -105,6 +105,7 @@ class ResponsesEnvelope:
             **{
                 name: default if (said := self._body.get(name)) is None else said for name, default in _DEFAULTS.items()
             },
+            "model": model if isinstance(model := self._extra.get("model"), str) else self._body["model"],
             "output": list(output),
             "store": False,
             "usage": None if usage is None else usage_of(usage),
@@ -113,7 +114,7 @@ class ResponsesEnvelope:
 
 # What was asked is told again: as it was said, or what it means not to say it.
 _REPEATED = (
-    *("model", "instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"),
+    *("instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"),
     *("safety_identifier", "user"),
 )
 _DEFAULTS: Fields = {

@@ -1,0 +1,50 @@
+"""Every shape over one scripted backend, in this process: what is sent in comes back as it would on a socket."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from backends.fake import ScriptedBackend
+from gateway.app import SHAPES
+from gateway.body import Curfew
+from gateway.keys import Keys
+from gateway.routes.generate import GenerateEndpoint
+from gateway.served import ServedMemory
+from tests.gateway.house import SECRET, house
+
+PATHS = {shape.route: path for path, shape in SHAPES.items()}
+
+
+@dataclass
+class Desk:
+    """Where every shape is asked."""
+
+    backend: ScriptedBackend
+    client: httpx.AsyncClient
+
+    async def ask(self, shape: str, body: Any, *, tenant: str = "t") -> httpx.Response:
+        content = body if isinstance(body, bytes) else None
+        headers = {"authorization": f"Bearer {tenant}", "content-type": "application/json"}
+        json = None if content is not None else body
+        return await self.client.post(PATHS[shape], json=json, content=content, headers=headers)
+
+
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncIterator[Desk]:
+    async with house(folder) as home:
+        served = ServedMemory()
+        routes = [
+            Route(
+                path, GenerateEndpoint(shape, home.pipeline, home.ledger, Keys(SECRET, ()), 1 << 24, Curfew(), served)
+            )
+            for path, shape in SHAPES.items()
+        ]
+        transport = httpx.ASGITransport(Starlette(routes=[Route(r.path, r.endpoint, methods=["POST"]) for r in routes]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+            yield Desk(home.backend, client)
