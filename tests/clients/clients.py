@@ -40,11 +40,17 @@ class Client:
     @property
     def missing(self) -> str | None:
         """Why it cannot run here."""
-        if self.script.suffix == ".py":
-            return None if PYTHON.exists() else "no build/clients: `make test` makes it"
-        if shutil.which("node") is None:
-            return "no node here"
-        return None if MODULES.is_dir() else "no build/node: `make test` makes it"
+        return python_missing() if self.script.suffix == ".py" else node_missing()
+
+
+def python_missing() -> str | None:
+    return None if PYTHON.exists() else "no build/clients: `make test` makes it"
+
+
+def node_missing() -> str | None:
+    if shutil.which("node") is None:
+        return "no node here"
+    return None if MODULES.is_dir() else "no build/node: `make test` makes it"
 
 
 PYTHON_CLIENTS = [

@@ -1,20 +1,25 @@
-"""Official clients against a running gateway: every check of every script is a test. What a script checks, it says."""
+"""Official clients, the examples and the pages about them, against one running gateway.
+
+Every check of every script in python/ and node/ is a test; what a script checks, its name says.
+"""
 
 from pathlib import Path
 
 import pytest
 
 from tests.clients.clients import NODE_CLIENTS, PYTHON_CLIENTS, Client, outcomes
+from tests.clients.programs import Program, examples, page, ran
 from tests.e2e.server import Gateway
 
-CASES = [
+CHECKS = [
     pytest.param(client, check, id=f"{client.script.parent.name}-{client.name}-{check}")
     for client in (*PYTHON_CLIENTS, *NODE_CLIENTS)
     for check in client.checks
 ]
+PROGRAMS = (*examples(), *page("quickstart.md"), *page("clients.md"))
 
 
-@pytest.mark.parametrize(("client", "check"), CASES)
+@pytest.mark.parametrize(("client", "check"), CHECKS)
 def test_an_official_client_sees(client: Client, check: str, request: pytest.FixtureRequest) -> None:
     if client.missing:
         pytest.skip(client.missing)
@@ -24,3 +29,16 @@ def test_an_official_client_sees(client: Client, check: str, request: pytest.Fix
     error = outcomes(client, gateway.url, folder)[check]
 
     assert error is None, error
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_program_that_people_are_shown_runs_and_prints_what_it_says(
+    program: Program, gateway: Gateway, folder: Path
+) -> None:
+    if program.missing:
+        pytest.skip(program.missing)
+
+    got = ran(PROGRAMS, gateway.url, folder)[program.name]
+
+    assert got.error is None, got.error
+    assert program.prints is None or got.printed.rstrip() == program.prints.rstrip()
