@@ -6,9 +6,10 @@ that part, beside the verifier in use. Only what is better there goes on the she
 every lane without one of its own, of labels for the lane they came from.
 """
 
+import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +44,32 @@ class Row:
     is_right: bool
 
 
-def calibrate(path: Path | None, data_dir: Path, load: Callable[[], Embedder]) -> int:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What came of one fit. Losses are of what was held back; `path` is where it went, if it was better."""
+
+    name: str
+    pairs: int
+    loss_in_use: float | None = None
+    loss: float | None = None
+    path: str | None = None
+
+
+def calibrate(path: Path | None, data_dir: Path, load: Callable[[], Embedder], *, as_json: bool = False) -> int:
     """Fit, print, and keep what is better; returns the exit status."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120, quiet=as_json)
     shelf = Shelf(data_dir / "verifiers")
     try:
         if path is not None:
-            return _from_pairs(list(read_pairs(path)), str(path), shelf, load(), console)
-        return _from_labels(data_dir, shelf, load, console)
+            done = [_from_pairs(list(read_pairs(path)), str(path), shelf, load(), console)]
+        else:
+            done = list(_from_labels(data_dir, shelf, load, console))
     except (FileError, CacheError) as error:
         print(f"twicetold: {error}", file=sys.stderr)
         return 2
+    if as_json:
+        print(json.dumps([asdict(one) for one in done], indent=2))
+    return 0
 
 
 def read_pairs(path: Path) -> Sequence[Row]:
@@ -83,7 +99,7 @@ def numbers_of(rows: Sequence[tuple[str, str]], embedder: Embedder) -> tuple[Pai
     return joined(parts), fits
 
 
-def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder, console: Console) -> int:
+def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder, console: Console) -> Fit:
     if len(rows) < FEWEST:
         raise FileError(
             f"{name}: {len(rows)} pairs are too few; at least {FEWEST} are needed, with some of either kind"
@@ -102,13 +118,13 @@ def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder
     losses = [log_loss(verifier, pairs.take(held), labels[held]) for verifier in (tried, in_use.verifier)]
     if losses[0] > BETTER * losses[1]:
         console.print("Not better on what was held back: the one in use stays.")
-        return 0
+        return Fit(name, len(kept), losses[1], losses[0])
     path = shelf.put(None, dump(fit_rows(pairs, labels, folds, start)), embedder.fingerprint)
     console.print(f"Written to {path}; a server that runs takes it at its next start.", soft_wrap=True)
-    return 0
+    return Fit(name, len(kept), losses[1], losses[0], str(path))
 
 
-def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], console: Console) -> int:
+def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], console: Console) -> Iterator[Fit]:
     lanes = read_all(data_dir / "labels.db")
     embedder = load()
     for lane, every in lanes.items():
@@ -116,6 +132,7 @@ def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], con
         kept = latest([one for one in every if one.label.question and one.label.stored])
         if len(kept) < FEWEST:
             console.print(f"{name}: {len(kept)} labels with words are too few; at least {FEWEST} are needed.")
+            yield Fit(name, len(kept))
             continue
         pairs, fits = numbers_of([(one.label.question, one.label.stored) for one in kept], embedder)
         kept = [one for one, is_seen in zip(kept, fits, strict=True) if is_seen]
@@ -133,10 +150,11 @@ def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], con
         said = f"{name}: {len(kept)} labels, {outcome.held} held back; log loss {outcome.loss_in_use:.3f} in use"
         if not outcome.verifier:
             console.print(f"{said}, {outcome.loss:.3f} fitted: the one in use stays.", soft_wrap=True)
+            yield Fit(name, len(kept), outcome.loss_in_use, outcome.loss)
             continue
         path = shelf.put(lane, outcome.verifier, embedder.fingerprint, kept[-1].seq)
         console.print(f"{said}, {outcome.loss:.3f} fitted: written to {path}.", soft_wrap=True)
-    return 0
+        yield Fit(name, len(kept), outcome.loss_in_use, outcome.loss, str(path))
 
 
 def _show(

@@ -1,10 +1,12 @@
 """`twicetold doctor`: look at everything a start needs, and say how to mend what is wrong."""
 
+import json
 import os
 import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,16 +25,20 @@ MANY = 50_000  # answers whose index takes a while to be made
 _MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
 
-def examine(settings: Settings) -> int:
+def examine(settings: Settings, *, as_json: bool = False) -> int:
     """Print every finding; returns 1 when one is bad."""
     findings = list(findings_of(settings))
+    status = int(any(finding.verdict == "bad" for finding in findings))
+    if as_json:
+        print(json.dumps({"is_well": not status, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        return status
     table = Table(show_edge=False)
     for heading in ("what", "", "found", "mend"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
         table.add_row(finding.what, _MARKS[finding.verdict], finding.detail, finding.mend)
     Console().print(table)
-    return int(any(finding.verdict == "bad" for finding in findings))
+    return status
 
 
 def findings_of(settings: Settings) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from embeddings.verifier import load_verifier
 from gateway.controls import Controls, read_controls
 from gateway.policy import Rules
 from gateway.scope import Scope
-from gateway.verbs import seconds_of
+from gateway.cli.asking import seconds_of
 from tests.gateway.house import SECRET, House, house, read
 
 TOPICAL = [

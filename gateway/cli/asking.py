@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 
+from gateway.cli.client import add_json, add_server, admin, tell
+from gateway.cli.screen import complain, dump, say
 from gateway.settings import SettingsError, read_key
 
-DEFAULT_URL = "http://127.0.0.1:8420"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -23,8 +23,8 @@ def add_explain(verbs: Any) -> None:
     explain.add_argument("--model", metavar="NAME", help="the model of the question")
     explain.add_argument("--response", metavar="ID", help="instead of a file: the id of a response that was given")
     explain.add_argument("--key-env", metavar="NAME", help="variable that holds the key the caller sends")
-    explain.add_argument("--json", action="store_true", help="print JSON")
-    _add_server(explain)
+    add_json(explain)
+    add_server(explain)
     explain.set_defaults(run=_explain)
 
 
@@ -48,8 +48,8 @@ def add_invalidate(verbs: Any) -> None:
     verb.add_argument("--key-env", metavar="NAME", help="variable that holds the key the request's caller sends")
     verb.add_argument("--all", action="store_true", help="everything")
     verb.add_argument("--yes", action="store_true", help="do it; without this, only say what would go")
-    verb.add_argument("--json", action="store_true", help="print JSON")
-    _add_server(verb)
+    add_json(verb)
+    add_server(verb)
     verb.set_defaults(run=_invalidate)
 
 
@@ -57,8 +57,8 @@ def add_prefixes(verbs: Any) -> None:
     verb = verbs.add_parser("prefixes", help="where prompts that could share a prefix first differ, and what it costs")
     verb.add_argument("--log", type=Path, metavar="FILE", help="requests as JSON lines, instead of a running gateway")
     verb.add_argument("--price", type=float, default=0.0, metavar="MONEY", help="of a million tokens, with --log")
-    verb.add_argument("--json", action="store_true", help="print JSON")
-    _add_server(verb)
+    add_json(verb)
+    add_server(verb)
     verb.set_defaults(run=_prefixes)
 
 
@@ -70,34 +70,32 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2] or "s"]
 
 
-def _add_server(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--url", default=DEFAULT_URL, help=f"a running gateway ({DEFAULT_URL})")
-    verb.add_argument("--admin-key-env", metavar="NAME", help="variable that holds the gateway's admin key")
-
-
 def _explain(args: argparse.Namespace) -> int:
     from gateway.explain_text import rendered, rendered_response
 
     if args.response:
-        return _told(args, lambda client: client.get(f"explain/{args.response}"), rendered_response)
+        return _told(args, "GET", f"explain/{args.response}", None, rendered_response)
     body = {"request": _question(args) or _read(args.request), "api_key": _caller(args)}
-    return _told(args, lambda client: client.post("explain", json=body), rendered)
+    return _told(args, "POST", "explain", body, rendered)
 
 
 def _prefixes(args: argparse.Namespace) -> int:
     from gateway.prefixes.report import lines_of
 
     if args.log is None:
-        return _told(args, lambda client: client.get("prefixes"), lambda told: "\n".join(lines_of(told)))
+        return _told(args, "GET", "prefixes", None, lambda told: "\n".join(lines_of(told)))
     from gateway.prefixes.offline import report_on
     from gateway.rows import FileError
 
     try:
         report = report_on(args.log, args.price)
     except FileError as error:
-        print(f"twicetold: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
-    print(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() if args.json else "\n".join(lines_of(report)))
+    if args.json:
+        dump(report)
+    else:
+        say("\n".join(lines_of(report)))
     return 0
 
 
@@ -115,7 +113,7 @@ def _invalidate(args: argparse.Namespace) -> int:
     if args.request is not None:
         body |= {"request": _read(args.request), "api_key": _caller(args)}
     body |= {"all": args.all, "dry_run": not args.yes}
-    return _told(args, lambda client: client.post("invalidate", json=body), _forgotten)
+    return _told(args, "POST", "invalidate", body, _forgotten)
 
 
 def _forgotten(done: dict[str, Any]) -> str:
@@ -140,23 +138,8 @@ def _read(source: str | None) -> Any:
         raise SettingsError(f"{source} cannot be read: {error}") from error
 
 
-def _told(
-    args: argparse.Namespace, ask: Callable[[httpx.Client], httpx.Response], render: Callable[[dict[str, Any]], str]
-) -> int:
-    """Ask the gateway and print what it says; the exit status."""
-    key = read_key("--admin-key-env", args.admin_key_env or "")
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    try:
-        base = args.url.rstrip("/") + "/admin/api/"
-        with httpx.Client(base_url=base, timeout=60.0, headers=headers) as client:
-            response = ask(client)
-            answer = response.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        print(f"twicetold: no gateway answers at {args.url}: {error}", file=sys.stderr)
-        return 1
-    if response.is_error:
-        told = answer.get("error", {}).get("message", answer) if isinstance(answer, dict) else answer
-        print(f"twicetold: {args.url} answers {response.status_code}: {told}", file=sys.stderr)
-        return 1
-    print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() if args.json else render(answer))
+def _told(args: argparse.Namespace, method: str, path: str, body: Any, render: Callable[[dict[str, Any]], str]) -> int:
+    """Ask the gateway and print what it says."""
+    with admin(args) as gateway:
+        tell(args, gateway.ask(method, path, json=body), render)
     return 0

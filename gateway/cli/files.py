@@ -1,0 +1,95 @@
+"""Files of lines that may be packed (.gz, .zst), may be cut off in the middle, and are gone through as bytes."""
+
+import gzip
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from gateway.settings import SettingsError
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class Damaged(Exception):
+    """A file ends where it should not, or cannot be read on."""
+
+
+@contextmanager
+def appending(path: Path, like: str) -> Iterator[BinaryIO]:
+    """Write behind what is there, packed as a file of the name `like` is. A packed part is a member of its own."""
+    if like.endswith(".gz"):
+        with gzip.open(path, "ab", compresslevel=6) as file:
+            yield cast("BinaryIO", file)
+    elif like.endswith(".zst"):
+        with _zstd().open(path, "ab") as file:
+            yield file
+    else:
+        with path.open("ab") as file:
+            yield file
+
+
+@contextmanager
+def reading(source: str) -> Iterator[BinaryIO]:
+    """A file, packed or not, or standard input for "-". Raises `SettingsError`."""
+    if source == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(source).open("rb") as file:
+            head = file.read(4)
+        with _opened(source, head) as file:
+            yield file
+    except OSError as error:
+        raise SettingsError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Every line with its end, the last one perhaps without. Raises `Damaged`."""
+    try:
+        yield from file
+    except (OSError, EOFError, ValueError) as error:
+        raise Damaged(str(error)) from error
+    except Exception as error:  # zlib's and zstd's own
+        if type(error).__name__ in ("error", "ZstdError"):
+            raise Damaged(str(error)) from error
+        raise
+
+
+def whole_lines(path: Path, like: str) -> Iterator[bytes]:
+    """The lines of a file that may have been cut off, as far as they are whole."""
+    with path.open("rb") as plain:
+        head = plain.read(4)
+    if (like.endswith(".gz") and not head.startswith(GZIP)) or (like.endswith(".zst") and not head.startswith(ZSTD)):
+        return
+    with _opened(str(path), head) as file:
+        try:
+            for line in lines_of(file):
+                if line.endswith(b"\n"):
+                    yield line
+        except Damaged:
+            return
+
+
+def can_write(name: str) -> None:
+    """Raises `SettingsError` when files of this name cannot be packed here."""
+    if name.endswith(".zst"):
+        _zstd()
+
+
+def _opened(name: str, head: bytes) -> Any:
+    if head.startswith(GZIP):
+        return gzip.open(name, "rb")
+    return _zstd().open(name, "rb") if head.startswith(ZSTD) else Path(name).open("rb")
+
+
+def _zstd() -> Any:
+    """Python 3.14 has it, others from the package zstandard."""
+    for name in ("compression.zstd", "zstandard"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise SettingsError("zstd is not to be had here: pip install zstandard, or use .gz")
