@@ -16,15 +16,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any
 
 from kvtier.eviction.policy import Facts
-from kvtier.keys import ID_BYTES, unpack
+from kvtier.keys import ID_BYTES, count_common_ids, unpack
 from kvtier.prefix import Node
 from kvtier.uses import Uses
 
 AT_ONCE = 64  # blocks between two looks at the clock
 HEAD_TOKENS = 48  # of a node that are told
+MOST_BESIDE = 100  # blocks that one is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Prefix:
     saved_below: int  # its own and what its descendants saved
     hidden: int  # blocks below it that were found, and have no node for want of room
     unused_tokens: int  # that are kept below it and that nobody has found
-    head: list[int] = field(default_factory=list)  # its first tokens
+    skipped: int  # its first tokens, as far as a sibling has the same: blocks part at their borders, texts do not
+    head: list[int] = field(default_factory=list)  # its first tokens behind those
 
 
 class Survey:
@@ -160,7 +163,8 @@ class Survey:
         below = self._children.get(last.block, ())
         saved_behind = sum(self._saved[child.block] for child in below)
         idle = (child for node in run for child in self._children.get(node.block, ()) if not self._hits[child.block])
-        head = b"".join(node.packed for node in run[: 1 + HEAD_TOKENS // self._block_tokens])[: HEAD_TOKENS * ID_BYTES]
+        skipped = self._skipped(first)
+        head = b"".join(node.packed for node in run[: 2 + HEAD_TOKENS // self._block_tokens])
         return Prefix(
             parent=parent,
             salt=self._prefixes[parent].salt if parent is not None else _short(first.parent),
@@ -174,8 +178,17 @@ class Survey:
             saved_below=self._saved[first.block],
             hidden=0,
             unused_tokens=sum(self._tokens[child.block] for child in idle),
-            head=unpack(head),
+            skipped=skipped,
+            head=unpack(head[skipped * ID_BYTES : (skipped + HEAD_TOKENS) * ID_BYTES]),
         )
+
+    def _skipped(self, node: Node) -> int:
+        """How many tokens a block shares with the nearest of the blocks beside it that were found, too."""
+        facts = self._facts[node.block]
+        beside = self._roots if facts is None or facts.parent is None else self._children[facts.parent]
+        used = (one for one in beside if one is not node and one.parent == node.parent and self._hits[one.block])
+        most = max((count_common_ids(one.packed, node.packed) for one in islice(used, MOST_BESIDE)), default=0)
+        return most if most * ID_BYTES < len(node.packed) else 0
 
     def _hide(self, heap: list[tuple[int, int, Node, int | None]]) -> None:
         """Count what found no room under the nodes that did."""

@@ -47,5 +47,5 @@ class SharedPrefixes:
         head: Sequence[int] = node["head"]
         told = {name: value for name, value in node.items() if name != "head"}
         text = self.tokenizer.decode_all(head).strip(BROKEN)  # a node may begin and end inside a character
-        is_cut = len(text) > TEXT_CHARS or len(head) < node["tokens"]
-        return {**told, "text": text[:TEXT_CHARS] + ("…" if is_cut else "")}
+        is_cut = len(text) > TEXT_CHARS or node["skipped"] + len(head) < node["tokens"]
+        return {**told, "text": ("…" if node["skipped"] else "") + text[:TEXT_CHARS] + ("…" if is_cut else "")}

@@ -51,6 +51,17 @@ def test_a_block_used_in_part_saves_the_part() -> None:
     assert (node.tokens, node.saved) == (12, 10)
 
 
+def test_texts_part_where_their_tokens_do_and_not_where_blocks_do() -> None:
+    cache = small_cache(16)
+    for ids in ([*SYSTEM, 1, 2, 3, 4], [*SYSTEM, 1, 2, 5, 6]):
+        publish(cache, "a", ids)
+        hit(cache, "a", ids)
+
+    system, *others = nodes(cache)
+    assert (system.skipped, system.head) == (0, SYSTEM)
+    assert sorted((one.skipped, one.head) for one in others) == [(2, [3, 4]), (2, [5, 6])]
+
+
 def test_what_nobody_has_found_is_counted_and_not_drawn() -> None:
     cache = shared_cache()
     publish(cache, "a", [*SYSTEM, 60, 61, 62, 63, 64, 65, 66, 67])

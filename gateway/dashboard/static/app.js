@@ -20,6 +20,8 @@ const VIEWS = [
   ["overview", "Overview"],
   ["entries", "Entries"],
   ["quality", "Quality"],
+  ["kv", "KV cache"],
+  ["backends", "Backends"],
   ["requests", "Requests"],
   ["playground", "Playground"],
   ["prices", "Prices"],
