@@ -28,11 +28,11 @@ export const view = {
 
     const tiles = {
       requests: figure("Requests"),
-      stored: figure("Answered from memory"),
+      stored: figure("From memory"),
       tokens: figure("Tokens saved"),
       time: figure("Time saved"),
       money: figure("Money saved"),
-      wrong: figure("Wrong semantic hits"),
+      wrong: figure("Wrong hits"),
     };
     const since = h("p", { class: "sub" });
     const counts = timeChart("Requests by tier", SERIES, { read: count, axis: short });
@@ -128,17 +128,19 @@ function summed(points) {
 }
 
 function fillTiles(tiles, stats, range, label) {
-  const ever = stats.tokens.saved_prompt + stats.tokens.saved_completion;
+  const tokens = stats.tokens.saved_prompt + stats.tokens.saved_completion;
+  const ever = (now, all) => (now === all ? "" : ` · ${all} since the start`);
   const stored = stats.tiers.exact.requests + stats.tiers.semantic.requests;
   tiles.requests.set(short(range.requests), [
     range.errors ? h("span", { class: "bad-text" }, plural(range.errors, "error")) : "no errors",
-    ` · ${short(stats.requests)} since the start`,
+    ever(short(range.requests), short(stats.requests)),
   ]);
   const share = range.requests ? (range.exact + range.semantic) / range.requests : null;
-  const ends = stats.requests ? `${percent(stored / stats.requests, 0)} since the start` : "";
-  tiles.stored.set(percent(share, 0), [range.kv ? `and ${percent(range.kv / range.requests, 0)} resumed (kv) · ` : "", ends]);
-  tiles.tokens.set(short(range.saved_tokens), `${short(ever)} since the start`);
-  tiles.time.set(span(range.saved_seconds), `${span(stats.saved_seconds)} of generation since the start`);
+  const all = stats.requests ? percent(stored / stats.requests, 0) : "–";
+  const resumed = range.kv ? percent(range.kv / range.requests, 0) : "none";
+  tiles.stored.set(percent(share, 0), `${resumed} resumed (kv)${ever(percent(share, 0), all)}`);
+  tiles.tokens.set(short(range.saved_tokens), `prompt and completion${ever(short(range.saved_tokens), short(tokens))}`);
+  tiles.time.set(span(range.saved_seconds), `of generation${ever(span(range.saved_seconds), span(stats.saved_seconds))}`);
   fillMoney(tiles.money, stats.money, range);
   fillWrong(tiles.wrong, stats.semantic);
 }
@@ -151,7 +153,7 @@ function fillMoney(tile, { currency, saved, spent, by_model }, range) {
     return;
   }
   const missing = unpriced.length ? [" · ", h("a", { href: "#/prices" }, `${unpriced.length} without a price`)] : [];
-  tile.set(money(range.saved_money, currency), [`${money(saved, currency)} saved, ${money(spent, currency)} spent`, ...missing]);
+  tile.set(money(range.saved_money, currency), [`${money(saved, currency)} saved, ${money(spent, currency)} spent since the start`, ...missing]);
 }
 
 function fillWrong(tile, semantic) {
