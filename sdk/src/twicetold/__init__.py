@@ -39,6 +39,7 @@ from twicetold.responses import ResponseAnswer
 from twicetold.retrying import Retries
 from twicetold.store import Kept, Lookup
 from twicetold.streams import AsyncChatStream, AsyncStream, ChatStream, Stream
+from twicetold.wrapping import wrap
 
 __version__ = "0.1.0"
 __all__ = [
@@ -90,4 +91,5 @@ __all__ = [
     "Usage",
     "Warmed",
     "WholeEntry",
+    "wrap",
 ]

@@ -161,6 +161,11 @@ def id_of(answer: Any) -> str:
     return found
 
 
+def body_of(call: Call[Any]) -> Any:
+    """What it sends, as JSON, for somebody else's client to send."""
+    return json.loads(call.sent.body or b"null")
+
+
 def text_of(answer: Any) -> str:
     """What an answer of any kind says."""
     wire = _answered(answer)
