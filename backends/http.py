@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from backends.errors import BackendBusy, BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
+from backends.journey import headers_on_the_way
 
 T = TypeVar("T")
 
@@ -149,7 +150,11 @@ class HTTPUpstream:
             method,
             self.root + path,
             content=body,
-            headers={**({"content-type": "application/json"} if body is not None else {}), **(headers or {})},
+            headers={
+                **({"content-type": "application/json"} if body is not None else {}),
+                **headers_on_the_way(),
+                **(headers or {}),
+            },
             extensions={"trace": trace},
         )
         try:

@@ -95,6 +95,7 @@ class Failure:
 
 
 Listener = Callable[[Line | Failure], None]
+LookupListener = Callable[[str, str, str], None]
 
 
 class Ledger:
@@ -105,14 +106,21 @@ class Ledger:
         self._metrics = metrics
         self._models: set[str] = set()
         self._listeners: list[Listener] = []
+        self._lookup_listeners: list[LookupListener] = []
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every request that ends, from now on. It must be quick, and it must not raise."""
         self._listeners.append(listener)
 
+    def listen_to_lookups(self, listener: LookupListener) -> None:
+        """Call `listener` with every lookup: tier, outcome, reason. It must be quick, and it must not raise."""
+        self._lookup_listeners.append(listener)
+
     def looked_up(self, tier: str, outcome: str, reason: str) -> None:
         """Count one lookup in one tier."""
         self._metrics.lookups.labels(tier, outcome, reason).inc()
+        for listener in self._lookup_listeners:
+            listener(tier, outcome, reason)
 
     def failed(
         self,

@@ -47,6 +47,8 @@ def check(settings: "Settings") -> None:
     _one_of("log_level", settings.log_level, ("debug", "info", "warning", "error"))
     if settings.upstream:
         check_url("upstream", settings.upstream, settings.upstream_flavour)
+    if settings.tracing.endpoint and urlsplit(settings.tracing.endpoint).scheme not in ("http", "https"):
+        raise SettingsError(f"tracing.endpoint must be an http:// or https:// address, got {settings.tracing.endpoint!r}")
     if not settings.allow_no_keys and not settings.keys.required and not is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no keys are configured; serve on 127.0.0.1, require"
@@ -122,6 +124,7 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "timeouts.idle_s": (timeouts.idle_s, 0.001, 86400),
         "timeouts.total_s": (timeouts.total_s, 0.001, 86400),
         "prefixes.mb": (settings.prefixes.mb, 0, 100_000),
+        "tracing.sample": (settings.tracing.sample, 0, 1),
         "prefixes.price_per_million": (settings.prefixes.price_per_million, 0, 1e9),
         "cache.default_ttl_s": (settings.cache.default_ttl_s or 0, 0, 10**10),
         "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),

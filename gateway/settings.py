@@ -19,6 +19,7 @@ from gateway.normalise.route import route_of
 
 __all__ = [
     "DEMO",
+    "AccessLogSettings",
     "CacheSettings",
     "EngineSettings",
     "KeySettings",
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SharedSettings",
+    "TracingSettings",
     "UpstreamSettings",
     "load_settings",
     "read_key",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 PREFIX = "TWICETOLD_"
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 DEMO = "demo"  # the name of the bundled model
 SECRET_CHARS, SECRET_VARIETY = 32, 8  # the least length of a shared secret, and the least number of its characters
 
@@ -172,6 +175,25 @@ class PrefixSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLogSettings:
+    """One JSON line per request: [access_log]."""
+
+    path: str = ""  # a file, or "-" for standard output; empty: no access log
+    questions: bool = False  # with the beginning of what was asked
+
+
+@dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """Spans for OpenTelemetry: [tracing]. Needs the extra `otel`."""
+
+    endpoint: str = ""  # of a collector that speaks OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, else no spans
+    service: str = "twicetold"  # the name of this service in them
+    sample: float = 1.0  # the share of traces that are begun here and kept; a caller's decision is followed
+    questions: bool = False  # with the beginning of what was asked
+    is_from_environment: bool = field(default=False, metadata=NOT_SET)
+
+
+@dataclass(frozen=True, slots=True)
 class SharedSettings:
     """What gateways on one Redis share; with `redis` alone."""
 
@@ -222,6 +244,8 @@ class Settings:
     timeouts: UpstreamSettings = field(default_factory=UpstreamSettings)
     normalise: tuple[NormaliseSettings, ...] = ()
     prefixes: PrefixSettings = field(default_factory=PrefixSettings)
+    access_log: AccessLogSettings = field(default_factory=AccessLogSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     shared: SharedSettings = field(default_factory=SharedSettings)
     keys: KeySettings = field(default_factory=KeySettings)
@@ -268,6 +292,7 @@ def load_settings(
         upstream_key=read_key("api_key_env", settings.api_key_env, environ),
         admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
         secret=_read_secret(settings.secret_env, environ),
+        tracing=_tracing(settings.tracing, environ),
         redis=_with_password(settings.redis, read_key("redis_password_env", settings.redis_password_env, environ)),
         backends=tuple(
             replace(backend, api_key=read_key(f"backends[{number}].api_key_env", backend.api_key_env, environ))
@@ -340,6 +365,14 @@ def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = No
             f"{setting} names the variable {variable}, which holds what no key has: a line break or such"
         )
     return key
+
+
+def _tracing(settings: TracingSettings, environ: Mapping[str, str]) -> TracingSettings:
+    """Where spans go by the variable that every program with OpenTelemetry knows, unless we were told."""
+    named = environ.get(COLLECTOR, "").strip()
+    if settings.endpoint or not named or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return settings
+    return replace(settings, endpoint=named, is_from_environment=True)
 
 
 def _with_password(url: str, password: str) -> str:

@@ -24,6 +24,7 @@ ONLY_IN = {
     "sentence_transformers": ("embeddings/local.py",),
     "transformers": ("backends/local",),
     "prometheus_client": ("gateway/metrics.py",),
+    "opentelemetry": ("gateway/tracing.py",),
     "redis": ("kvtier/tiers/redis", "gateway/answers/redis", "gateway/shared"),
     "blake3": ("kvtier/tiers/segment.py",),
     "re2": ("gateway/normalise/patterns.py",),

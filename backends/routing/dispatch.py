@@ -8,6 +8,7 @@ from math import ceil
 
 from backends.chat import ChatRequest, Delta, Usage
 from backends.errors import BackendError
+from backends.journey import attempt
 from backends.routing.affinity import Affinity
 from backends.routing.base import Choice, Chooser, Load
 from backends.routing.counters import Counters
@@ -43,7 +44,7 @@ class Dispatch:
         tokens = max(0, prompt.num_tokens - held) if prompt is not None else 0
         try:
             async with aclosing(member.stream(request)) as deltas:
-                with self._counters.sent(member.name, tokens) as sent:
+                with attempt(member.name, request.model), self._counters.sent(member.name, tokens) as sent:
                     async for delta in deltas:
                         sent.answering()
                         usage, has_read = delta.usage or usage, True

@@ -21,6 +21,7 @@ from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
 from gateway.services.following import following_of
+from gateway.services.observing import observing_of
 from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
@@ -92,6 +93,7 @@ def build(settings: Settings) -> Services:
         from gateway.semantic.thresholds import Thresholds
 
         services.thresholds = Thresholds(semantic, rules)
+    services.observing = observing_of(settings, ledger, metrics)
     metrics.watch(services.samples)
     if shared is not None:
         metrics.watch(shared.flights.samples)

@@ -36,6 +36,7 @@ from gateway.samples import (
 )
 from gateway.served import ServedMemory
 from gateway.services.following import Following
+from gateway.services.observing import Observing
 from gateway.services.shared import Shared
 from gateway.settings import Settings
 from gateway.transfer import Transfer
@@ -72,6 +73,7 @@ class Services:
     thresholds: "Thresholds | None" = None
     shared: Shared | None = None
     following: Following | None = None
+    observing: Observing = field(default_factory=Observing)
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -159,6 +161,7 @@ class Services:
     async def opened(self) -> AsyncIterator[None]:
         """Hold every part open; on leaving, finish what is owed and close."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self.observing.close)
             if self.shared is not None:
                 stack.push_async_callback(self.shared.link.close)
             await self.keys.open()
