@@ -1,9 +1,10 @@
 """The stored answers as an operator sees them: a list to go through, one of them whole, and ways to judge and remove
 them."""
 
+import asyncio
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CRITERIA = ("text", "tag", "model", "namespace", "tenant", "revision", "embedder", "id")  # of the list, as they are
+PREVIEW_CHARS = 240
 LOOKED_THROUGH = 500  # of the nearest, for those that meet the other criteria
 JSON = dict[str, Any]
 
@@ -53,10 +55,20 @@ class Archive:
             return await self._nearest(asked["meaning"], selection, page)
         rows = await _stored(self._answers.select(selection, replace(page, limit=page.limit + 1)))
         shown, has_more = rows[: page.limit], len(rows) > page.limit
-        listed = {"data": [_row(row) for row in shown], "next": _place(shown[-1]) if has_more else None}
+        listed = {"data": await self._rows(shown), "next": _place(shown[-1]) if has_more else None}
         if page.after is not None:
             return listed
         return {**listed, "total": await _stored(self._answers.count(selection)) if has_more else len(shown)}
+
+    async def _rows(self, rows: Sequence[Listed]) -> list[JSON]:
+        """Rows as they are shown: one that has no question of its own is known by the last thing a user said."""
+        return list(await asyncio.gather(*(self._previewed(row) for row in rows)))
+
+    async def _previewed(self, row: Listed) -> JSON:
+        if row.question is not None:
+            return _row(row, row.question)
+        entry = await _stored(self._answers.owned(row.tenant, row.id))
+        return _row(row, "" if entry is None else _asked(entry))
 
     async def _nearest(self, meaning: str, selection: Selection, page: Page) -> JSON:
         """What means about the same as a text, of all tenants. Raises `InvalidRequest` or `StoreAway`."""
@@ -71,7 +83,7 @@ class Archive:
         for near in found.near:
             rows = await _stored(self._answers.select(replace(selection, id=near.id, scope=near.scope), Page(MAX_PAGE)))
             if (row := next((row for row in rows if row.id == near.id), None)) is not None:
-                data.append({**_row(row), "similarity": near.similarity})
+                data.append({**_row(row, row.question), "similarity": near.similarity})
             if len(data) == page.limit:
                 break
         return {"data": data, "next": None, "searched": found.searched, "is_whole": found.is_whole}
@@ -84,8 +96,9 @@ class Archive:
         if row is None or found is None:
             raise _unknown(entry_id)
         said = await _stored(self._answers.verdicts(found.scope, found.id))
-        aliases = [_row(other) for other in rows if other.alias_of == entry_id]
-        return {**_row(row), **_content(found), "verdicts": [_verdict(verdict) for verdict in said], "aliases": aliases}
+        aliases = [_row(other, other.question) for other in rows if other.alias_of == entry_id]
+        content = {**_row(row, _asked(found)), **_content(found)}
+        return {**content, "verdicts": [_verdict(verdict) for verdict in said], "aliases": aliases}
 
     async def judge(self, entry_id: str, *, is_good: bool, comment: str) -> Said:
         """Say what an answer is worth, in the name of the tenant it belongs to. Raises `UnknownId`."""
@@ -143,8 +156,19 @@ def _place(row: Listed) -> str:
     return urlsafe_b64encode(orjson.dumps(row.place)).decode()
 
 
-def _row(row: Listed) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in Listed.__dataclass_fields__ if name != "place"}
+def _row(row: Listed, asked: str | None) -> dict[str, Any]:
+    told = {name: getattr(row, name) for name in Listed.__dataclass_fields__ if name != "place"}
+    return {**told, "preview": (asked or "")[:PREVIEW_CHARS]}
+
+
+def _asked(entry: Entry) -> str:
+    """The last text of a user in a request."""
+    said = [message for message in orjson.loads(entry.canonical).get("messages", ()) if isinstance(message, dict)]
+    content = next((message.get("content") for message in reversed(said) if message.get("role") == "user"), None)
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return " ".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _content(entry: Entry) -> dict[str, Any]:

@@ -195,7 +195,7 @@ function mountList(root, { api, params }) {
       h(
         "a",
         { class: "entry-row", href: `#/entries/${encodeURIComponent(row.id)}` },
-        h("span", { class: "question clip" }, row.question ?? "(no question of its own: exact hits only)"),
+        h("span", { class: "question clip" }, row.preview || "(no text)"),
         h(
           "span",
           { class: "marks" },

@@ -104,7 +104,7 @@ export async function mountEntry(root, { api, go }, id) {
         "Provenance",
         facts([
           ["Model", entry.model],
-          ["Revision", entry.revision],
+          ["Revision", entry.revision && h("span", { class: "mono", title: entry.revision }, entry.revision.length > 16 ? `${entry.revision.slice(0, 12)}…` : entry.revision)],
           ["Tenant", entry.tenant],
           ["Namespace", entry.namespace],
           ["Made", h("time", { title: moment(entry.created_s) }, ago(entry.created_s))],
@@ -129,9 +129,13 @@ function head(id, entry = null, buttons = []) {
     "div",
     { class: "head" },
     h("a", { class: "button quiet square", href: "#/entries", title: "All entries" }, icon("back"), h("span", { class: "visually-hidden" }, "All entries")),
-    h("h1", { class: "title clip" }, entry ? (entry.question ?? "An exact request") : "Entry"),
+    h(
+      "div",
+      { class: "titles" },
+      h("h1", { class: "clip-2" }, entry?.preview || "Entry"),
+      h("p", { class: "inline muted" }, h("code", {}, id), entry?.alias_of && badge("alias", "accent"), entry && verdictBadges(entry)),
+    ),
     h("div", { class: "inline" }, buttons),
-    h("p", { class: "sub inline" }, h("code", {}, id), entry?.alias_of && badge("alias", "accent"), entry && verdictBadges(entry)),
   );
 }
 

@@ -103,7 +103,7 @@ function mountList(root, { api, live, params }) {
 
 function row(line) {
   const isError = line.status >= 400 || line.error;
-  const words = line.question ?? (isError ? (line.error?.message ?? line.error ?? "error") : "(no question of its own)");
+  const words = line.question ?? (isError ? String(line.error ?? "error").replaceAll("_", " ") : "(no question of its own)");
   return h(
     "tr",
     {},

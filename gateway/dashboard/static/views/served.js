@@ -25,13 +25,12 @@ export async function mountServed(root, { api }, id) {
   return {};
 }
 
-export function head(id, title = null) {
+function head(id, title = null) {
   return h(
     "div",
     { class: "head" },
     h("a", { class: "button quiet square", href: "#/requests", title: "All requests" }, icon("back"), h("span", { class: "visually-hidden" }, "All requests")),
-    h("h1", { class: "title clip" }, title ?? "Why this answer?"),
-    h("p", { class: "sub" }, h("code", {}, id)),
+    h("div", { class: "titles" }, h("h1", { class: "clip-2" }, title ?? "Why this answer?"), h("p", { class: "muted clip" }, h("code", {}, id))),
   );
 }
 
