@@ -45,6 +45,7 @@ class Admin:
     def __init__(self, url: str, client: httpx.Client) -> None:
         self.url = url
         self.client = client
+        self.has_answered = False  # whoever never did is not waited for
 
     def ask(self, method: str, path: str, **wishes: Any) -> Any:
         """What the gateway says, as JSON. Raises `Failed`."""
@@ -53,30 +54,27 @@ class Admin:
             answer = response.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise Failed(f"no gateway answers at {self.url}: {said(error)}") from error
+        self.has_answered = True
         if response.is_error:
             raise self.refusal(response.status_code, answer)
         return answer
 
     def insist(self, method: str, path: str, **wishes: Any) -> Any:
         """As `ask`; what may pass is tried again. Raises `Failed`."""
-        return insisting(lambda: self.ask(method, path, **wishes))
+        for attempt in range(ATTEMPTS):
+            try:
+                return self.ask(method, path, **wishes)
+            except Failed as failed:
+                is_final = isinstance(failed, Refused) and failed.status not in PASSING
+                if attempt == ATTEMPTS - 1 or is_final or not self.has_answered:
+                    raise
+                time.sleep(PAUSE_S * 2**attempt)
+        raise AssertionError("unreachable")
 
     def refusal(self, status: int, answer: Any) -> Refused:
         error = answer.get("error") if isinstance(answer, dict) else None
         told = error.get("message", error) if isinstance(error, dict) else answer
         return Refused(f"{self.url} answers {status}: {told}", status)
-
-
-def insisting(work: Callable[[], Any]) -> Any:
-    """Do it, and again with pauses while the trouble is one that passes."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return work()
-        except Failed as failed:
-            if attempt == ATTEMPTS - 1 or (isinstance(failed, Refused) and failed.status not in PASSING):
-                raise
-            time.sleep(PAUSE_S * 2**attempt)
-    raise AssertionError("unreachable")
 
 
 def said(error: Exception) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 import httpx
 import orjson
 
-from gateway.cli.client import ATTEMPTS, Admin, Failed, Refused, add_json, add_server, admin, insisting, said
+from gateway.cli.client import ATTEMPTS, PASSING, PAUSE_S, Admin, Failed, Refused, add_json, add_server, admin, said
 from gateway.cli.files import Damaged, appending, can_write, lines_of, reading, whole_lines
 from gateway.cli.progress import Progress
 from gateway.cli.screen import complain, dump, note, say
@@ -173,9 +174,11 @@ def _fetch(gateway: Admin, asked: dict[str, str], written: Written, file: Binary
                     progress.at(written.entries)
         except (Failed, httpx.HTTPError, ValueError) as error:
             failures = 1 if written.entries > before else failures + 1
-            is_final = isinstance(error, Refused) and error.status < 500
-            if failures >= ATTEMPTS or is_final:
-                raise Failed(f"{error}; the same command goes on after {written.entries} answers") from error
+            is_final = isinstance(error, Refused) and error.status not in PASSING
+            if failures >= ATTEMPTS or is_final or not written.header:
+                goes_on = f"; the same command goes on after {written.entries} answers" if written.entries else ""
+                raise Failed(f"{error}{goes_on}") from error
+            time.sleep(PAUSE_S * 2**failures)
 
 
 def _streamed(gateway: Admin, asked: dict[str, str], cursor: str | None) -> Iterator[bytes]:
@@ -326,9 +329,7 @@ def _send(
     params = {**wishes, "first": str(chunk.first)}
     body = b"\n".join(chunk.lines)
     try:
-        told = insisting(
-            lambda: gateway.ask("POST", "import", params=params, content=body, headers={"content-type": LINES})
-        )
+        told = gateway.insist("POST", "import", params=params, content=body, headers={"content-type": LINES})
     except Refused as refused:
         if refused.status != 413:
             raise Failed(f"{refused}; {account.line} lines are done") from refused
