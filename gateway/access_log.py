@@ -57,7 +57,9 @@ class AccessLog:
 
     def samples(self) -> Iterator[Sample]:
         """What was not written."""
-        yield Sample("twicetold_access_log_dropped", "Lines of the access log given up", self.num_dropped, is_total=True)
+        yield Sample(
+            "twicetold_access_log_dropped", "Lines of the access log given up", self.num_dropped, is_total=True
+        )
 
     def close(self) -> None:
         """Write what waits."""

@@ -48,7 +48,9 @@ def check(settings: "Settings") -> None:
     if settings.upstream:
         check_url("upstream", settings.upstream, settings.upstream_flavour)
     if settings.tracing.endpoint and urlsplit(settings.tracing.endpoint).scheme not in ("http", "https"):
-        raise SettingsError(f"tracing.endpoint must be an http:// or https:// address, got {settings.tracing.endpoint!r}")
+        raise SettingsError(
+            f"tracing.endpoint must be an http:// or https:// address, got {settings.tracing.endpoint!r}"
+        )
     if not settings.allow_no_keys and not settings.keys.required and not is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no keys are configured; serve on 127.0.0.1, require"

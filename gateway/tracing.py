@@ -32,6 +32,7 @@ from gateway.ledger import Failure, Line
 
 TRACES_PATH = "/v1/traces"
 OPERATIONS = {"completions": "text_completion", "embeddings": "embeddings"}  # of the ledger's routes; others chat
+TIMED = ("exact", "semantic", "loose")  # one after the other, from the beginning on; what else is noted is a moment
 TRACED = "/v1/"  # what people watch themselves with would fill the view
 PROVIDER = "twicetold"
 
@@ -82,8 +83,11 @@ class Tracing:
                 "twicetold.lookup.outcome": lookup.outcome,
                 "twicetold.lookup.reason": lookup.reason,
             }
-            self._child(f"cache {lookup.tier}", context, SpanKind.INTERNAL, attributes, began_ns, lookup.ended_ns)
-            began_ns = lookup.ended_ns
+            if lookup.tier in TIMED:
+                self._child(f"cache {lookup.tier}", context, SpanKind.INTERNAL, attributes, began_ns, lookup.ended_ns)
+                began_ns = lookup.ended_ns
+            else:
+                span.add_event(f"cache {lookup.tier}", attributes, lookup.ended_ns)
         operation = operation_of(exchange.line)
         for attempt in journey.attempts:
             self._attempted(attempt, operation, context, exchange.ended_ns)

@@ -45,6 +45,7 @@ class Collector:
                             "ended": span.end_time_unix_nano,
                             "is_error": span.status.code == span.status.STATUS_CODE_ERROR,
                             "attributes": _values(span.attributes),
+                            "events": {event.name: _values(event.attributes) for event in span.events},
                         }
                     )
 

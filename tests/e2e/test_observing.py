@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +40,7 @@ def body(text: str = QUESTION, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("observing")
     log, told = folder / "logs" / "access.jsonl", Told()
     with running_collector() as collector, running_upstream() as upstream:
@@ -65,7 +64,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         told.spans = collector
     files = [log.with_suffix(".old"), log]
     told.lines = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-    yield told
+    return told
 
 
 def test_a_callers_request_id_comes_back_and_one_that_is_none_is_replaced(told: Told) -> None:
@@ -107,7 +106,7 @@ def test_a_log_that_was_renamed_is_gone_on_with_under_its_name(told: Told) -> No
 
 def test_a_span_goes_on_from_its_callers_trace_and_the_upstreams_from_it(told: Told) -> None:
     (span,) = told.spans.named("chat test-model", twicetold_tier="full", twicetold_request_id="mine-1")
-    lookup, *_, attempt = told.spans.below(span)
+    lookup, attempt = told.spans.below(span)
 
     assert (span["trace"], span["parent"]) == (TRACE, PARENT)
     assert told.sent["traceparent"] == f"00-{TRACE}-{span['id']}-01"
@@ -115,6 +114,9 @@ def test_a_span_goes_on_from_its_callers_trace_and_the_upstreams_from_it(told: T
     assert lookup["attributes"] == {"twicetold.lookup.outcome": "miss", "twicetold.lookup.reason": "absent"}
     assert (attempt["name"], attempt["attributes"]["gen_ai.provider.name"]) == ("chat test-model", "upstream")
     assert span["began"] <= lookup["began"] <= lookup["ended"] <= attempt["began"] <= attempt["ended"] <= span["ended"]
+    assert span["events"] == {
+        "cache write": {"twicetold.lookup.outcome": "kept", "twicetold.lookup.reason": "complete"}
+    }
     assert told.line("miss")["trace_id"] == TRACE
 
 
