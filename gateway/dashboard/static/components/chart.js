@@ -73,7 +73,7 @@ export function timeChart(name, series, options) {
   }
 
   function line(one) {
-    return { stroke: colour(one.colour), width: 2, points: { show: columns[0].length < 2 }, spanGaps: false };
+    return { stroke: colour(one.colour), width: 2, points: { show: () => columns[0].length < 2, size: 5 }, spanGaps: false };
   }
 
   /** What uPlot draws: for a stack each column on top of those below it, the highest first. */
