@@ -26,6 +26,7 @@ from kvtier.uses import Uses
 
 AT_ONCE = 64  # blocks between two looks at the clock
 HEAD_TOKENS = 48  # of a node that are told
+LEAST_SKIPPED = 8  # fewer may be read twice
 MOST_BESIDE = 100  # blocks that one is compared with
 
 
@@ -188,7 +189,7 @@ class Survey:
         beside = self._roots if facts is None or facts.parent is None else self._children[facts.parent]
         used = (one for one in beside if one is not node and one.parent == node.parent and self._hits[one.block])
         most = max((count_common_ids(one.packed, node.packed) for one in islice(used, MOST_BESIDE)), default=0)
-        return most if most * ID_BYTES < len(node.packed) else 0
+        return most if LEAST_SKIPPED <= most < len(node.packed) // ID_BYTES else 0
 
     def _hide(self, heap: list[tuple[int, int, Node, int | None]]) -> None:
         """Count what found no room under the nodes that did."""

@@ -1,9 +1,11 @@
 """The tree of shared prefixes: who found what, and what that saved."""
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvtier.cache import KVCache
+from kvtier.geometry import KVGeometry
 from kvtier.keys import pack, unpack
 from kvtier.survey import Prefix, Survey
 from tests.kvtier.rows import hit, publish, small_cache
@@ -52,14 +54,17 @@ def test_a_block_used_in_part_saves_the_part() -> None:
 
 
 def test_texts_part_where_their_tokens_do_and_not_where_blocks_do() -> None:
-    cache = small_cache(16)
-    for ids in ([*SYSTEM, 1, 2, 3, 4], [*SYSTEM, 1, 2, 5, 6]):
-        publish(cache, "a", ids)
-        hit(cache, "a", ids)
+    geometry = KVGeometry(1, 1, 1, "float32")
+    cache = KVCache(geometry, 8 * geometry.block_bytes, secret=b"s", model="m", tokenizer="t")
+    system, asked = list(range(32)), list(range(40, 60))
+    for end in ([1] * 12, [2] * 12):
+        ids = [*system, *asked, *end]
+        cache.publish("a", ids, torch.zeros(1, 2, 1, 64, 1), 64)
+        cache.match("a", ids).release()
 
-    system, *others = nodes(cache)
-    assert (system.skipped, system.head) == (0, SYSTEM)
-    assert sorted((one.skipped, one.head) for one in others) == [(2, [3, 4]), (2, [5, 6])]
+    head, *others = nodes(cache)
+    assert (head.skipped, head.head) == (0, system)
+    assert sorted((one.skipped, one.head) for one in others) == [(20, [1] * 12), (20, [2] * 12)]
 
 
 def test_what_nobody_has_found_is_counted_and_not_drawn() -> None:

@@ -43,7 +43,7 @@ export function prefixTree(roots, open) {
       "details",
       { class: "prefix", "data-key": node.key, open: open.has(node.key) },
       h("summary", {}, line(node)),
-      h("div", { class: "prefix-more" }, h("p", { class: "prose prefix-text" }, node.text), more(node)),
+      h("div", { class: "prefix-more" }, h("p", { class: "prose prefix-text" }, node.text.trim()), more(node)),
     );
     details.addEventListener("toggle", () => (details.open ? open.add(node.key) : open.delete(node.key)));
     return [details, hasMore && list(node.children)];

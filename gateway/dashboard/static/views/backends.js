@@ -72,7 +72,7 @@ async function mount(root, { api }) {
     return h(
       "section",
       { class: "card backend", "aria-label": one.name, "data-backend": one.name },
-      h("div", { class: "card-head" }, h("h2", {}, one.name, badge(one.state.replaceAll("_", " "), kind, meaning), h("span", { class: "muted hint" }, meaning)), act),
+      h("div", { class: "card-head" }, h("h2", {}, one.name), badge(one.state.replaceAll("_", " "), kind, meaning), h("span", { class: "hint" }, meaning), act),
       one.models.length > 0 && h("div", { class: "models" }, one.models.map((name) => h("span", { class: "tag", title: one.lacks.includes(name) ? "it said that it has not got it" : null }, name === "*" ? "any name" : name, one.lacks.includes(name) && " (lacking)"))),
       figures(one),
       trouble(one),
@@ -99,7 +99,7 @@ function tiles({ backends, failovers, fallbacks, retry_budget: budget, policy })
   const prompt = sum("prompt_tokens");
   return h(
     "div",
-    { class: "grid" },
+    { class: "five" },
     figure("Ready", `${ready} of ${backends.length}`, `chosen by ${policy}`),
     figure("At work", count(sum("running")), `${count(sum("waiting"))} in queues`),
     figure("Sent", short(sum("requests")), `${plural(sum("retries"), "time")} once more`),

@@ -142,7 +142,7 @@ function tiles(tiers, counters, prefixes) {
   const cold = (tiers.disk?.hit_tokens ?? 0) + (tiers.redis?.hit_tokens ?? 0);
   return h(
     "div",
-    { class: "grid" },
+    { class: "five" },
     figure("Prompt tokens not computed", short(counters.hit_tokens), share === null ? "nothing has been asked yet" : `${percent(share)} of ${short(counters.asked_tokens)} asked`),
     figure("Lookups that found something", counters.lookups ? percent(hits / counters.lookups) : "–", `${count(hits)} of ${count(counters.lookups)}, work ahead included`),
     figure("Brought back from disk or Redis", short(cold), "tokens"),
@@ -179,7 +179,7 @@ function cold(name, tier, settings) {
   const share = budget ? Math.min(1, tier.resident_bytes / budget) : 0;
   const used = !hasSize ? "how full it is, Redis says itself" : budget ? `${bytes(tier.resident_bytes)} of ${bytes(budget)}` : bytes(tier.resident_bytes);
   const parts = hasSize ? [["cached", `${plural(tier.blocks, "block")} in ${plural(tier.segments, "segment")}`, share], ["free", "", 1 - share]] : [];
-  const speed = tier.bytes_per_s ? `, read at ${bytes(tier.bytes_per_s)}/s, first answer after ${ms(tier.latency_us / 1000)}` : "";
+  const speed = tier.bytes_per_s ? `, read at ${bytes(tier.bytes_per_s)}/s${tier.latency_us >= 100 ? `, first answer after ${ms(tier.latency_us / 1000)}` : ""}` : "";
   const trouble = tier.errors + tier.bad + tier.failures;
   const note = `${short(tier.hit_tokens)} tokens found in ${plural(tier.hits, "hit")}${speed}, ${bytes(tier.write_bytes)} written${trouble ? `, ${plural(trouble, "fault")}` : ""}`;
   return bar(name, used, parts, note);
