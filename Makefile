@@ -10,7 +10,7 @@ ARGS ?=
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-SOURCES = gateway embeddings kvtier backends sdk bench tests
+SOURCES = gateway embeddings kvtier backends sdk bench tests examples
 
 .PHONY: run test test-engines check format bench lock clean
 

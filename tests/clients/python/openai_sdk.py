@@ -181,6 +181,21 @@ def a_pydantic_model_is_filled_in_and_comes_from_memory_when_asked_again() -> No
 
 
 @check
+def a_raw_completion_is_an_exact_hit_again_streamed_and_not() -> None:
+    def create(**more: Any) -> Any:
+        return client.completions.with_raw_response.create(
+            model="demo", prompt="A cache is", max_tokens=200, temperature=0, **more
+        )
+
+    first, again, stream = create(), create(), create(stream=True)
+    assert first.headers["x-twicetold-tier"] in COLD
+    expect([again.headers["x-twicetold-tier"], stream.headers["x-twicetold-tier"]], ["exact", "exact"])
+    text = first.parse().choices[0].text
+    expect(again.parse().choices[0].text, text)
+    expect("".join(chunk.choices[0].text for chunk in stream.parse() if chunk.choices), text)
+
+
+@check
 def cache_controls_go_in_the_body_or_in_headers() -> None:
     expect(asked(QUESTION, extra_body={"cache": {"tiers": []}})[0], "full")
     tier, _ = asked(QUESTION, extra_headers={"Cache-Control": "no-cache"})
