@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from backends.chat import Choice, Completion, Usage
@@ -11,7 +12,15 @@ from gateway.answers.sqlite import SqliteAnswers
 from gateway.canonical import entry_id_of
 from gateway.secret import load_secret
 
-SUBJECTS = ("the invoice", "a refund", "my subscription", "the delivery", "two-factor login", "the API key", "a voucher")
+SUBJECTS = (
+    "the invoice",
+    "a refund",
+    "my subscription",
+    "the delivery",
+    "two-factor login",
+    "the API key",
+    "a voucher",
+)
 VERBS = ("cancel", "find", "change", "explain", "download", "renew", "share", "export")
 ENDS = ("on my phone", "before Friday", "for a team of five", "in the European region", "without an account", "again")
 
@@ -19,7 +28,9 @@ ENDS = ("on my phone", "before Friday", "for a team of five", "in the European r
 def seed(data_dir: Path, count: int) -> None:
     """Put `count` entries into the store of a gateway that is not running."""
     secret = load_secret(data_dir)
-    asyncio.run(_put_all(data_dir / "answers.db", [_entry(secret, number, count) for number in range(count)]))
+    entries = [_entry(secret, number, count) for number in range(count)]
+    with ThreadPoolExecutor(1) as aside:  # a browser test has an event loop of its own in this thread
+        aside.submit(lambda: asyncio.run(_put_all(data_dir / "answers.db", entries))).result()
 
 
 async def _put_all(path: Path, entries: list[Entry]) -> None:

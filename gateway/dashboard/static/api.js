@@ -28,7 +28,7 @@ export function createApi({ onRefused, onReach }) {
     const text = await response.text();
     if (!response.ok) {
       const error = complaint(response.status, text);
-      if (response.status === 401) onRefused(error);
+      if (response.status === 401 && path !== "session") onRefused(error);
       throw error;
     }
     return text ? JSON.parse(text) : null;

@@ -1,0 +1,153 @@
+"""The frame of the dashboard: what is served and how, who may see it, and what it says when the server is away."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from gateway.dashboard import STATIC
+from tests.dashboard.looking import DESK, PHONE, complaints, open_view
+from tests.e2e.server import Gateway, running_gateway
+from tests.upstream import RunningUpstream
+
+KEY = "an admin key of forty characters or so.."
+
+
+@pytest.fixture(scope="module")
+def keyed(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that asks for an admin key."""
+    folder = tmp_path_factory.mktemp("keyed") / "data"
+    settings = {"admin_key_env": "TWICETOLD_THE_KEY", "the_key": KEY, "cache__semantic": "false"}
+    with running_gateway(folder, "--upstream", upstream.base_url, **settings) as running:
+        yield running
+
+
+def log_in(page: Page, gateway: Gateway, key: str = KEY) -> None:
+    page.goto(f"{gateway.url}/admin")
+    page.get_by_label("Admin key").fill(key)
+    page.get_by_role("button", name="Log in").click()
+
+
+def test_every_answer_below_admin_says_what_a_browser_may_do_with_it(gateway: Gateway) -> None:
+    for path in ("/admin", "/admin/static/app.js", "/admin/api/stats", "/admin/static/nothing.js"):
+        headers = gateway.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_that_did_not_change_is_not_sent_again(gateway: Gateway) -> None:
+    first = gateway.get("/admin/static/app.js")
+    again = httpx.get(first.url, headers={"if-none-match": first.headers["etag"]}, trust_env=False)
+
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+@pytest.mark.parametrize("path", ["../__init__.py", "%2e%2e/__init__.py", "..%2f__init__.py", "/etc/passwd", ""])
+def test_nothing_but_the_files_of_the_dashboard_is_served(gateway: Gateway, path: str) -> None:
+    assert gateway.get(f"/admin/static/{path}").status_code == 404
+
+
+def test_no_script_makes_markup_of_a_string() -> None:
+    for path in STATIC.rglob("*.js"):
+        if "vendor" not in path.parts:
+            text = path.read_text("utf-8")
+            for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+                assert way not in text, f"{path.name} uses {way}"
+
+
+def test_on_this_machine_nobody_is_asked_for_a_key(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway)
+
+    expect(page.get_by_role("navigation", name="Views")).to_be_visible()
+    expect(page.get_by_text("live", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Log out")).to_have_count(0)
+
+
+def test_who_has_the_key_logs_in_and_out(page: Page, keyed: Gateway) -> None:
+    log_in(page, keyed)
+    expect(page.get_by_role("navigation", name="Views")).to_be_visible()
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/admin")
+    assert KEY not in str(page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})"))
+
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Admin key")).to_be_visible()
+    cookies = {"cookie": f"{cookie['name']}={cookie['value']}"}
+    assert httpx.get(f"{keyed.url}/admin/api/stats", headers=cookies, trust_env=False).status_code == 401
+
+
+def test_a_wrong_key_is_told(page: Page, keyed: Gateway) -> None:
+    log_in(page, keyed, "wrong")
+
+    expect(page.get_by_role("alert")).to_contain_text("admin key")
+    assert complaints(page) == []
+
+
+def test_a_session_that_ended_asks_for_the_key_again(page: Page, keyed: Gateway) -> None:
+    log_in(page, keyed)
+    page.wait_for_selector("main .view")
+    page.context.clear_cookies()
+    page.get_by_role("link", name="Entries").click()
+
+    expect(page.get_by_label("Admin key")).to_be_visible()
+
+
+def test_a_session_changes_nothing_without_its_word(page: Page, keyed: Gateway) -> None:
+    log_in(page, keyed)
+    page.wait_for_selector("main .view")
+    body = "{method: 'POST', headers: {'content-type': 'application/json'}, body: '{\"all\": true}'}"
+    status = page.evaluate(f"fetch('/admin/api/invalidate', {body}).then((response) => response.status)")
+
+    assert status == 403
+
+
+def test_a_server_that_went_away_is_shown_as_such_and_found_again(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "entries")
+    page.wait_for_selector("text=live")
+    page.context.set_offline(True)
+    page.get_by_role("searchbox").fill("anything")
+
+    expect(page.get_by_text("disconnected")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.context.set_offline(False)
+    expect(page.get_by_text("live", exact=True)).to_be_visible()
+
+
+def test_the_frame_is_used_with_the_keyboard(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "entries")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+    page.get_by_role("link", name="Playground", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Playground")).to_be_visible()
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+
+
+def test_the_colours_are_those_that_somebody_chose(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "entries", theme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Colours").click()
+    page.get_by_role("button", name="Colours: light").click()
+
+    assert page.evaluate(ground) != light
+    page.reload()
+    page.wait_for_selector("main .view > *")
+    assert page.evaluate(ground) != light
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_use_the_log_in(page: Page, keyed: Gateway, theme: str) -> None:
+    for width, height in (DESK, PHONE):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.goto(f"{keyed.url}/admin")
+        page.wait_for_selector("form")
+        assert complaints(page) == []
