@@ -17,6 +17,8 @@ Fields = Mapping[str, JSON]
 NOTHING: Fields = MappingProxyType({})
 PROMPT = "prompt"  # the role of a lone message that is no message: a prompt as it stands, of no chat template
 
+EMBEDDINGS, COUNT = "embeddings", "count"  # purposes of a request that asks for no answer
+
 
 def nothing() -> Fields:
     """The default of a field; 3.11 cannot hash a mapping proxy, and so refuses one as a plain default."""
@@ -33,6 +35,7 @@ class ChatRequest:
         default_factory=nothing
     )  # every other body field as received, known to us or not, without `stream`
     stream: bool = False  # how the caller wants it; an upstream is asked the same way
+    purpose: str = ""  # what is asked for instead of an answer: vectors of `params["input"]`, or the prompt's tokens
     dialect: str = ""  # "anthropic": messages and params may hold words that only its API knows (backends/plain.py)
     kv_salt: str = ""  # opaque root of prefix reuse, set by the gateway, never by a client
     use_kv: bool = True  # False: neither read nor leave KV blocks

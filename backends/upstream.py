@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from backends.base import Health, Model
-from backends.chat import ChatRequest, Delta, replay
+from backends.chat import COUNT, EMBEDDINGS, ChatRequest, Delta, replay
 from backends.errors import (
     BackendError,
     BackendGarbage,
@@ -139,9 +139,7 @@ class UpstreamBackend:
                     for delta in replay(line.read_whole(await reply.read_all(total), self.name)):
                         yield delta
 
-    async def _deltas(
-        self, reader: Reader, reply: Reply, first: float, total: float
-    ) -> AsyncGenerator[Delta, None]:
+    async def _deltas(self, reader: Reader, reply: Reply, first: float, total: float) -> AsyncGenerator[Delta, None]:
         clock = asyncio.get_running_loop().time
         decoder = EventDecoder(MAX_EVENT_BYTES)
         chunk: bytes | None = b""
@@ -165,11 +163,23 @@ class UpstreamBackend:
     def _line(self, request: ChatRequest) -> Api:
         """The API that a request is for. Raises `RequestRejected` where the server has none of it."""
         flavour = self._flavour
+        if request.purpose:
+            return self._aside(request.purpose)
         if request.prompt is None:
             return Api(self._at.chat, flavour.write, flavour.reader, flavour.read_whole)
         if flavour.completions is None:
             raise RequestRejected("This model answers chats; it does not continue a raw prompt.", param="prompt")
         return replace(flavour.completions, path=self._at.chat.replace("/chat/completions", "/completions"))
+
+    def _aside(self, purpose: str) -> Api:
+        """The API for what is no answer. Raises `RequestRejected` where the server has none."""
+        chat = self._at.chat
+        if purpose == EMBEDDINGS and self._flavour.embeddings is not None:
+            return replace(self._flavour.embeddings, path=chat.replace("/chat/completions", "/embeddings"))
+        if purpose == COUNT and self._flavour.count is not None:
+            return replace(self._flavour.count, path=chat + self._flavour.count.path)
+        what = "has no embeddings" if purpose == EMBEDDINGS else "cannot count tokens"
+        raise RequestRejected(f"The server of this model {what}.", param="model", code="unsupported_by_model")
 
     async def _ask_for(self, line: Api, request: ChatRequest, body: bytes, deadline: float) -> Reply:
         """As `_ask`. A model that refuses the prediction we added is asked without it, now and from now on."""

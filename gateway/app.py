@@ -29,6 +29,7 @@ from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
 from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.routes.dashboard import AdminHeaders, dashboard_routes, read_pages
+from gateway.routes.embeddings import EmbeddingsEndpoint
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
@@ -78,6 +79,15 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
             zero_usage=services.settings.cache.usage_on_hit == "zero",
         )
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    embeddings = EmbeddingsEndpoint(
+        embeddings=services.embeddings,
+        ledger=services.ledger,
+        keys=services.keys,
+        max_body_bytes=max_body_bytes,
+        curfew=curfew,
+        zero_usage=services.settings.cache.usage_on_hit == "zero",
+    )
+    app.router.routes.append(Route("/v1/embeddings", embeddings, methods=["POST"]))
     app.include_router(models_route(services.router))
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings

@@ -16,6 +16,7 @@ from gateway.answers.tiered import TieredAnswers
 from gateway.ledger import Ledger
 
 if TYPE_CHECKING:
+    from gateway.embedded.service import Embeddings
     from gateway.semantic.tier import Semantic
 
 SAMPLE = 20  # ids shown of what would go
@@ -50,9 +51,12 @@ class Forgetting:
     count: int
     sample: tuple[str, ...]
     heard: Heard | None = None  # None: nobody else has to
+    vectors: int = 0  # of /v1/embeddings, which this gateway alone keeps
 
     def as_json(self) -> dict[str, Any]:
-        shown = {"dry_run": self.is_dry_run, "count": self.count, "sample": list(self.sample)}
+        shown: dict[str, Any] = {"dry_run": self.is_dry_run, "count": self.count, "sample": list(self.sample)}
+        if self.vectors:
+            shown["embeddings"] = self.vectors
         return shown if self.heard is None else {**shown, "replicas": self.heard.as_json()}
 
 
@@ -65,8 +69,11 @@ class Invalidation:
         semantic: "Semantic | None",
         ledger: Ledger,
         ask_others: AskOthers | None = None,
+        embeddings: "Embeddings | None" = None,
     ) -> None:
-        """`ask_others` waits until other gateways on the same store have heard of what was done."""
+        """`ask_others` waits until other gateways on the same store have heard of what was done. `embeddings` are
+        vectors of texts, which go by the same tags, models and tenants."""
+        self._embeddings = embeddings
         self._answers = answers
         self._semantic = semantic
         self._ledger = ledger
@@ -76,15 +83,17 @@ class Invalidation:
         """What `run` would remove. Raises `CacheError`."""
         rows = await self._answers.select(selection, Page(SAMPLE))
         count = len(rows) if len(rows) < SAMPLE else await self._answers.count(selection)
-        return Forgetting(True, count, tuple(row.id for row in rows))
+        vectors = 0 if self._embeddings is None else await self._embeddings.count(selection)
+        return Forgetting(True, count, tuple(row.id for row in rows), vectors=vectors)
 
     async def run(self, selection: Selection) -> Forgetting:
         """Remove what is selected. Raises `CacheError` when the store fails; memory has forgotten it all the same."""
         gone = await self._answers.remove_all(selection)
         await self._forget(gone)
+        vectors = 0 if self._embeddings is None else await self._embeddings.remove(selection)
         heard = await self._heard()
         log.info("invalidated %d entries", len(gone))
-        return Forgetting(False, len(gone), tuple(one.id for one in gone[:SAMPLE]), heard)
+        return Forgetting(False, len(gone), tuple(one.id for one in gone[:SAMPLE]), heard, vectors)
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         """Write down what a user said of an answer; it is retired when enough said it is bad: of an alias, a judge's

@@ -143,6 +143,7 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
         "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
+        "cache.embeddings_mb": (settings.cache.embeddings_mb, 0, 100_000_000),
         "cache.tenant_mb": (settings.cache.tenant_mb, 0, 100_000_000),
         "shared.answers_mb": (settings.shared.answers_mb, 1, 100_000_000),
         "shared.tenant_mb": (settings.shared.tenant_mb, 0, 100_000_000),

@@ -97,6 +97,7 @@ class CacheSettings:
     memory_mb: int = 64
     disk_mb: int = 1024
     index_mb: int = 512  # vectors at hand; past it rows take half, then those found least go; 0: no limit
+    embeddings_mb: int = 256  # vectors kept for /v1/embeddings, on disk and up to 32 of it in memory; 0: none
     tenant_mb: int = 0  # what one tenant may keep on disk, and as large a part of memory; 0: no limit of its own
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"

@@ -31,7 +31,7 @@ ONLY_IN = {
     "tenacity": ("backends/routing/asking.py",),
     "zmq": ("backends/routing/kv_events.py",),
     "msgspec": ("backends/routing/kv_blocks.py",),
-    "sqlite3": ("gateway/answers", "gateway/semantic/labels.py", "gateway/doctor.py"),
+    "sqlite3": ("gateway/answers", "gateway/embedded/file.py", "gateway/semantic/labels.py", "gateway/doctor.py"),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }
 

@@ -12,6 +12,7 @@ from backends.base import Model
 from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
 from backends.flavours.completions import completions_api
+from backends.flavours.embeddings import embeddings_api
 from backends.http import api_root
 from backends.openai_wire import (
     Amend,
@@ -68,6 +69,7 @@ def openai_like(
         lambda status, headers, body, upstream: error_from_reply(status, headers, body, upstream, spoken),
         read_model,
         completions=completions_api(spoken, amend),
+        embeddings=embeddings_api(),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from backends.base import Health, Model
-from backends.chat import ChatRequest, Delta, Fields
+from backends.chat import COUNT, EMBEDDINGS, ChatRequest, Delta, Fields, Usage
 from backends.errors import BackendBusy, BackendError, BackendNotReady, BackendUnavailable, RequestRejected
 from backends.local.answer import Answer, hopeless, joined
 from backends.local.child import EngineDied
@@ -115,9 +115,16 @@ class LocalBackend:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate. The first delta comes with admission and says how much of the prompt was cached."""
         loaded, request = self._opened, plain(request)
+        if request.purpose == EMBEDDINGS:
+            raise RequestRejected(
+                "This model answers; it has no embeddings.", param="model", code="unsupported_by_model"
+            )
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
         prompt = await asyncio.to_thread(self._encode, request, wanted)
+        if request.purpose == COUNT:
+            yield Delta(usage=Usage(prompt_tokens=len(prompt)))
+            return
         grammar = await asyncio.to_thread(grammar_of, wanted, loaded.tokenizer)
         drafts = await asyncio.to_thread(self._drafts, request.draft)
         submit = replace(self._submit(request, wanted, prompt), grammar=grammar, drafts=drafts)

@@ -47,6 +47,10 @@ class FastEmbedder:
         """Whether the model sees the whole text: not too long, and no letter or digit unknown to it."""
         return len(text) <= 32 * self.max_tokens and self._tokens.fits(settled(text))
 
+    def num_tokens(self, text: str) -> int:
+        """How many tokens the model reads of a text."""
+        return len(self._tokens.encode(settled(text)).ids)
+
     def _computed(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[Tokenized], Computed]]:
         """Some texts at a time, those of like lengths together."""
         tokenized = [self._tokens.encode(settled(text)) for text in texts]

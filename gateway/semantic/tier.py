@@ -90,7 +90,7 @@ class Semantic:
         self.changes = Changes()
         self.verifiers = verifiers
         self._answers = answers
-        self._batcher = batcher
+        self.batcher = self._batcher = batcher  # for others who have texts to embed, too
         self._vectors = Vectors(answers, batcher, new_index, beyond)
         kept = KeptForms(choices.wordings, VERSION) if choices.wordings is not None else None
         self._wordings = Wordings(answers, kept) if choices.reads_wordings else None

@@ -20,6 +20,7 @@ from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
+from gateway.services.embedded import embeddings_of
 from gateway.services.following import following_of
 from gateway.services.observing import observing_of
 from gateway.services.routing import router_of
@@ -66,7 +67,9 @@ def build(settings: Settings) -> Services:
         sharing=None if shared is None else shared.flights,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
-    invalidation = Invalidation(answers, semantic, ledger, following.echo.ask if following is not None else None)
+    embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic)
+    ask_others = following.echo.ask if following is not None else None
+    invalidation = Invalidation(answers, semantic, ledger, ask_others, embeddings)
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)
     feedback = Feedback(answers, invalidation, served, semantic, ledger)
     services = Services(
@@ -85,6 +88,7 @@ def build(settings: Settings) -> Services:
         shared=shared,
         following=following,
         prefixes=prefixes,
+        embeddings=embeddings,
         recent=recent,
         keys=_keys(settings, secret, shared),
         transfer=Transfer(answers, semantic, rules, ledger, secret),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from backends.routing.router import Router
 from gateway.answers.base import CacheError, Figures
 from gateway.answers.tiered import TieredAnswers
+from gateway.embedded.service import Embeddings
 from gateway.engines import Engines, added
 from gateway.feedback import Feedback
 from gateway.invalidate import Invalidation
@@ -35,6 +36,7 @@ from gateway.samples import (
     shared_samples,
 )
 from gateway.served import ServedMemory
+from gateway.services.embedded import embedding_samples
 from gateway.services.following import Following
 from gateway.services.observing import Observing
 from gateway.services.shared import Shared
@@ -67,6 +69,7 @@ class Services:
     invalidation: Invalidation
     feedback: Feedback
     prefixes: PrefixWatch
+    embeddings: Embeddings
     recent: Recent
     keys: Keys
     transfer: Transfer
@@ -147,6 +150,7 @@ class Services:
         for name, is_up in self.backends_up.items():
             yield Sample("twicetold_backend_up", "Whether a backend is ready", is_up, (("backend", name),))
         yield from backend_samples(self.router.report())
+        yield from embedding_samples(self.embeddings)
         if self.shared is not None:
             yield from shared_samples(self.shared.store.report(), self.shared.responses.num_dropped)
         if self.following is not None:
@@ -172,6 +176,8 @@ class Services:
                     await self.following.follower.open()  # before anything is read from the store
             if self.semantic is not None:
                 stack.push_async_callback(self.semantic.close)
+            await self.embeddings.open()
+            stack.push_async_callback(self.embeddings.close)
             await self.router.open()
             stack.push_async_callback(self.router.close)
             stack.push_async_callback(self.engines.close)

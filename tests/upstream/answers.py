@@ -1,5 +1,7 @@
 """What the test upstream says: deterministic answers in OpenAI's JSON, whole or in chunks."""
 
+from array import array
+from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -165,3 +167,16 @@ def fast_bodies() -> tuple[bytes, bytes]:
     answer = Answer({"model": "fast", "messages": "fast", "stream_options": {"include_usage": True}})
     events = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in answer.chunks())
     return orjson.dumps(answer.completion()), events + b"data: [DONE]\n\n"
+
+
+def embeddings(body: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's embeddings: of every item a vector of its own, three tokens each. Items come in any order."""
+    items = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    data = []
+    for index, item in enumerate(items):
+        raw = blake2b(repr(item).encode(), digest_size=32).digest()[: body.get("dimensions") or 4]
+        vector = array("f", [byte / 255 for byte in raw])
+        said = b64encode(vector.tobytes()).decode() if body.get("encoding_format") == "base64" else vector.tolist()
+        data.append({"object": "embedding", "index": index, "embedding": said})
+    usage = {"prompt_tokens": 3 * len(items), "total_tokens": 3 * len(items)}
+    return {"object": "list", "data": data[::-1], "model": body["model"], "usage": usage}

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tests.upstream.answers import embeddings
 from tests.upstream.dialects import DIALECTS, Dialect
 from tests.upstream.modes import MODES, Ask, Receive, Send, error, fast
 
@@ -46,6 +47,11 @@ class UpstreamApp:
             await ask.reply(b'{"status":"ok"}', 503 if self.mode == "error:503" else 200)
         elif route == ("GET", "/metrics") and dialect.figures:
             await ask.reply(dialect.figures.encode(), 200, (b"content-type", b"text/plain"))
+        elif scope["method"] == "POST" and path.endswith("/embeddings"):
+            await self._embed(ask)
+        elif route == ("POST", "/v1/messages/count_tokens"):
+            self.received.append(orjson.loads(raw))
+            await ask.reply(orjson.dumps({"input_tokens": len(raw.split())}))
         elif route == ("GET", "/v1/models"):
             self.counts["models"] += 1
             await self._models(ask)
@@ -81,6 +87,18 @@ class UpstreamApp:
                 self.counts["disconnects"] += 1
         finally:
             self.counts["active"] -= 1
+
+    async def _embed(self, ask: Ask) -> None:
+        """A vector for every item, the same for the same item; `slow:0.2` takes its time, `error:` fails."""
+        body = orjson.loads(ask.raw)
+        self.counts["embedded"] = self.counts.get("embedded", 0) + 1
+        self.received.append(body)
+        name, _, ask.argument = self._mode_of(body, ask.headers).partition(":")
+        if name == "error":
+            await error(ask)
+            return
+        await asyncio.sleep(float(ask.argument or 0) if name == "slow" else 0)
+        await ask.reply(orjson.dumps(embeddings(body)))
 
     def _mode_of(self, body: dict[str, Any], headers: dict[str, str]) -> str:
         if "x-mode" in headers:

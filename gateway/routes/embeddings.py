@@ -1,0 +1,108 @@
+"""POST /v1/embeddings, as plain ASGI: a vector for every text or list of tokens."""
+
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from backends.chat import Usage
+from backends.errors import BackendError
+from gateway.aliases import controls_of
+from gateway.auth import read_credential
+from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.embedded.request import EmbeddingRequest, parse_embeddings
+from gateway.embedded.service import Embedded, Embeddings
+from gateway.errors import GatewayError, describe, error_body
+from gateway.keys import Keys
+from gateway.ledger import Ledger, Line
+from gateway.outcome import headers_of
+
+log = logging.getLogger(__name__)
+
+ROUTE = "embeddings"
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is known of a request, for the ledger."""
+
+    started: float
+    model: str = ""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsEndpoint:
+    """The route. `zero_usage` reports what was stored as free."""
+
+    embeddings: Embeddings
+    ledger: Ledger
+    keys: Keys
+    max_body_bytes: int
+    curfew: Curfew
+    zero_usage: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, told = Headers(scope=scope), _Told(time.perf_counter())
+        try:
+            raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
+            body, more = await while_connected(receive, self.curfew, self._answer(raw, headers, told))
+            await _reply(send, 200, body, more)
+        except ClientGone:
+            return
+        except (GatewayError, BackendError) as error:
+            status, said = describe(error)
+            self._failed(told, error.code or "error", status)
+            wait_s = getattr(error, "retry_after_s", None)
+            retry = [] if wait_s is None else [(b"retry-after", str(max(1, round(wait_s))).encode("ascii"))]
+            await _reply(send, status, orjson.dumps(said, default=dict), retry)
+        except OSError:
+            return  # the socket closed under a write
+        except Exception:
+            log.exception("%s failed", ROUTE)
+            self._failed(told, "internal", 500)
+            said = error_body("An internal error occurred.", "server_error", None, "internal")
+            await _reply(send, 500, orjson.dumps(said), [])
+
+    async def _answer(self, raw: bytes, headers: Headers, told: _Told) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        request = parse_embeddings(raw)
+        told.model = request.model
+        controls = controls_of(headers, request.cache)
+        tenant = told.tenant = self.keys.tenant(read_credential(headers))
+        embedded = await self.embeddings.answer(request, tenant, controls)
+        num_tokens = embedded.num_asked_tokens if self.zero_usage else embedded.num_tokens
+        body = _body(request, embedded, num_tokens)
+        items = f"{embedded.num_stored}/{len(request.items)}".encode("ascii")
+        took_s = time.perf_counter() - told.started
+        # what was stored of a batch saved its tokens, and is no work of the tier that made the rest
+        counted = embedded.num_tokens if embedded.outcome.is_stored else embedded.num_asked_tokens
+        line_id = f"emb-{uuid.uuid4().hex}"
+        self.ledger.record(
+            Line(embedded.outcome, request.model, ROUTE, Usage(counted), took_s, took_s, line_id, tenant)
+        )
+        return body, [*headers_of(embedded.outcome), (b"x-twicetold-items", items)]
+
+    def _failed(self, told: _Told, code: str, status: int) -> None:
+        took_s = time.perf_counter() - told.started
+        self.ledger.failed(code, ROUTE, status=status, model=told.model, tenant=told.tenant, total_s=took_s)
+
+
+def _body(request: EmbeddingRequest, embedded: Embedded, num_tokens: int) -> bytes:
+    is_base64 = request.encoding == "base64"
+    data: list[dict[str, Any]] = [
+        {"object": "embedding", "index": index, "embedding": vector.base64() if is_base64 else vector.floats()}
+        for index, vector in enumerate(embedded.vectors)
+    ]
+    usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+    return orjson.dumps({"object": "list", "data": data, "model": embedded.model, "usage": usage})
+
+
+async def _reply(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": body})
