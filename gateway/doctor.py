@@ -5,7 +5,7 @@ import os
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
@@ -27,7 +27,11 @@ _MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad[/]"}
 
 def examine(settings: Settings, *, as_json: bool = False) -> int:
     """Print every finding; returns 1 when one is bad."""
-    findings = list(findings_of(settings))
+    return show(list(findings_of(settings)), as_json=as_json)
+
+
+def show(findings: Sequence[Finding], *, as_json: bool) -> int:
+    """Print findings; returns 1 when one is bad."""
     status = int(any(finding.verdict == "bad" for finding in findings))
     if as_json:
         print(json.dumps({"is_well": not status, "findings": [asdict(finding) for finding in findings]}, indent=2))

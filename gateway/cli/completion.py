@@ -1,14 +1,16 @@
-"""`twicetold completion`: a script for the shell, made from the parser.
-
-source <(twicetold completion bash)                                      bash
-twicetold completion zsh > "${fpath[1]}/_twicetold"                      zsh
-twicetold completion fish > ~/.config/fish/completions/twicetold.fish    fish
-"""
+"""`twicetold completion`: a script for the shell, made from the parser."""
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+NOTES = """Where it goes:
+
+    source <(twicetold completion bash)                                      # in ~/.bashrc
+    twicetold completion zsh > "${fpath[1]}/_twicetold"
+    twicetold completion fish > ~/.config/fish/completions/twicetold.fish
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,12 @@ class Verb:
 
 
 def add_completion(verbs: Any) -> None:
-    verb = verbs.add_parser("completion", help="print a script that completes commands in a shell")
+    verb = verbs.add_parser(
+        "completion",
+        help="print a script that completes commands in a shell",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verb.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose")
     verb.set_defaults(run=_completion)
 

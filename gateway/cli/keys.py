@@ -21,9 +21,22 @@ from gateway.settings import load_settings, read_key
 
 Answer = dict[str, Any]
 
+NOTES = """Whoever sends a key is its tenant, however often it is rotated. Its text is shown once; kept are
+keyed hashes, in the folder `keys` of the data folder and, with `redis`, there as well: every gateway knows of a
+change within seconds. A key that is unknown, revoked or over is refused with 401 in the error form of the route. Other
+credentials stand for tenants of their own unless `[keys] required = true`; then they are refused, too, and
+serving beyond loopback needs no `--allow-no-keys`. With `--data-dir` no gateway has to run: so the first key
+can be made before anybody can reach it.
+"""
+
 
 def add_keys(verbs: Any) -> None:
-    keys = verbs.add_parser("keys", help="keys for callers: create, list, rotate, revoke, and whose one is")
+    keys = verbs.add_parser(
+        "keys",
+        help="keys for callers: create, list, rotate, revoke, and whose one is",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = keys.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; its text is shown this once")
     create.add_argument("name", metavar="NAME", help="what it is for")

@@ -25,6 +25,20 @@ from gateway.cli.progress import Progress
 from gateway.cli.screen import complain, dump, note, say
 from gateway.settings import SettingsError
 
+EXPORT_NOTES = """One line is one answer: request, answer, tenant, model, namespace, tags, ages, hits, verdicts;
+aliases behind their originals. No vectors: they are made anew. It is written to `FILE.part`
+(readable by its owner alone) and gets its name when it is whole; after a break the same command
+goes on behind the last whole line. What is answered or replaced while it runs is in it, too. The
+file holds what people asked: keep it like the data folder.
+"""
+IMPORT_NOTES = """Keys are made anew from tenant, model, namespace and request under this gateway's secret, so no
+line puts an answer where another tenant finds it. Names of tenants mean something among gateways of one secret only: of
+others, say whose the answers are to be (`--map OLD=NEW`, `--into TENANT`, `twicetold keys tenant` tells a
+name). What was asked under a `cache_salt` can go home only. A line that is wrong is told with its number and
+field, and the rest goes on; `--rejected FILE` keeps such lines. Ages and ends stay as they were: what is over
+is left out. How far it is stands in `FILE.progress`, so the same command goes on after a break; doing it twice
+changes nothing.
+"""
 LINES = "application/x-ndjson"
 CHUNK_LINES, CHUNK_BYTES = 500, 2**20
 SHOWN = 20  # complaints about lines, one by one
@@ -33,7 +47,12 @@ CRITERIA = ("tenant", "model", "namespace", "tag")
 
 
 def add_export(verbs: Any) -> None:
-    verb = verbs.add_parser("export", help="write stored answers to a file of JSON lines")
+    verb = verbs.add_parser(
+        "export",
+        help="write stored answers to a file of JSON lines",
+        epilog=EXPORT_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verb.add_argument("file", metavar="FILE", help="NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst; - for standard output")
     for name, about in (
         ("tenant", "of this tenant, by the name the admin API shows"),
@@ -49,7 +68,12 @@ def add_export(verbs: Any) -> None:
 
 
 def add_import(verbs: Any) -> None:
-    verb = verbs.add_parser("import", help="take in the answers of an export, and say what is wrong with which line")
+    verb = verbs.add_parser(
+        "import",
+        help="take in the answers of an export, and say what is wrong with which line",
+        epilog=IMPORT_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verb.add_argument("file", metavar="FILE", help="what export wrote, packed or not; - for standard input")
     verb.add_argument(
         "--map", metavar="OLD=NEW", action="append", default=[], help="whose the answers of tenant OLD are to be"

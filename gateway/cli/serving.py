@@ -39,7 +39,7 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the settings")
     verb.add_argument("--allow-no-keys", action="store_true", default=None, help="serve beyond loopback without keys")
-    verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="how much is said (info)")
 
 
 def add_doctor(verbs: Any) -> None:

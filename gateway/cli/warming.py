@@ -1,12 +1,5 @@
 """`twicetold warm`: answers made and kept, and system prompts computed and pinned, before anybody asks.
 
-A file has one question a line: plain text, or JSON:
-
-    What is a block table?
-    {"question": "What is a block table?", "system": "You are terse.", "model": "demo"}
-    {"model": "demo", "messages": [...], "temperature": 0}          any chat request
-    {"system": "You are the help desk of ...", "tools": [...]}      no question: a prefix for the KV tier
-
 What is there already is not made again, so after a break the same command simply goes on.
 """
 
@@ -27,6 +20,18 @@ from gateway.cli.progress import Progress
 from gateway.cli.screen import dump, note, say
 from gateway.settings import SettingsError, read_key
 
+NOTES = """A file has one question a line, as text or as JSON:
+
+    What is a block table?
+    {"question": "What is a block table?", "system": "You are terse.", "model": "demo"}
+    {"messages": [{"role": "user", "content": "..."}], "temperature": 0}
+    {"system": "You are the help desk of a bicycle shop."}
+
+The last one has no question: its prefix is computed and pinned in the KV tier of a local model. What is stored
+already is not asked again (unless `--refresh`), so the same command goes on after a break. Only the very same
+question counts as stored; one in other words gets an answer of its own. Warming is not in the figures of
+`stats`.
+"""
 SHOWN = 20
 GIVE_UP_AFTER = 20  # failures on end without a success: the backend is not there
 AHEAD = 4  # questions handed out for each that is being answered
@@ -44,7 +49,12 @@ class Task:
 
 
 def add_warm(verbs: Any) -> None:
-    verb = verbs.add_parser("warm", help="have questions answered and system prompts computed before anybody asks")
+    verb = verbs.add_parser(
+        "warm",
+        help="have questions answered and system prompts computed before anybody asks",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verb.add_argument(
         "file", nargs="?", metavar="FILE", help="one question a line, as text or JSON, packed or not; - reads stdin"
     )
