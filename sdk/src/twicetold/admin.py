@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from twicetold.answers import ChatAnswer
 from twicetold.errors import APIStatusError
 
 JSON = Mapping[str, Any]
@@ -169,13 +168,18 @@ class Imported:
 class Warmed:
     """What became of questions that were asked ahead."""
 
-    generated: int = 0
-    stored: int = 0  # they were answered already
+    stored: int = 0
+    present: int = 0  # they were answered already
+    not_kept: int = 0  # the answer did not pass the write gate
     errors: tuple[tuple[Any, APIStatusError], ...] = ()  # questions that were refused, and why
 
-    def counted(self, answer: ChatAnswer) -> "Warmed":
-        is_hit = answer.cache.is_hit
-        return replace(self, generated=self.generated + (not is_hit), stored=self.stored + is_hit)
+    def counted(self, state: Literal["stored", "present", "not_kept"]) -> "Warmed":
+        return Warmed(
+            self.stored + (state == "stored"),
+            self.present + (state == "present"),
+            self.not_kept + (state == "not_kept"),
+            self.errors,
+        )
 
     def failed(self, question: Any, error: APIStatusError) -> "Warmed":
         return replace(self, errors=(*self.errors, (question, error)))

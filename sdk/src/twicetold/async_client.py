@@ -230,15 +230,40 @@ class AsyncTwicetold:
         return await self._send(calls.explain_response(calls.id_of(response)))
 
     async def warm(
-        self, questions: Iterable[Messages], *, model: str | None = None, **options: Unpack[ChatOptions]
+        self,
+        questions: Iterable[Messages],
+        *,
+        model: str | None = None,
+        refresh: bool = False,
+        at_once: int = 4,
+        **options: Unpack[ChatOptions],
     ) -> Warmed:
-        """Ask questions before anybody does, one after the other; what is stored already is not asked again."""
-        done = Warmed()
-        for question in questions:
-            try:
-                done = done.counted(await self.chat(question, model=model, **options))
-            except APIStatusError as error:
-                done = done.failed(question, error)
+        """Have questions answered before anybody asks them, some at once, for callers with this client's key.
+
+        What is stored already is not asked again, unless `refresh` says so.
+        """
+        done, name, wishes = Warmed(), self._config.model_of(model), self._config.options(options)
+        todo, broken = iter(questions), list[TwicetoldError]()
+
+        async def work() -> None:
+            nonlocal done
+            for question in todo:
+                try:
+                    call = calls.warm(question, name, wishes, self._config.api_key, refresh=refresh)
+                    state = await self._send(call)
+                    done = done.counted(state)
+                except APIStatusError as error:
+                    done = done.failed(question, error)
+                except TwicetoldError as error:  # the others would meet the same
+                    broken.append(error)
+                if broken:
+                    return
+
+        async with anyio.create_task_group() as group:
+            for _ in range(at_once):
+                group.start_soon(work)
+        if broken:
+            raise broken[0]
         return done
 
     async def warm_prefix(

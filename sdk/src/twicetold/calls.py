@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 from urllib.parse import quote
 
@@ -130,6 +131,14 @@ def explain(messages: Messages, model: str, options: Options, api_key: str) -> C
 
 def explain_response(response_id: str) -> Call[JSON]:
     return Call(_admin("GET", f"/explain/{quote(response_id, safe='')}"), lambda wire, _: wire)
+
+
+def warm(
+    question: Messages, model: str, options: Options, api_key: str | None, *, refresh: bool
+) -> Call[Literal["stored", "present", "not_kept"]]:
+    request, _, timeout_s = _request(chat_body(question, model), options)
+    sent = _admin("POST", "/warm", {"request": request, "api_key": api_key or "", "refresh": refresh})
+    return Call(replace(sent, timeout_s=timeout_s), lambda wire, _: wire["state"])
 
 
 def warm_prefix(messages: Messages, model: str, options: Options, api_key: str | None) -> Call[JSON]:

@@ -229,13 +229,22 @@ class Twicetold:
         return self._send(calls.explain_response(calls.id_of(response)))
 
     def warm(
-        self, questions: Iterable[Messages], *, model: str | None = None, **options: Unpack[ChatOptions]
+        self,
+        questions: Iterable[Messages],
+        *,
+        model: str | None = None,
+        refresh: bool = False,
+        **options: Unpack[ChatOptions],
     ) -> Warmed:
-        """Ask questions before anybody does, one after the other; what is stored already is not asked again."""
-        done = Warmed()
+        """Have questions answered before anybody asks them, one after the other, for callers with this client's key.
+
+        What is stored already is not asked again, unless `refresh` says so.
+        """
+        done, name, wishes = Warmed(), self._config.model_of(model), self._config.options(options)
         for question in questions:
             try:
-                done = done.counted(self.chat(question, model=model, **options))
+                call = calls.warm(question, name, wishes, self._config.api_key, refresh=refresh)
+                done = done.counted(self._send(call))
             except APIStatusError as error:
                 done = done.failed(question, error)
         return done
