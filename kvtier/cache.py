@@ -127,7 +127,7 @@ class KVCache:
         The limit is by default one less than the prompt, whose last token is always computed to get its logits. Say
         `count=False` when the same request asks again, so that `stats` counts each request once.
 
-        A survey leaves out what was found for nobody yet, `is_asked=False`.
+        What was found for nobody yet, `is_asked=False`, is no hit in `stats` and surveys; eviction hears of it.
 
         What a `prefetched` of the same prompt has brought so far extends the hit, where it joins up with what RAM
         holds by now; the rest of it is dropped.
@@ -140,8 +140,9 @@ class KVCache:
         miss = None if num_tokens else self._miss_reason(found, prefetched)
         path = found.path[: -(-num_ram_tokens // self.geometry.block_tokens)]
         lease = Lease(self._store, path, num_tokens, miss, num_ram_tokens=num_ram_tokens, restored=restored)
-        if count:
+        if count and is_asked:
             self._count(len(token_ids), lease, found)
+        if count:
             self._store.hit(path, num_ram_tokens, is_asked=is_asked)
             self._behind.note(path, is_hit=True)
         return lease

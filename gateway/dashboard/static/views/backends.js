@@ -103,7 +103,7 @@ function tiles({ backends, failovers, fallbacks, retry_budget: budget, policy })
     figure("Ready", `${ready} of ${backends.length}`, `chosen by ${policy}`),
     figure("At work", count(sum("running")), `${count(sum("waiting"))} in queues`),
     figure("Sent", short(sum("requests")), `${plural(sum("retries"), "time")} once more`),
-    figure("Prompt tokens they had kept", prompt ? percent(sum("cached_tokens") / prompt) : "–", `of ${short(prompt)} reported`),
+    figure("Prompt tokens kept", prompt ? percent(sum("cached_tokens") / prompt) : "–", `of ${short(prompt)} reported`),
     figure("Answered by another", count(failovers + fallbacks.reduce((n, one) => n + one.times, 0)), budget.refused ? `${plural(budget.refused, "retry", "retries")} not worth it` : "replica or model"),
   );
 }

@@ -13,7 +13,7 @@ import { h, replace } from "../dom.js";
 import { bytes, count, ms, percent, plural, short } from "../format.js";
 
 const EVERY_MS = 5000;
-const NODES = 120;
+const NODES = 80;
 const MIB = 1024 * 1024;
 const MISSES = {
   no_prefix: "nothing like it was kept",
@@ -143,11 +143,11 @@ function tiles(tiers, counters, prefixes) {
   return h(
     "div",
     { class: "five" },
-    figure("Prompt tokens not computed", short(counters.hit_tokens), share === null ? "nothing has been asked yet" : `${percent(share)} of ${short(counters.asked_tokens)} asked`),
-    figure("Lookups that found something", counters.lookups ? percent(hits / counters.lookups) : "–", `${count(hits)} of ${count(counters.lookups)}, work ahead included`),
-    figure("Brought back from disk or Redis", short(cold), "tokens"),
-    figure("Let go for want of room", count(counters.evicted_blocks), "blocks"),
-    figure("Tenants and salts", prefixes ? count(prefixes.salts) : "–", "whose prefixes are kept apart"),
+    figure("Tokens not computed", short(counters.hit_tokens), share === null ? "nothing has been asked yet" : `${percent(share)} of ${short(counters.asked_tokens)} asked`),
+    figure("Lookups that hit", counters.lookups ? percent(hits / counters.lookups) : "–", `${count(hits)} of ${count(counters.lookups)}, ahead of requests too`),
+    figure("From disk or Redis", short(cold), "tokens not computed"),
+    figure("Let go for room", count(counters.evicted_blocks), "blocks"),
+    figure("Tenants and salts", prefixes ? count(prefixes.salts) : "–", "kept apart"),
   );
 }
 
