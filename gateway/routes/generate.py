@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,7 @@ from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
 from gateway.served import ServedMemory
 from gateway.shapes.base import Envelope, Shape, dump
+from gateway.shapes.follow import Conversations
 from gateway.shapes.messages.shape import with_betas
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class GenerateEndpoint:
     curfew: Curfew
     served: ServedMemory
     zero_usage: bool = False
+    conversations: Conversations = field(default_factory=Conversations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(send, self.shape)
@@ -70,22 +72,26 @@ class GenerateEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
         started = exchange.started = time.perf_counter()
         parsed = self.shape.parse(raw)
-        request = with_betas(parsed.request, headers)
-        exchange.model = request.model
+        parsed = replace(parsed, request=with_betas(parsed.request, headers))
+        exchange.model = parsed.request.model
         controls = controls_of(headers, parsed.cache)
         tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))
+        request = self.conversations.resume(parsed, tenant)
         reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
             envelope = self.shape.envelope(parsed)
             exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
             delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
+            delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
             await (
                 delivery.stream(reply)
                 if request.stream
                 else delivery.whole(reply, may_be_cut=request.prompt is not None)
             )
             self.served.ended(envelope.id)
+            if delivery.answer is not None:
+                self.conversations.note(envelope.id, tenant, parsed, request, delivery.answer.completion())
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
         usage = delivery.usage or Usage()
@@ -147,6 +153,7 @@ class _Delivery:
         self._exchange = exchange
         self._is_free = is_free
         self.usage: Usage | None = None
+        self.answer: Collector | None = None  # of one that is remembered
         self.first_content: float | None = None  # perf_counter
 
     async def whole(self, reply: Reply, *, may_be_cut: bool) -> None:
@@ -174,6 +181,8 @@ class _Delivery:
         await self._exchange.events(self._envelope.end(self._billed(self.usage or Usage()), extra), is_last=True)
 
     def _note(self, delta: Delta) -> None:
+        if self.answer is not None:
+            self.answer.add(delta)
         if delta.usage is not None:
             self.usage = delta.usage
         if self.first_content is None and any(value for key, value in delta.fields.items() if key != "role"):

@@ -26,6 +26,9 @@ class Parsed:
     cache: Any = None  # the `cache` field, unchecked
     cache_salt: str = ""
     include_usage: bool = False  # a stream tells its usage; some shapes always do
+    follows: str = ""  # the response it goes on from, whose conversation comes before what it says
+    num_told: int = 0  # of its first messages, how many are instructions and no part of the conversation
+    is_continued: bool = False  # a later request may follow its response
 
 
 class Envelope(Protocol):

@@ -58,9 +58,14 @@ class Wanted:
     def note_need(self, param: str) -> None:
         self.needs = self.needs or param
 
-    def request(self, before: tuple[Fields, ...] = ()) -> ChatRequest:
-        """As a chat request; `before` is what was said in an earlier response."""
-        return ChatRequest(self.model, (*self.system, *before, *self.messages), self.params, self.stream)
+    @property
+    def is_kept(self) -> bool:
+        """Whether a later request may go on from its response, as OpenAI has it unless told otherwise."""
+        return self.body.get("store") is not False
+
+    def request(self) -> ChatRequest:
+        """As a chat request."""
+        return ChatRequest(self.model, (*self.system, *self.messages), self.params, self.stream)
 
 
 def read_body(raw: bytes) -> Wanted:
@@ -84,7 +89,7 @@ def read_body(raw: bytes) -> Wanted:
 
 
 def _refuse_nothing(wanted: Wanted) -> None:
-    goes_on = wanted.body.get("previous_response_id") or wanted.body.get("conversation") or wanted.body.get("prompt")
+    goes_on = wanted.needs or any(wanted.body.get(name) for name in ("previous_response_id", "conversation", "prompt"))
     if not wanted.messages and not goes_on:
         raise InvalidRequest("input is missing.", "input")
 
@@ -292,7 +297,7 @@ def _one_answer(_: Wanted, name: str, value: Any) -> None:
 _ELSEWHERE = frozenset(
     {
         "model", "input", "instructions", "stream", "stream_options", "cache", "cache_salt",
-        "store", "max_tool_calls",  # the first is of the state that is kept, the second of tools the server runs
+        "store", "previous_response_id", "max_tool_calls",  # the last is of tools that the server runs
     }
 )  # fmt: skip
 
@@ -306,7 +311,6 @@ _FIELDS = {
     "tool_choice": _tool_choice,
     "n": _one_answer,
     "messages": _is_of_chat,
-    "previous_response_id": _needs,
     "conversation": _needs,
     "background": _needs,
     "prompt": _needs,

@@ -27,10 +27,19 @@ class ResponsesShape:
                 f"{wanted.needs} can only be served by a server of the Responses API, and none is behind this model.",
                 wanted.needs,
             )
-        return Parsed(wanted.request(), body, body.get("cache"), body.get("cache_salt") or "", include_usage=True)
+        return Parsed(
+            wanted.request(),
+            body,
+            body.get("cache"),
+            body.get("cache_salt") or "",
+            include_usage=True,
+            follows=body.get("previous_response_id") or "",
+            num_told=len(wanted.system),
+            is_continued=wanted.is_kept,
+        )
 
     def envelope(self, parsed: Parsed) -> "ResponsesEnvelope":
-        return ResponsesEnvelope(parsed.body)
+        return ResponsesEnvelope(parsed.body, is_kept=parsed.is_continued)
 
     def error(self, _status: int, body: Fields, /) -> Fields:
         return body
@@ -42,11 +51,12 @@ class ResponsesShape:
 class ResponsesEnvelope:
     """One response: what was asked is repeated in it."""
 
-    def __init__(self, body: Fields) -> None:
+    def __init__(self, body: Fields, *, is_kept: bool) -> None:
         self._name = uuid.uuid4().hex
         self.id = f"resp_{self._name}"
         self._created = int(time.time())
         self._body = body
+        self._is_kept = is_kept
         self._said = OutputStream(self._name)
         self._extra: dict[str, Any] = {}
         self._number = 0
@@ -107,7 +117,7 @@ class ResponsesEnvelope:
             },
             "model": model if isinstance(model := self._extra.get("model"), str) else self._body["model"],
             "output": list(output),
-            "store": False,
+            "store": self._is_kept,
             "usage": None if usage is None else usage_of(usage),
         }
 

@@ -1,0 +1,101 @@
+"""What was said up to a response, so that the next request may name the response instead of saying it all again.
+
+Kept by the gateway itself, in memory and within bounds: backends need know nothing of it, and what is asked in the end
+is the whole conversation, under the key it would have had if the client had sent it. After a restart, or many responses
+later, an id is unknown and that is said.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from backends.chat import ChatRequest, Choice, Completion, Fields
+from gateway.errors import GatewayError
+from gateway.shapes.base import Parsed
+
+MAX_BYTES = 64 * 2**20
+MAX_BYTES_OF_TENANT = 16 * 2**20
+ENTRY_BYTES = 500
+_TOLD = ("refusal", "tool_calls", "reasoning_content", "thinking_blocks", "content_blocks")
+
+
+class UnknownResponse(GatewayError):
+    """The response that is to be continued is not known to whoever asks; OpenAI's own words and status."""
+
+    status, kind, code = 400, "invalid_request_error", "previous_response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"Previous response with id {response_id!r} not found: this gateway keeps what was said to a response in "
+            "memory, for a while. Send the conversation as input.",
+            "previous_response_id",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    messages: tuple[Fields, ...]
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Tenant:
+    ids: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    size_bytes: int = 0
+
+
+class Conversations:
+    """The last conversations of every tenant. Belongs to one event loop."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES, max_bytes_of_tenant: int = MAX_BYTES_OF_TENANT) -> None:
+        self._max_bytes = max_bytes
+        self._max_bytes_of_tenant = max_bytes_of_tenant
+        self._bytes = 0
+        self._said: OrderedDict[tuple[str, str], _Said] = OrderedDict()
+        self._of_tenants: dict[str, _Tenant] = {}
+
+    def resume(self, parsed: Parsed, tenant: str) -> ChatRequest:
+        """The request with what was said before it. Raises `UnknownResponse`."""
+        request = parsed.request
+        if not parsed.follows:
+            return request
+        said = self._said.get((tenant, parsed.follows))
+        if said is None:
+            raise UnknownResponse(parsed.follows)
+        self._said.move_to_end((tenant, parsed.follows))
+        system, new = request.messages[: parsed.num_told], request.messages[parsed.num_told :]
+        return replace(request, messages=(*system, *said.messages, *new))
+
+    def note(self, response_id: str, tenant: str, parsed: Parsed, request: ChatRequest, answer: Completion) -> None:
+        """Remember what was said up to and with this response; its instructions hold for it alone."""
+        choice = answer.choices[0] if answer.choices else Choice({}, None)
+        messages = (*request.messages[parsed.num_told :], _as_history(choice.message))
+        try:
+            size = ENTRY_BYTES + len(orjson.dumps(messages, default=dict))
+        except orjson.JSONEncodeError:  # half a surrogate pair
+            return
+        mine = self._of_tenants.setdefault(tenant, _Tenant())
+        self._said[tenant, response_id] = _Said(messages, size)
+        mine.ids[response_id] = None
+        mine.size_bytes += size
+        self._bytes += size
+        while mine.size_bytes > self._max_bytes_of_tenant:
+            self._forget(tenant, next(iter(mine.ids)))
+        while self._bytes > self._max_bytes:
+            self._forget(*next(iter(self._said)))
+
+    def _forget(self, tenant: str, response_id: str) -> None:
+        size = self._said.pop((tenant, response_id)).size_bytes
+        mine = self._of_tenants[tenant]
+        del mine.ids[response_id]
+        mine.size_bytes -= size
+        self._bytes -= size
+        if not mine.ids:
+            del self._of_tenants[tenant]
+
+
+def _as_history(message: Fields) -> Fields:
+    """An answer as a client would send it back: without what only its delivery was told."""
+    told = {name: message[name] for name in _TOLD if message.get(name)}
+    return {"role": "assistant", "content": message.get("content") or None, **told}
