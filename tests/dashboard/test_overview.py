@@ -1,0 +1,111 @@
+"""The overview with live data: what is saved, who served what, how fast, and every request as it ends."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.looking import DESK, PHONE, complaints, open_view
+from tests.e2e.server import Gateway
+
+ROWS = "table.stream tbody tr"
+
+
+def ask(gateway: Gateway, question: str, **body: object) -> None:
+    gateway.post({"model": "m", "messages": [{"role": "user", "content": question}], **body})
+
+
+def shows_figure(page: Page, label: str, value: str) -> None:
+    tile = page.locator(".figure", has=page.get_by_text(label, exact=True))
+    expect(tile.locator(".value")).to_have_text(value)
+
+
+def shows_row(page: Page, text: str) -> None:
+    expect(page.locator(ROWS).first).to_contain_text(text)
+
+
+def test_a_request_shows_up_as_it_ends_and_is_counted(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "overview")
+    expect(page.get_by_role("heading", name="No request yet")).to_be_visible()
+    ask(gateway, "What is a cache?")
+    shows_row(page, "What is a cache?")
+    expect(page.get_by_role("heading", name="No request yet")).to_have_count(0)
+    ask(gateway, "What is a cache?")
+
+    expect(page.locator(ROWS)).to_have_count(2)
+    row = page.locator(ROWS).first
+    expect(row.locator(".badge")).to_have_text("exact")
+    expect(row).to_contain_text("tok")
+    shows_figure(page, "Requests", "2")
+    shows_figure(page, "From memory", "50 %")
+    chart = page.get_by_role("img", name="Requests by tier: exact 1, semantic 0, kv 0, full 1")
+    expect(chart.locator("canvas")).to_have_count(1)
+    latency = page.get_by_role("table", name="Percentiles by tier")
+    expect(latency.locator("tbody tr").first).to_contain_text("ms")
+
+
+def test_a_model_without_a_price_leads_to_the_prices(page: Page, gateway: Gateway) -> None:
+    ask(gateway, "What is a price?")
+    open_view(page, gateway, "overview")
+    page.get_by_role("link", name="Set a price").click()
+
+    expect(page.get_by_role("heading", name="Prices")).to_be_visible()
+
+
+def test_rows_can_be_chosen_by_tier_and_an_error_is_one(page: Page, gateway: Gateway) -> None:
+    ask(gateway, "Broken", temperature="hot")
+    open_view(page, gateway, "overview")
+    only = page.get_by_role("group", name="Tier")
+    only.get_by_role("button", name="semantic").click()
+    expect(page.get_by_role("heading", name="None of these yet")).to_be_visible()
+    only.get_by_role("button", name="errors").click()
+
+    expect(page.locator(ROWS)).to_have_count(1)
+    expect(page.locator(ROWS)).to_contain_text("error 400")
+    ask(gateway, "What is a tier?")  # of another kind: it is not shown
+    page.wait_for_timeout(500)
+    expect(page.locator(ROWS)).to_have_count(1)
+
+
+def test_a_flood_leaves_a_hundred_rows_and_a_pause_holds_them(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "overview")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ask(gateway, "What is a cache?"), range(300)))
+    ask(gateway, "The last of the flood")
+    shows_row(page, "The last of the flood")
+    expect(page.locator(ROWS)).to_have_count(100)
+
+    page.get_by_role("button", name="Pause").click()
+    ask(gateway, "While it was paused")
+    page.wait_for_timeout(500)
+    shows_row(page, "The last of the flood")
+    page.get_by_role("button", name="Go on").click()
+    shows_row(page, "While it was paused")
+
+
+def test_a_page_that_was_cut_off_says_so_and_catches_up(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "overview")
+    page.context.set_offline(True)
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    ask(gateway, "What did I miss?")
+    page.context.set_offline(False)
+
+    shows_row(page, "What did I miss?")
+    expect(page.locator(".banner")).to_be_hidden()
+
+
+def test_the_range_stays_chosen(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "overview")
+    page.get_by_role("button", name="24 h").click()
+    page.reload()
+
+    expect(page.get_by_role("button", name="24 h")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".sub")).to_contain_text("the last 24 h")
+
+
+def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
+    ask(gateway, "What is a very long question that does not fit into the width of a phone?")
+    for size, theme in ((DESK, "light"), (PHONE, "dark"), (PHONE, "light"), (DESK, "dark")):
+        open_view(page, gateway, "overview", size=size, theme=theme)
+        page.wait_for_selector(ROWS)
+        page.wait_for_selector(".chart canvas")
+        assert complaints(page) == []
