@@ -37,8 +37,11 @@ class Program:
     def against(self, url: str) -> str:
         """The program as a reader runs it, of a gateway elsewhere, as a caller nobody else is."""
         key = "sk-" + re.sub(r"\W", "-", self.name)
-        code = self.code.replace(ADDRESS, url).replace('"any"', f'"{key}"')
-        return code.replace("Bearer any", f"Bearer {key}")
+        code = self.code.replace(ADDRESS, url).replace('"any"', f'"{key}"').replace("Bearer any", f"Bearer {key}")
+        if self.kind != "bash":
+            return code
+        command = f'twicetold() {{ "{sys.executable}" -m gateway "$@" --url {url}; }}'
+        return "\n".join(("set -eu", command, code.replace(".venv/bin/twicetold", "twicetold")))
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def ran(programs: Sequence[Program], url: str, folder: Path) -> dict[str, Ran]:
         outcomes |= _in_one([each for each in programs if each.kind == kind], python, url)
     for program in programs:
         if program.kind == "bash":
-            outcomes[program.name] = _run(["bash", "-c", program.against(url)], url, folder)
+            outcomes[program.name] = _run(["bash", "-c", program.against(url)], url, ROOT)
         elif program.kind == "js" and program.missing is None:
             script = folder / (re.sub(r"\W", "-", program.name) + ".mjs")
             script.write_text(program.against(url), "utf-8")
