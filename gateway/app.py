@@ -28,6 +28,7 @@ from gateway.prefixes.report import report_of
 from gateway.routes.admin import Admin, admin_routes
 from gateway.routes.backends import Fleet
 from gateway.routes.cache import CacheDesk, cache_routes
+from gateway.routes.count_tokens import TokenCounter
 from gateway.routes.dashboard import AdminHeaders, dashboard_routes, read_pages
 from gateway.routes.embeddings import EmbeddingsEndpoint
 from gateway.routes.entries import Shelves
@@ -79,6 +80,8 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
             zero_usage=services.settings.cache.usage_on_hit == "zero",
         )
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    counter = TokenCounter(MessagesShape(), services.router, services.ledger, services.keys, max_body_bytes, curfew)
+    app.router.routes.append(Route("/v1/messages/count_tokens", counter.answer, methods=["POST"]))
     embeddings = EmbeddingsEndpoint(
         embeddings=services.embeddings,
         ledger=services.ledger,
@@ -88,7 +91,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         zero_usage=services.settings.cache.usage_on_hit == "zero",
     )
     app.router.routes.append(Route("/v1/embeddings", embeddings, methods=["POST"]))
-    app.include_router(models_route(services.router))
+    app.include_router(models_route(services.router, services.keys))
     app.include_router(health_routes(services.readiness, services.metrics))
     settings = services.settings
     rule = AdminRule(settings.admin_key, settings.is_local)
@@ -123,6 +126,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         shapes={shape.route: shape for shape in SHAPES.values()},
         keys=services.keys,
         max_body_bytes=max_body_bytes,
+        is_local=settings.is_local,
         zero_usage=settings.cache.usage_on_hit == "zero",
     )
     app.include_router(cache_routes(desk))

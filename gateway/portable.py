@@ -21,7 +21,7 @@ from unicodedata import normalize
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from backends.chat import ChatRequest, Choice, Completion, Usage
+from backends.chat import PROMPT, ChatRequest, Choice, Completion, Usage
 from gateway.answers.base import DIGEST_BYTES, Entry
 from gateway.answers.codec import encode
 from gateway.canonical import entry_id_of, fingerprints_of, question_of
@@ -221,7 +221,8 @@ def _taken(secret: bytes, line: EntryLine, movement: Movement, now_s: float) -> 
         _check_messages(line.original, "original")
         alias_of = entry_id_of(secret, fingerprints_of(secret, scope, line.original).exact)
     completion = _completion(line.answer)
-    if (refusal := refuse_to_keep(completion)) is not None:
+    is_prompt = line.request["messages"][0]["role"] == PROMPT
+    if (refusal := refuse_to_keep(completion, may_be_cut=is_prompt)) is not None:
         raise InvalidRequest(f"answer is none that is kept: {refusal}.", "answer")
     _check_question(line)
     return Taken(

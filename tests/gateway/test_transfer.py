@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
+from backends.chat import ChatRequest, Delta
+from backends.fake import say
 from gateway.answers.base import Store
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
@@ -19,7 +21,7 @@ from gateway.errors import InvalidRequest
 from gateway.policy import Rules
 from gateway.portable import Movement, home_of
 from gateway.transfer import Clash, Transfer
-from tests.gateway.house import SECRET, House, house
+from tests.gateway.house import SECRET, House, house, read
 from tests.kvtier.tiers.servers import RedisServer, serving
 
 TENANT, OTHER = "1" * 32, "2" * 32
@@ -206,6 +208,47 @@ async def test_every_line_is_told_what_is_wrong_with_it_and_the_rest_goes_on(tmp
     assert [error["line"] for error in account["errors"]] == list(range(2, 2 + len(broken)))
     assert counts(account) == (3, 0, 0, len(broken))
     assert counts(ended) == (0, 0, 1, 0)
+
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "a picture by its bytes": (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
+        {},
+    ),
+    "a sound": ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA"}}]}], {}),
+    "tools": (
+        [{"role": "user", "content": "call"}, {"role": "assistant", "content": None, "tool_calls": []}],
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": ["null"]}}}], "stop": "x"},
+    ),
+    "a cut continuation": ([{"role": "prompt", "content": "Once upon"}], {"max_tokens": 3}),
+    "a prompt of tokens": ([{"role": "prompt", "content": [{"type": "tokens", "tokens": [1, 2]}]}], {}),
+    "marks and numbers": ([{"role": "user", "content": "e\u0301 \U0001f600"}], {"temperature": 0.5, "seed": 7}),
+}
+
+
+async def test_what_was_asked_in_any_shape_is_found_again(tmp_path: Path) -> None:
+    def end(request: ChatRequest) -> list[Delta]:
+        return say("It is said.", finish_reason="length" if request.params.get("max_tokens") else "stop")
+
+    async def ask(opened: House, name: str) -> str:
+        messages, params = SHAPES[name]
+        request = ChatRequest("scripted", tuple(messages), params)
+        reply = await opened.pipeline.answer(request, TENANT, "", Controls())
+        await read(reply)
+        return reply.outcome.tier
+
+    async with gateway(tmp_path, "from") as (there, out):
+        there.backend.script = end
+        for name in SHAPES:
+            await ask(there, name)
+        await there.pipeline.close()
+        lines = await exported(out)
+    async with gateway(tmp_path, "to") as (here, into):
+        account = await imported(into, lines)
+        tiers = {name: await ask(here, name) for name in SHAPES}
+
+    assert (account["errors"], account["imported"]) == ([], len(SHAPES))
+    assert tiers == dict.fromkeys(SHAPES, "exact")
 
 
 async def test_a_tenant_of_another_deployment_has_to_be_named_anew(tmp_path: Path) -> None:
