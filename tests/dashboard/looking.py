@@ -24,6 +24,18 @@ def open_view(page: Page, gateway: Gateway, view: str = "", *, size: tuple[int, 
     page.wait_for_selector("main .view > *")
 
 
+def complaints_everywhere(page: Page) -> list[str]:
+    """The same on a large and a small screen, in light and in dark colours, without opening the page anew."""
+    found = []
+    for width, height in (PHONE, DESK):
+        page.set_viewport_size({"width": width, "height": height})
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            page.wait_for_selector(f"html[data-theme={theme}]", state="attached")
+            found += [f"{width} px, {theme}: {one}" for one in complaints(page)]
+    return found
+
+
 def complaints(page: Page) -> list[str]:
     """What somebody could not use on the page as it is now: names, contrast, width."""
     found: list[Any] = page.evaluate(COMPLAINTS)

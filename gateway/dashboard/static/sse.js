@@ -13,8 +13,7 @@ export async function* events(response) {
       for (const line of lines) {
         if (!line.startsWith("data:")) continue;
         const data = line.slice(5).trim();
-        if (data === "[DONE]") return;
-        yield JSON.parse(data);
+        if (data !== "[DONE]") yield JSON.parse(data); // and read on: who hangs up before the end was not answered
       }
     }
   } finally {
