@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.deploy.balancer import Balancer, balancing, needs_haproxy
-from tests.deploy.metrics import not_exported
+from tests.deploy.metrics import not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
 from tests.kvtier.tiers.servers import needs_redis, serving
 from tests.upstream import RunningUpstream, running_upstream
@@ -100,7 +100,9 @@ def test_every_metric_that_is_drawn_or_watched_is_exported(site: Site) -> None:
         "promotions",
         "index_live",
     )  # tests of their own
-    assert not_exported(site.two.get("/metrics").text, but=engines_and_meanings) == set()
+    exported = site.two.get("/metrics").text
+    assert not_exported(exported, but=engines_and_meanings) == set()
+    assert undocumented(exported) == set()
 
 
 def test_a_gateway_that_is_stopped_under_load_costs_no_request(site: Site) -> None:

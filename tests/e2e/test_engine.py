@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.backends.local.tiny import build
-from tests.deploy.metrics import not_exported
+from tests.deploy.metrics import not_as_promised, not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
 
 PREFIX = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
@@ -145,6 +145,15 @@ def test_the_prefixes_that_callers_share_are_told_as_a_tree_with_their_words(eng
 
 def test_every_metric_of_engines_that_the_dashboard_draws_is_exported(engine: Gateway) -> None:
     assert not_exported(engine.get("/metrics").text, only=("kv", "engine", "draft")) == set()
+
+
+def test_every_metric_that_was_promised_is_exported_with_its_labels(engine: Gateway) -> None:
+    for _ in range(2):
+        engine.post(body("Asked twice, answered once", stop=["e", "a", " "], ignore_eos=True))
+    exported = engine.get("/metrics").text
+
+    assert not_as_promised(exported, but={"wrong_hit_rate"}) == []  # that one: test_semantic.py
+    assert undocumented(exported) == set()
 
 
 def test_several_choices_share_their_prompt(engine: Gateway) -> None:

@@ -11,7 +11,7 @@ from openai import OpenAI
 
 from gateway.scope import tenant_of
 from gateway.secret import load_secret
-from tests.deploy.metrics import not_exported
+from tests.deploy.metrics import not_as_promised, not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
 
@@ -214,7 +214,10 @@ def test_every_metric_of_meanings_that_the_dashboard_draws_is_exported(
     for question in (QUESTION, *NEAR):
         talk.ask(question)
     names = ("semantic", "wrong", "promotions", "index")
-    assert not_exported(gateway.get("/metrics").text, only=names) == set()
+    exported = gateway.get("/metrics").text
+    assert not_exported(exported, only=names) == set()
+    assert not_as_promised(exported, but={"kv_blocks", "kv_tokens_total", "kv_miss_total", "draft_tokens_total"}) == []
+    assert undocumented(exported) == set()
 
 
 def test_labels_and_what_they_taught_outlive_the_server(
