@@ -70,6 +70,19 @@ class TooManyReaders(GatewayError):
     status, kind, code = 503, "server_error", "too_many_readers"
 
 
+class UnknownResponse(GatewayError):
+    """The response that is to be continued is not known to whoever asks; OpenAI's own words and status."""
+
+    status, kind, code = 400, "invalid_request_error", "previous_response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"Previous response with id {response_id!r} not found: this gateway keeps what was said to a response in "
+            "memory, for a while. Send the conversation as input.",
+            "previous_response_id",
+        )
+
+
 class StoreAway(GatewayError):
     """The store of answers cannot be asked just now, and this request is about nothing else."""
 
@@ -104,6 +117,12 @@ class TooManyAttempts(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class PutRefused(GatewayError):
+    """Whoever cannot be told from everybody else puts no answers that everybody else would get."""
+
+    status, kind, code = 403, "permission_error", "put_refused"
+
+
 class NotJson(GatewayError):
     """The admin API takes JSON only: what a form of another site can send is refused."""
 
@@ -118,6 +137,14 @@ def describe(error: GatewayError | BackendError) -> tuple[int, dict[str, Any]]:
     if isinstance(error, BackendError):
         return error.status, error_body(error.message, _kind(error.status), None, error.code)
     return error.status, error_body(error.message, error.kind, error.param, error.code)
+
+
+def retry_headers(error: GatewayError | BackendError) -> list[tuple[bytes, bytes]]:
+    """When to try again, where that is known. Official clients try a 504 again unasked; here nothing will change."""
+    if isinstance(error, NotCached):
+        return [(b"x-should-retry", b"false")]
+    retry_after_s = getattr(error, "retry_after_s", None)
+    return [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode("ascii"))]
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -14,9 +14,10 @@ from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, Curfew, read_body, while_connected
 from gateway.canonical import question_of
-from gateway.errors import GatewayError, Stopping, describe, error_body
+from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
 from gateway.keys import Keys
 from gateway.ledger import Ledger, Line, head_of
+from gateway.native import native_name
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
@@ -39,11 +40,11 @@ class GenerateEndpoint:
     pipeline: Pipeline
     ledger: Ledger
     keys: Keys
+    conversations: Conversations
     max_body_bytes: int
     curfew: Curfew
     served: ServedMemory
     zero_usage: bool = False
-    conversations: Conversations = field(default_factory=Conversations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(send, self.shape)
@@ -61,7 +62,7 @@ class GenerateEndpoint:
         except (GatewayError, BackendError) as error:
             status, body = describe(error)
             self._failed(exchange, error.code or "error", status)
-            await exchange.fail(status, body, getattr(error, "retry_after_s", None))
+            await exchange.fail(status, body, retry_headers(error))
         except OSError:
             return  # the socket closed under a write
         except Exception:
@@ -79,6 +80,8 @@ class GenerateEndpoint:
         request = self.conversations.resume(parsed, tenant)
         reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
         async with aclosing(reply.deltas):
+            if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
+                parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)
             envelope = self.shape.envelope(parsed)
             exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
@@ -136,13 +139,12 @@ class _Exchange:
     async def events(self, data: bytes, *, is_last: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
 
-    async def fail(self, status: int, body: Fields, retry_after_s: float | None = None) -> None:
+    async def fail(self, status: int, body: Fields, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         """Report an error: as a response, or as the last event of a stream that has begun."""
         if self._stream is not None:
             await self.events(self._stream.error_event(status, body), is_last=True)
             return
-        retry = [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode("ascii"))]
-        await self.whole(status, dump(self._shape.error(status, body)), retry)
+        await self.whole(status, dump(self._shape.error(status, body)), headers or [])
 
 
 class _Delivery:

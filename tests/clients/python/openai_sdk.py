@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from openai import AsyncOpenAI, NotFoundError, OpenAI
+import httpx
+from openai import APIStatusError, AsyncOpenAI, NotFoundError, OpenAI
 from pydantic import BaseModel, ConfigDict
 
 from tests.clients.python.checking import (
@@ -202,6 +203,20 @@ def cache_controls_go_in_the_body_or_in_headers() -> None:
     assert tier in COLD, tier
     tier, _ = asked(QUESTION, extra_body={"cache_salt": "mine alone"})
     expect(tier, "full")
+
+
+@check
+def what_is_asked_for_from_memory_alone_and_is_not_there_is_not_asked_for_again() -> None:
+    tries = []
+    http = httpx.Client(event_hooks={"response": [tries.append]})
+    with OpenAI(base_url=BASE_URL, api_key=KEY, http_client=http, max_retries=2) as patient:
+        try:
+            headers = {"Cache-Control": "only-if-cached"}
+            patient.chat.completions.create(model="demo", messages=said("Never asked."), extra_headers=headers)
+        except APIStatusError as error:
+            expect((error.status_code, error.code, len(tries)), (504, "not_cached", 1))
+        else:
+            raise AssertionError("no error")
 
 
 @check
