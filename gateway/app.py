@@ -46,6 +46,7 @@ from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
 from gateway.shapes.completions import CompletionsShape
+from gateway.shapes.follow import Conversations
 from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
 
@@ -74,6 +75,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
             pipeline=services.pipeline,
             ledger=services.ledger,
             keys=services.keys,
+            conversations=Conversations(services.secret),
             max_body_bytes=max_body_bytes,
             curfew=curfew,
             served=services.served,

@@ -184,7 +184,7 @@ class Member:
                             usage = delta.usage or usage
                             yield delta
             finally:
-                if usage is not None:
+                if usage is not None and not request.purpose:
                     self.prompt_tokens += usage.prompt_tokens
                     self.cached_tokens += usage.cached_tokens
 

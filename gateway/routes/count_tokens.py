@@ -1,0 +1,67 @@
+"""POST /v1/messages/count_tokens: what a prompt weighs, from whoever serves the model and can count."""
+
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from backends.chat import COUNT, Usage
+from backends.errors import BackendError
+from backends.routing.router import Router
+from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.errors import GatewayError, describe, error_body
+from gateway.keys import Keys
+from gateway.ledger import Ledger
+from gateway.routes.reading import GONE_STATUS
+from gateway.shapes.base import Shape, dump
+from gateway.shapes.messages.shape import with_betas
+
+log = logging.getLogger(__name__)
+
+ROUTE = "count_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounter:
+    """The route. Nothing of it is cached, and it is no request of the ledger: only its failures are counted."""
+
+    shape: Shape
+    router: Router
+    ledger: Ledger
+    keys: Keys
+    max_body_bytes: int
+    curfew: Curfew
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            raw = await read_body(request.receive, request.headers.get("content-length"), self.max_body_bytes)
+            num_tokens = await while_connected(request.receive, self.curfew, self._count(raw, request))
+        except ClientGone:
+            return Response(status_code=GONE_STATUS)
+        except (GatewayError, BackendError) as error:
+            status, body = describe(error)
+            self.ledger.failed(error.code or "error", ROUTE, status=status)
+            return _json(status, dump(self.shape.error(status, body)))
+        except Exception:
+            log.exception("%s failed", ROUTE)
+            self.ledger.failed("internal", ROUTE)
+            body = error_body("An internal error occurred.", "server_error", None, "internal")
+            return _json(500, dump(self.shape.error(500, body)))
+        return _json(200, dump({"input_tokens": num_tokens}))
+
+    async def _count(self, raw: bytes, asked: Request) -> int:
+        tenant = self.keys.tenant(self.shape.credential(asked.headers))
+        request = with_betas(self.shape.parse(raw).request, asked.headers)
+        route = replace(await self.router.resolve(request.model, request.messages), fallback=())
+        request = replace(request, purpose=COUNT, stream=False, owner=tenant, use_kv=False, publish_kv=False)
+        usage = Usage()
+        async with aclosing(self.router.stream(route, request)) as deltas:
+            async for delta in deltas:
+                usage = delta.usage or usage
+        return usage.prompt_tokens
+
+
+def _json(status: int, body: bytes) -> Response:
+    return Response(body, status, media_type="application/json")
