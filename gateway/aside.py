@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from backends.chat import ChatRequest, Completion
 from gateway.answers.base import Mark
 from gateway.asked import Asked
+from gateway.canonical import question_of
 from gateway.controls import Controls
 from gateway.errors import InvalidRequest
-from gateway.ledger import Ledger, Line
+from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.reply import Reply, served_of
@@ -130,7 +131,9 @@ class CacheAside:
         outcome = Outcome("full", asked.plan.bypass or "miss", entry=asked.fp.entry_id if is_kept else None)
         self._served.note(lookup, replace(served_of(asked, outcome), made_after_s=time.time() - elapsed_s))
         self._served.ended(lookup)
-        self._ledger.record(Line(outcome, asked.request.model, ROUTE, completion.usage, elapsed_s, elapsed_s))
+        question = None if asked.controls.no_store else head_of(question_of(asked.request))
+        who = lookup, asked.request.owner, question
+        self._ledger.record(Line(outcome, asked.request.model, ROUTE, completion.usage, elapsed_s, elapsed_s, *who))
 
     def _remember(self, miss_id: str, miss: _Miss) -> None:
         self._misses[miss_id] = miss

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
+ANONYMOUS = "anonymous"  # the tenant of everybody who shows no credential
 SCHEMA = 1  # raise it when the meaning of a canonical request changes: every older key stops matching
 
 
@@ -33,13 +34,13 @@ class Scope:
 def tenant_of(secret: bytes, credential: str | None) -> str:
     """The tenant a bearer credential stands for: an opaque name that does not reveal the credential."""
     if not credential:
-        return "anonymous"
+        return ANONYMOUS
     return _digest(secret, b"tenant", (credential,)).hex()[:32]
 
 
 def is_tenant(name: str) -> bool:
     """Whether some credential, or none, could stand for this name."""
-    return name == "anonymous" or re.fullmatch("[0-9a-f]{32}", name) is not None
+    return name == ANONYMOUS or re.fullmatch("[0-9a-f]{32}", name) is not None
 
 
 def _digest(secret: bytes, purpose: bytes, parts: tuple[str, ...]) -> bytes:

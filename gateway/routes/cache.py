@@ -11,7 +11,7 @@ A put gives the answer as a chat completion (`response`), or as a text alone (`a
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import orjson
@@ -22,15 +22,19 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from backends.chat import Choice, Collector, Completion, Usage
 from backends.errors import BackendError
 from backends.openai_wire import parse_completion
+from gateway.aliases import controls_of
 from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
-from gateway.controls import Controls, read_controls
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.canonical import question_of
+from gateway.controls import Controls
+from gateway.errors import GatewayError, InvalidRequest, PutRefused
 from gateway.keys import Keys
-from gateway.ledger import Ledger, Line
+from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
 from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.scope import ANONYMOUS
 from gateway.shapes.base import Envelope, Parsed, Shape
+from gateway.shapes.messages.shape import with_betas
 
 MAX_ELAPSED_S = 86_400.0
 
@@ -63,6 +67,7 @@ class CacheDesk:
     shapes: Mapping[str, Shape]  # by route
     keys: Keys
     max_body_bytes: int
+    is_local: bool  # only this machine can reach the server
     zero_usage: bool = False
 
 
@@ -104,12 +109,14 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
             asked = _read(desk, body, request)
+            if not desk.is_local and asked.tenant == ANONYMOUS:
+                raise PutRefused("Others can reach this server, so an answer is taken from callers with a key only.")
             kept = await desk.aside.put(
                 asked.parsed.request,
                 asked.tenant,
                 asked.parsed.cache_salt,
                 asked.controls,
-                _answer(body),
+                answered(body),
                 lookup=body.lookup,
                 elapsed_s=body.elapsed_s,
             )
@@ -129,10 +136,8 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
     took_s = time.perf_counter() - started
     model, usage = asked.parsed.request.model, completion.usage
-    question = found.reply.served.question
-    desk.ledger.record(
-        Line(outcome, model, ROUTE, usage, took_s, took_s, id=found.id, tenant=asked.tenant, question=question)
-    )
+    question = None if asked.controls.no_store else head_of(question_of(asked.parsed.request))
+    desk.ledger.record(Line(outcome, model, ROUTE, usage, took_s, took_s, found.id, asked.tenant, question))
     return response
 
 
@@ -141,18 +146,26 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
     shape = desk.shapes.get(body.shape)
     if shape is None:
         raise InvalidRequest(f"shape may be {', '.join(desk.shapes)}; got {body.shape!r}.", "shape")
-    header = ", ".join(request.headers.getlist("cache-control"))
     try:
         parsed = shape.parse(orjson.dumps(body.request))
-        controls = read_controls(header, parsed.cache)
     except InvalidRequest as error:
-        is_header = error.param == "Cache-Control"
-        param = error.param if is_header else f"request.{error.param}" if error.param else "request"
-        raise InvalidRequest(error.message, param) from error
+        raise _inside(error) from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"request cannot be read: {error}.", "request") from error
+    try:
+        controls = controls_of(request.headers, parsed.cache)
+    except InvalidRequest as error:
+        raise (_inside(error) if str(error.param).startswith("cache") else error) from error
+    parsed = replace(parsed, request=with_betas(parsed.request, request.headers))
     return _Asked(shape, parsed, desk.keys.tenant(shape.credential(request.headers)), controls)
 
 
-def _answer(body: PutBody) -> Completion:
+def _inside(error: InvalidRequest) -> InvalidRequest:
+    """The same complaint, of a field of `request`."""
+    return InvalidRequest(error.message, f"request.{error.param}" if error.param else "request")
+
+
+def answered(body: PutBody) -> Completion:
     """What was answered. Raises `InvalidRequest`."""
     if (body.response is None) == (body.answer is None):
         raise InvalidRequest("Give either response, a chat completion, or answer, a text.", "response")
@@ -193,5 +206,5 @@ def _counted(ledger: Ledger, route: str) -> Iterator[None]:
     try:
         yield
     except (GatewayError, BackendError) as error:
-        ledger.failed(error.code or "error", route)
+        ledger.failed(error.code or "error", route, status=error.status)
         raise

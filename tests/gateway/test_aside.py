@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from backends.chat import ChatRequest, Choice, Completion, Usage, collect
 from gateway.answers.selection import Selection
 from gateway.aside import CacheAside, Found, Missed
 from gateway.controls import Controls
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, PutRefused
+from gateway.keys import Keys
 from gateway.outcome import Outcome
 from gateway.policy import Rules
+from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.served import ServedMemory
-from tests.gateway.house import House, PlainLane, house
+from gateway.shapes.chat import ChatShape
+from tests.gateway.house import SECRET, House, PlainLane, house
 
 QUESTION = "What is the capital city of France?"
 REWORDED = "What's the capital city of France?"
@@ -187,3 +192,19 @@ async def test_a_stale_answer_is_given_when_asked_for_and_not_refreshed(tmp_path
 
         assert isinstance(found, Found)
         assert gateway.backend.calls == 0
+
+
+async def test_where_others_can_come_nobody_puts_without_a_key(tmp_path: Path) -> None:
+    app = FastAPI()
+    body = {"request": {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}, "answer": "poison"}
+    async with house(tmp_path) as gateway, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        aside, keys = CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger), Keys(SECRET, [])
+        desk = CacheDesk(aside, gateway.ledger, {"chat": ChatShape()}, keys, 1 << 20, is_local=False)
+        app.include_router(cache_routes(desk))
+        with pytest.raises(PutRefused, match="with a key only"):
+            await http.put("http://gw/v1/cache/entries", json=body)
+        kept = await http.put("http://gw/v1/cache/entries", json=body, headers={"x-api-key": "k"})
+
+        assert kept.json()["kept"]
+        assert gateway.count("twicetold_errors_total", code="put_refused", route="put") == 1
+        assert (await http.post("http://gw/v1/cache/lookup", json={"request": body["request"]})).json()["hit"] is False

@@ -9,22 +9,22 @@ from tests.upstream import RunningUpstream, running_upstream
 from twicetold import Twicetold
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def upstream() -> Iterator[RunningUpstream]:
     with running_upstream() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gateway(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """An exact cache: no embedder, no engine, so it starts at once."""
-    folder = tmp_path_factory.mktemp("gateway") / "data"
+    folder = tmp_path_factory.mktemp("sdk") / "data"
     with running_gateway(folder, "--upstream", upstream.base_url, cache__semantic="false") as running:
         running.wait("upstream")
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(gateway: Gateway) -> Iterator[Twicetold]:
     with Twicetold(gateway.url, api_key="sk-test", model="m") as client:
         yield client

@@ -197,3 +197,12 @@ def test_whoever_may_not_is_told_so(gateway: Gateway) -> None:
     client = Twicetold(gateway.url, headers={"host": "evil.example"})
     with client, pytest.raises(twicetold.PermissionDeniedError, match="loopback"):
         client.stats()
+
+
+def test_a_request_that_cannot_be_read_is_refused(client: Twicetold) -> None:
+    deep: Any = []
+    for _ in range(400):
+        deep = [deep]
+    with pytest.raises(twicetold.BadRequestError) as refused:
+        client.lookup("?", extra_body={"x": deep})
+    assert refused.value.param == "request"

@@ -1,0 +1,54 @@
+"""Whatever is put is an answer or is refused."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.chat import Completion, replay
+from gateway.errors import InvalidRequest
+from gateway.policy import refuse_to_keep
+from gateway.routes.cache import PutBody, answered
+from gateway.shapes.base import Parsed
+from gateway.shapes.chat import ChatShape
+from gateway.wire import parse_chat
+
+ASKED = parse_chat(b'{"model": "m", "messages": [{"role": "user", "content": "?"}]}')
+
+scalars = st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats(allow_nan=False) | st.text(max_size=5)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner))
+NAMES = st.sampled_from(["message", "finish_reason", "index", "logprobs", "content", "tool_calls", "role", "refusal"])
+messages = st.dictionaries(NAMES, values, max_size=4)
+choices = st.lists(
+    st.fixed_dictionaries({}, optional={"message": messages | values, "finish_reason": values}), max_size=2
+)
+wires = st.fixed_dictionaries({}, optional={"choices": choices | values, "usage": values, "error": values, "x": values})
+
+
+def put(**body: Any) -> Completion:
+    return answered(PutBody(request={}, **body))
+
+
+@settings(max_examples=60, deadline=None)
+@given(wires)
+def test_an_answer_is_read_so_that_it_can_be_given_or_it_is_refused(wire: dict[str, Any]) -> None:
+    try:
+        completion = put(response=wire)
+    except InvalidRequest:
+        return
+    if refuse_to_keep(completion) is None:
+        envelope = ChatShape().envelope(Parsed(*ASKED))
+        assert orjson.loads(envelope.completion(completion, completion.usage))["choices"]
+        assert b"".join(envelope.chunk(delta) for delta in replay(completion))
+
+
+@pytest.mark.parametrize("body", [{}, {"answer": "a", "response": {"choices": []}}])
+def test_an_answer_is_given_in_one_way(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="either response"):
+        put(**body)
+
+
+def test_an_answer_may_be_a_text_alone() -> None:
+    assert put(answer="Paris.").text == "Paris."
