@@ -49,8 +49,9 @@ export function createApi({ onRefused, onReach }) {
   return {
     get: (path, options) => ask("GET", path, undefined, options),
     send: (method, path, body = {}, options) => ask(method, path, body, options),
-    /** A Response of /v1, which knows keys of its own and no cookie. */
-    v1: (path, options = {}) => reach(new URL(path, V1), { ...options, credentials: "omit", cache: "no-store" }),
+    /** A Response of /v1, which knows keys of its own and no cookie. Never with `cache: "no-store"`: a browser then says
+     * Cache-Control: no-cache to the server, too. */
+    v1: (path, options = {}) => reach(new URL(path, V1), { ...options, credentials: "omit" }),
     address: (path) => new URL(path.replace(/^\//, ""), API).href,
     setCsrf: (token) => {
       csrf = token ?? "";
