@@ -17,6 +17,7 @@ class Model:
     context_tokens: int | None = None
     created: int = 0
     owned_by: str = "twicetold"
+    speaks_responses: bool = False  # its server may have the Responses API, so a request's `native` body can go there
 
 
 @dataclass(frozen=True, slots=True)

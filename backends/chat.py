@@ -41,6 +41,8 @@ class ChatRequest:
     use_kv: bool = True  # False: neither read nor leave KV blocks
     publish_kv: bool = True  # False: reuse what is there, leave nothing behind
     owner: str = ""  # opaque name of the tenant, for fair shares of an engine; set by the gateway
+    native: Fields | None = None  # the body for a server of the Responses API; messages and params say what chat can
+    needs: str = ""  # the field of it that only such a server can serve; empty: any will do
     near_answer: str = ""  # the stored answer to a question like this one: a draft, never an answer
 
     def body(self) -> dict[str, JSON]:

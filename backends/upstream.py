@@ -21,6 +21,7 @@ from backends.errors import (
 from backends.flavours.base import Api, Flavour, Reader, Wishes
 from backends.flavours.figures import read_figures
 from backends.flavours.openai import OPENAI
+from backends.flavours.responses import lacks_api
 from backends.http import HTTPUpstream, Reply, Timeouts
 from backends.openai_wire import parse_json
 from backends.sse import EventDecoder, EventTooLarge
@@ -32,6 +33,7 @@ LIST_TTL_S = 60.0
 FAILED_LIST_TTL_S = 5.0
 HEALTH_TTL_S = 10.0
 MOST_NAMES = 1_000
+LACKING_TTL_S = 600.0  # a server without the Responses API may be given it
 AFTERMATH_S = 0.25  # how long the end of the body may come after [DONE] before the connection is given up
 
 
@@ -82,6 +84,7 @@ class UpstreamBackend:
         self._health_again_at = 0.0
         self._figures: Mapping[str, float] = {}
         self._refuse_predictions: set[str] = set()  # models
+        self._no_responses_until = 0.0  # on time.monotonic()
         self._figures_again_at = 0.0
 
     async def open(self) -> None:
@@ -93,7 +96,8 @@ class UpstreamBackend:
     def model(self, name: str) -> Model:
         """The model of this name, listed or not; asks nobody."""
         listed = next((model for model in self._listed if model.name == name), None)
-        return listed or Model(name, self._revision(name), owned_by=self.name)
+        model = listed or Model(name, self._revision(name), owned_by=self.name)
+        return replace(model, speaks_responses=self._speaks_responses)
 
     async def models(self) -> Sequence[Model]:
         """The configured names, else the server's own list, asked at most once a minute; empty when it has none."""
@@ -106,7 +110,7 @@ class UpstreamBackend:
                 except BackendError:
                     self._listed, ttl_s = (), FAILED_LIST_TTL_S
                 self._list_again_at = time.monotonic() + ttl_s
-        return self._listed
+        return [replace(model, speaks_responses=self._speaks_responses) for model in self._listed]
 
     async def health(self) -> Health:
         """Ready unless the last contact failed; a server not heard of lately is asked how it is."""
@@ -129,7 +133,8 @@ class UpstreamBackend:
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
-            async with aclosing(await self._ask_for(line, request, body, first)) as reply:
+            line, answering = await self._reach(line, request, body, first)
+            async with aclosing(answering) as reply:
                 self._heard(None)
                 if _is_event_stream(reply, request):
                     async with aclosing(self._deltas(line.reader(self.name, request), reply, first, total)) as deltas:
@@ -165,6 +170,10 @@ class UpstreamBackend:
         flavour = self._flavour
         if request.purpose:
             return self._aside(request.purpose)
+        if request.native is not None and self._speaks_responses and flavour.responses is not None:
+            return replace(flavour.responses, path=self._at.chat.replace("/chat/completions", "/responses"))
+        if request.needs:
+            raise RequestRejected(f"{request.needs} needs a server that has the Responses API.", param=request.needs)
         if request.prompt is None:
             return Api(self._at.chat, flavour.write, flavour.reader, flavour.read_whole)
         if flavour.completions is None:
@@ -180,6 +189,22 @@ class UpstreamBackend:
             return replace(self._flavour.count, path=chat + self._flavour.count.path)
         what = "has no embeddings" if purpose == EMBEDDINGS else "cannot count tokens"
         raise RequestRejected(f"The server of this model {what}.", param="model", code="unsupported_by_model")
+
+    async def _reach(self, line: Api, request: ChatRequest, body: bytes, deadline: float) -> tuple[Api, Reply]:
+        """The reply, and the API it is of: a server that turns out to have no Responses API is asked in chat."""
+        try:
+            return line, await self._ask_for(line, request, body, deadline)
+        except BackendError as error:
+            if request.native is None or not lacks_api(error):
+                raise
+        self._no_responses_until = time.monotonic() + LACKING_TTL_S
+        line = self._line(request)
+        body = line.write(request, self._wishes_for(request.model))
+        return line, await self._ask_for(line, request, body, deadline)
+
+    @property
+    def _speaks_responses(self) -> bool:
+        return self._flavour.responses is not None and time.monotonic() >= self._no_responses_until
 
     async def _ask_for(self, line: Api, request: ChatRequest, body: bytes, deadline: float) -> Reply:
         """As `_ask`. A model that refuses the prediction we added is asked without it, now and from now on."""

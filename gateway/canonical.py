@@ -137,6 +137,9 @@ def question_of(request: ChatRequest) -> str | None:
 def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
     given = {key: value for key, value in _given(request.params).items() if key not in NOT_IDENTITY}
     body = {**defaults, **given, "messages": [_given(message) for message in request.messages]}
+    if request.native is not None:
+        native = {key: value for key, value in request.native.items() if key == "store" or key not in NOT_IDENTITY}
+        body["responses"] = {"store": True, **_given(native)}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
     return {key: _normal(value, key) for key, value in body.items()}

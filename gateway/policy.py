@@ -136,6 +136,8 @@ def semantic_refusal(
 ) -> str | None:
     """Why this request may neither be answered by, nor answer, other words. In the order of cheapness."""
     params = request.params
+    if request.native is not None:
+        return "only_exact"
     if question is None:
         return "last_not_user_text"
     if len(question) > rules.max_question_chars:

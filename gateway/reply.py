@@ -27,6 +27,12 @@ class Deltas:
         first, self._first = self._first, None
         return first if first is not None else await anext(self._rest)
 
+    async def peek(self) -> Delta | None:
+        """The first delta, which is still to come; None when there is none."""
+        if self._first is None:
+            self._first = await anext(self._rest, None)
+        return self._first
+
     async def aclose(self) -> None:
         await self._rest.aclose()
 

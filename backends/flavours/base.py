@@ -70,5 +70,6 @@ class Flavour:
     headers_of: Callable[[ChatRequest], Mapping[str, str]] = lambda _: {}  # what a request says there, not in its body
     figures: Mapping[str, str] = field(default_factory=dict)  # of its metrics: our name -> its name
     completions: Api | None = None  # where it continues a prompt as it stands
+    responses: Api | None = None  # where it takes a body of the Responses API as it came
     embeddings: Api | None = None  # where it has vectors for texts
     count: Api | None = None  # where it counts a prompt's tokens

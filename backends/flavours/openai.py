@@ -13,6 +13,7 @@ from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
 from backends.flavours.completions import completions_api
 from backends.flavours.embeddings import embeddings_api
+from backends.flavours.responses import RESPONSES
 from backends.http import api_root
 from backends.openai_wire import (
     Amend,
@@ -69,6 +70,7 @@ def openai_like(
         lambda status, headers, body, upstream: error_from_reply(status, headers, body, upstream, spoken),
         read_model,
         completions=completions_api(spoken, amend),
+        responses=RESPONSES,
         embeddings=embeddings_api(),
     )
 

@@ -3,34 +3,30 @@
 Kept by the gateway itself, in memory and within bounds: backends need know nothing of it, and what is asked in the end
 is the whole conversation, under the key it would have had if the client had sent it. After a restart, or many responses
 later, an id is unknown and that is said.
+
+A response that a server of the Responses API keeps is named anew, for every hit too: the name holds the server's own
+and a seal, so it needs no memory, and one tenant's names are nothing to another.
 """
 
+import hmac
+import re
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 import orjson
 
 from backends.chat import ChatRequest, Choice, Completion, Fields
-from gateway.errors import GatewayError
+from gateway.errors import InvalidRequest, UnknownResponse
+from gateway.native import FOLLOWS
 from gateway.shapes.base import Parsed
 
 MAX_BYTES = 64 * 2**20
 MAX_BYTES_OF_TENANT = 16 * 2**20
 ENTRY_BYTES = 500
+_NAMED = re.compile(r"resp_(?P<nonce>[0-9a-f]{8})(?P<seal>[0-9a-f]{24})_(?P<there>[\x21-\x7e]{1,512})")
 _TOLD = ("refusal", "tool_calls", "reasoning_content", "thinking_blocks", "content_blocks")
-
-
-class UnknownResponse(GatewayError):
-    """The response that is to be continued is not known to whoever asks; OpenAI's own words and status."""
-
-    status, kind, code = 400, "invalid_request_error", "previous_response_not_found"
-
-    def __init__(self, response_id: str) -> None:
-        super().__init__(
-            f"Previous response with id {response_id!r} not found: this gateway keeps what was said to a response in "
-            "memory, for a while. Send the conversation as input.",
-            "previous_response_id",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,11 @@ class _Tenant:
 class Conversations:
     """The last conversations of every tenant. Belongs to one event loop."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES, max_bytes_of_tenant: int = MAX_BYTES_OF_TENANT) -> None:
+    def __init__(
+        self, secret: bytes, max_bytes: int = MAX_BYTES, max_bytes_of_tenant: int = MAX_BYTES_OF_TENANT
+    ) -> None:
+        """`secret` seals the names of responses that a server keeps."""
+        self._secret = secret
         self._max_bytes = max_bytes
         self._max_bytes_of_tenant = max_bytes_of_tenant
         self._bytes = 0
@@ -56,16 +56,38 @@ class Conversations:
         self._of_tenants: dict[str, _Tenant] = {}
 
     def resume(self, parsed: Parsed, tenant: str) -> ChatRequest:
-        """The request with what was said before it. Raises `UnknownResponse`."""
+        """The request with what was said before it, or for the server that keeps it. Raises `UnknownResponse`, and
+        `InvalidRequest` for what only a server can do that does not keep it."""
         request = parsed.request
         if not parsed.follows:
             return request
         said = self._said.get((tenant, parsed.follows))
         if said is None:
-            raise UnknownResponse(parsed.follows)
+            there = self._there(parsed.follows, tenant)
+            if there is None or request.native is None:
+                raise UnknownResponse(parsed.follows)
+            return replace(request, native={**request.native, FOLLOWS: there}, needs=request.needs or FOLLOWS)
+        if request.needs:
+            raise InvalidRequest(f"{request.needs} cannot go on from a response that no server keeps.", request.needs)
         self._said.move_to_end((tenant, parsed.follows))
         system, new = request.messages[: parsed.num_told], request.messages[parsed.num_told :]
-        return replace(request, messages=(*system, *said.messages, *new))
+        return replace(request, messages=(*system, *said.messages, *new), native=None)
+
+    def name(self, there: str, tenant: str) -> str:
+        """A new name for a response that a server keeps. It says which one, to this tenant alone."""
+        nonce = secrets.token_hex(4)
+        return f"resp_{nonce}{self._seal(nonce, there, tenant)}_{there}"
+
+    def _there(self, response_id: str, tenant: str) -> str | None:
+        """What a server calls a response we have named; None for a name that is not ours, or another's."""
+        found = _NAMED.fullmatch(response_id)
+        if found is None or not hmac.compare_digest(found["seal"], self._seal(found["nonce"], found["there"], tenant)):
+            return None
+        return found["there"]
+
+    def _seal(self, nonce: str, there: str, tenant: str) -> str:
+        said = f"{nonce} {tenant} {there}".encode("utf-8", "surrogatepass")
+        return blake2b(said, key=self._secret, digest_size=12, person=b"response").hexdigest()
 
     def note(self, response_id: str, tenant: str, parsed: Parsed, request: ChatRequest, answer: Completion) -> None:
         """Remember what was said up to and with this response; its instructions hold for it alone."""

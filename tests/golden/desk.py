@@ -16,6 +16,7 @@ from gateway.body import Curfew
 from gateway.keys import Keys
 from gateway.routes.generate import GenerateEndpoint
 from gateway.served import ServedMemory
+from gateway.shapes.follow import Conversations
 from tests.gateway.house import SECRET, house
 
 PATHS = {shape.route: path for path, shape in SHAPES.items()}
@@ -38,10 +39,11 @@ class Desk:
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     async with house(folder) as home:
-        served = ServedMemory()
+        served, kept = ServedMemory(), Conversations(SECRET)
         routes = [
             Route(
-                path, GenerateEndpoint(shape, home.pipeline, home.ledger, Keys(SECRET, ()), 1 << 24, Curfew(), served)
+                path,
+                GenerateEndpoint(shape, home.pipeline, home.ledger, Keys(SECRET, ()), kept, 1 << 24, Curfew(), served),
             )
             for path, shape in SHAPES.items()
         ]

@@ -64,8 +64,16 @@ class Wanted:
         return self.body.get("store") is not False
 
     def request(self) -> ChatRequest:
-        """As a chat request."""
-        return ChatRequest(self.model, (*self.system, *self.messages), self.params, self.stream)
+        """As a chat request, with the body as it came where chat cannot say all of it."""
+        native = {key: value for key, value in self.body.items() if key not in _NOT_NATIVE and value is not None}
+        return ChatRequest(
+            self.model,
+            (*self.system, *self.messages),
+            self.params,
+            self.stream,
+            native=native if self.needs or self.prefers or self.body.get("previous_response_id") else None,
+            needs=self.needs,
+        )
 
 
 def read_body(raw: bytes) -> Wanted:
@@ -294,6 +302,7 @@ def _one_answer(_: Wanted, name: str, value: Any) -> None:
         raise InvalidRequest(f"{name}: a response is one answer.", name)
 
 
+_NOT_NATIVE = frozenset({"model", "stream", "cache", "cache_salt"})
 _ELSEWHERE = frozenset(
     {
         "model", "input", "instructions", "stream", "stream_options", "cache", "cache_salt",

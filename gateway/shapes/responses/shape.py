@@ -7,10 +7,10 @@ from typing import Any
 
 from backends.chat import Choice, Completion, Delta, Fields, Usage
 from gateway.auth import Headers, read_credential
-from gateway.errors import InvalidRequest
-from gateway.shapes.base import Parsed, dump, named_event
+from gateway.shapes.base import Envelope, Parsed, dump, named_event
 from gateway.shapes.responses.events import OutputStream
 from gateway.shapes.responses.items import INCOMPLETE, items_of, status_of, usage_of
+from gateway.shapes.responses.native import NativeEnvelope
 from gateway.shapes.responses.request import read_body
 
 
@@ -22,11 +22,6 @@ class ResponsesShape:
     def parse(self, raw: bytes) -> Parsed:
         wanted = read_body(raw)
         body = wanted.body
-        if wanted.needs:
-            raise InvalidRequest(
-                f"{wanted.needs} can only be served by a server of the Responses API, and none is behind this model.",
-                wanted.needs,
-            )
         return Parsed(
             wanted.request(),
             body,
@@ -38,8 +33,8 @@ class ResponsesShape:
             is_continued=wanted.is_kept,
         )
 
-    def envelope(self, parsed: Parsed) -> "ResponsesEnvelope":
-        return ResponsesEnvelope(parsed.body, is_kept=parsed.is_continued)
+    def envelope(self, parsed: Parsed) -> Envelope:
+        return NativeEnvelope(parsed) if parsed.name else ResponsesEnvelope(parsed)
 
     def error(self, _status: int, body: Fields, /) -> Fields:
         return body
@@ -51,12 +46,12 @@ class ResponsesShape:
 class ResponsesEnvelope:
     """One response: what was asked is repeated in it."""
 
-    def __init__(self, body: Fields, *, is_kept: bool) -> None:
+    def __init__(self, parsed: Parsed) -> None:
         self._name = uuid.uuid4().hex
         self.id = f"resp_{self._name}"
         self._created = int(time.time())
-        self._body = body
-        self._is_kept = is_kept
+        self._body = parsed.body
+        self._is_kept = parsed.is_continued
         self._said = OutputStream(self._name)
         self._extra: dict[str, Any] = {}
         self._number = 0

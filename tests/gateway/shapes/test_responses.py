@@ -11,11 +11,12 @@ from openai import AsyncOpenAI
 
 from backends.chat import collect
 from backends.fake import ScriptedBackend, echo
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, UnknownResponse
 from gateway.shapes.base import Parsed
 from gateway.shapes.chat import ChatShape
-from gateway.shapes.follow import Conversations, UnknownResponse
+from gateway.shapes.follow import Conversations
 from gateway.shapes.responses.shape import ResponsesShape
+from tests.gateway.house import SECRET
 from tests.golden.cases import CASES, said, spelled
 from tests.golden.desk import Desk, desk
 
@@ -137,7 +138,7 @@ async def test_a_response_is_unknown_to_others_after_no_store_and_with_store_fal
 
 
 def test_conversations_stay_within_their_bytes() -> None:
-    kept = Conversations(max_bytes=4000, max_bytes_of_tenant=2000)
+    kept = Conversations(SECRET, max_bytes=4000, max_bytes_of_tenant=2000)
     one = parsed({"input": "x" * 500})
     for number in range(9):
         kept.note(f"resp_{number}", f"tenant {number % 3}", one, one.request, collected())
