@@ -1,6 +1,7 @@
 """The road of an embeddings request: the own embedder, a broken file, callers who leave."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ async def test_whoever_waits_with_one_who_left_asks_himself() -> None:
 
 async def test_a_failure_is_nobodys_vector() -> None:
     go_on = asyncio.Event()
-    scripts = iter([[go_on, RequestRejected("No.")], said(VECTOR)])
+    scripts: Iterator[list[Any]] = iter([[go_on, RequestRejected("No.")], said(VECTOR)])
     embeddings = desk(ScriptedBackend(lambda _: next(scripts)))
     first = asyncio.create_task(embeddings.answer(request("a"), "t", Controls()))
     await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from struct import pack
+from typing import Any
 
 import orjson
 import pytest
@@ -49,7 +50,7 @@ def test_what_is_no_vector_is_none(said: object) -> None:
 
 
 def test_items_are_one_only_if_they_are_letter_for_letter() -> None:
-    items = ["a", "a ", "A", "é", "e\u0301", [1, 2], [12], "[1,2]", "ids\0[1,2]"]
+    items: list[Any] = ["a", "a ", "A", "é", "e\u0301", [1, 2], [12], "[1,2]", "ids\0[1,2]"]
     keys = {
         item_key(SECRET, scope, kind, item)
         for item in items
