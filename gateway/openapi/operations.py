@@ -1,5 +1,6 @@
 """Every route there is. `tests/gateway/test_openapi.py` holds it against the application's own."""
 
+from gateway.embedded.request import EmbeddingsBody
 from gateway.openapi.document import Operation, Param
 from gateway.routes.admin import LoadBody
 from gateway.routes.admin import WarmBody as PrefixBody
@@ -35,6 +36,14 @@ GENERATING = (
     ),
     Operation("POST", "/v1/responses", "OpenAI's Responses", "a `response`, or its events", ResponsesBody),
     Operation("POST", "/v1/messages", "Anthropic's Messages", "a `message`, or its events", MessagesBody),
+    Operation(
+        "POST",
+        "/v1/messages/count_tokens",
+        "What a prompt weighs",
+        "`input_tokens`, where its server can count",
+        MessagesBody,
+    ),
+    Operation("POST", "/v1/embeddings", "Vectors of texts, kept one by one", "a `list` of embeddings", EmbeddingsBody),
     Operation("GET", "/v1/models", "The models every backend serves", "a `list`"),
 )
 
