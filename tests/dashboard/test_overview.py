@@ -1,7 +1,6 @@
 """The overview with live data: what is saved, who served what, how fast, and every request as it ends."""
 
-from concurrent.futures import ThreadPoolExecutor
-
+import httpx
 from playwright.sync_api import Page, expect
 
 from tests.dashboard.looking import DESK, PHONE, complaints, open_view
@@ -68,8 +67,10 @@ def test_rows_can_be_chosen_by_tier_and_an_error_is_one(page: Page, gateway: Gat
 
 def test_a_flood_leaves_a_hundred_rows_and_a_pause_holds_them(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "overview")
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: ask(gateway, "What is a cache?"), range(300)))
+    body = {"model": "m", "messages": [{"role": "user", "content": "What is a cache?"}]}
+    with httpx.Client(trust_env=False) as client:
+        for _ in range(250):
+            client.post(f"{gateway.url}/v1/chat/completions", json=body)
     ask(gateway, "The last of the flood")
     shows_row(page, "The last of the flood")
     expect(page.locator(ROWS)).to_have_count(100)
@@ -104,7 +105,7 @@ def test_the_range_stays_chosen(page: Page, gateway: Gateway) -> None:
 
 def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
     ask(gateway, "What is a very long question that does not fit into the width of a phone?")
-    for size, theme in ((DESK, "light"), (PHONE, "dark"), (PHONE, "light"), (DESK, "dark")):
+    for size, theme in ((DESK, "light"), (PHONE, "dark")):
         open_view(page, gateway, "overview", size=size, theme=theme)
         page.wait_for_selector(ROWS)
         page.wait_for_selector(".chart canvas")
