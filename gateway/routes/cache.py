@@ -152,6 +152,8 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
         raise _inside(error) from error
     except orjson.JSONEncodeError as error:
         raise InvalidRequest(f"request cannot be read: {error}.", "request") from error
+    if parsed.follows:
+        raise InvalidRequest("What came before is not known here: send the whole conversation.", "request")
     try:
         controls = controls_of(request.headers, parsed.cache)
     except InvalidRequest as error:

@@ -11,11 +11,14 @@ from backends.chat import ChatRequest, Choice, Completion, Usage, collect
 from gateway.answers.selection import Selection
 from gateway.aside import CacheAside, Found, Missed
 from gateway.controls import Controls
-from gateway.errors import InvalidRequest, PutRefused
+from gateway.errors import InvalidRequest, PutRefused, UnknownId
+from gateway.feedback import Feedback
+from gateway.invalidate import Invalidation
 from gateway.keys import Keys
 from gateway.outcome import Outcome
 from gateway.policy import Rules
 from gateway.routes.cache import CacheDesk, cache_routes
+from gateway.semantic.rule import LaneRule
 from gateway.served import ServedMemory
 from gateway.shapes.chat import ChatShape
 from tests.gateway.house import SECRET, House, PlainLane, house
@@ -192,6 +195,24 @@ async def test_a_stale_answer_is_given_when_asked_for_and_not_refreshed(tmp_path
 
         assert isinstance(found, Found)
         assert gateway.backend.calls == 0
+
+
+async def test_what_users_say_of_a_lookups_answer_is_a_label(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        invalidation = Invalidation(gateway.answers, gateway.semantic, gateway.ledger)
+        feedback = Feedback(gateway.answers, invalidation, desk.served, gateway.semantic, gateway.ledger)
+        await desk.put()
+        await gateway.pipeline.close()
+        found = await desk.look_up(REWORDED)
+        assert isinstance(found, Found)
+        with pytest.raises(UnknownId):
+            await feedback.of_response("another", found.id, is_good=False, comment="")
+        said = await feedback.of_response("t", found.id, is_good=False, comment="no")
+
+        assert (said.entry, said.state, said.bad) == (found.reply.outcome.entry, "kept", 1)
+        rule = LaneRule.of("t", Rules(shadow_rate=0.0))
+        assert list((await gateway.semantic.lanes.report(rule)).labels) == [("feedback", False)]
 
 
 async def test_where_others_can_come_nobody_puts_without_a_key(tmp_path: Path) -> None:

@@ -26,7 +26,12 @@ Reply = httpx.Response | httpx.HTTPError
 
 def completion(text: str = "Paris.", **message: Any) -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 8, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}}
+    usage = {
+        "prompt_tokens": 8,
+        "completion_tokens": 2,
+        "total_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 3},
+    }
     return {"id": "chatcmpl-1", "object": "chat.completion", "created": 7, "model": "m", "choices": [choice]} | {
         "usage": usage
     }

@@ -24,6 +24,12 @@ def test_a_generation_is_no_hit() -> None:
     assert (info.is_hit, info.saved_tokens, info.similarity) == (False, 32, None)
 
 
+def test_a_model_that_answered_instead_is_named() -> None:
+    info = CacheInfo.from_headers(headers(Outcome("full", "fallback", fallback="größer/2")))
+
+    assert (info.fallback, info.reason) == ("größer/2", "fallback")
+
+
 @pytest.mark.parametrize("strange", [{}, {"x-twicetold-tier": "l3"}])
 def test_somebody_elses_answer_is_refused(strange: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="not an answer of Twicetold"):

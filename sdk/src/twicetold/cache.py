@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+from urllib.parse import unquote
 
 Tier = Literal["exact", "semantic", "kv", "full"]
 
@@ -22,6 +23,7 @@ class CacheInfo:
     saved_tokens: int | None
     age_s: int | None  # of the stored answer
     overhead_ms: float | None  # what the gateway's own lookups took
+    fallback: str | None = None  # the model that answered instead of the one that was asked for
 
     @property
     def is_hit(self) -> bool:
@@ -42,6 +44,7 @@ class CacheInfo:
             saved_tokens=None if saved is None else int(saved),
             age_s=None if age is None else int(age),
             overhead_ms=None if overhead is None else float(overhead),
+            fallback=unquote(found["x-twicetold-fallback"]) if "x-twicetold-fallback" in found else None,
         )
 
     @classmethod

@@ -224,7 +224,7 @@ def _answered(answer: Any) -> dict[str, Any]:
         return {"response": answer.raw}
     if isinstance(answer, Mapping):
         return {"response": answer}
-    return {"response": answer.model_dump(mode="json", exclude_none=True)}
+    return {"response": answer.model_dump(mode="json", exclude_unset=True)}
 
 
 def _admin(method: str, path: str, body: JSON | None = None, *, query: Options | None = None) -> Sent:
