@@ -33,6 +33,12 @@ def test_every_metric_is_documented_and_nothing_else_is() -> None:
     assert {name.removesuffix("_count").removesuffix("_total") for name in PROMISED} <= told
 
 
+def test_every_metric_is_drawn_on_the_dashboard_of_grafana() -> None:
+    board = (ROOT / "deploy" / "grafana" / "dashboards" / "twicetold.json").read_text("utf-8")
+
+    assert {name for name in documented() if not re.search(rf"twicetold_{name}(_bucket)?\b", board)} == set()
+
+
 def test_every_field_of_a_line_is_documented() -> None:
     lines: list[Line | Failure] = [LINE, Failure("timeout", "chat", 504, "m", "t", "id", 1.0)]
     written = [entry_of(_exchange(line), has_questions=True) for line in lines]

@@ -98,7 +98,8 @@ def test_every_metric_that_is_drawn_or_watched_is_exported(site: Site) -> None:
         "semantic",
         "wrong",
         "promotions",
-        "index_live",
+        "second_looks",
+        "index_",
     )  # tests of their own
     exported = site.two.get("/metrics").text
     assert not_exported(exported, but=engines_and_meanings) == set()
