@@ -20,6 +20,11 @@ def native_name(first: Delta | None) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def changes_something(request: ChatRequest) -> bool:
+    """Whether asking leaves something behind there that a stored answer would not."""
+    return request.native is not None and request.native.get("conversation") is not None
+
+
 def as_spoken(request: ChatRequest, model: Model) -> ChatRequest:
     """The request in the words of the model's server. Raises `InvalidRequest`, `UnknownResponse`."""
     if request.native is None or model.speaks_responses:

@@ -29,7 +29,7 @@ from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flight, Flights
 from gateway.ledger import Ledger
-from gateway.native import as_spoken
+from gateway.native import as_spoken, changes_something
 from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
 from gateway.prefixes.watch import PrefixWatch
@@ -116,7 +116,10 @@ class Pipeline:
         started = time.perf_counter()
         normal = self._normaliser.of(request, tenant, controls.namespace)
         route = await self._route(request.model, normal.keyed.messages, may_generate)
-        normal = replace(normal, keyed=as_spoken(normal.keyed, route.model), sent=as_spoken(normal.sent, route.model))
+        keyed, sent = (as_spoken(one, route.model) for one in (normal.keyed, normal.sent))
+        normal = replace(normal, keyed=keyed, sent=sent)
+        if changes_something(keyed):
+            controls = replace(controls, no_cache=True, no_store=True)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), normal.keyed, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)

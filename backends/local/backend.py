@@ -174,6 +174,8 @@ class LocalBackend:
     def _encode(self, request: ChatRequest, wanted: Generation) -> list[int]:
         """The prompt as tokens: of a conversation by the model's template, else as it stands."""
         prompt, tokenizer = request.prompt, self._opened.tokenizer
+        if request.needs:  # as a fallback for a server that can
+            raise RequestRejected(f"{request.needs} needs a server that has the Responses API", param=request.needs)
         if prompt is None:
             return tokenizer.encode_chat(request.messages, wanted.tools)
         refuse_what_it_cannot(request.params, wanted)

@@ -37,8 +37,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path) -> AsyncIterator[Desk]:
-    async with house(folder) as home:
+async def desk(folder: Path, backend: Any = None) -> AsyncIterator[Desk]:
+    """`backend`: another than a scripted one."""
+    async with house(folder, backend) as home:
         served, kept = ServedMemory(), Conversations(SECRET)
         routes = [
             Route(

@@ -103,6 +103,8 @@ def _response(sent: list[Json]) -> Json:
             part = place["content"][event["content_index"]]
             part["refusal" if kind == "refusal.delta" else "text"] += event["delta"]
             part.get("logprobs", []).extend(event.get("logprobs", []))
+        elif kind == "output_text.annotation.added":
+            place["content"][event["content_index"]]["annotations"].append(event["annotation"])
         elif kind == "function_call_arguments.delta":
             place["arguments"] += event["delta"]
         elif kind == "function_call_arguments.done":

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class UpstreamApp:
     clients: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=100))  # one address per connection
     headers: dict[str, str] = field(default_factory=dict)  # of the newest chat request
     address: str = ""  # its path and query
+    responses: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None  # its Responses API: a body's events
 
     def __post_init__(self) -> None:
         self.counts = {"requests": 0, "active": 0, "disconnects": 0, "models": 0, "probes": 0}
@@ -42,6 +43,9 @@ class UpstreamApp:
             await self._chat(Ask({}, raw, headers, "", send, dialect), receive)
             return
         ask = Ask({}, raw, headers, "", send, dialect)
+        if route == ("POST", "/v1/responses") and self.responses is not None:
+            await self._respond(ask, self.responses)
+            return
         if scope["method"] == "GET" and path in HEALTH:
             self.counts["probes"] += 1
             await ask.reply(b'{"status":"ok"}', 503 if self.mode == "error:503" else 200)
@@ -99,6 +103,20 @@ class UpstreamApp:
             return
         await asyncio.sleep(float(ask.argument or 0) if name == "slow" else 0)
         await ask.reply(orjson.dumps(embeddings(body)))
+
+    async def _respond(self, ask: Ask, responses: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
+        """The events of a response, or the whole one that the last of them has."""
+        ask.body = orjson.loads(ask.raw)
+        self.counts["requests"] += 1
+        self.received.append(ask.body)
+        events = responses(ask.body)
+        if ask.is_stream:
+            await ask.start(200, (b"content-type", b"text/event-stream; charset=utf-8"))
+            for event in events:
+                await ask.write(b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n")
+            await ask.write(b"", more=False)
+        else:
+            await ask.reply(orjson.dumps(events[-1]["response"]))
 
     def _mode_of(self, body: dict[str, Any], headers: dict[str, str]) -> str:
         if "x-mode" in headers:

@@ -119,5 +119,8 @@ def _part(at: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[dict[str, 
         empty = {**part, name: "", **({"annotations": [], "logprobs": []} if logprobs else {})}
         yield {**at, "type": "response.content_part.added", "part": empty}
         yield {**at, "type": f"response.{kind}.delta", "delta": part.get(name) or "", **logprobs}
+        for number, cited in enumerate(part.get("annotations") or ()):
+            numbered = {"annotation_index": number, "annotation": cited}
+            yield {**at, "type": "response.output_text.annotation.added", **numbered}
         yield {**at, "type": f"response.{kind}.done", name: part.get(name) or "", **logprobs}
     yield {**at, "type": "response.content_part.done", "part": dict(part)}

@@ -205,6 +205,11 @@ def _needs(wanted: Wanted, name: str, value: Any) -> None:
         wanted.note_need(name)
 
 
+def _not_in_background(_: Wanted, name: str, value: Any) -> None:
+    if value:
+        raise InvalidRequest(f"{name}: an answer is waited for here; it cannot be asked for later.", name)
+
+
 def _prefers(wanted: Wanted, name: str, value: Any) -> None:
     if value not in (False, "", [], {}, "disabled"):
         wanted.prefers = wanted.prefers or name
@@ -321,7 +326,7 @@ _FIELDS = {
     "n": _one_answer,
     "messages": _is_of_chat,
     "conversation": _needs,
-    "background": _needs,
+    "background": _not_in_background,
     "prompt": _needs,
     "moderation": _needs,
     "context_management": _prefers,
