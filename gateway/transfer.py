@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.answers.base import CacheError, Entry, unembedded_of
-from gateway.answers.selection import Listed, Page, Selection
+from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.errors import InvalidRequest, StoreAway
 from gateway.ledger import Ledger
@@ -26,7 +26,7 @@ from gateway.semantic.rule import LaneRule
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
 
-PAGE = 64  # entries that are read at once
+TOGETHER = 64  # entries that are read at once
 PUTS = 64  # and written at once
 MOST_LEARNING = 2048  # imported questions that wait for the embedder; who imports more waits, too
 MOST_ERRORS = 1000  # told one by one, of one chunk
@@ -89,13 +89,22 @@ class Transfer:
     """Both ways. Belongs to one event loop."""
 
     def __init__(
-        self, answers: TieredAnswers, semantic: "Semantic | None", rules: Rules, ledger: Ledger, secret: bytes
+        self,
+        answers: TieredAnswers,
+        semantic: "Semantic | None",
+        rules: Rules,
+        ledger: Ledger,
+        secret: bytes,
+        *,
+        page: int = MAX_PAGE,
     ) -> None:
+        """`page` rows of a list are asked for at once: some stores look at all for each page."""
         self._answers = answers
         self._semantic = semantic
         self._rules = rules
         self._ledger = ledger
         self._secret = secret
+        self._page_rows = page
         self._chores = Chores()
         self._may_learn = asyncio.Semaphore(MOST_LEARNING)
 
@@ -112,11 +121,13 @@ class Transfer:
         while place.number < DONE:
             rows = await self._page(selection, place)
             wanted = [row for row in rows if place.wants(row) and not place.is_over(row)]
-            lines = [line for line in await asyncio.gather(*(self._line(row, place) for row in wanted)) if line]
-            told, skipped = told + len(lines), skipped + len(wanted) - len(lines)
-            if lines:
-                yield b"".join(lines)
-            is_at_end = len(rows) < PAGE or place.is_over(rows[-1])
+            for start in range(0, len(wanted), TOGETHER):
+                some = wanted[start : start + TOGETHER]
+                lines = [line for line in await asyncio.gather(*(self._line(row, place) for row in some)) if line]
+                told, skipped = told + len(lines), skipped + len(some) - len(lines)
+                if lines:
+                    yield b"".join(lines)
+            is_at_end = len(rows) < self._page_rows or place.is_over(rows[-1])
             place = (
                 Place(place.number + 1, place.began_s)
                 if is_at_end
@@ -126,7 +137,7 @@ class Transfer:
 
     async def _page(self, selection: Selection, place: Place) -> list[Listed]:
         try:
-            return await self._answers.select(selection, Page(PAGE, place.after))
+            return await self._answers.select(selection, Page(self._page_rows, place.after))
         except CacheError as error:
             raise StoreAway(str(error)) from error
 

@@ -73,6 +73,9 @@ MIGRATIONS: tuple[str, ...] = (
         DELETE FROM verdicts WHERE scope = old.scope AND id = old.id;
     END;
     """,
+    """
+    CREATE INDEX entries_by_age ON entries (created_s);
+    """,
 )
 
 

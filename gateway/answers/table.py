@@ -124,7 +124,7 @@ def find_by_id(connection: sqlite3.Connection, scope: bytes, entry_id: str, hori
 
 def find_owned(connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float) -> Entry | None:
     """The entry of this name if it is this tenant's. Raises `BrokenRow`."""
-    sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND tenant = ?"  # noqa: S608
+    sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND +tenant = ?"  # noqa: S608 - + keeps it off the tenant's index
     return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s)
 
 

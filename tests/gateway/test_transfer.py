@@ -38,7 +38,7 @@ async def gateway(folder: Path, name: str, store: Store | None = None) -> AsyncI
     (folder / name).mkdir()
     async with house(folder / name, store=store) as opened:
         rules = Rules(shadow_rate=0.0)
-        transfer = Transfer(opened.answers, opened.semantic, rules, opened.ledger, SECRET)
+        transfer = Transfer(opened.answers, opened.semantic, rules, opened.ledger, SECRET, page=32)
         yield opened, transfer
         await transfer.close()
 
