@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.screen import STYLES
+
 _WHAT = {
     "exact": "same request",
     "semantic": "same question, other words",
@@ -63,16 +65,17 @@ def render(stats: dict[str, Any], url: str) -> Group:
     table = Table(title=f"Twicetold at {url}", title_justify="left")
     for heading, justify in (("tier", "left"), ("", "left"), ("requests", "right"), ("share", "right")):
         table.add_column(heading, justify="right" if justify == "right" else "left")
-    table.add_column("first token", justify="right")
-    table.add_column("total", justify="right")
+    for heading in ("first token", "p90", "total", "p90"):
+        table.add_column(heading, justify="right")
     for name, tier in stats["tiers"].items():
+        times = stats["latency"].get(name, {})
         table.add_row(
             name,
             _WHAT.get(name, ""),
             str(tier["requests"]),
             f"{tier['hit_ratio']:.1%}" if stats["requests"] else "",
-            _seconds(tier["mean_ttft_seconds"]),
-            _seconds(tier["mean_seconds"]),
+            *(_seconds(times.get(what, {}).get(part)) for what in ("ttft", "total") for part in ("p50", "p90")),
+            style=STYLES[name] if name in STYLES and tier["requests"] else "",
         )
     return Group(table, Text("\n".join(_lines(stats))))
 
@@ -85,6 +88,7 @@ def _lines(stats: dict[str, Any]) -> list[str]:
     parts = ", ".join(f"{name} {state}" for name, state in stats["parts"].items())
     return [
         f"saved    {saved:,} tokens{share}, {stats['saved_seconds']:,.1f} s of generation",
+        *_money(stats["money"]),
         f"kept     {stats['entries']:,} answers, {stats['vectors']:,} vectors",
         f"trouble  {stats['errors']} errors, {stats['cache_failures']} cache faults done without",
         f"parts    {parts}",
@@ -92,6 +96,13 @@ def _lines(stats: dict[str, Any]) -> list[str]:
         *([_redis(stats["redis"])] if stats.get("redis") else []),
         *(_engine(name, engine) for name, engine in stats.get("engines", {}).items() if engine),
     ]
+
+
+def _money(money: dict[str, Any]) -> list[str]:
+    """What it was worth, where prices are known."""
+    if not any(model["is_priced"] for model in money["by_model"].values()):
+        return []
+    return [f"money    {money['saved']:,.2f} {money['currency']} saved, {money['spent']:,.2f} spent"]
 
 
 def _backend(backend: dict[str, Any]) -> str:
