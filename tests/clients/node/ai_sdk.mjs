@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { Output, generateText, jsonSchema, streamText, tool } from "ai";
+import { Output, embed, embedMany, generateText, jsonSchema, streamText, tool } from "ai";
 import { z } from "zod";
 
 import { ANSWER, BASE_URL, COLD, KEY, QUESTION, REWORDED, check, collected, learned, main } from "./checking.mjs";
@@ -86,6 +86,15 @@ check(async function a_zod_object_is_filled_in_and_comes_from_memory_when_asked_
   assert.ok(schema.parse(first.output));
   assert.deepEqual(again.output, first.output);
   assert.equal(again.response.headers["x-twicetold-tier"], "exact");
+});
+
+check(async function vectors_are_kept_one_by_one() {
+  const embedder = provider.embeddingModel("all-MiniLM-L6-v2");
+  const first = await embed({ model: embedder, value: "a cache" });
+  const both = await embedMany({ model: embedder, values: ["an engine", "a cache"] });
+  assert.equal(first.embedding.length, 384);
+  assert.deepEqual(both.embeddings[1], first.embedding);
+  assert.equal(both.responses[0].headers["x-twicetold-items"], "1/2");
 });
 
 check(async function a_cache_control_is_a_header_or_a_provider_option() {

@@ -130,6 +130,12 @@ def a_tool_is_used_answered_and_replayed_streamed_and_not() -> None:
 
 
 @check
+def tokens_are_counted_without_an_answer() -> None:
+    counted = client.messages.count_tokens(model="demo", messages=said())
+    assert counted.input_tokens > 0
+
+
+@check
 def cache_controls_go_in_headers() -> None:
     tier, _ = asked(QUESTION, extra_headers={"Cache-Control": "no-cache"})
     assert tier in COLD, tier

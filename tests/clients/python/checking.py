@@ -71,8 +71,8 @@ def _outcome(function: Callable[[], Any]) -> str | None:
             asyncio.run(function())
         else:
             function()
-    except Exception:
-        return traceback.format_exc()
+    except Exception as error:
+        return "".join(traceback.format_exception(error, limit=-4, chain=False))
     return None
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 from tests.clients.python.checking import ANSWER, BASE_URL, COLD, KEY, QUESTION, REWORDED, check, expect, learned, main
@@ -120,6 +120,15 @@ def the_responses_api_knows_what_was_asked_in_chat_streamed_and_not() -> None:
     expect((tier(message), message.text), ("exact", ANSWER))
     message = whole(list(responses.stream(REWORDED)))
     expect(message.text, ANSWER)
+
+
+@check
+def texts_are_embedded() -> None:
+    embeddings = OpenAIEmbeddings(
+        model="all-MiniLM-L6-v2", base_url=BASE_URL, api_key=KEY, check_embedding_ctx_length=False
+    )
+    first, again = embeddings.embed_documents(["a cache", "an engine"]), embeddings.embed_query("a cache")
+    expect((len(first), len(first[0]), again), (2, 384, first[0]))
 
 
 @check

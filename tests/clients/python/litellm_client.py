@@ -11,6 +11,7 @@ from tests.clients.python.checking import (
     KEY,
     QUESTION,
     REWORDED,
+    URL,
     check,
     expect,
     learned,
@@ -74,6 +75,14 @@ async def the_async_functions_get_exact_and_semantic_hits_streamed_and_not() -> 
         response = await litellm.acompletion(messages=said(text), stream=True, **ROAD)
         parts = [chunk.choices[0].delta.content or "" async for chunk in response]
         expect((tier(response), "".join(parts)), (wanted, ANSWER))
+
+
+@check
+def a_model_of_anthropics_api_is_served_by_the_messages_route() -> None:
+    road = {"model": "anthropic/demo", "api_base": URL, "api_key": KEY, "max_retries": 0, "max_tokens": 200}
+    first, again = (litellm.completion(messages=said(), **road) for _ in range(2))
+    expect([first.choices[0].message.content, again.choices[0].message.content], [ANSWER, ANSWER])
+    expect(tier(again), "exact")
 
 
 @check

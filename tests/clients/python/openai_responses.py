@@ -135,6 +135,14 @@ def a_tool_call_is_made_answered_and_replayed_streamed_and_not() -> None:
 
 
 @check
+def a_talk_is_gone_on_with_by_the_id_of_its_last_response() -> None:
+    _, first = asked(QUESTION)
+    answers = [asked("How large is a block?", previous_response_id=first.id) for _ in range(2)]
+    assert answers[0][0] in COLD, answers[0][0]
+    expect((answers[1][0], answers[1][1].output_text), ("exact", answers[0][1].output_text))
+
+
+@check
 def a_pydantic_model_is_filled_in_and_comes_from_memory_when_asked_again() -> None:
     first, again = (
         client.responses.parse(model="demo", input=QUESTION, text_format=Verdict, temperature=0) for _ in range(2)

@@ -197,6 +197,18 @@ def a_raw_completion_is_an_exact_hit_again_streamed_and_not() -> None:
 
 
 @check
+def vectors_are_kept_one_by_one() -> None:
+    def embedded(*texts: str) -> tuple[str, list[list[float]]]:
+        raw = client.embeddings.with_raw_response.create(model="all-MiniLM-L6-v2", input=list(texts))
+        return raw.headers["x-twicetold-items"], [item.embedding for item in raw.parse().data]
+
+    items, first = embedded("a cache")
+    expect((items, len(first[0])), ("0/1", 384))
+    items, both = embedded("an engine", "a cache")
+    expect((items, both[1]), ("1/2", first[0]))
+
+
+@check
 def cache_controls_go_in_the_body_or_in_headers() -> None:
     expect(asked(QUESTION, extra_body={"cache": {"tiers": []}})[0], "full")
     tier, _ = asked(QUESTION, extra_headers={"Cache-Control": "no-cache"})
