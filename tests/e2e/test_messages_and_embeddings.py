@@ -158,6 +158,15 @@ def test_tokens_are_counted_by_who_can(front: Front, upstream: RunningUpstream) 
     assert (refused.status_code, refused.json()["type"]) == (400, "error")
 
 
+def test_models_are_listed_as_the_client_knows_them(front: Front) -> None:
+    theirs = front.client.get("/v1/models", headers={**KEY, "anthropic-version": "2023-06-01"}).json()
+    openais = front.client.get("/v1/models", headers=KEY).json()
+
+    assert [model["id"] for model in theirs["data"]] == [model["id"] for model in openais["data"]]
+    assert theirs["data"][0].keys() == {"type", "id", "display_name", "created_at"}
+    assert (theirs["has_more"], theirs["last_id"]) == (False, theirs["data"][-1]["id"])
+
+
 def test_other_gateways_headers_are_heard(front: Front, upstream: RunningUpstream) -> None:
     body = ask("Anew each time?", "at-openai")
     tiers = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backends.chat import ChatRequest, Completion, Delta, collect
+from backends.chat import COUNT, ChatRequest, Completion, Delta, Usage, collect
 from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
 from backends.local.backend import LocalBackend
 from backends.local.decoder.config import CheckpointError
@@ -78,6 +78,7 @@ async def test_the_answer_is_what_transformers_would_say(backend: LocalBackend, 
 
     assert texts(cold) == texts(warm) == [tokenizer.decode(reference(checkpoints("llama"), prompt, 16))]
     assert cold.usage.prompt_tokens == warm.usage.prompt_tokens == len(prompt)
+    assert await deltas(backend, replace(ask(), purpose=COUNT)) == [Delta(usage=Usage(len(prompt)))]
     assert (cold.usage.cached_tokens, warm.usage.cached_tokens) == (0, len(prompt) - 1)
 
 
