@@ -239,12 +239,26 @@ def test_an_answer_that_ends_in_its_middle_is_no_answer(reply: httpx.Response, w
         client.chat("?", stream=True).answer()
 
 
-def test_a_stream_that_is_left_is_closed() -> None:
-    body = Pieces([b"data: {}\n\n"] * 9)
-    client, _ = client_of(httpx.Response(200, stream=body, headers=HIT))
+async def test_a_stream_that_is_left_is_closed() -> None:
+    bodies = [Pieces([b"data: {}\n\n"] * 9) for _ in range(2)]
+    client, _ = client_of(httpx.Response(200, stream=bodies[0], headers=HIT))
     with client.chat("?", stream=True) as stream:
         next(stream)
-    assert body.was_closed
+    patient, _ = async_client_of(httpx.Response(200, stream=bodies[1], headers=HIT))
+    async with await patient.chat("?", stream=True) as coming:
+        await anext(coming)
+    assert [body.was_closed for body in bodies] == [True, True]
+
+
+async def test_a_stream_of_another_server_is_refused_and_closed() -> None:
+    bodies = [Pieces([b"data: {}\n\n"]) for _ in range(2)]
+    client, _ = client_of(httpx.Response(200, stream=bodies[0]))
+    patient, _ = async_client_of(httpx.Response(200, stream=bodies[1]))
+    with pytest.raises(twicetold.UnreadableError, match="not an answer of Twicetold"):
+        client.chat("?", stream=True)
+    with pytest.raises(twicetold.UnreadableError, match="not an answer of Twicetold"):
+        await patient.chat("?", stream=True)
+    assert [body.was_closed for body in bodies] == [True, True]
 
 
 def test_a_timeout_is_of_the_client_or_of_the_call() -> None:

@@ -1,9 +1,9 @@
-"""The client for async code. It only sends; what is said and understood is in `calls`. As `client`, with awaits."""
+"""The client for async code. What is said and understood is in `calls`, the sending in `transport`. As `client`, with awaits."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import anyio
 import httpx
@@ -13,7 +13,7 @@ from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stat
 from twicetold.answers import ChatAnswer
 from twicetold.batches import Line, batches
 from twicetold.calls import Verdict
-from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config, failure_of
+from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config
 from twicetold.controls import CacheOptions
 from twicetold.embeddings import Embeddings
 from twicetold.errors import APIStatusError, TwicetoldError
@@ -27,12 +27,11 @@ from twicetold.options import (
     ResponseOptions,
 )
 from twicetold.responses import ResponseAnswer
-from twicetold.retrying import Attempts, Retries
-from twicetold.sending import JSON, Call, StreamCall, raise_for
+from twicetold.retrying import Retries
+from twicetold.sending import JSON
 from twicetold.store import Kept, Lookup
-from twicetold.streams import AsyncChatStream, AsyncStream
-
-T = TypeVar("T")
+from twicetold.streams import AsyncChatStream, AsyncPieces, AsyncStream
+from twicetold.transport import AsyncTransport
 
 
 class AsyncTwicetold:
@@ -53,8 +52,7 @@ class AsyncTwicetold:
     ) -> None:
         """`model` and `cache` are of every call that names no other; `timeout` is in seconds."""
         self._config = Config.of(base_url, api_key, admin_key, model, timeout, retries, cache, headers)
-        self._http = http_client or httpx.AsyncClient()
-        self._owns_http = http_client is None
+        self._line = AsyncTransport(self._config, http_client)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -82,9 +80,9 @@ class AsyncTwicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         if stream:
             call = calls.chat_stream(messages, name, wishes)
-            response = await self._open(call)
-            return AsyncChatStream(response, call.decoder(), call.cache(response.headers))
-        return await self._send(calls.chat(messages, name, wishes))
+            response, cache = await self._line.begin(call)
+            return AsyncChatStream(response, call.decoder(), cache)
+        return await self._line.send(calls.chat(messages, name, wishes))
 
     @overload
     async def respond(
@@ -96,6 +94,10 @@ class AsyncTwicetold:
         self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[True],
         **options: Unpack[ResponseOptions],
     ) -> AsyncStream[JSON]: ...  # fmt: skip
+    @overload
+    async def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: bool, **options: Unpack[ResponseOptions]
+    ) -> ResponseAnswer | AsyncStream[JSON]: ...
     async def respond(
         self,
         input: str | Sequence[JSON],
@@ -108,9 +110,9 @@ class AsyncTwicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         if stream:
             call = calls.respond_stream(input, name, wishes)
-            response = await self._open(call)
-            return AsyncStream(response, call.decoder(), call.cache(response.headers))
-        return await self._send(calls.respond(input, name, wishes))
+            response, cache = await self._line.begin(call)
+            return AsyncStream(response, call.decoder(), cache)
+        return await self._line.send(calls.respond(input, name, wishes))
 
     async def embeddings(
         self,
@@ -120,17 +122,19 @@ class AsyncTwicetold:
         **options: Unpack[EmbeddingOptions],
     ) -> Embeddings:
         """Vectors of texts; each text that was seen before is had from the cache."""
-        return await self._send(calls.embeddings(input, model, self._config.options(options)))
+        return await self._line.send(calls.embeddings(input, model, self._config.options(options)))
 
     async def models(self) -> list[str]:
         """Names of the models that can be asked."""
-        return await self._send(calls.models())
+        return await self._line.send(calls.models())
 
     # -- the cache without the proxy -----------------------------------------------------------------------------------
 
     async def lookup(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> Lookup:
         """A stored answer, if there is one that may be served. Nothing is generated."""
-        return await self._send(calls.lookup(messages, self._config.model_of(model), self._config.options(options)))
+        return await self._line.send(
+            calls.lookup(messages, self._config.model_of(model), self._config.options(options))
+        )
 
     async def put(
         self,
@@ -144,7 +148,7 @@ class AsyncTwicetold:
     ) -> Kept:
         """Keep what your own model answered: a text, or a chat completion. `lookup` is the miss that it answers."""
         name, wishes = self._config.model_of(model), self._config.options(options)
-        return await self._send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
+        return await self._line.send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
 
     async def cached(
         self,
@@ -170,13 +174,13 @@ class AsyncTwicetold:
         self, answer: Any = None, verdict: Verdict | bool = "good", *, comment: str = "", entry: str | None = None
     ) -> Said:
         """Say what an answer was worth: a response or its id, or a stored `entry`. Two bad verdicts retire an entry."""
-        return await self._send(calls.feedback(answer, verdict, comment, entry))
+        return await self._line.send(calls.feedback(answer, verdict, comment, entry))
 
     # -- the operator's ------------------------------------------------------------------------------------------------
 
     async def stats(self) -> Stats:
         """What the gateway did since it started."""
-        return await self._send(calls.stats())
+        return await self._line.send(calls.stats())
 
     async def entries(
         self,
@@ -192,17 +196,17 @@ class AsyncTwicetold:
         criteria = {"text": text, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
         page: EntryPage | None = None
         while page is None or page.next is not None:
-            page = await self._send(calls.entries(criteria, page_size, None if page is None else page.next))
+            page = await self._line.send(calls.entries(criteria, page_size, None if page is None else page.next))
             for entry in page.entries:
                 yield entry
 
     async def entry(self, entry_id: str) -> WholeEntry:
         """One stored answer, whole."""
-        return await self._send(calls.entry(entry_id))
+        return await self._line.send(calls.entry(entry_id))
 
     async def delete_entry(self, entry_id: str) -> int:
         """Remove one stored answer and its aliases; how many that were."""
-        return await self._send(calls.delete_entry(entry_id))
+        return await self._line.send(calls.delete_entry(entry_id))
 
     async def invalidate(
         self,
@@ -218,16 +222,18 @@ class AsyncTwicetold:
     ) -> Invalidation:
         """Remove what meets every criterion; `older_than` is in seconds. `dry_run` only says what would go."""
         criteria = {"id": id, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
-        return await self._send(calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run))
+        return await self._line.send(
+            calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run)
+        )
 
     async def explain(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> JSON:
         """Why a request of this client would hit or miss; it is not sent."""
         name, wishes = self._config.model_of(model), self._config.options(options)
-        return await self._send(calls.explain(messages, name, wishes, self._config.api_key or ""))
+        return await self._line.send(calls.explain(messages, name, wishes, self._config.api_key or ""))
 
     async def explain_response(self, response: Any) -> JSON:
         """Why a response, or the one of this id, was answered as it was."""
-        return await self._send(calls.explain_response(calls.id_of(response)))
+        return await self._line.send(calls.explain_response(calls.id_of(response)))
 
     async def warm(
         self,
@@ -250,7 +256,7 @@ class AsyncTwicetold:
             for question in todo:
                 try:
                     call = calls.warm(question, name, wishes, self._config.api_key, refresh=refresh)
-                    state = await self._send(call)
+                    state = await self._line.send(call)
                     done = done.counted(state)
                 except APIStatusError as error:
                     done = done.failed(question, error)
@@ -271,26 +277,23 @@ class AsyncTwicetold:
     ) -> JSON:
         """Compute the KV blocks of a prompt's head on a local model, and pin them."""
         name = self._config.model_of(model)
-        return await self._send(calls.warm_prefix(messages, name, options, self._config.api_key))
+        return await self._line.send(calls.warm_prefix(messages, name, options, self._config.api_key))
 
-    async def export(self, **criteria: Unpack[ExportCriteria]) -> AsyncStream[JSON]:
+    async def export(self, **criteria: Unpack[ExportCriteria]) -> AsyncPieces[JSON]:
         """Stored answers, line by line: a header, entries, an end."""
         call = calls.export(criteria)
-        return AsyncStream(await self._open(call), call.decoder(), None)
+        return AsyncPieces(await self._line.open(call), call.decoder())
 
     async def import_(self, lines: Iterable[Line], **options: Unpack[ImportOptions]) -> Imported:
         """Keep the lines of an export, some at a time."""
         done = Imported()
         for first, content in batches(lines):
-            done += await self._send(calls.import_lines(content, first, options))
+            done += await self._line.send(calls.import_lines(content, first, options))
         return done
-
-    # -- sending -------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Let go of the connections, unless they are the caller's."""
-        if self._owns_http:
-            await self._http.aclose()
+        await self._line.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -299,32 +302,3 @@ class AsyncTwicetold:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def _send(self, call: Call[T]) -> T:
-        attempts = Attempts(self._config.retries, call.sent)
-        while True:
-            try:
-                response = await self._http.send(self._http.build_request(**self._config.request(call.sent)))
-                return call.answer(response.status_code, response.headers, response.content)
-            except httpx.HTTPError as error:
-                pause_s = attempts.wait_s(failure_of(error), error)
-            except APIStatusError as error:
-                pause_s = attempts.wait_s(error)
-            await anyio.sleep(pause_s)
-
-    async def _open(self, call: StreamCall[Any]) -> httpx.Response:
-        """A response whose body is still to come. What breaks from here on is not sent again."""
-        attempts = Attempts(self._config.retries, call.sent)
-        while True:
-            try:
-                request = self._http.build_request(**self._config.request(call.sent))
-                response = await self._http.send(request, stream=True)
-                if response.is_success:
-                    return response
-                async with aclosing(response):
-                    raise_for(response.status_code, response.headers, await response.aread())
-            except httpx.HTTPError as error:
-                pause_s = attempts.wait_s(failure_of(error), error)
-            except APIStatusError as error:
-                pause_s = attempts.wait_s(error)
-            await anyio.sleep(pause_s)

@@ -1,10 +1,9 @@
-"""The client for code that waits. It only sends; what is said and understood is in `calls`."""
+"""The client for code that waits. What is said and understood is in `calls`, the sending in `transport`."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import httpx
 
@@ -13,7 +12,7 @@ from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stat
 from twicetold.answers import ChatAnswer
 from twicetold.batches import Line, batches
 from twicetold.calls import Verdict
-from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config, failure_of
+from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config
 from twicetold.controls import CacheOptions
 from twicetold.embeddings import Embeddings
 from twicetold.errors import APIStatusError, TwicetoldError
@@ -27,12 +26,11 @@ from twicetold.options import (
     ResponseOptions,
 )
 from twicetold.responses import ResponseAnswer
-from twicetold.retrying import Attempts, Retries
-from twicetold.sending import JSON, Call, StreamCall, raise_for
+from twicetold.retrying import Retries
+from twicetold.sending import JSON
 from twicetold.store import Kept, Lookup
-from twicetold.streams import ChatStream, Stream
-
-T = TypeVar("T")
+from twicetold.streams import ChatStream, Pieces, Stream
+from twicetold.transport import Transport
 
 
 class Twicetold:
@@ -53,8 +51,7 @@ class Twicetold:
     ) -> None:
         """`model` and `cache` are of every call that names no other; `timeout` is in seconds."""
         self._config = Config.of(base_url, api_key, admin_key, model, timeout, retries, cache, headers)
-        self._http = http_client or httpx.Client()
-        self._owns_http = http_client is None
+        self._line = Transport(self._config, http_client)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -82,9 +79,9 @@ class Twicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         if stream:
             call = calls.chat_stream(messages, name, wishes)
-            response = self._open(call)
-            return ChatStream(response, call.decoder(), call.cache(response.headers))
-        return self._send(calls.chat(messages, name, wishes))
+            response, cache = self._line.begin(call)
+            return ChatStream(response, call.decoder(), cache)
+        return self._line.send(calls.chat(messages, name, wishes))
 
     @overload
     def respond(
@@ -96,6 +93,10 @@ class Twicetold:
         self, input: str | Sequence[JSON], *, model: str | None = ..., stream: Literal[True],
         **options: Unpack[ResponseOptions],
     ) -> Stream[JSON]: ...  # fmt: skip
+    @overload
+    def respond(
+        self, input: str | Sequence[JSON], *, model: str | None = ..., stream: bool, **options: Unpack[ResponseOptions]
+    ) -> ResponseAnswer | Stream[JSON]: ...
     def respond(
         self,
         input: str | Sequence[JSON],
@@ -108,9 +109,9 @@ class Twicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         if stream:
             call = calls.respond_stream(input, name, wishes)
-            response = self._open(call)
-            return Stream(response, call.decoder(), call.cache(response.headers))
-        return self._send(calls.respond(input, name, wishes))
+            response, cache = self._line.begin(call)
+            return Stream(response, call.decoder(), cache)
+        return self._line.send(calls.respond(input, name, wishes))
 
     def embeddings(
         self,
@@ -120,17 +121,17 @@ class Twicetold:
         **options: Unpack[EmbeddingOptions],
     ) -> Embeddings:
         """Vectors of texts; each text that was seen before is had from the cache."""
-        return self._send(calls.embeddings(input, model, self._config.options(options)))
+        return self._line.send(calls.embeddings(input, model, self._config.options(options)))
 
     def models(self) -> list[str]:
         """Names of the models that can be asked."""
-        return self._send(calls.models())
+        return self._line.send(calls.models())
 
     # -- the cache without the proxy -----------------------------------------------------------------------------------
 
     def lookup(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> Lookup:
         """A stored answer, if there is one that may be served. Nothing is generated."""
-        return self._send(calls.lookup(messages, self._config.model_of(model), self._config.options(options)))
+        return self._line.send(calls.lookup(messages, self._config.model_of(model), self._config.options(options)))
 
     def put(
         self,
@@ -144,7 +145,7 @@ class Twicetold:
     ) -> Kept:
         """Keep what your own model answered: a text, or a chat completion. `lookup` is the miss that it answers."""
         name, wishes = self._config.model_of(model), self._config.options(options)
-        return self._send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
+        return self._line.send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
 
     def cached(
         self,
@@ -170,13 +171,13 @@ class Twicetold:
         self, answer: Any = None, verdict: Verdict | bool = "good", *, comment: str = "", entry: str | None = None
     ) -> Said:
         """Say what an answer was worth: a response or its id, or a stored `entry`. Two bad verdicts retire an entry."""
-        return self._send(calls.feedback(answer, verdict, comment, entry))
+        return self._line.send(calls.feedback(answer, verdict, comment, entry))
 
     # -- the operator's ------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """What the gateway did since it started."""
-        return self._send(calls.stats())
+        return self._line.send(calls.stats())
 
     def entries(
         self,
@@ -192,16 +193,16 @@ class Twicetold:
         criteria = {"text": text, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
         page: EntryPage | None = None
         while page is None or page.next is not None:
-            page = self._send(calls.entries(criteria, page_size, None if page is None else page.next))
+            page = self._line.send(calls.entries(criteria, page_size, None if page is None else page.next))
             yield from page.entries
 
     def entry(self, entry_id: str) -> WholeEntry:
         """One stored answer, whole."""
-        return self._send(calls.entry(entry_id))
+        return self._line.send(calls.entry(entry_id))
 
     def delete_entry(self, entry_id: str) -> int:
         """Remove one stored answer and its aliases; how many that were."""
-        return self._send(calls.delete_entry(entry_id))
+        return self._line.send(calls.delete_entry(entry_id))
 
     def invalidate(
         self,
@@ -217,16 +218,16 @@ class Twicetold:
     ) -> Invalidation:
         """Remove what meets every criterion; `older_than` is in seconds. `dry_run` only says what would go."""
         criteria = {"id": id, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
-        return self._send(calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run))
+        return self._line.send(calls.invalidate({**criteria, "older_than": older_than, "all": all}, dry_run=dry_run))
 
     def explain(self, messages: Messages, *, model: str | None = None, **options: Unpack[ChatOptions]) -> JSON:
         """Why a request of this client would hit or miss; it is not sent."""
         name, wishes = self._config.model_of(model), self._config.options(options)
-        return self._send(calls.explain(messages, name, wishes, self._config.api_key or ""))
+        return self._line.send(calls.explain(messages, name, wishes, self._config.api_key or ""))
 
     def explain_response(self, response: Any) -> JSON:
         """Why a response, or the one of this id, was answered as it was."""
-        return self._send(calls.explain_response(calls.id_of(response)))
+        return self._line.send(calls.explain_response(calls.id_of(response)))
 
     def warm(
         self,
@@ -244,7 +245,7 @@ class Twicetold:
         for question in questions:
             try:
                 call = calls.warm(question, name, wishes, self._config.api_key, refresh=refresh)
-                done = done.counted(self._send(call))
+                done = done.counted(self._line.send(call))
             except APIStatusError as error:
                 done = done.failed(question, error)
         return done
@@ -252,26 +253,23 @@ class Twicetold:
     def warm_prefix(self, messages: Messages, *, model: str | None = None, **options: Unpack[PrefixOptions]) -> JSON:
         """Compute the KV blocks of a prompt's head on a local model, and pin them."""
         name = self._config.model_of(model)
-        return self._send(calls.warm_prefix(messages, name, options, self._config.api_key))
+        return self._line.send(calls.warm_prefix(messages, name, options, self._config.api_key))
 
-    def export(self, **criteria: Unpack[ExportCriteria]) -> Stream[JSON]:
+    def export(self, **criteria: Unpack[ExportCriteria]) -> Pieces[JSON]:
         """Stored answers, line by line: a header, entries, an end."""
         call = calls.export(criteria)
-        return Stream(self._open(call), call.decoder(), None)
+        return Pieces(self._line.open(call), call.decoder())
 
     def import_(self, lines: Iterable[Line], **options: Unpack[ImportOptions]) -> Imported:
         """Keep the lines of an export, some at a time."""
         done = Imported()
         for first, content in batches(lines):
-            done += self._send(calls.import_lines(content, first, options))
+            done += self._line.send(calls.import_lines(content, first, options))
         return done
-
-    # -- sending -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of the connections, unless they are the caller's."""
-        if self._owns_http:
-            self._http.close()
+        self._line.close()
 
     def __enter__(self) -> Self:
         return self
@@ -280,32 +278,3 @@ class Twicetold:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
     ) -> None:
         self.close()
-
-    def _send(self, call: Call[T]) -> T:
-        attempts = Attempts(self._config.retries, call.sent)
-        while True:
-            try:
-                response = self._http.send(self._http.build_request(**self._config.request(call.sent)))
-                return call.answer(response.status_code, response.headers, response.content)
-            except httpx.HTTPError as error:
-                pause_s = attempts.wait_s(failure_of(error), error)
-            except APIStatusError as error:
-                pause_s = attempts.wait_s(error)
-            time.sleep(pause_s)
-
-    def _open(self, call: StreamCall[Any]) -> httpx.Response:
-        """A response whose body is still to come. What breaks from here on is not sent again."""
-        attempts = Attempts(self._config.retries, call.sent)
-        while True:
-            try:
-                request = self._http.build_request(**self._config.request(call.sent))
-                response = self._http.send(request, stream=True)
-                if response.is_success:
-                    return response
-                with closing(response):
-                    raise_for(response.status_code, response.headers, response.read())
-            except httpx.HTTPError as error:
-                pause_s = attempts.wait_s(failure_of(error), error)
-            except APIStatusError as error:
-                pause_s = attempts.wait_s(error)
-            time.sleep(pause_s)

@@ -14,26 +14,18 @@ import httpx
 
 from twicetold.answers import ChatAnswer, Chunk, fold
 from twicetold.cache import CacheInfo
-from twicetold.config import failure_of
 from twicetold.decoding import Decoder
 from twicetold.errors import StreamError
 
 T = TypeVar("T")
 
 
-class Stream(Generic[T]):
-    """Pieces of one answer, in the order they come. Close it, or read it to its end."""
+class Pieces(Generic[T]):
+    """Pieces of one reply, in the order they come. Close it, or read it to its end."""
 
-    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo | None) -> None:
+    def __init__(self, response: httpx.Response, decoder: Decoder[T]) -> None:
         self._response = response
-        self._cache = cache
         self._pieces = self._read(decoder)
-
-    @property
-    def cache(self) -> CacheInfo:
-        """Known from the start. A stream that is being made does not know yet what it will have saved."""
-        assert self._cache is not None, "this stream is no answer"
-        return self._cache
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -46,8 +38,8 @@ class Stream(Generic[T]):
             for content in self._response.iter_bytes():
                 yield from decoder.feed(content)
             decoder.finish()
-        except httpx.HTTPError as error:
-            raise StreamError(f"the answer broke off: {failure_of(error)}") from error
+        except (httpx.HTTPError, httpx.StreamError) as error:  # the second one: it was closed
+            raise StreamError(f"the answer broke off: {error}") from error
         finally:
             self._response.close()
 
@@ -64,19 +56,20 @@ class Stream(Generic[T]):
         self.close()
 
 
-class AsyncStream(Generic[T]):
-    """As `Stream`, for `async for`."""
+class Stream(Pieces[T]):
+    """Pieces of one answer. `cache` is known from the start; what an answer that is being made saves is not, yet."""
 
-    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo | None) -> None:
+    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo) -> None:
+        super().__init__(response, decoder)
+        self.cache = cache
+
+
+class AsyncPieces(Generic[T]):
+    """As `Pieces`, for `async for`."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[T]) -> None:
         self._response = response
-        self._cache = cache
         self._pieces = self._read(decoder)
-
-    @property
-    def cache(self) -> CacheInfo:
-        """Known from the start. A stream that is being made does not know yet what it will have saved."""
-        assert self._cache is not None, "this stream is no answer"
-        return self._cache
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -90,8 +83,8 @@ class AsyncStream(Generic[T]):
                 for piece in decoder.feed(content):
                     yield piece
             decoder.finish()
-        except httpx.HTTPError as error:
-            raise StreamError(f"the answer broke off: {failure_of(error)}") from error
+        except (httpx.HTTPError, httpx.StreamError) as error:  # the second one: it was closed
+            raise StreamError(f"the answer broke off: {error}") from error
         finally:
             await self._response.aclose()
 
@@ -108,10 +101,18 @@ class AsyncStream(Generic[T]):
         await self.close()
 
 
+class AsyncStream(AsyncPieces[T]):
+    """Pieces of one answer. `cache` is known from the start; what an answer that is being made saves is not, yet."""
+
+    def __init__(self, response: httpx.Response, decoder: Decoder[T], cache: CacheInfo) -> None:
+        super().__init__(response, decoder)
+        self.cache = cache
+
+
 class ChatStream(Stream[Chunk]):
     """Chunks of a chat answer."""
 
-    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo | None) -> None:
+    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo) -> None:
         super().__init__(response, decoder, cache)
         self._seen: list[Chunk] = []
 
@@ -130,7 +131,7 @@ class ChatStream(Stream[Chunk]):
 class AsyncChatStream(AsyncStream[Chunk]):
     """As `ChatStream`, for `async for`."""
 
-    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo | None) -> None:
+    def __init__(self, response: httpx.Response, decoder: Decoder[Chunk], cache: CacheInfo) -> None:
         super().__init__(response, decoder, cache)
         self._seen: list[Chunk] = []
 
