@@ -8,6 +8,8 @@ import { useStyles } from "./styles.js";
 
 export const ready = Promise.all([useStyles("../vendor/uplot/uPlot.min.css"), useStyles("../live.css")]);
 
+const WHOLE = [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => one * 10 ** power)).sort((a, b) => a - b);
+const FEWEST = 24; // columns a chart has room for, though it has fewer: the first of them is no wall
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
 /**
@@ -48,14 +50,14 @@ export function timeChart(name, series, options) {
     return {
       width,
       height,
-      padding: [8, 16, 0, 0],
+      padding: [8, 26, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       select: { show: false },
       scales: { x: { time: true, range: () => extent() }, y: { range: (_, __, top) => [0, most ?? nice(top)] } },
       axes: [
         { ...text, grid: { show: false }, size: 26, gap: 6, space: 64, values: (_, at) => at.map((t) => label(t, columns[0])) },
-        { ...text, grid, size: 46, gap: 6, space: 36, values: (_, at) => at.map(axis) },
+        { ...text, grid, size: 46, gap: 6, space: 36, ...(kind === "bars" ? { incrs: WHOLE } : {}), values: (_, at) => at.map(axis) },
       ],
       series: [{}, ...(kind === "bars" ? series.map(bar).reverse() : series.map(line))],
       hooks: { setCursor: [({ cursor }) => tell(cursor.idx)] },
@@ -64,12 +66,14 @@ export function timeChart(name, series, options) {
 
   function extent() {
     const times = columns[0];
-    return times.length ? [times[0], times[times.length - 1] + (kind === "bars" ? step : 0)] : [0, 1];
+    if (!times.length) return [0, 1];
+    const end = times[times.length - 1] + step;
+    return [Math.min(times[0], end - FEWEST * step), end];
   }
 
   function bar(one) {
     const fill = colour(one.colour);
-    return { fill, stroke: fill, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.82, 64], align: 1 }) };
+    return { fill, stroke: fill, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.82, 64] }) };
   }
 
   function line(one) {
@@ -82,7 +86,7 @@ export function timeChart(name, series, options) {
     const [times, ...own] = columns;
     const below = times.map(() => 0);
     const stacked = own.map((column) => column.map((value, at) => (below[at] += value ?? 0)));
-    return [times, ...stacked.reverse()];
+    return [times.map((t) => t + step / 2), ...stacked.reverse()]; // a bar stands over its seconds, not over their beginning
   }
 
   function tell(at) {
@@ -131,7 +135,7 @@ export function latest(column) {
 
 /** A round number over the highest bar. */
 function nice(top) {
-  if (!(top > 0)) return 1;
+  if (!(top > 4)) return 5;
   const unit = 10 ** Math.floor(Math.log10(top));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((one) => one * unit >= top * 1.04) * unit;
 }

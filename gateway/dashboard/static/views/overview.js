@@ -7,7 +7,7 @@ import { latencies } from "../components/latencies.js";
 import { segments } from "../components/segments.js";
 import { requestStream } from "../components/stream.js";
 import { table } from "../components/table.js";
-import { h, replace } from "../dom.js";
+import { debounced, h, replace } from "../dom.js";
 import { ago, count, money, percent, plural, short, span } from "../format.js";
 
 const RANGES = [["15", "15 min"], ["60", "1 h"], ["360", "6 h"], ["1440", "24 h"], ["10080", "7 d"]];
@@ -61,7 +61,7 @@ export const view = {
         { class: "stack" },
         h("div", { class: "tiles" }, Object.values(tiles)),
         charts,
-        h("div", { class: "pair" }, speed, h("section", { class: "card", "aria-label": "Cost by model" }, costs)),
+        h("div", { class: "charts-below" }, speed, h("section", { class: "card", "aria-label": "Cost by model" }, costs)),
         streamCard(stream, nothing, (tier) => fill(tier)),
       ),
     );
@@ -99,14 +99,17 @@ export const view = {
       if (!data.length) nothing.append(tier ? empty("None of these yet", `No request of this kind is among the last thousand.`) : howTo());
     }
 
+    const back = debounced(() => {
+      refresh();
+      fill();
+    }, 400); // a connection that comes and goes is not asked at every turn
     stream.onrows = (rows) => rows && nothing.replaceChildren();
     const stops = [
       live.on("request", stream.add),
       live.on("missed", () => fill()),
       live.on("state", (state) => {
-        if (state !== "live") return;
-        refresh();
-        fill();
+        if (state === "live") back();
+        else back.cancel();
       }),
     ];
     const seen = () => document.hidden || refresh();
@@ -115,6 +118,7 @@ export const view = {
     return () => {
       gone = true;
       clearTimeout(timer);
+      back.cancel();
       document.removeEventListener("visibilitychange", seen);
       [...stops, counts.destroy, rates.destroy, stream.destroy].forEach((stop) => stop());
     };
@@ -140,7 +144,7 @@ function fillTiles(tiles, stats, range, label) {
   const resumed = range.kv ? percent(range.kv / range.requests, 0) : "none";
   tiles.stored.set(percent(share, 0), `${resumed} resumed (kv)${ever(percent(share, 0), all)}`);
   tiles.tokens.set(short(range.saved_tokens), `prompt and completion${ever(short(range.saved_tokens), short(tokens))}`);
-  tiles.time.set(span(range.saved_seconds), `of generation${ever(span(range.saved_seconds), span(stats.saved_seconds))}`);
+  tiles.time.set(range.saved_seconds ? span(range.saved_seconds) : "0 s", `of generation${ever(span(range.saved_seconds), span(stats.saved_seconds))}`);
   fillMoney(tiles.money, stats.money, range);
   fillWrong(tiles.wrong, stats.semantic);
 }
@@ -158,7 +162,7 @@ function fillMoney(tile, { currency, saved, spent, by_model }, range) {
 
 function fillWrong(tile, semantic) {
   if (!semantic) {
-    tile.set("off", "The semantic tier is off: only equal requests are answered from memory.");
+    tile.set("off", "The semantic tier is off.");
     return;
   }
   const { estimate, upper } = semantic.wrong_hit_rate;

@@ -180,6 +180,7 @@ function laneCard(first, api, changed) {
   const state = h("span", { class: "inline" });
   const interval = h("div", {});
   const spread = histogram();
+  const refused = h("div", {});
   const known = h("div", {});
   const modeWords = h("p", { class: "hint" });
   const mode = segments("Mode", MODES, first.mode, (next) => put({ mode: next }, `Mode is ${next} now.`));
@@ -216,7 +217,7 @@ function laneCard(first, api, changed) {
     h(
       "div",
       { class: "lane-grid" },
-      h("div", { class: "stack" }, interval, spread),
+      h("div", { class: "stack" }, interval, spread, refused),
       h(
         "div",
         { class: "lane-side stack" },
@@ -240,6 +241,7 @@ function laneCard(first, api, changed) {
       modeWords.textContent = MODE_WORDS[lane.mode];
       replace(interval, intervalPicture(lane, confidence));
       spread.set(lane);
+      replace(refused, refusals(lane));
       replace(known, sideFacts(lane));
     },
   };
@@ -249,17 +251,25 @@ const asPercent = (lane) => String(Math.round(lane.max_wrong_hit_rate * 1e6) / 1
 
 function sideFacts(lane) {
   const labels = Object.entries(lane.labels).map(([source, one]) => [`Labels, ${source}`, `${one.right} right, ${one.wrong} wrong`]);
-  const refused = Object.entries(lane.histograms.refused).slice(0, 6);
+  return facts([
+
+    ["Threshold", h("span", { title: "Probability from which the next hit is served" }, score(lane.threshold))],
+    ["Served", count(lane.served)],
+    ["Samples", `${count(lane.shadowed)} (rate ${percent(lane.shadow_rate, 0)})`],
+    ...labels,
+    ["Verifier", h("span", { class: "mono", title: lane.verifier }, lane.verifier.split(":")[0])],
+  ]);
+}
+
+/** Questions whose nearest neighbours were out of question, by what was in the way. */
+function refusals(lane) {
+  const reasons = Object.entries(lane.histograms.refused);
+  if (!reasons.length) return null;
+  const word = (reason) => reason.replace("guard_", "").replaceAll("_", " ");
   return [
-    facts([
-      ["Threshold", h("span", { title: "Probability from which the next hit is served" }, score(lane.threshold))],
-      ["Served", count(lane.served)],
-      ["Samples", `${count(lane.shadowed)} (rate ${percent(lane.shadow_rate, 0)})`],
-      ...labels,
-      ["Verifier", h("span", { class: "mono" }, lane.verifier.split(":")[0])],
-    ]),
-    refused.length > 0 && h("h3", { class: "gap" }, "Neighbours refused by"),
-    refused.length > 0 && facts(refused.map(([reason, n]) => [reason.replace("guard_", "").replaceAll("_", " "), count(n)])),
+    h("h3", { class: "gap" }, "Kept apart by guards"),
+    h("div", { class: "inline" }, reasons.slice(0, 12).map(([reason, n]) => h("span", { class: "tag" }, `${word(reason)} `, h("strong", {}, count(n))))),
+    h("p", { class: "hint" }, "Questions that came near a stored one but differ in what changes the answer."),
   ];
 }
 
