@@ -75,6 +75,7 @@ class LocalBackend:
     def clear_kv(self) -> None:
         """Forget every kept prefix. Raises `BackendNotReady`."""
         self._opened.engine.clear()
+        self._opened.prefixes.forget()
 
     async def close(self) -> None:
         """End the engine process."""

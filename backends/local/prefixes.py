@@ -40,6 +40,10 @@ class SharedPrefixes:
                 self._asked = (time.monotonic(), most_nodes)
             return self._told
 
+    def forget(self) -> None:
+        """What was told last is not so any more."""
+        self._asked = (float("-inf"), 0)
+
     def _with_texts(self, report: Mapping[str, Any]) -> dict[str, Any]:
         return {**report, "nodes": [self._with_text(node) for node in report["nodes"]]}
 

@@ -5,6 +5,8 @@ import { count, plural, short } from "../format.js";
 import { badge } from "./badge.js";
 import { facts } from "./card.js";
 
+const DEEP = 8; // further in, nothing moves to the right any more: a long conversation is a long chain
+
 /** The tree of a flat list whose nodes name their parents; `key` names a node from one reading to the next. */
 export function treeOf(nodes) {
   const grown = nodes.map((node) => ({ ...node, children: [], depth: 0, key: "" }));
@@ -34,7 +36,8 @@ export function prefixTree(roots, open) {
   }
 
   function list(nodes) {
-    return h("ul", { class: "prefix-list" }, nodes.map((node) => h("li", {}, item(node))));
+    const kind = nodes[0].depth > DEEP ? "prefix-list deep" : "prefix-list";
+    return h("ul", { class: kind }, nodes.map((node) => h("li", {}, item(node))));
   }
 
   function item(node) {

@@ -7,10 +7,11 @@ import { empty, loading } from "../components/empty.js";
 import { table } from "../components/table.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
-import { h, replace } from "../dom.js";
+import { debounced, h, replace } from "../dom.js";
 import { ago, count, percent, plural, short } from "../format.js";
 
 const EVERY_MS = 3000;
+const SOON_MS = 400; // after a request
 const STATES = {
   ready: ["good", "takes requests"],
   resting: ["warn", "said that it has too much to do, and is asked after the others"],
@@ -24,7 +25,7 @@ const STATES = {
 
 export const view = { path: "backends", title: "Backends", mount };
 
-async function mount(root, { api }) {
+async function mount(root, { api, live }) {
   await useStyles("../kv.css");
   let timer = 0;
   let last = "";
@@ -32,8 +33,12 @@ async function mount(root, { api }) {
   const place = h("div", { class: "stack" }, loading());
   replace(root, h("div", { class: "head" }, h("h1", {}, "Backends")), place);
   await read();
+  const soon = debounced(read, SOON_MS);
+  const stop = live.on("request", soon);
   return () => {
     isGone = true;
+    stop();
+    soon.cancel();
     clearTimeout(timer);
   };
 

@@ -9,10 +9,11 @@ import { prefixTree, treeOf } from "../components/prefixtree.js";
 import { segments } from "../components/segments.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
-import { h, replace } from "../dom.js";
+import { debounced, h, replace } from "../dom.js";
 import { bytes, count, ms, percent, plural, short } from "../format.js";
 
 const EVERY_MS = 5000;
+const SOON_MS = 1100; // after a request: engines are asked once a second at most
 const NODES = 80;
 const MIB = 1024 * 1024;
 const MISSES = {
@@ -27,7 +28,7 @@ const TIER_NAMES = { ram: "Memory", disk: "Disk", redis: "Redis" };
 
 export const view = { path: "kv", title: "KV cache", mount };
 
-async function mount(root, { api }) {
+async function mount(root, { api, live }) {
   await useStyles("../kv.css");
   const open = new Set();
   let chosen = "";
@@ -39,8 +40,12 @@ async function mount(root, { api }) {
   const clear = h("button", { class: "button", onclick: forget }, "Forget all…");
   replace(root, h("div", { class: "head" }, h("h1", {}, "KV cache"), choice, clear), place);
   await read();
+  const soon = debounced(read, SOON_MS);
+  const stop = live.on("request", soon);
   return () => {
     isGone = true;
+    stop();
+    soon.cancel();
     clearTimeout(timer);
   };
 
