@@ -5,6 +5,7 @@ import logging
 import time
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -22,6 +23,7 @@ from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
+from gateway.routes.several import answer_all
 from gateway.served import ServedMemory
 from gateway.shapes.base import Envelope, Shape, dump
 from gateway.shapes.follow import Conversations
@@ -78,7 +80,8 @@ class GenerateEndpoint:
         controls = controls_of(headers, parsed.cache)
         tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))
         request = self.conversations.resume(parsed, tenant)
-        reply = await self.pipeline.answer(request, tenant, parsed.cache_salt, controls)
+        ask = partial(self.pipeline.answer, tenant=tenant, salt=parsed.cache_salt, controls=controls)
+        reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
         async with aclosing(reply.deltas):
             if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
                 parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)

@@ -29,6 +29,7 @@ class Parsed:
     follows: str = ""  # the response it goes on from, whose conversation comes before what it says
     num_told: int = 0  # of its first messages, how many are instructions and no part of the conversation
     is_continued: bool = False  # a later request may follow its response
+    others: tuple[ChatRequest, ...] = ()  # further prompts of the same body; their choices follow
     name: str = ""  # what its response is called; empty: as the shape calls it
 
 

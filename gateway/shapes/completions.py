@@ -17,7 +17,7 @@ from gateway.errors import InvalidRequest
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object
 
-MAX_PROMPTS = 128
+MAX_PROMPTS = 64
 _OWN = frozenset({"model", "prompt", "stream", "logprobs", "cache", "cache_salt"})
 _OF_CHAT = ("messages", "tools", "tool_choice", "functions", "top_logprobs")
 
@@ -48,12 +48,13 @@ class CompletionsShape:
         except ValidationError as error:
             raise first_complaint(error) from error
         prompts, params = _prompts(body.get("prompt")), _params(body)
-        if len(prompts) > 1:
-            raise InvalidRequest("prompt holds several prompts; ask with one at a time.", "prompt")
-        message = {"role": PROMPT, "content": prompts[0]}
-        request = ChatRequest(body["model"], (message,), params, bool(body.get("stream")))
+        first, *others = (
+            ChatRequest(body["model"], ({"role": PROMPT, "content": prompt},), params, bool(body.get("stream")))
+            for prompt in prompts
+        )
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return Parsed(request, body, body.get("cache"), body.get("cache_salt") or "", include_usage)
+        salt = body.get("cache_salt") or ""
+        return Parsed(first, body, body.get("cache"), salt, include_usage, others=tuple(others))
 
     def envelope(self, parsed: Parsed) -> "CompletionEnvelope":
         return CompletionEnvelope(parsed.request.model, include_usage=parsed.include_usage)

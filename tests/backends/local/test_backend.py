@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backends.chat import COUNT, ChatRequest, Completion, Delta, Usage, collect
+from backends.chat import COUNT, PROMPT, ChatRequest, Completion, Delta, Usage, collect
 from backends.errors import BackendBusy, BackendError, BackendUnavailable, RequestRejected
 from backends.local.backend import LocalBackend
 from backends.local.decoder.config import CheckpointError
@@ -299,3 +299,22 @@ async def test_tokens_that_the_model_was_never_given_are_refused_on_every_road(t
 def _kill(backend: LocalBackend) -> None:
     assert backend.pid is not None
     os.kill(backend.pid, signal.SIGKILL)
+
+
+async def test_a_raw_prompt_is_continued_as_it_stands(backend: LocalBackend, checkpoints: Checkpoints) -> None:
+    tokens = ChatTokenizer(checkpoints("llama")).encode_chat(ask().messages)
+    told, as_text = ([{"type": "tokens", "tokens": tokens}], "A cache keeps")
+    chat = await complete(backend, ask(salt="raw"))
+    raw = await complete(backend, replace(ask(salt="raw"), messages=({"role": PROMPT, "content": told},)))
+    brief = await complete(backend, ChatRequest("tiny", ({"role": PROMPT, "content": as_text},), {"ignore_eos": True}))
+
+    assert texts(raw) == texts(chat)
+    assert raw.usage.cached_tokens > 0
+    assert brief.usage.completion_tokens == 16  # OpenAI's own limit where the caller says none
+
+
+@pytest.mark.parametrize("param", ["suffix", "best_of", "echo"])
+async def test_what_no_raw_prompt_can_have_here_is_refused_by_name(backend: LocalBackend, param: str) -> None:
+    with pytest.raises(RequestRejected) as refused:
+        await complete(backend, ChatRequest("tiny", ({"role": PROMPT, "content": "A"},), {param: 2}))
+    assert refused.value.param == param
