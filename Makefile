@@ -12,7 +12,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 SOURCES = gateway embeddings kvtier backends sdk bench tests examples
 
-.PHONY: run test test-engines check format bench lock clean
+.PHONY: run test test-engines check format bench screenshots lock clean
 
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
@@ -45,6 +45,10 @@ bench: .venv/.test
 lock: .venv/.test
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-package torch \
 		--no-annotate --no-header --upgrade -o constraints.txt
+
+# Pictures of the dashboard for README and docs/, by the bundled model: docs/images/dashboard-*.png
+screenshots: .venv/.test
+	$(BIN)/python -m tests.dashboard.screenshots
 
 clean:
 	rm -rf .venv build dist

@@ -149,7 +149,7 @@ function tiles(tiers, counters, prefixes) {
     "div",
     { class: "five" },
     figure("Tokens not computed", short(counters.hit_tokens), share === null ? "nothing has been asked yet" : `${percent(share)} of ${short(counters.asked_tokens)} asked`),
-    figure("Lookups that hit", counters.lookups ? percent(hits / counters.lookups) : "–", `${count(hits)} of ${count(counters.lookups)}, ahead of requests too`),
+    figure("Lookups that hit", counters.lookups ? percent(hits / counters.lookups) : "–", `${count(hits)} of ${count(counters.lookups)}`),
     figure("From disk or Redis", short(cold), "tokens not computed"),
     figure("Let go for room", count(counters.evicted_blocks), "blocks"),
     figure("Tenants and salts", prefixes ? count(prefixes.salts) : "–", "kept apart"),

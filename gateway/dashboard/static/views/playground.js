@@ -27,6 +27,7 @@ function mount(root, { api }) {
   const key = h("input", { type: "password", id: "play-key", autocomplete: "off" });
   const tiers = TIERS.map((tier) => h("input", { type: "checkbox", checked: true, value: tier }));
   const isFresh = h("input", { type: "checkbox" });
+  const keepsTurns = h("input", { type: "checkbox", checked: true });
   const talk = h("div", { class: "talk", "aria-live": "polite" });
   const input = h("textarea", { class: "say", rows: 1, "aria-label": "Message", placeholder: "Ask something, then ask it again in other words", onkeydown: typed });
   const send = h("button", { class: "button primary square", type: "submit" });
@@ -55,6 +56,7 @@ function mount(root, { api }) {
           field("System prompt", system),
           field("API key", key, "What your app would send. Decides whose answers may be reused."),
           h("fieldset", { class: "tiers" }, h("legend", { class: "label-text" }, "Tiers that may be used"), tiers.map((box) => h("label", { class: "check" }, box, tierBadge(box.value)))),
+          h("label", { class: "check" }, keepsTurns, "Send earlier turns along"),
           h("label", { class: "check" }, isFresh, "Answer anew (no-cache)"),
         ),
       ),
@@ -81,7 +83,7 @@ function mount(root, { api }) {
   function restart() {
     running?.abort();
     history = [];
-    replace(talk, empty("Try it", "The first answer is generated. Ask the same again: it comes from memory, and what that saved stands beside it."));
+    replace(talk, empty("Try it", "The first answer is generated. Ask the same in a new conversation: it comes from memory, and what that saved stands beside it."));
     input.focus();
   }
 
@@ -124,7 +126,8 @@ function mount(root, { api }) {
   }
 
   function request() {
-    const messages = [...(system.value.trim() ? [{ role: "system", content: system.value }] : []), ...history];
+    const turns = keepsTurns.checked ? history : history.slice(-1);
+    const messages = [...(system.value.trim() ? [{ role: "system", content: system.value }] : []), ...turns];
     const body = { model: model.value, messages, stream: true, stream_options: { include_usage: true } };
     const wanted = tiers.filter((box) => box.checked).map((box) => box.value);
     const cache = {};

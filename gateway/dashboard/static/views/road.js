@@ -26,9 +26,10 @@ export function road(steps) {
 /** What the semantic tier weighed: `semantic` of both explain routes. */
 export function weighed(semantic) {
   if (semantic.threshold === undefined) return null;
-  const sure = semantic.probability === null || semantic.probability === undefined ? "no candidate was left" : `the best is right with ${percent(semantic.probability)}`;
+  const isLeft = semantic.probability !== null && semantic.probability !== undefined;
+  const sure = isLeft ? `The best is right with a probability of ${percent(semantic.probability)}` : "No candidate was left";
   return [
-    h("p", {}, `Asked for at least ${percent(semantic.threshold)}, ${sure}.`),
+    h("p", {}, `${sure}; at least ${percent(semantic.threshold)} are asked for.`),
     semantic.candidates?.length > 0 && candidates(semantic.candidates, semantic.threshold),
   ];
 }

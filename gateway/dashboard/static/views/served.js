@@ -3,7 +3,7 @@
 import { card, facts } from "../components/card.js";
 import { empty, loading } from "../components/empty.js";
 import { h, replace } from "../dom.js";
-import { count, moment, ms, plural, score, span } from "../format.js";
+import { count, moment, ms, percent, plural, score, span } from "../format.js";
 import { icon } from "../icons.js";
 import { reason } from "../words.js";
 import { link, road, verdict, weighed } from "./road.js";
@@ -71,7 +71,7 @@ function semantic(told, at) {
   if (at === 0) return [];
   if (told.bypass && told.bypass !== "stale") return [reason(told.bypass)];
   return [
-    h("p", {}, `Mode ${told.semantic.mode}; of a hundred hits at most ${(told.semantic.target * 100).toFixed(1)} may be wrong.`),
+    h("p", { class: "muted" }, `Mode ${told.semantic.mode}; at most ${percent(told.semantic.target)} of its hits may be wrong.`),
     weighed(told.semantic) ?? h("p", { class: "muted" }, "No stored question was near enough to be weighed."),
   ];
 }
@@ -105,7 +105,7 @@ function side(told, line) {
       "Request",
       facts([
         ["Model", told.model],
-        ["Tenant", told.tenant],
+        ["Tenant", h("span", { class: "mono" }, told.tenant)],
         ["Route", line?.route],
         ["Similarity", told.similarity === null ? null : score(told.similarity)],
         ["Age of the answer", told.age_s === null ? null : span(told.age_s)],
