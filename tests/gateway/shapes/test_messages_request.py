@@ -86,6 +86,7 @@ EVERYTHING: dict[str, Any] = {
     "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
     "stop_sequences": ["\n\nHuman:"],
     "temperature": 0.5,
+    "top_p": 0.9,
     "top_k": 40,
     "metadata": {"user_id": "user-7"},
     "service_tier": "auto",
