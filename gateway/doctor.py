@@ -5,6 +5,7 @@ import os
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -16,6 +17,8 @@ from rich.table import Table
 
 from gateway import __version__
 from gateway.checkup import Finding, backend_findings, redis_findings
+from gateway.keys import FOLDER as KEYS_FOLDER
+from gateway.keys import known
 from gateway.settings import DEMO, Settings
 
 OUR_NAMES = ("gateway", "embeddings", "kvtier", "backends")
@@ -56,6 +59,7 @@ def findings_of(settings: Settings) -> Iterator[Finding]:
         _embedder,
         _models,
         _admin,
+        _keys,
         _upstream,
         backend_findings,
         redis_findings,
@@ -198,6 +202,21 @@ def _admin(settings: Settings) -> Iterator[Finding]:
     else:
         mend = "name the variable with its key with --admin-key-env, to load models and read stats"
         yield Finding("admin API", "warn", "closed: others can reach this server and it has no admin key", mend)
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    """Keys that were given out, as far as this folder knows."""
+    records = known(path.read_bytes() for path in sorted((settings.data_dir / KEYS_FOLDER).glob("key_*.json")))
+    active = sum(record.state(time.time()) == "active" for record in records)
+    said = f"{active} that hold, {len(records) - active} that ended"
+    if not settings.keys.required:
+        yield Finding("keys", "ok", f"{said}; whoever sends another credential, or none, is served, too")
+    elif active or settings.redis:
+        yield Finding("keys", "ok", f"{said}; nobody is served without one")
+    else:
+        yield Finding(
+            "keys", "warn", "keys are required, and there is none", "twicetold keys create NAME --data-dir DIR"
+        )
 
 
 def _upstream(settings: Settings) -> Iterator[Finding]:

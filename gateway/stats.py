@@ -14,8 +14,8 @@ from gateway.cli.screen import STYLES
 
 _WHAT = {
     "exact": "same request",
-    "semantic": "same question, other words",
-    "kv": "resumed from a kept prefix",
+    "semantic": "in other words",
+    "kv": "kept prefix",
     "full": "generated",
 }
 

@@ -23,6 +23,7 @@ def add_explain(verbs: Any) -> None:
     explain.add_argument("--model", metavar="NAME", help="the model of the question")
     explain.add_argument("--response", metavar="ID", help="instead of a file: the id of a response that was given")
     explain.add_argument("--key-env", metavar="NAME", help="variable that holds the key the caller sends")
+    explain.add_argument("--tenant", help="instead of its key: the caller's name, as the admin API shows it")
     add_json(explain)
     add_server(explain)
     explain.set_defaults(run=_explain)
@@ -75,7 +76,7 @@ def _explain(args: argparse.Namespace) -> int:
 
     if args.response:
         return _told(args, "GET", f"explain/{args.response}", None, rendered_response)
-    body = {"request": _question(args) or _read(args.request), "api_key": _caller(args)}
+    body = {"request": _question(args) or _read(args.request), "api_key": _caller(args), "tenant": args.tenant or ""}
     return _told(args, "POST", "explain", body, rendered)
 
 

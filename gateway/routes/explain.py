@@ -21,6 +21,7 @@ class ExplainBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     request: dict[str, Any]
     api_key: StrictStr = ""  # what that caller sends as its key
+    tenant: StrictStr = ""  # instead of it: the caller's name, as the admin API shows it
     cache_control: StrictStr = ""  # and as Cache-Control
 
 
@@ -41,7 +42,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
             body = await read_json(ExplainBody, request, inquiry.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        asked = read_request(inquiry.keys, body.request, body.api_key, body.cache_control)
+        asked = read_request(inquiry.keys, body.request, body.api_key, body.cache_control, body.tenant)
         return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
 
     @routes.get("/explain/{response_id}")

@@ -37,13 +37,13 @@ async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Bod
 
 
 def read_request(
-    keys: Keys, body: Mapping[str, Any], api_key: str, cache_control: str = ""
+    keys: Keys, body: Mapping[str, Any], api_key: str, cache_control: str = "", tenant: str = ""
 ) -> tuple[ChatRequest, str, str, Controls]:
-    """A chat request as its sender would send it: request, tenant, salt and controls. Raises `InvalidRequest`, and
-    `NotAuthorised` for a key that is over."""
+    """A chat request as its sender would send it: request, tenant, salt and controls. The sender is told by its key, or
+    by its name. Raises `InvalidRequest`, and `NotAuthorised` for a key that is over."""
     try:
         request, fields = parse_chat(orjson.dumps(body))
         controls = read_controls(cache_control or None, fields.get("cache"))
     except InvalidRequest as error:
         raise InvalidRequest(error.message, f"request.{error.param}" if error.param else "request") from error
-    return request, keys.caller(api_key), fields.get("cache_salt") or "", controls
+    return request, keys.caller(api_key, tenant), fields.get("cache_salt") or "", controls

@@ -55,9 +55,7 @@ def add_warm(routes: APIRouter, warmer: Warmer) -> None:
     async def warm(request: Request) -> Response:
         try:
             body = await read_json(WarmBody, request, warmer.max_body_bytes)
-            asked, tenant, salt, controls = read_request(warmer.keys, body.request, body.api_key)
-            if body.tenant:
-                tenant = warmer.keys.caller("", body.tenant)
+            asked, tenant, salt, controls = read_request(warmer.keys, body.request, body.api_key, tenant=body.tenant)
             controls = replace(controls, no_cache=controls.no_cache or body.refresh, min_similarity=NOTHING_NEAR)
             work = _warmed(warmer.pipeline, asked, tenant, salt, controls)
             return JSONResponse(await while_connected(request.receive, warmer.curfew, work))
