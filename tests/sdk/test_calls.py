@@ -125,6 +125,23 @@ def test_a_batch_is_never_larger_than_its_largest_line() -> None:
     assert [(first, len(content)) for first, content in batches([large] * 3)] == [(n, 400_000) for n in (1, 2, 3)]
 
 
+def test_entries_are_found_by_meaning() -> None:
+    client, server = client_of(said({"data": [{**ROW, "similarity": 0.91}], "next": None}))
+    assert [entry.similarity for entry in client.entries(meaning="capital of France")] == [0.91]
+    assert server.asked[0].url.params["meaning"] == "capital of France"
+
+
+def test_what_has_no_method_is_called_by_its_path_and_what_may_do_it_twice_is_sent_once() -> None:
+    client, server = client_of(refusal(500), said({"lanes": []}), admin_key="adm")
+    assert client.admin("GET", "/quality", minutes=5) == {"lanes": []}
+    assert [str(asked.url) for asked in server.asked] == ["http://gw/admin/api/quality?minutes=5"] * 2
+
+    client, server = client_of(refusal(500))
+    with pytest.raises(twicetold.ServerError):
+        client.admin("POST", "/keys", {"name": "app"})
+    assert (len(server.asked), server.body()) == (1, {"name": "app"})
+
+
 def test_keys_are_not_shown() -> None:
     client, _ = client_of(said(), api_key="sk-secret", admin_key="adm-secret")
     assert "secret" not in repr(vars(client))

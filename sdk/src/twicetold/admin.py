@@ -65,6 +65,7 @@ class Entry:
     bad: int
     size_bytes: int
     alias_of: str | None
+    similarity: float | None  # to the question that was looked for by meaning
     raw: JSON = field(repr=False)
 
     @classmethod
@@ -72,7 +73,7 @@ class Entry:
         own = ("id", "question", "model", "tenant", "namespace", "created_s", "expires_s")
         counts = ("hits", "good", "bad", "size_bytes", "alias_of")
         said = {name: wire[name] for name in (*own, *counts)}
-        return cls(**said, tags=tuple(wire["tags"]), raw=wire)
+        return cls(**said, tags=tuple(wire["tags"]), similarity=wire.get("similarity"), raw=wire)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,11 @@ def warm_prefix(messages: Messages, model: str, options: Options, api_key: str |
     return Call(_admin("POST", "/kv/warm", body), lambda wire, _: wire)
 
 
+def any_admin(method: str, path: str, body: JSON | None, query: Options) -> Call[Any]:
+    sent = replace(_admin(method, path, body, query=query), is_repeatable=method.upper() in ("GET", "PUT", "DELETE"))
+    return Call(sent, lambda wire, _: wire)
+
+
 def export(criteria: Options) -> StreamCall[JSON]:
     return StreamCall(_admin("GET", "/export", query=criteria), LineDecoder)
 

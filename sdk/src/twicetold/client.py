@@ -183,14 +183,16 @@ class Twicetold:
         self,
         *,
         text: str | None = None,
+        meaning: str | None = None,
         tag: str | None = None,
         model: str | None = None,
         namespace: str | None = None,
         tenant: str | None = None,
         page_size: int = 100,
     ) -> Iterator[Entry]:
-        """Stored answers, newest first, read page by page. Every criterion that is given must hold."""
-        criteria = {"text": text, "tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        """Stored answers, newest first, read page by page; by `meaning`, nearest first. What is given must hold."""
+        wanted = {"tag": tag, "model": model, "namespace": namespace, "tenant": tenant}
+        criteria = {"text": text, "meaning": meaning, **wanted}
         page: EntryPage | None = None
         while page is None or page.next is not None:
             page = self._line.send(calls.entries(criteria, page_size, None if page is None else page.next))
@@ -266,6 +268,10 @@ class Twicetold:
         for first, content in batches(lines):
             done += self._line.send(calls.import_lines(content, first, options))
         return done
+
+    def admin(self, method: str, path: str, body: JSON | None = None, **query: str | int) -> Any:
+        """Any other call below /admin/api, as JSON: `client.admin("GET", "/quality")`."""
+        return self._line.send(calls.any_admin(method, path, body, query))
 
     def close(self) -> None:
         """Let go of the connections, unless they are the caller's."""
