@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ class Client:
 
     name: str
     script: Path
+    python: Path = PYTHON
 
     @property
     def checks(self) -> list[str]:
@@ -40,7 +42,9 @@ class Client:
     @property
     def missing(self) -> str | None:
         """Why it cannot run here."""
-        return python_missing() if self.script.suffix == ".py" else node_missing()
+        if self.script.suffix != ".py":
+            return node_missing()
+        return python_missing() if self.python == PYTHON else None
 
 
 def python_missing() -> str | None:
@@ -54,9 +58,18 @@ def node_missing() -> str | None:
 
 
 PYTHON_CLIENTS = [
-    Client(path.stem, path) for path in sorted((HERE / "python").glob("*.py")) if "@check\n" in path.read_text()
+    Client(f"python-{path.stem}", path)
+    for path in sorted((HERE / "python").glob("*.py"))
+    if "@check\n" in path.read_text()
 ]
-NODE_CLIENTS = [Client(path.stem, path) for path in sorted((HERE / "node").glob("*.mjs")) if path.stem != "checking"]
+# LiteLLM and LlamaIndex keep build/clients at openai 2; this environment has the newest.
+NEWEST_CLIENTS = [
+    Client(f"newest-{name}", HERE / "python" / f"{name}.py", Path(sys.executable))
+    for name in ("openai_sdk", "openai_responses")
+]
+NODE_CLIENTS = [
+    Client(f"node-{path.stem}", path) for path in sorted((HERE / "node").glob("*.mjs")) if path.stem != "checking"
+]
 
 
 def environment(url: str, key: str) -> dict[str, str]:
@@ -80,14 +93,14 @@ def node_folder(parent: Path) -> Path:
 def outcomes(client: Client, url: str, parent: Path) -> dict[str, str | None]:
     """Run every check of a client, once: what went wrong, by check."""
     if client.script.suffix == ".py":
-        command, folder = [str(PYTHON), "-m", f"tests.clients.python.{client.name}"], ROOT
+        command, folder = [str(client.python), "-m", f"tests.clients.python.{client.script.stem}"], ROOT
     else:
         folder = node_folder(parent)
         command = ["node", client.script.name]
     ran = subprocess.run(
         command,
         cwd=folder,
-        env=environment(url, f"sk-{client.script.parent.name}-{client.name}"),
+        env=environment(url, f"sk-{client.name}"),
         capture_output=True,
         text=True,
         timeout=WITHIN_S,

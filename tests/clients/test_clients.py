@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.clients import NODE_CLIENTS, PYTHON_CLIENTS, Client, outcomes
+from tests.clients.clients import NEWEST_CLIENTS, NODE_CLIENTS, PYTHON_CLIENTS, Client, outcomes
 from tests.clients.programs import Program, examples, page, ran
 from tests.e2e.server import Gateway
 
 CHECKS = [
-    pytest.param(client, check, id=f"{client.script.parent.name}-{client.name}-{check}")
-    for client in (*PYTHON_CLIENTS, *NODE_CLIENTS)
+    pytest.param(client, check, id=f"{client.name}-{check}")
+    for client in (*PYTHON_CLIENTS, *NEWEST_CLIENTS, *NODE_CLIENTS)
     for check in client.checks
 ]
 PROGRAMS = (*examples(), *page("quickstart.md"), *page("clients.md"))
