@@ -10,9 +10,10 @@ from gateway.answers.redis.connection import Link
 from gateway.errors import InvalidRequest, NotAuthorised, UnknownId
 from gateway.keys import FolderRack, Keys
 from gateway.scope import is_tenant, tenant_of
+from gateway.settings import SettingsError, load_settings
 from gateway.shared.keys import RedisRack
 from tests.gateway.house import SECRET
-from tests.kvtier.tiers.servers import RedisServer, serving
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
 
 class Clock:
@@ -96,6 +97,14 @@ async def test_without_keys_any_credential_is_a_tenant_and_required_keys_refuse_
     assert closed.caller("") == "anonymous"  # an operator's word for nobody
 
 
+def test_required_keys_let_a_server_be_reached_from_elsewhere() -> None:
+    with pytest.raises(SettingsError, match=r"keys\.required"):
+        load_settings({"host": "192.0.2.1"}, environ={})
+
+    assert load_settings({"host": "192.0.2.1"}, environ={"TWICETOLD_KEYS__REQUIRED": "true"}).keys.required
+
+
+@needs_redis
 async def test_gateways_on_one_redis_know_each_others_keys_and_lose_none_with_it(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
