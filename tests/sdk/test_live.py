@@ -142,7 +142,7 @@ def test_the_operator_sees_finds_and_removes(client: Twicetold) -> None:
         assert time.monotonic() < deadline
     whole = client.entry(found[0].id)
 
-    assert [(entry.tags, entry.namespace, entry.model) for entry in found] == [(("op",), "ops", "m")] * 3
+    assert [(entry.preview, entry.tags) for entry in found] == [(f"operate on {n}", ("op",)) for n in (2, 1, 0)]
     assert whole.request["messages"] == [{"role": "user", "content": "operate on 2"}]
     assert whole.text != ""
     assert client.explain("operate on 2", namespace="ops")["would"]["tier"] == "exact"
@@ -206,3 +206,15 @@ def test_a_request_that_cannot_be_read_is_refused(client: Twicetold) -> None:
     with pytest.raises(twicetold.BadRequestError) as refused:
         client.lookup("?", extra_body={"x": deep})
     assert refused.value.param == "request"
+
+
+def test_what_a_backend_fails_with_is_told_whole_or_streamed(gateway: Gateway, upstream: RunningUpstream) -> None:
+    with Twicetold(gateway.url, api_key="sk-test", model="m", retries=0) as client:
+        upstream.control(next=["error:429", "error-mid:400", "cut"])
+        with pytest.raises(twicetold.RateLimitError) as busy:
+            client.chat("too much")
+        assert twicetold.errors.retry_after_s(busy.value.headers) == 7
+        for _ in range(2):
+            with client.chat("it breaks", stream=True) as stream, pytest.raises(twicetold.StreamError):
+                stream.answer()
+        assert client.chat("it breaks").cache.tier == "full"  # nothing of it was kept

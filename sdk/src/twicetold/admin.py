@@ -54,6 +54,7 @@ class Entry:
 
     id: str
     question: str | None  # None: other words never find it
+    preview: str  # of the last thing a user said
     model: str
     tenant: str
     namespace: str
@@ -73,7 +74,8 @@ class Entry:
         own = ("id", "question", "model", "tenant", "namespace", "created_s", "expires_s")
         counts = ("hits", "good", "bad", "size_bytes", "alias_of")
         said = {name: wire[name] for name in (*own, *counts)}
-        return cls(**said, tags=tuple(wire["tags"]), similarity=wire.get("similarity"), raw=wire)
+        preview = wire.get("preview") or wire["question"] or ""
+        return cls(**said, preview=preview, tags=tuple(wire["tags"]), similarity=wire.get("similarity"), raw=wire)
 
 
 @dataclass(frozen=True, slots=True)
