@@ -8,7 +8,10 @@ A page fails its test when anything was written to the console as an error: a sc
 Content-Security-Policy stopped. `PHONE` and `DESK` are sizes for `page.set_viewport_size`.
 """
 
+import re
 import shutil
+import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -26,13 +29,34 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scr
 PATIENCE_MS = 10_000
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for each module: Playwright keeps an event loop of its own, which no other test of the worker may meet."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a browser that all modules of a worker share: it takes a second of the processor to start."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here (apt-get install chromium)")
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [CHROMIUM, "--headless", "--remote-debugging-port=0", f"--user-data-dir={profile}", *FLAGS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"DevTools listening on (\S+)", line):
+                break
+        else:
+            raise AssertionError("Chromium did not start")
+        reader = threading.Thread(target=process.stderr.read, daemon=True)  # so that what it says holds nobody up
+        reader.start()
+        yield found[1]
+        process.terminate()
+        process.wait()
+        reader.join()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """The browser, driven. By each module anew: Playwright keeps an event loop of its own in the thread, which no
+    asynchronous test of another module may meet."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        running = playwright.chromium.connect_over_cdp(chromium)
         yield running
         running.close()
 
