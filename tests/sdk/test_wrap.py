@@ -158,3 +158,13 @@ def test_what_another_server_said_is_told_as_such(upstream: RunningUpstream) -> 
 def test_only_official_clients_are_wrapped() -> None:
     with pytest.raises(TypeError, match="OpenAI"):
         wrap(json)  # type: ignore[call-overload]
+
+
+async def test_the_clients_own_stream_helpers_still_help(gateway: Gateway) -> None:
+    client, patient = wrap(gateway.openai()), wrap(gateway.async_openai())
+    with client.chat.completions.stream(model="m", messages=asks("help me")) as stream:
+        text = stream.get_final_completion().choices[0].message.content
+    with client.responses.stream(model="m", input="help me") as events:
+        assert events.get_final_response().output_text == text
+    async with patient, patient.chat.completions.stream(model="m", messages=asks("help me")) as coming:
+        assert (await coming.get_final_completion()).choices[0].message.content == text
