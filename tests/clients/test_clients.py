@@ -3,11 +3,12 @@
 Every check of every script in python/ and node/ is a test; what a script checks, its name says.
 """
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.clients.clients import NEWEST_CLIENTS, NODE_CLIENTS, PYTHON_CLIENTS, Client, outcomes
+from tests.clients.clients import NEWEST_CLIENTS, NODE_CLIENTS, PYTHON_CLIENTS, ROOT, Client, outcomes
 from tests.clients.programs import Program, examples, page, ran
 from tests.e2e.server import Gateway
 
@@ -42,3 +43,18 @@ def test_a_program_that_people_are_shown_runs_and_prints_what_it_says(
 
     assert got.error is None, got.error
     assert program.prints is None or got.printed.rstrip() == program.prints.rstrip()
+
+
+@pytest.mark.parametrize("name", ["docs/quickstart.md", "docs/clients.md", "examples/README.md"])
+def test_a_page_links_to_what_is_there(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+
+    assert links
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_example_is_told_of_in_the_list_of_them() -> None:
+    told = (ROOT / "examples" / "README.md").read_text("utf-8")
+
+    assert [program.name for program in examples() if f"({program.name})" not in told] == []
