@@ -1,5 +1,6 @@
 """Two gateways on one Redis: what one makes the other serves, what one removes neither serves, and Redis may go."""
 
+import json
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.cli import main
 from tests.e2e.server import Gateway, running_gateway
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 from tests.upstream import RunningUpstream
@@ -88,6 +90,38 @@ def stopped(gateway: Gateway) -> Iterator[None]:
         yield
     finally:
         os.kill(gateway.process.pid, signal.SIGCONT)
+
+
+def test_a_key_made_at_one_is_known_to_the_other_and_ends_at_both(
+    pair: tuple[Gateway, Gateway], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = pair
+    assert main(["keys", "create", "app", "--url", a.url, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+
+    def status(gateway: Gateway) -> int:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Who has a key?"}]}
+        return gateway.post(body, authorization=f"Bearer {made['key']}").status_code
+
+    assert status(a) == 200
+    until(lambda: status(b) == 200, within_s=10)
+    assert main(["keys", "revoke", made["id"], "--url", b.url]) == 0
+    assert status(b) == 401
+    until(lambda: status(a) == 401, within_s=10)
+
+
+def test_what_is_imported_at_one_the_other_serves(pair: tuple[Gateway, Gateway], tmp_path: Path) -> None:
+    a, b = pair
+    file = str(tmp_path / "answers.jsonl.gz")
+    ask(a, "How deep is the Mariana Trench?", tags=["moved"])
+    until(lambda: tier(b, "How deep is the Mariana Trench?") == "exact")
+    assert main(["export", file, "--tag", "moved", "--url", b.url]) == 0
+    invalidate(a, tag="moved")
+    assert tier(b, "How deep is the Mariana Trench?") == "none"
+
+    assert main(["import", file, "--url", a.url]) == 0
+    until(lambda: tier(b, "How deep is the Mariana Trench?") == "exact")
+    until(lambda: tier(b, "how deep is the mariana trench") == "semantic", within_s=10)
 
 
 def test_what_one_made_the_other_serves_exactly_and_in_other_words(
