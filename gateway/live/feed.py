@@ -1,7 +1,8 @@
 """The live feed as server-sent events: every request as it ends, in one row of JSON.
 
 A reader looks at the ring a few times a second and is told what is new in one piece, so requests pay nothing for it.
-One that does not take what it is sent is let go; it comes back by itself and says how far it was.
+One that does not take what it is sent is let go; it comes back by itself and says how far it was. Every reader has to
+knock again after an hour: whoever was let in may have been shut out since.
 """
 
 import asyncio
@@ -20,17 +21,28 @@ BEAT_EVERY_S = 15.0
 PATIENCE_S = 10.0  # with a reader that does not read
 AT_ONCE = 200  # rows; what is more was missed, and is told as such
 MOST_READERS = 64
+LASTS_S = 3600.0
 RETRY_MS = 1000
 
 
 class Feed:
     """Readers of what happens. Belongs to one event loop."""
 
-    def __init__(self, recent: Recent, curfew: Curfew, *, most_readers: int = MOST_READERS) -> None:
+    def __init__(
+        self,
+        recent: Recent,
+        curfew: Curfew,
+        *,
+        most_readers: int = MOST_READERS,
+        patience_s: float = PATIENCE_S,
+        lasts_s: float = LASTS_S,
+    ) -> None:
         self.readers = 0
         self._recent = recent
         self._curfew = curfew
         self._most_readers = most_readers
+        self._patience_s = patience_s
+        self._lasts_s = lasts_s
 
     def stream(self, last_event_id: str | None, replay: int) -> "Stream":
         """A response that follows; it begins behind the event that was heard last, else with `replay` old rows. Raises
@@ -41,7 +53,7 @@ class Feed:
         heard = _number(last_event_id, int(recent.started_s))
         if heard is None or heard > recent.last:
             heard = recent.last - max(0, min(replay, AT_ONCE))
-        return Stream(self, recent, self._curfew, max(0, heard))
+        return Stream(self, recent, self._curfew, max(0, heard), self._patience_s, self._lasts_s)
 
 
 @dataclass(slots=True)
@@ -52,6 +64,8 @@ class Stream:
     recent: Recent
     curfew: Curfew
     heard: int  # the number of the last row it has
+    patience_s: float
+    lasts_s: float
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         headers = [
@@ -63,24 +77,24 @@ class Stream:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await while_connected(receive, self.curfew, self._follow(send))
+            await send({"type": "http.response.body", "body": b""})
         except (ClientGone, Stopping, OSError):
-            return
-        except TimeoutError:
-            return  # it does not read
+            return  # a reader that does not read is a TimeoutError, which is an OSError
         finally:
             self.feed.readers -= 1
 
     async def _follow(self, send: Send) -> None:
         async for events in self.events():
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self.patience_s):
                 await send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def events(self) -> AsyncIterator[bytes]:
-        """What is to be sent, piece by piece, for ever."""
+        """What is to be sent, piece by piece, until it is time to knock again."""
         yield f"retry: {RETRY_MS}\n\n".encode("ascii")
         loop = asyncio.get_running_loop()
         said_s = loop.time()
-        while True:
+        ends_s = said_s + self.lasts_s
+        while loop.time() < ends_s:
             new = self.recent.after(self.heard, AT_ONCE)
             if new:
                 missed = new[0].number - self.heard - 1

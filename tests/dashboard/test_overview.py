@@ -38,6 +38,9 @@ def test_a_request_shows_up_as_it_ends_and_is_counted(page: Page, gateway: Gatew
     shows_figure(page, "From memory", "50 %")
     chart = page.get_by_role("img", name="Requests by tier: exact 1, semantic 0, kv 0, full 1")
     expect(chart.locator("canvas")).to_have_count(1)
+    page.get_by_role("group", name="Chart").get_by_role("button", name="Tokens").click()
+    saved = gateway.stats()["tokens"]["saved_prompt"] + gateway.stats()["tokens"]["saved_completion"]
+    expect(page.get_by_role("img", name=f"Tokens saved: saved {saved}").locator("canvas")).to_have_count(1)
     latency = page.get_by_role("table", name="Percentiles by tier")
     expect(latency.locator("tbody tr").first).to_contain_text("ms")
 

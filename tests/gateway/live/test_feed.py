@@ -115,6 +115,33 @@ async def test_readers_are_let_go_when_the_server_stops() -> None:
     assert feed.readers == 0
 
 
+async def test_a_reader_who_does_not_read_is_let_go() -> None:
+    recent = recent_of(Clock())
+    feed = Feed(recent, Curfew(), patience_s=0.01)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()  # the socket takes no more
+
+    async with asyncio.timeout(5):
+        await serve(feed, asyncio.Event().wait, send)
+
+    assert feed.readers == 0
+
+
+async def test_every_reader_has_to_knock_again_some_time() -> None:
+    feed = Feed(recent_of(Clock()), Curfew(), lasts_s=0.0)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(5):
+        await serve(feed, asyncio.Event().wait, send)
+
+    assert sent[-1] == {"type": "http.response.body", "body": b""}
+
+
 async def test_there_is_an_end_to_readers() -> None:
     feed = Feed(recent_of(Clock()), Curfew(), most_readers=0)
 

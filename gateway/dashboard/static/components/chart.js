@@ -18,9 +18,10 @@ const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
  *   read     (value) -> text of a value; `axis`: (value) -> text at the axis
  *   rest     (column) -> value the legend shows when nobody points; default: the sum
  *   most     the top of the scale, when it is known; else that of the data
+ *   whole    whether bars count something that has no parts (default)
  */
 export function timeChart(name, series, options) {
-  const { kind = "bars", read = String, axis = read, rest = sum, most = null, height = 190 } = options;
+  const { kind = "bars", read = String, axis = read, rest = sum, most = null, whole = true, height = 190 } = options;
   const values = series.map(() => h("span", { class: "legend-value" }));
   const when = h("span", { class: "legend-when muted" });
   const legend = h(
@@ -54,10 +55,10 @@ export function timeChart(name, series, options) {
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       select: { show: false },
-      scales: { x: { time: true, range: () => extent() }, y: { range: (_, __, top) => [0, most ?? nice(top)] } },
+      scales: { x: { time: true, range: () => extent() }, y: { range: (_, __, top) => [0, most ?? nice(top, whole)] } },
       axes: [
         { ...text, grid: { show: false }, size: 26, gap: 6, space: 64, values: (_, at) => at.map((t) => label(t, columns[0])) },
-        { ...text, grid, size: 46, gap: 6, space: 36, ...(kind === "bars" ? { incrs: WHOLE } : {}), values: (_, at) => at.map(axis) },
+        { ...text, grid, size: axisRoom, gap: 6, space: 36, ...(kind === "bars" && whole ? { incrs: WHOLE } : {}), values: (_, at) => at.map(axis) },
       ],
       series: [{}, ...(kind === "bars" ? series.map(bar).reverse() : series.map(line))],
       hooks: { setCursor: [({ cursor }) => tell(cursor.idx)] },
@@ -133,9 +134,16 @@ export function latest(column) {
   return null;
 }
 
+/** Room for the widest text at an axis. */
+function axisRoom(plot, values) {
+  const widest = Math.max(0, ...(values ?? []).map((text) => String(text).length));
+  return Math.max(40, 14 + widest * 7);
+}
+
 /** A round number over the highest bar. */
-function nice(top) {
-  if (!(top > 4)) return 5;
+function nice(top, whole) {
+  if (whole && !(top > 4)) return 5;
+  if (!(top > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(top));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((one) => one * unit >= top * 1.04) * unit;
 }

@@ -1,6 +1,6 @@
 // What the gateway does right now: what it saves, who served what over time, how fast each tier is, and every request.
 
-import { card, figure } from "../components/card.js";
+import { figure } from "../components/card.js";
 import { latest, ready, timeChart } from "../components/chart.js";
 import { empty } from "../components/empty.js";
 import { latencies } from "../components/latencies.js";
@@ -13,6 +13,12 @@ import { ago, count, money, percent, plural, short, span } from "../format.js";
 const RANGES = [["15", "15 min"], ["60", "1 h"], ["360", "6 h"], ["1440", "24 h"], ["10080", "7 d"]];
 const TIERS = ["exact", "semantic", "kv", "full"];
 const SERIES = TIERS.map((key) => ({ key, label: key, colour: `--tier-${key}` }));
+const SAVED = [
+  ["share", "Share"],
+  ["saved_tokens", "Tokens"],
+  ["saved_seconds", "Time"],
+  ["saved_money", "Money"],
+];
 const STREAM = [["", "All"], ...TIERS.map((one) => [one, one]), ["error", "errors"]];
 const EVERY_MS = 2500;
 const KEPT = "twicetold-overview-minutes";
@@ -43,11 +49,12 @@ export const view = {
       rest: latest,
       most: 1,
     });
+    const gains = gainChart(rates);
     const speed = latencies();
     const costs = costTable();
     const stream = requestStream();
     const nothing = h("div", { class: "stream-empty" });
-    const charts = h("div", { class: "charts" }, card("Requests by tier", counts), card("Share served by tier", rates));
+    const charts = h("div", { class: "charts" }, requestChart(counts), gains);
     const range = segments("Range", RANGES, minutes, (value) => {
       minutes = value;
       localStorage.setItem(KEPT, value);
@@ -81,6 +88,7 @@ export const view = {
     function show(stats, { step_s, points }) {
       counts.setPoints(points, step_s);
       rates.setPoints(smooth(points), step_s);
+      gains.set(points, step_s, stats.money.currency);
       const label = RANGES.find(([value]) => value === minutes)[1];
       fillTiles(tiles, stats, summed(points), label);
       replace(since, `Figures and charts: the last ${label}. The gateway started ${ago(stats.started)}.`);
@@ -120,7 +128,7 @@ export const view = {
       clearTimeout(timer);
       back.cancel();
       document.removeEventListener("visibilitychange", seen);
-      [...stops, counts.destroy, rates.destroy, stream.destroy].forEach((stop) => stop());
+      [...stops, counts.destroy, gains.destroy, stream.destroy].forEach((stop) => stop());
     };
   },
 };
@@ -144,7 +152,7 @@ function fillTiles(tiles, stats, range, label) {
   const resumed = range.kv ? percent(range.kv / range.requests, 0) : "none";
   tiles.stored.set(percent(share, 0), `${resumed} resumed (kv)${ever(percent(share, 0), all)}`);
   tiles.tokens.set(short(range.saved_tokens), `prompt and completion${ever(short(range.saved_tokens), short(tokens))}`);
-  tiles.time.set(range.saved_seconds ? span(range.saved_seconds) : "0 s", `of generation${ever(span(range.saved_seconds), span(stats.saved_seconds))}`);
+  tiles.time.set(time(range.saved_seconds), `of generation${ever(span(range.saved_seconds), span(stats.saved_seconds))}`);
   fillMoney(tiles.money, stats.money, range);
   fillWrong(tiles.wrong, stats.semantic);
 }
@@ -179,6 +187,47 @@ function smooth(points) {
     const share = (tier) => (near.requests ? near[tier] / near.requests : null);
     return { t: point.t, exact: share("exact"), semantic: share("semantic"), kv: share("kv") };
   });
+}
+
+function requestChart(counts) {
+  return h("section", { class: "card", "aria-label": "Requests by tier" }, h("div", { class: "card-head" }, h("h2", {}, "Requests by tier")), counts);
+}
+
+const time = (seconds) => (seconds ? span(seconds) : "0 s");
+
+/** The share of each tier over time, or what was saved: one at a time in one card. */
+function gainChart(rates) {
+  let which = "share";
+  let drawn = rates;
+  let last = null;
+  let currency = "USD";
+  const title = h("h2", {}, "Share by tier");
+  const body = h("div", {}, rates);
+  const kinds = {
+    saved_tokens: { title: "Tokens saved", read: (value) => short(Math.round(value)), axis: short },
+    saved_seconds: { title: "Time saved", read: time, axis: time },
+    saved_money: { title: "Money saved", read: (value) => money(value, currency), axis: (value) => money(value, currency), whole: false },
+  };
+  const choose = segments("Chart", SAVED, which, (next) => {
+    which = next;
+    if (drawn !== rates) drawn.destroy();
+    const kind = kinds[which];
+    drawn = kind ? timeChart(kind.title, [{ key: which, label: "saved", colour: "--accent" }], kind) : rates;
+    title.textContent = kind ? kind.title : "Share by tier";
+    replace(body, drawn);
+    if (kind && last) drawn.setPoints(...last);
+  });
+  const element = h("section", { class: "card", "aria-label": "Share and savings" }, h("div", { class: "card-head" }, title, choose), body);
+  element.set = (points, step, unit) => {
+    last = [points, step];
+    currency = unit;
+    if (drawn !== rates) drawn.setPoints(points, step);
+  };
+  element.destroy = () => {
+    if (drawn !== rates) drawn.destroy();
+    rates.destroy();
+  };
+  return element;
 }
 
 function costTable() {
