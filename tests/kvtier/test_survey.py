@@ -124,7 +124,7 @@ def test_a_longer_block_takes_over_what_is_known_of_the_one_it_replaces() -> Non
 IDS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("ab"), IDS), max_size=40))
 def test_every_token_found_is_told_of_one_node(told: list[tuple[bool, str, list[int]]]) -> None:
     cache = small_cache(600)
@@ -139,7 +139,7 @@ def test_every_token_found_is_told_of_one_node(told: list[tuple[bool, str, list[
     assert report["found_blocks"] == sum(node.blocks for node in report["nodes"])
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 @given(st.lists(st.tuples(st.booleans(), IDS), max_size=40))
 def test_a_leaf_that_is_evicted_leaves_its_hits_to_its_parent(told: list[tuple[bool, list[int]]]) -> None:
     cache = small_cache(4)
