@@ -16,12 +16,13 @@ from pydantic import ValidationError
 from backends.chat import ChatRequest, Fields
 from gateway.errors import InvalidRequest
 from gateway.shapes.messages.body import MessagesBody
-from gateway.wire import GATEWAY_FIELDS, MAX_MESSAGES, first_complaint, read_object
+from gateway.wire import GATEWAY_FIELDS, MAX_MESSAGES, ChatBody, first_complaint, read_object
 
 Block = Mapping[str, Any]
 
 _THOUGHTS = ("thinking", "redacted_thinking")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_SAYS_NOTHING = {"model": "-", "messages": [{"role": "user", "content": ""}]}
 _SAID_OTHERWISE = frozenset(
     {"model", "messages", "stream", "system", "stop_sequences", "tools", "tool_choice", "metadata", "output_config"}
 )
@@ -35,6 +36,8 @@ def parse_messages(raw: bytes) -> tuple[ChatRequest, Fields]:
         raise InvalidRequest(f"messages holds {len(turns)} messages; at most {MAX_MESSAGES} are taken.", "messages")
     try:
         MessagesBody.model_validate(body)
+        params = _params(body)
+        ChatBody.model_validate({**_SAYS_NOTHING, **params})  # OpenAI's fields mean here what they mean there
     except ValidationError as error:
         raise first_complaint(error) from error
     messages = (*_system(body.get("system")), *(message for turn in body["messages"] for message in _messages(turn)))
@@ -43,7 +46,7 @@ def parse_messages(raw: bytes) -> tuple[ChatRequest, Fields]:
     return ChatRequest(
         model=body["model"],
         messages=messages,
-        params=_params(body),
+        params=params,
         stream=bool(body.get("stream")),
         dialect="anthropic",
     ), body

@@ -222,6 +222,8 @@ def test_what_only_anthropic_can_do_is_refused_elsewhere_by_name(fields: dict[st
         ({"stop_sequences": "END"}, "stop_sequences"),
         ({"temperature": "hot"}, "temperature"),
         ({"cache_salt": ""}, "cache_salt"),
+        ({"n": {"of": "openai"}}, "n"),
+        ({"response_format": "json"}, "response_format"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_by_the_name_of_its_field(fields: dict[str, Any], param: str) -> None:
