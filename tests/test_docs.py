@@ -59,9 +59,9 @@ def test_commands_on_a_page_are_understood(path: Path) -> None:
 def complaint(parser: argparse.ArgumentParser, words: list[str]) -> str:
     """What the command line says is wrong with it."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        with contextlib.suppress(SystemExit):
-            parser.parse_args(words)
+    silent = contextlib.redirect_stdout(io.StringIO())
+    with contextlib.redirect_stderr(said), silent, contextlib.suppress(SystemExit):
+        parser.parse_args(words)
     return said.getvalue()
 
 
