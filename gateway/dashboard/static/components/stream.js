@@ -76,7 +76,7 @@ function row(line, currency) {
     "tr",
     {},
     h("td", { class: "muted" }, clock(line.t)),
-    h("td", {}, isError ? badge(`error ${line.status}`, "bad", line.error) : tierBadge(line.tier)),
+    h("td", {}, isError ? badge([h("span", { class: "wide" }, "error"), ` ${line.status}`], "bad", line.error) : tierBadge(line.tier)),
     h("td", {}, line.id && !isError ? h("a", { class: "row-link clip", href: `#/requests/${line.id}`, title: name }, shown) : shown, h("span", { class: "why" }, line.reason)),
     h("td", { class: "mid" }, h("span", { class: "clip" }, line.model || NONE)),
     h("td", { class: "num" }, ms(line.ttft_ms)),
