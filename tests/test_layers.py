@@ -1,6 +1,7 @@
 """The arrows of the house: who may import whom, and where the heavy libraries may appear."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def test_a_heavy_library_stays_where_it_is_used(library: str) -> None:
         for path in modules(folder):
             if library in {name.split(".")[0] for name in imports(path)}:
                 assert below(path, ONLY_IN[library]), f"{path} imports {library}"
+
+
+def test_the_sdk_stands_alone() -> None:
+    for path in modules("sdk/src"):
+        foreign = {name.split(".")[0] for name in imports(path)} - {*sys.stdlib_module_names, "twicetold"}
+        allowed = {"httpx", "anyio"} | ({"openai"} if below(path, ("sdk/src/twicetold/wrapping",)) else set())
+        assert foreign <= allowed, f"{path} imports {foreign - allowed}"
 
 
 def test_only_services_names_concrete_classes() -> None:
