@@ -80,7 +80,7 @@ class ResponseReader:
 
 def _response(wire: Any, upstream: str) -> Mapping[str, Any]:
     """A response that has come to an end. Raises `BackendError` for one that failed, or is none."""
-    if not isinstance(wire, Mapping) or not isinstance(wire.get("output"), list | None):
+    if not isinstance(wire, Mapping) or not _are_items(wire.get("output")):
         raise BackendGarbage(f"{upstream} sent something that is not a response")
     if wire.get("error"):
         raise error_in_answer(wire["error"], upstream)
@@ -91,11 +91,27 @@ def _response(wire: Any, upstream: str) -> Mapping[str, Any]:
     return wire
 
 
+def _are_items(output: Any) -> bool:
+    """Whether this is an output, as far as it is read: items, and parts in them."""
+    if output is None:
+        return True
+    if not isinstance(output, list) or not all(isinstance(item, Mapping) for item in output):
+        return False
+    contents = [content for item in output if (content := item.get("content")) is not None]
+    return all(isinstance(content, str) or _are_parts(content) for content in contents)
+
+
+def _are_parts(content: Any) -> bool:
+    if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
+        return False
+    return all(isinstance(part.get("annotations"), list | None) for part in content)
+
+
 def _message(response: Mapping[str, Any]) -> dict[str, Any]:
     """What chat has a word for."""
     items = [item for item in response.get("output") or () if isinstance(item, Mapping)]
     parts = [part for item in items if isinstance(item.get("content"), list) for part in item["content"]]
-    texts = [part["text"] for part in parts if isinstance(part, Mapping) and part.get("type") == "output_text"]
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "output_text"]
     said: dict[str, Any] = {"content": "".join(text for text in texts if isinstance(text, str)) or None}
     calls = [call for item in items if (call := _call(item)) is not None]
     return {**said, "tool_calls": calls} if calls else said

@@ -55,8 +55,8 @@ class NativeEnvelope:
         return self._events(told_again(self._paid(event["response"], usage), event["type"]))
 
     def completion(self, completion: Completion, usage: Usage) -> bytes:
-        event = completion.extra.get(EVENT) or {}
-        return dump(self._paid(event.get("response") or {}, usage))
+        response = completion.extra[EVENT].get("response")
+        return dump(self._paid(response if isinstance(response, Mapping) else {}, usage))
 
     def error_event(self, _status: int, body: Fields, /) -> bytes:
         error = body.get("error") or {}
