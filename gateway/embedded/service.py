@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from backends.chat import EMBEDDINGS, ChatRequest, Collector
 from backends.errors import BackendError, BackendGarbage
@@ -28,6 +30,7 @@ from gateway.outcome import Outcome
 from gateway.policy import Plan, Rules, plan
 from gateway.scope import Scope
 
+AT_ONCE = 16  # vectors read on the event loop; more are read beside it
 MAX_WRITES = 256  # batches that wait for the file; what comes then is kept in memory alone
 
 
@@ -253,11 +256,15 @@ class Embeddings:
                 answer.add(delta)
         completion = answer.completion()
         said = completion.choices[0].message.get(EMBEDDINGS) if completion.choices else None
-        is_floats = asked.request.is_of_floats
-        vectors = [read_vector(one, is_floats=is_floats) for one in said] if isinstance(said, list) else []
+        read = partial(_read, said, asked.request.is_of_floats)
+        vectors = read() if len(items) <= AT_ONCE else await asyncio.to_thread(read)
         if len(vectors) != len(items) or not all(vectors):
             raise BackendGarbage(f"The server of {asked.request.model} did not send {len(items)} vectors")
         return [vector for vector in vectors if vector is not None], _shares(completion.usage.prompt_tokens, items)
+
+
+def _read(said: Any, is_floats: bool) -> list[Vector | None]:
+    return [read_vector(one, is_floats=is_floats) for one in said] if isinstance(said, list) else []
 
 
 def _look_at(future: "asyncio.Future[Kept]") -> None:
