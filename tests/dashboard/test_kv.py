@@ -6,7 +6,6 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.backends.local.tiny import build
 from tests.dashboard.looking import complaints_everywhere, open_view
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
@@ -18,14 +17,13 @@ HOUSE = "You answer for the house of the seven gables, and you are brief. " * 3
 def gateway(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A local model whose callers share a system prompt, and an upstream."""
     folder = tmp_path_factory.mktemp("kv")
-    model = build("llama", folder / "tiny", max_position_embeddings=2048)
-    flags = ["--model", str(model), "--upstream", upstream.base_url]
+    flags = ["--model", "demo", "--upstream", upstream.base_url]
     with running_gateway(folder / "data", *flags, cache__semantic="false", engine__kv_mb="8") as running:
         running.wait("local", "upstream")
         yield running
 
 
-def ask(gateway: Gateway, question: str, model: str = "tiny") -> httpx.Response:
+def ask(gateway: Gateway, question: str, model: str = "demo") -> httpx.Response:
     messages = [{"role": "system", "content": HOUSE}, {"role": "user", "content": question}]
     body = {"model": model, "messages": messages, "max_tokens": 4, "cache": {"tiers": ["kv"]}}
     return gateway.post(body, Authorization="Bearer gables")
@@ -101,5 +99,5 @@ def test_everything_kept_is_forgotten_after_asking(page: Page, gateway: Gateway)
     page.get_by_role("button", name="Forget all").click()
     page.get_by_role("dialog").get_by_role("button", name="Forget all").click()
 
-    expect(page.get_by_text("tiny keeps no prefix any more.")).to_be_visible()
+    expect(page.get_by_text("demo keeps no prefix any more.")).to_be_visible()
     expect(page.get_by_text("Nothing has been found twice yet")).to_be_visible()
