@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -75,7 +75,7 @@ NODE_CLIENTS = [
 def environment(url: str, key: str) -> dict[str, str]:
     ours = ("TWICETOLD_", "OPENAI_", "ANTHROPIC_", "PYTHONPATH")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
-    return kept | QUIET | {"GATEWAY_URL": url, "CLIENT_KEY": key}
+    return kept | QUIET | {"GATEWAY_URL": url, "CLIENT_KEY": key, "PYTHONPATH": str(ROOT / "sdk" / "src")}
 
 
 @cache
@@ -89,23 +89,39 @@ def node_folder(parent: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a check or a program."""
+
+    error: str | None
+    printed: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A program that runs behind a client's checks."""
+
+    name: str
+    code: str
+
+
 @cache
-def outcomes(client: Client, url: str, parent: Path) -> dict[str, str | None]:
-    """Run every check of a client, once: what went wrong, by check."""
+def outcomes(client: Client, url: str, parent: Path, programs: tuple[Told, ...] = ()) -> dict[str, Outcome]:
+    """Run every check of a client and the programs behind them, once; by name."""
     if client.script.suffix == ".py":
         command, folder = [str(client.python), "-m", f"tests.clients.python.{client.script.stem}"], ROOT
     else:
-        folder = node_folder(parent)
-        command = ["node", client.script.name]
+        command, folder = ["node", client.script.name], node_folder(parent)
     ran = subprocess.run(
         command,
         cwd=folder,
         env=environment(url, f"sk-{client.name}"),
+        input=json.dumps([asdict(each) for each in programs]),
         capture_output=True,
         text=True,
         timeout=WITHIN_S,
     )
-    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
-    found: dict[str, str | None] = {line["check"]: line["error"] for line in lines}
-    unheard = f"it did not run:\n{ran.stderr[-4000:]}"
-    return {name: found.get(name, unheard) for name in client.checks}
+    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"name"')]
+    found = {line["name"]: Outcome(line["error"], line.get("printed", "")) for line in lines}
+    unheard = Outcome(f"it did not run:\n{ran.stderr[-4000:]}")
+    return {name: found.get(name, unheard) for name in (*client.checks, *(each.name for each in programs))}

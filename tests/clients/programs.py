@@ -4,19 +4,37 @@ An example says what it prints, indented behind a line "Prints:" at its head. In
 program is what that prints. The address in a program is that of the gateway under test, its key is one of its own.
 """
 
-import json
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.clients.clients import MODULES, PYTHON, ROOT, WITHIN_S, environment, node_missing, python_missing
+from tests.clients.clients import (
+    NEWEST_CLIENTS,
+    PYTHON_CLIENTS,
+    ROOT,
+    WITHIN_S,
+    Client,
+    Outcome,
+    Told,
+    environment,
+    node_folder,
+    node_missing,
+    outcomes,
+)
 
 ADDRESS = "http://127.0.0.1:8420"
+CLIENTS = {client.name: client for client in (*PYTHON_CLIENTS, *NEWEST_CLIENTS)}
+HOSTS = {  # whoever has imported the heavy part of a program
+    "anthropic": "python-anthropic_sdk",
+    "langchain_openai": "python-langchain_chat",
+    "litellm": "python-litellm_client",
+    "llama_index": "python-llama_index_llm",
+}
 KINDS = {".py": "python", ".mjs": "js", ".sh": "bash"}
 
 
@@ -30,9 +48,21 @@ class Program:
     prints: str | None
 
     @property
+    def client(self) -> Client | None:
+        """In whose process it runs, if not in one of its own."""
+        if self.kind == "ours":
+            return CLIENTS["newest-openai_sdk"]
+        if self.kind != "python":
+            return None
+        imported = re.findall(r"^(?:import|from) (\w+)", self.code, re.MULTILINE)
+        return CLIENTS[next((HOSTS[name] for name in imported if name in HOSTS), "python-openai_sdk")]
+
+    @property
     def missing(self) -> str | None:
         """Why it cannot run here."""
-        return {"python": python_missing, "js": node_missing}.get(self.kind, lambda: None)()
+        if self.client is not None:
+            return self.client.missing
+        return node_missing() if self.kind == "js" else None
 
     def against(self, url: str) -> str:
         """The program as a reader runs it, of a gateway elsewhere, as a caller nobody else is."""
@@ -42,14 +72,6 @@ class Program:
             return code
         command = f'twicetold() {{ "{sys.executable}" -m gateway "$@" --url {url}; }}'
         return "\n".join(("set -eu", command, code.replace(".venv/bin/twicetold", "twicetold")))
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What came of it."""
-
-    printed: str
-    error: str | None
 
 
 def examples() -> list[Program]:
@@ -75,44 +97,28 @@ def page(name: str) -> list[Program]:
     ]
 
 
+def behind(client: Client, programs: Iterable[Program], url: str) -> tuple[Told, ...]:
+    """The programs that run in the process of this client."""
+    return tuple(Told(each.name, each.against(url)) for each in programs if each.client == client)
+
+
+def outcome(program: Program, programs: Iterable[Program], url: str, folder: Path) -> Outcome:
+    """What comes of a program, which runs once."""
+    if program.client is not None:
+        return outcomes(program.client, url, folder, behind(program.client, programs, url))[program.name]
+    return _alone(program, url, folder)
+
+
 @cache
-def ran(programs: Sequence[Program], url: str, folder: Path) -> dict[str, Ran]:
-    """Run them all, once: all Python of one environment in one process."""
-    outcomes: dict[str, Ran] = {}
-    for kind, python in (("python", PYTHON), ("ours", Path(sys.executable))):
-        outcomes |= _in_one([each for each in programs if each.kind == kind], python, url)
-    for program in programs:
-        if program.kind == "bash":
-            outcomes[program.name] = _run(["bash", "-c", program.against(url)], url, ROOT)
-        elif program.kind == "js" and program.missing is None:
-            script = folder / (re.sub(r"\W", "-", program.name) + ".mjs")
-            script.write_text(program.against(url), "utf-8")
-            if not (folder / "node_modules").exists():
-                (folder / "node_modules").symlink_to(MODULES)
-            outcomes[program.name] = _run(["node", script.name], url, folder)
-    return outcomes
-
-
-def _in_one(programs: list[Program], python: Path, url: str) -> dict[str, Ran]:
-    if not programs or not python.exists():
-        return {}
-    told = json.dumps([{"name": each.name, "code": each.against(url)} for each in programs])
-    done = subprocess.run(
-        [str(python), str(ROOT / "tests" / "clients" / "python" / "running.py")],
-        input=told,
-        env=environment(url, "") | {"PYTHONPATH": str(ROOT / "sdk" / "src")},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
-    found = {line["check"]: Ran(line["printed"], line["error"]) for line in lines}
-    return {each.name: found.get(each.name, Ran("", f"it did not run: {done.stderr[-4000:]}")) for each in programs}
-
-
-def _run(command: list[str], url: str, folder: Path) -> Ran:
+def _alone(program: Program, url: str, folder: Path) -> Outcome:
+    if program.kind == "bash":
+        command, folder = ["bash", "-c", program.against(url)], ROOT
+    else:
+        folder = node_folder(folder)
+        script = folder / (re.sub(r"\W", "-", program.name) + ".mjs")
+        script.write_text(program.against(url), "utf-8")
+        command = ["node", script.name]
     done = subprocess.run(
         command, env=environment(url, ""), cwd=folder, capture_output=True, text=True, timeout=WITHIN_S
     )
-    return Ran(done.stdout, done.stderr if done.returncode else None)
+    return Outcome(done.stderr if done.returncode else None, done.stdout)

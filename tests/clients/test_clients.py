@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.clients import NEWEST_CLIENTS, NODE_CLIENTS, PYTHON_CLIENTS, ROOT, Client, outcomes
-from tests.clients.programs import Program, examples, page, ran
+from tests.clients.programs import Program, behind, examples, outcome, page
 from tests.e2e.server import Gateway
 
 CHECKS = [
@@ -27,9 +27,9 @@ def test_an_official_client_sees(client: Client, check: str, request: pytest.Fix
     gateway: Gateway = request.getfixturevalue("gateway")  # not started where every client is missing
     folder: Path = request.getfixturevalue("folder")
 
-    error = outcomes(client, gateway.url, folder)[check]
+    got = outcomes(client, gateway.url, folder, behind(client, PROGRAMS, gateway.url))[check]
 
-    assert error is None, error
+    assert got.error is None, got.error
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
@@ -39,7 +39,7 @@ def test_a_program_that_people_are_shown_runs_and_prints_what_it_says(
     if program.missing:
         pytest.skip(program.missing)
 
-    got = ran(PROGRAMS, gateway.url, folder)[program.name]
+    got = outcome(program, PROGRAMS, gateway.url, folder)
 
     assert got.error is None, got.error
     assert program.prints is None or got.printed.rstrip() == program.prints.rstrip()

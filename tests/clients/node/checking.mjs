@@ -1,7 +1,7 @@
 // What the checks of every Node client share: who to ask, what to ask, and how what came of it is told.
 //
 // A client's script lists its checks with `check(async function what_it_sees() {...})` and ends in `await main()`. It
-// prints one JSON line per check: {"check": name, "error": null or what went wrong}.
+// prints one JSON line per check: {"name": ..., "error": null or what went wrong}.
 
 export const URL = process.env.GATEWAY_URL;
 export const BASE_URL = `${URL}/v1`;
@@ -28,7 +28,7 @@ export async function main() {
     } catch (problem) {
       error = problem.stack ?? String(problem);
     }
-    console.log(JSON.stringify({ check: run.name, error }));
+    console.log(JSON.stringify({ name: run.name, error }));
   }
 }
 

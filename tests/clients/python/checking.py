@@ -5,8 +5,9 @@ of its own, against one running gateway, as a tenant of its own:
 
     GATEWAY_URL=http://127.0.0.1:8420 CLIENT_KEY=sk-x build/clients/bin/python -m tests.clients.python.openai_sdk
 
-and prints one JSON line per check: {"check": name, "error": null or what went wrong}. Nothing beyond this machine can
-be reached from it: a client that phones home fails the check that it does so in.
+and prints one JSON line per check: {"name": ..., "error": null or what went wrong}. Programs that come as JSON on
+standard input are run behind the checks. Nothing beyond this machine can be reached from it: a client that phones home
+fails the check that it does so in.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ import traceback
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+
+from tests.clients.python.running import run
 
 URL = os.environ["GATEWAY_URL"]
 BASE_URL = f"{URL}/v1"
@@ -62,7 +65,8 @@ def expect(got: Any, wanted: Any) -> None:
 def main() -> None:
     sys.addaudithook(_stay_here)
     for function in CHECKS:
-        print(json.dumps({"check": function.__name__, "error": _outcome(function)}), flush=True)
+        print(json.dumps({"name": function.__name__, "error": _outcome(function)}), flush=True)
+    run([] if sys.stdin.isatty() else json.loads(sys.stdin.read() or "[]"))
 
 
 def _outcome(function: Callable[[], Any]) -> str | None:
