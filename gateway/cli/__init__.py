@@ -19,9 +19,10 @@ from gateway import __version__
 from gateway.cli.asking import add_explain, add_invalidate, add_prefixes
 from gateway.cli.client import Failed
 from gateway.cli.completion import add_completion
+from gateway.cli.exporting import add_export
+from gateway.cli.importing import add_import
 from gateway.cli.keys import add_keys
 from gateway.cli.offline import add_backtest, add_calibrate, add_simulate
-from gateway.cli.porting import add_export, add_import
 from gateway.cli.screen import complain
 from gateway.cli.serving import add_doctor, add_serve
 from gateway.cli.stats import add_stats

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.cli import main
-from gateway.cli.porting import Account, Track
+from gateway.cli.importing import Account, Track
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
 
