@@ -177,10 +177,13 @@ function mount(root, { api }) {
       h("span", { class: saved ? "saved" : "muted" }, saved ? `${plural(saved, "token")} saved` : "nothing saved"),
       h("span", { class: "muted", title: `all of it ${ms(totalMs)}, the gateway's own part ${ms(Number(name("overhead-ms")))}` }, `first token ${ms(got.firstMs ?? totalMs)}, total ${ms(totalMs)}`),
       got.usage && h("span", { class: "muted" }, `${count(got.usage.prompt_tokens)} + ${count(got.usage.completion_tokens)} tokens`),
-      h("span", { class: "grow" }),
-      got.id && h("a", { class: "button quiet small", href: `#/requests/${encodeURIComponent(got.id)}`, title: reason(name("reason")) }, "Why?"),
-      name("entry") && h("a", { class: "button quiet small", href: `#/entries/${encodeURIComponent(name("entry"))}` }, "Entry"),
-      got.id && thumbs(got.id),
+      h(
+        "div",
+        { class: "answer-actions inline" },
+        got.id && h("a", { class: "button quiet small", href: `#/requests/${encodeURIComponent(got.id)}`, title: reason(name("reason")) }, "Why?"),
+        name("entry") && h("a", { class: "button quiet small", href: `#/entries/${encodeURIComponent(name("entry"))}` }, "Entry"),
+        got.id && thumbs(got.id),
+      ),
     ];
   }
 
