@@ -66,12 +66,12 @@ class Conversations:
             there = self._there(parsed.follows, tenant)
             if there is None or request.native is None:
                 raise UnknownResponse(parsed.follows)
-            return replace(request, native={**request.native, FOLLOWS: there}, needs=request.needs or FOLLOWS)
-        if request.needs:
+            return replace(request, native={**request.native, FOLLOWS: there})
+        if request.needs != FOLLOWS:
             raise InvalidRequest(f"{request.needs} cannot go on from a response that no server keeps.", request.needs)
         self._said.move_to_end((tenant, parsed.follows))
         system, new = request.messages[: parsed.num_told], request.messages[parsed.num_told :]
-        return replace(request, messages=(*system, *said.messages, *new), native=None)
+        return replace(request, messages=(*system, *said.messages, *new), native=None, needs="")
 
     def name(self, there: str, tenant: str) -> str:
         """A new name for a response that a server keeps. It says which one, to this tenant alone."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from backends.chat import ChatRequest, Fields
 from gateway.errors import InvalidRequest
+from gateway.native import FOLLOWS
 from gateway.shapes.responses.content import content_of, said_by_model, text_of, wrong
 from gateway.wire import MAX_MESSAGES, MAX_SALT_CHARS, Count, Number, check_params, first_complaint, read_object
 
@@ -66,13 +67,14 @@ class Wanted:
     def request(self) -> ChatRequest:
         """As a chat request, with the body as it came where chat cannot say all of it."""
         native = {key: value for key, value in self.body.items() if key not in _NOT_NATIVE and value is not None}
+        needs = self.needs or (FOLLOWS if self.body.get(FOLLOWS) else "")  # unless we know what it follows
         return ChatRequest(
             self.model,
             (*self.system, *self.messages),
             self.params,
             self.stream,
-            native=native if self.needs or self.prefers or self.body.get("previous_response_id") else None,
-            needs=self.needs,
+            native=native if needs or self.prefers else None,
+            needs=needs,
         )
 
 

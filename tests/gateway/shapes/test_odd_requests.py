@@ -203,7 +203,7 @@ def spelled(body: Any) -> bytes:
 
 @pytest.mark.parametrize("route", sorted(FIELDS))
 @given(st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_an_odd_request_is_answered_or_refused(
     counter: tuple[asyncio.Runner, Desk], route: str, data: st.DataObject
 ) -> None:
@@ -216,7 +216,7 @@ def test_an_odd_request_is_answered_or_refused(
 
 @pytest.mark.parametrize("route", sorted(FIELDS))
 @given(st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_what_is_read_can_be_written_for_every_kind_of_server_or_is_refused(route: str, data: st.DataObject) -> None:
     shape = next(shape for shape in SHAPES.values() if shape.route == route)
     try:

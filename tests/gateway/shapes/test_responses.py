@@ -9,9 +9,11 @@ import orjson
 import pytest
 from openai import AsyncOpenAI
 
+from backends.base import Model
 from backends.chat import collect
 from backends.fake import ScriptedBackend, echo
 from gateway.errors import InvalidRequest, UnknownResponse
+from gateway.native import as_spoken
 from gateway.shapes.base import Parsed
 from gateway.shapes.chat import ChatShape
 from gateway.shapes.follow import Conversations
@@ -135,6 +137,12 @@ async def test_a_response_is_unknown_to_others_after_no_store_and_with_store_fal
             await client.responses.create(model="scripted", input="Two?", previous_response_id=response.id)
         assert refused.value.code == "previous_response_not_found"
         assert refused.value.param == "previous_response_id"
+
+
+def test_what_follows_something_unknown_is_never_taken_for_a_question_of_its_own() -> None:
+    request = parsed({"input": "And?", "previous_response_id": "resp_1"}).request
+    with pytest.raises(UnknownResponse):
+        as_spoken(request, Model("m", "1"))
 
 
 def test_conversations_stay_within_their_bytes() -> None:
