@@ -95,6 +95,16 @@ async def test_warming_counts_and_goes_on_after_a_refusal_but_not_without_a_serv
     assert Warmed() == client.warm([])
 
 
+def test_a_prefix_is_warmed_inside_the_walls_of_the_client() -> None:
+    client, server = client_of(said({"state": "computing"}), api_key="sk-me", cache={"namespace": "app", "ttl": 9})
+    client.warm_prefix([{"role": "system", "content": "Be brief."}], pin=False)
+
+    assert server.body() == {
+        "model": "m", "messages": [{"role": "system", "content": "Be brief."}],
+        "api_key": "sk-me", "namespace": "app", "pin": False,
+    }  # fmt: skip
+
+
 async def test_an_export_that_breaks_off_is_told_after_what_came() -> None:
     client, server = client_of(lines(b'{"kind": "header"}\n{"ki', b'nd": "entry"}\n{"kind'))
     patient, _ = async_client_of(lines(b'{"kind": "header"}\n', httpx.ReadError("gone")))

@@ -279,7 +279,9 @@ class AsyncTwicetold:
     ) -> JSON:
         """Compute the KV blocks of a prompt's head on a local model, and pin them."""
         name = self._config.model_of(model)
-        return await self._line.send(calls.warm_prefix(messages, name, options, self._config.api_key))
+        return await self._line.send(
+            calls.warm_prefix(messages, name, self._config.options(options), self._config.api_key)
+        )
 
     async def export(self, **criteria: Unpack[ExportCriteria]) -> AsyncPieces[JSON]:
         """Stored answers, line by line: a header, entries, an end."""

@@ -142,8 +142,12 @@ def warm(
 
 
 def warm_prefix(messages: Messages, model: str, options: Options, api_key: str | None) -> Call[JSON]:
-    body = {**chat_body(messages, model), "api_key": api_key or "", **options}
+    said = {name: options[name] for name in _OF_PREFIXES if name in options}
+    body = {**chat_body(messages, model), "api_key": api_key or "", **said}
     return Call(_admin("POST", "/kv/warm", body), lambda wire, _: wire)
+
+
+_OF_PREFIXES = ("tools", "namespace", "cache_salt", "pin")  # the others of a client's own say nothing to an engine
 
 
 def any_admin(method: str, path: str, body: JSON | None, query: Options) -> Call[Any]:

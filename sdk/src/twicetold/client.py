@@ -255,7 +255,7 @@ class Twicetold:
     def warm_prefix(self, messages: Messages, *, model: str | None = None, **options: Unpack[PrefixOptions]) -> JSON:
         """Compute the KV blocks of a prompt's head on a local model, and pin them."""
         name = self._config.model_of(model)
-        return self._line.send(calls.warm_prefix(messages, name, options, self._config.api_key))
+        return self._line.send(calls.warm_prefix(messages, name, self._config.options(options), self._config.api_key))
 
     def export(self, **criteria: Unpack[ExportCriteria]) -> Pieces[JSON]:
         """Stored answers, line by line: a header, entries, an end."""
