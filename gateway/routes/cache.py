@@ -154,6 +154,8 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
         raise InvalidRequest(f"request cannot be read: {error}.", "request") from error
     if parsed.follows:
         raise InvalidRequest("What came before is not known here: send the whole conversation.", "request")
+    if parsed.others:
+        raise InvalidRequest("Each prompt is kept by itself: ask for one at a time.", "request.prompt")
     try:
         controls = controls_of(request.headers, parsed.cache)
     except InvalidRequest as error:
