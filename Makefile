@@ -46,7 +46,7 @@ lock: .venv/.test
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-package torch \
 		--no-annotate --no-header --upgrade -o constraints.txt
 
-# Pictures of the dashboard for README and docs/, by the bundled model: docs/images/dashboard-*.png
+# Pictures of the dashboard for README and docs/, by the bundled model: docs/images/*.png
 screenshots: .venv/.test
 	$(BIN)/python -m tests.dashboard.screenshots
 

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the documentation: `make screenshots` writes docs/images/dashboard-*.png.
+"""Pictures of the dashboard for the documentation: `make screenshots` writes docs/images/*.png.
 
 Nothing in them is made up: a gateway with the bundled model answers questions, some of them asked again in other words.
 """
@@ -35,8 +35,6 @@ VIEWS = {
     "entries": "entries",
     "quality": "quality",
     "kv": "kv",
-    "requests": "requests",
-    "prices": "prices",
 }
 
 
@@ -79,14 +77,14 @@ def _talk(gateway: Gateway) -> None:
 
 def _shoot_all(browser: Browser, gateway: Gateway) -> None:
     for name, view in VIEWS.items():
-        _shoot(browser, gateway, view, f"dashboard-{name}", "light")
-    _shoot(browser, gateway, "overview", "dashboard-overview-dark", "dark")
-    _shoot(browser, gateway, "overview", "dashboard-phone", "light", (390, 844))
+        _shoot(browser, gateway, view, name, "light")
+    _shoot(browser, gateway, "overview", "overview-dark", "dark")
+    _shoot(browser, gateway, "overview", "phone", "light", (390, 844))
     hits = gateway.get("/admin/api/requests?tier=semantic&limit=1").json()["data"]
     if hits:
-        _shoot(browser, gateway, f"requests/{hits[0]['id']}", "dashboard-explain", "light")
-        _shoot(browser, gateway, f"entries/{hits[0]['entry']}", "dashboard-entry", "dark")
-    _shoot(browser, gateway, "playground", "dashboard-playground", "light")
+        _shoot(browser, gateway, f"requests/{hits[0]['id']}", "explain", "light")
+        _shoot(browser, gateway, f"entries/{hits[0]['entry']}", "entry", "dark")
+    _shoot(browser, gateway, "playground", "playground", "light")
 
 
 def _shoot(
