@@ -1,7 +1,8 @@
 """What tokens cost: a price list by model, kept in the data directory, and what was saved in money.
 
-A name may be a pattern (`gpt-4o*`, `*`); the longest one that matches wins, and a name written out wins over all. What
-nobody priced costs nothing and is told as such. Tokens are counted, never money: a new price holds for all of them.
+A name written out wins, of a model's dated version too (`gpt-4o-2024-08-06` is a `gpt-4o`); else the longest pattern
+that matches (`my-model*`, `*`). What nobody priced costs nothing and is told as such. Tokens are counted, never money:
+a new price holds for all of them.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -38,25 +40,30 @@ class Price:
 
 FREE = Price()
 
-# List prices in US dollars as their makers told them in autumn 2025, shown until somebody writes his own.
+# List prices in US dollars as their makers told them in autumn 2025, shown until somebody writes his own. Whole names:
+# a pattern would give a price to models nobody had heard of then.
 SHIPPED: Mapping[str, Price] = {
-    "gpt-5*": Price(1.25, 0.125, 10.0),
-    "gpt-5-mini*": Price(0.25, 0.025, 2.0),
-    "gpt-5-nano*": Price(0.05, 0.005, 0.4),
-    "gpt-4.1*": Price(2.0, 0.5, 8.0),
-    "gpt-4.1-mini*": Price(0.4, 0.1, 1.6),
-    "gpt-4.1-nano*": Price(0.1, 0.025, 0.4),
-    "gpt-4o*": Price(2.5, 1.25, 10.0),
-    "gpt-4o-mini*": Price(0.15, 0.075, 0.6),
-    "o3*": Price(2.0, 0.5, 8.0),
-    "o4-mini*": Price(1.1, 0.275, 4.4),
-    "claude-opus-4*": Price(15.0, 1.5, 75.0),
-    "claude-opus-4-5*": Price(5.0, 0.5, 25.0),
-    "claude-sonnet-4*": Price(3.0, 0.3, 15.0),
-    "claude-haiku-4-5*": Price(1.0, 0.1, 5.0),
+    "gpt-5.1": Price(1.25, 0.125, 10.0),
+    "gpt-5": Price(1.25, 0.125, 10.0),
+    "gpt-5-mini": Price(0.25, 0.025, 2.0),
+    "gpt-5-nano": Price(0.05, 0.005, 0.4),
+    "gpt-4.1": Price(2.0, 0.5, 8.0),
+    "gpt-4.1-mini": Price(0.4, 0.1, 1.6),
+    "gpt-4.1-nano": Price(0.1, 0.025, 0.4),
+    "gpt-4o": Price(2.5, 1.25, 10.0),
+    "gpt-4o-mini": Price(0.15, 0.075, 0.6),
+    "o3": Price(2.0, 0.5, 8.0),
+    "o4-mini": Price(1.1, 0.275, 4.4),
+    "claude-opus-4-5": Price(5.0, 0.5, 25.0),
+    "claude-opus-4-1": Price(15.0, 1.5, 75.0),
+    "claude-sonnet-4-5": Price(3.0, 0.3, 15.0),
+    "claude-sonnet-4": Price(3.0, 0.3, 15.0),
+    "claude-haiku-4-5": Price(1.0, 0.1, 5.0),
     "text-embedding-3-small": Price(0.02, 0.02, 0.0),
     "text-embedding-3-large": Price(0.13, 0.13, 0.0),
 }
+
+_DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 
 
 class Prices:
@@ -113,8 +120,9 @@ class Prices:
         self._known = {}
 
     def _found(self, model: str) -> Price | None:
-        if model in self.models:
-            return self.models[model]
+        for name in (model, _DATE.sub("", model)):
+            if name in self.models:
+                return self.models[name]
         matching = [name for name in self.models if fnmatchcase(model, name)]
         return self.models[max(matching, key=len)] if matching else None
 

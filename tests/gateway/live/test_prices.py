@@ -19,13 +19,15 @@ FOUND = [
     ("gpt-4o", "gpt-4o"),  # written out
     ("gpt-4o-mini-2024", "gpt-4o-mini*"),  # the longest pattern
     ("gpt-4o-2024", "gpt-4o*"),
+    ("gpt-4o-2024-08-06", "gpt-4o"),  # a dated version of a name
+    ("gpt-4o@20240806", "gpt-4o"),
     ("llama", "*"),
     ("GPT-4o", "*"),  # case counts
 ]
 
 
 @pytest.mark.parametrize(("model", "name"), FOUND)
-def test_the_name_wins_then_the_longest_pattern(model: str, name: str) -> None:
+def test_the_name_wins_then_that_of_a_dated_version_then_the_longest_pattern(model: str, name: str) -> None:
     prices = priced("*", "gpt-4o*", "gpt-4o-mini*", "gpt-4o")
 
     assert prices.of(model) == prices.models[name]

@@ -2,6 +2,7 @@
 
 import { h } from "../dom.js";
 import { NONE, clock, count, money, ms } from "../format.js";
+import { reason } from "../words.js";
 import { tierBadge, badge } from "./badge.js";
 
 const ROWS = 100;
@@ -77,7 +78,7 @@ function row(line, currency) {
     {},
     h("td", { class: "muted" }, clock(line.t)),
     h("td", {}, isError ? badge([h("span", { class: "wide" }, "error"), ` ${line.status}`], "bad", line.error) : tierBadge(line.tier)),
-    h("td", {}, line.id && !isError ? h("a", { class: "row-link clip", href: `#/requests/${line.id}`, title: name }, shown) : shown, h("span", { class: "why" }, line.reason)),
+    h("td", {}, line.id && !isError ? h("a", { class: "row-link clip", href: `#/requests/${line.id}`, title: name }, shown) : shown, h("span", { class: "why", title: isError ? null : reason(line.reason) }, line.reason.replaceAll("_", " "))),
     h("td", { class: "mid" }, h("span", { class: "clip" }, line.model || NONE)),
     h("td", { class: "num" }, ms(line.ttft_ms)),
     h("td", { class: "num" }, ms(line.total_ms)),

@@ -181,7 +181,7 @@ function notes(list, addRow) {
 function patterns() {
   const show = () =>
     dialog("How a price is found", (close) => [
-      h("p", {}, "A name written out wins. Else the longest pattern that matches: * stands for any characters, ? for one. So gpt-4o-mini* wins over gpt-4o* and over *."),
+      h("p", {}, "A name written out wins, for dated versions of that model too: gpt-4o-2024-08-06 is a gpt-4o. Else the longest pattern that matches: * stands for any characters, ? for one. So my-model-mini* wins over my-model* and over *."),
       h("p", {}, "A model without a price costs nothing and saves nothing; * gives every other model one, a local model with the cost of its machine for example."),
       h("div", { class: "dialog-actions" }, h("button", { class: "button primary", onclick: () => close() }, "Close")),
     ]);
