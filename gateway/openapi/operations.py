@@ -105,11 +105,11 @@ ENTRIES = (
     Operation(
         "GET",
         f"{_ADMIN}/entries",
-        "Stored answers, newest first; with `like` the nearest by meaning",
+        "Stored answers, newest first; with `meaning` the nearest to a question",
         "`data`, and `next` for the page after",
         params=(
             Param("text", "found in the question or the answer"),
-            Param("like", "a question: found by meaning"),
+            Param("meaning", "a question: those nearest to it by meaning"),
             Param("tag", "with this tag"),
             Param("model", "of this model"),
             Param("namespace", "of this namespace"),
