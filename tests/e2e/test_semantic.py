@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,16 @@ def test_a_change_that_cannot_be_is_refused_by_field(
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == field
+
+
+def test_the_embedder_that_finds_meanings_gives_its_vectors_to_whoever_asks(gateway: Gateway) -> None:
+    with gateway.openai("sk-vectors") as client:
+        told = client.embeddings.create(model="all-MiniLM-L6-v2", input=[QUESTION, NEAR[0], "The moon is far away."])
+    question, near, far = (one.embedding for one in told.data)
+
+    assert sum(map(mul, question, question)) == pytest.approx(1, abs=1e-4)
+    assert sum(map(mul, question, near)) > 0.8 > 0.3 > sum(map(mul, question, far))
+    assert told.usage.prompt_tokens > 20
 
 
 def test_every_metric_of_meanings_that_the_dashboard_draws_is_exported(
