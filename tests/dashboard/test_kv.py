@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -101,3 +102,14 @@ def test_everything_kept_is_forgotten_after_asking(page: Page, gateway: Gateway)
 
     expect(page.get_by_text("demo keeps no prefix any more.")).to_be_visible()
     expect(page.get_by_text("Nothing has been found twice yet")).to_be_visible()
+
+
+def test_an_engine_that_is_gone_is_waited_for(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "kv")
+    (engine,) = psutil.Process(gateway.process.pid).children()
+    engine.kill()
+    page.reload()
+    expect(page.get_by_text("The engine is not there yet")).to_be_visible()
+    gateway.wait("local")
+
+    expect(page.get_by_role("img", name="Memory:")).to_be_visible()

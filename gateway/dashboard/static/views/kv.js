@@ -92,6 +92,10 @@ async function mount(root, { api, live }) {
 
   function shownModel(model) {
     const { tiers, counters, prefixes } = model;
+    if (counters.lookups === undefined) {
+      const text = "It is starting, or starting again after it ended. What it keeps shows up here by itself.";
+      return h("div", { class: "card" }, empty("The engine is not there yet", text, h("a", { class: "button", href: "#/backends" }, "See the backends")));
+    }
     const misses = Object.entries(counters).filter(([name, times]) => name.startsWith("miss_") && times);
     return [
       tiles(tiers, counters, prefixes),
