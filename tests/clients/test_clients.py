@@ -3,6 +3,7 @@
 Every check of every script in python/ and node/ is a test; what a script checks, its name says.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -58,3 +59,16 @@ def test_every_example_is_told_of_in_the_list_of_them() -> None:
     told = (ROOT / "examples" / "README.md").read_text("utf-8")
 
     assert [program.name for program in examples() if f"({program.name})" not in told] == []
+
+
+def test_the_page_of_clients_names_the_versions_that_are_tested() -> None:
+    pins = re.findall(
+        r"^([\w-]+)==([\d.]+)$", (ROOT / "tests/clients/requirements.txt").read_text("utf-8"), re.MULTILINE
+    )
+    node = json.loads((ROOT / "tests/clients/node/package.json").read_text("utf-8"))["dependencies"]
+    newest = re.findall(r"^(openai)==([\d.]+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    page = (ROOT / "docs/clients.md").read_text("utf-8")
+
+    short = [(name, ".".join(version.split(".")[:2])) for name, version in (*pins, *node.items()) if name != "zod"]
+    assert [f"{name} {version}" for name, version in short if f"`{name}` {version}" not in page] == []
+    assert f"and {'.'.join(newest[0][1].split('.')[:2])}, `anthropic`" in page

@@ -3,6 +3,8 @@
 // A client's script lists its checks with `check(async function what_it_sees() {...})` and ends in `await main()`. It
 // prints one JSON line per check: {"name": ..., "error": null or what went wrong}.
 
+import net from "node:net";
+
 export const URL = process.env.GATEWAY_URL;
 export const BASE_URL = `${URL}/v1`;
 export const KEY = process.env.CLIENT_KEY;
@@ -14,6 +16,15 @@ export const ANSWER =
 export const COLD = ["full", "kv"]; // generated; the system prompt may have been read before
 
 const checks = [];
+
+// Nothing beyond this machine can be reached: a client that phones home fails the check that it does so in.
+const connect = net.Socket.prototype.connect;
+net.Socket.prototype.connect = function (...given) {
+  const [options] = Array.isArray(given[0]) ? given[0] : given;
+  const host = options?.host ?? "127.0.0.1";
+  if (!["127.0.0.1", "localhost", "::1"].includes(host)) throw new Error(`a client calls ${host}`);
+  return connect.apply(this, given);
+};
 
 /** This function is a check; they run in the order of the file. */
 export function check(run) {

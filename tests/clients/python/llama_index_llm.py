@@ -88,6 +88,12 @@ async def the_async_methods_get_exact_and_semantic_hits_streamed_and_not() -> No
 
 
 @check
+def a_cache_control_is_told_in_the_extra_body() -> None:
+    llm(additional_kwargs={"extra_body": {"cache": {"no-cache": True}}}).chat(talk(QUESTION))
+    assert tiers[-1] in COLD, tiers
+
+
+@check
 def a_tool_call_is_made_and_replayed() -> None:
     def weather(city: Literal["Oslo", "Bonn"]) -> str:
         """How the weather is."""
