@@ -13,7 +13,7 @@ from backends.chat import ChatRequest, Fields
 from backends.flavours.base import Endpoints, Flavour, Reader, Wishes
 from backends.flavours.completions import completions_api
 from backends.flavours.embeddings import embeddings_api
-from backends.flavours.responses import RESPONSES
+from backends.flavours.responses import responses_api
 from backends.http import api_root
 from backends.openai_wire import (
     Amend,
@@ -45,11 +45,12 @@ def openai_like(
     dialect: Dialect | None = None,
     *,
     takes_predictions: bool = False,
+    has_responses: bool = True,
     worded: Callable[[ChatRequest], ChatRequest] = plain,
 ) -> Flavour:
     """A flavour that differs from OpenAI's in what `amend` and `dialect` say, and may not know its `prediction`.
 
-    `worded` leaves out, or says otherwise, what such a server has no words for.
+    `has_responses`: such a server may have the Responses API, and is tried. `worded` leaves out, or says otherwise, what such a server has no words for.
     """
     spoken = dialect or Dialect()
 
@@ -70,7 +71,7 @@ def openai_like(
         lambda status, headers, body, upstream: error_from_reply(status, headers, body, upstream, spoken),
         read_model,
         completions=completions_api(spoken, amend),
-        responses=RESPONSES,
+        responses=responses_api(amend) if has_responses else None,
         embeddings=embeddings_api(),
     )
 
@@ -129,7 +130,7 @@ _CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")  # D
 _ELSEWHERE = Dialect(cached_elsewhere)
 
 OPENAI = openai_like("openai", dialect=_ELSEWHERE, takes_predictions=True)
-DEEPSEEK = openai_like("deepseek", dialect=_ELSEWHERE)
-MISTRAL = openai_like("mistral", _mistral, _ELSEWHERE, takes_predictions=True)
-GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage))
+DEEPSEEK = openai_like("deepseek", dialect=_ELSEWHERE, has_responses=False)
+MISTRAL = openai_like("mistral", _mistral, _ELSEWHERE, takes_predictions=True, has_responses=False)
+GEMINI = openai_like("gemini", dialect=Dialect(_gemini_usage), has_responses=False)
 OLLAMA = openai_like("ollama")  # newer ones count what was cached in OpenAI's field; older say nothing

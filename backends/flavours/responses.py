@@ -11,7 +11,7 @@ from typing import Any
 from backends.chat import ChatRequest, Choice, Completion, Delta, Fields, Usage
 from backends.errors import BackendError, BackendGarbage, RequestRejected
 from backends.flavours.base import Api, Reader, Wishes
-from backends.openai_wire import error_in_answer, parse_json, write_json
+from backends.openai_wire import Amend, error_in_answer, parse_json, write_json
 
 EVENT = "response_event"  # the name of an event in a delta's `extra`
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -25,10 +25,6 @@ def lacks_api(error: BackendError) -> bool:
     if not isinstance(error, RequestRejected) or error.status not in _NOT_FOUND or error.param is not None:
         return False
     return (error.error or {}).get("code") in (None, *_NOT_FOUND, "404", "not_found")
-
-
-def _write(request: ChatRequest, _: Wishes) -> bytes:
-    return write_json({**(request.native or {}), "model": request.model, "stream": request.stream})
 
 
 def _read_whole(payload: bytes, upstream: str) -> Completion:
@@ -142,8 +138,14 @@ def _usage(response: Mapping[str, Any], upstream: str) -> Usage:
         raise BackendGarbage(f"{upstream} sent a usage that is not one") from error
 
 
-def _reader(upstream: str, _: ChatRequest) -> Reader:
-    return ResponseReader(upstream)
+def responses_api(amend: Amend) -> Api:
+    """The Responses API of a server whose bodies are amended so: an engine is told the salt here too."""
 
+    def write(request: ChatRequest, _: Wishes) -> bytes:
+        body = {**(request.native or {}), "model": request.model, "stream": request.stream}
+        return write_json(amend(body, request))
 
-RESPONSES = Api("/responses", _write, _reader, _read_whole)
+    def reader(upstream: str, _: ChatRequest) -> Reader:
+        return ResponseReader(upstream)
+
+    return Api("/responses", write, reader, _read_whole)

@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from backends.chat import ChatRequest
+from backends.flavours import FLAVOURS
+from backends.flavours.base import Wishes
 from backends.upstream import UpstreamBackend
 from tests.golden.desk import Desk, desk
 from tests.golden.folding import events, folded
@@ -177,3 +181,13 @@ async def test_a_response_that_fails_is_an_error_and_not_kept(counter: Desk, ups
     assert (await counter.ask("responses", SEARCH)).status_code == 502
     streamed = events(await counter.ask("responses", {**SEARCH, "stream": True}))
     assert [event["type"] for event in streamed] == ["response.created", "error"]
+
+
+def test_an_engine_is_told_the_salt_of_the_tenant_here_too() -> None:
+    api = FLAVOURS["vllm"].responses
+    assert api is not None
+    request = ChatRequest("m", (), kv_salt="t", native={"input": "x"}, stream=True)
+    body = orjson.loads(api.write(request, Wishes()))
+
+    assert body.pop("cache_salt")
+    assert body == {"model": "m", "input": "x", "stream": True}
