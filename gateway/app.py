@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -18,7 +19,7 @@ from gateway.aside import CacheAside
 from gateway.auth import AdminRule
 from gateway.body import Curfew
 from gateway.door import Door
-from gateway.errors import GatewayError, describe, error_body
+from gateway.errors import GatewayError, InvalidRequest, describe, error_body
 from gateway.exchange import Exchanges
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
@@ -136,6 +137,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.add_middleware(_WholePaths)
     app.add_middleware(Exchanges, observers=services.observing.observers)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(BackendError, _told)
     return app
@@ -162,6 +164,14 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     body = error_body(str(error.detail), "invalid_request_error", None, code)
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _bad_parameter(request: Request, error: Exception) -> JSONResponse:
+    """A parameter of the address, which FastAPI has read; bodies are read by us."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"][1:]]
+    return await _told(request, InvalidRequest(f"{first['msg']}.", ".".join(place) or None))
 
 
 async def _told(_: Request, error: Exception) -> JSONResponse:

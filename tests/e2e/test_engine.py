@@ -141,6 +141,8 @@ def test_the_prefixes_that_callers_share_are_told_as_a_tree_with_their_words(eng
     assert shared["saved_below"] >= shared["saved"] > 3 * 32
     assert model["tiers"]["ram"]["budget_bytes"] >= model["tiers"]["ram"]["resident_bytes"] > 0
     assert engine.get("/admin/api/kv").json()["models"]["tiny"]["prefixes"] is None
+    refused = engine.get("/admin/api/kv?nodes=9999")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "nodes")
 
 
 def test_every_metric_of_engines_that_the_dashboard_draws_is_exported(engine: Gateway) -> None:
