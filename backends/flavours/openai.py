@@ -50,7 +50,8 @@ def openai_like(
 ) -> Flavour:
     """A flavour that differs from OpenAI's in what `amend` and `dialect` say, and may not know its `prediction`.
 
-    `has_responses`: such a server may have the Responses API, and is tried. `worded` leaves out, or says otherwise, what such a server has no words for.
+    `has_responses`: such a server may have the Responses API, and is tried. `worded` leaves out, or says otherwise,
+    what such a server has no words for.
     """
     spoken = dialect or Dialect()
 
