@@ -118,13 +118,14 @@ class MessageReader:
             call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
             yield self._said({"tool_calls": [{"index": opened.number, **_beside(block), **call}]})
         elif block["type"] == "text" and block.get("text"):
-            yield self._said({"content": _text(block["text"])})
+            yield from self._worded(_text(block["text"]), is_first=True)
 
     def _grown(self, block: "_Block", delta: Fields) -> Iterator[Delta]:
         kind = delta["type"]
         if kind == "text_delta":
+            is_first = not block.texts.get("text") and not block.wire.get("text")
             block.texts.setdefault("text", []).append(delta["text"])
-            yield self._said({"content": _text(delta["text"])})
+            yield from self._worded(_text(delta["text"]), is_first=is_first)
         elif kind == "thinking_delta":
             block.texts.setdefault("thinking", []).append(delta["thinking"])
             yield self._said({"reasoning_content": _text(delta["thinking"])})
@@ -137,12 +138,19 @@ class MessageReader:
         elif kind == "citations_delta":
             block.citations.append(delta["citation"])
 
+    def _worded(self, text: str, *, is_first: bool) -> Iterator[Delta]:
+        """A piece of a text; before a second text begins, the blocks so far are told, as nothing else parts the two."""
+        if is_first and text and (told := self._told.another_text()):
+            yield self._said({"content_blocks": told})
+        yield self._said({"content": text})
+
     def _closed(self, block: "_Block") -> Iterator[Delta]:
         if block.wire["type"] in _THOUGHTS:
             yield self._said({"thinking_blocks": [block.whole()]})
         elif block.number is not None and "input" not in block.texts:
             yield self._argued(block.number, _json(block.wire.get("input") or {}))
-        if told := self._told.closed(block.whole()):
+        whole = block.whole()
+        if says_something(whole) and (told := self._told.closed(whole)):
             yield self._said({"content_blocks": told})
 
     def _ended(self, event: Fields) -> Iterator[Delta]:
@@ -198,14 +206,25 @@ class _Telling:
         if self._held is None:
             return [block]
         self._held.append(block)
-        if are_said(self._held):
-            return []
-        told, self._held = self._held, None
+        return [] if are_said(self._held) else self._begun()
+
+    def another_text(self) -> list[dict[str, Any]]:
+        """The blocks to tell before a text begins."""
+        has_text = any(block.get("type") == "text" for block in self._held or ())
+        return self._begun() if has_text else []
+
+    def _begun(self) -> list[dict[str, Any]]:
+        told, self._held = self._held or [], None
         return told
 
 
 _PLACES = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 _SAID = frozenset({"type", "text"})
+
+
+def says_something(block: dict[str, Any]) -> bool:
+    """Whether it is no empty text, which the API sends at times and never takes back."""
+    return block.get("type") != "text" or bool(block.get("text") or block.get("citations"))
 
 
 def are_said(blocks: list[dict[str, Any]]) -> bool:
@@ -290,7 +309,8 @@ def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
         message |= {key: "".join(said) for key, said in texts.items()}
     except (KeyError, TypeError) as error:
         raise BackendGarbage(f"{upstream} sent a block that is not one") from error
-    told = {} if are_said(content) else {"content_blocks": content}
+    blocks = [block for block in content if says_something(block)]
+    told = {} if are_said(blocks) else {"content_blocks": blocks}
     return {**message, **({"tool_calls": calls} if calls else {}), **told}
 
 

@@ -4,11 +4,16 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backends.chat import Choice, Completion, Delta, Usage, collect, replay
+from backends.flavours.anthropic.flavour import ANTHROPIC
 from backends.flavours.anthropic.reply import MessageReader, parse_message
+from backends.flavours.base import Wishes
 from gateway.errors import InvalidRequest, ModelNotFound, describe
 from gateway.shapes.messages.reply import MessageEnvelope
+from gateway.shapes.messages.request import parse_messages
 from gateway.shapes.messages.shape import MessagesShape
 from tests.gateway.shapes.messages import both, folded, read_events, streamed, whole
 
@@ -200,6 +205,19 @@ def without_id(message: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in message.items() if key != "id"}
 
 
+def sent_back(completion: Completion) -> list[dict[str, Any]]:
+    """What an Anthropic upstream is sent of this answer by an Anthropic client who goes on talking."""
+    content = whole(completion)["content"]
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": "b"},
+    ]
+    body = {"model": "claude", "max_tokens": 1, "messages": turns}
+    written = orjson.loads(ANTHROPIC.write(parse_messages(orjson.dumps(body))[0], Wishes()))
+    return next((turn["content"] for turn in written["messages"] if turn["role"] == "assistant"), [])
+
+
 SEQUENCE = {
     **MESSAGE,
     "content": [{"type": "text", "text": "a"}],
@@ -213,6 +231,15 @@ PLAIN = {
 }
 
 
+def test_an_empty_text_between_blocks_is_no_block() -> None:
+    empty = {"type": "text", "text": ""}
+    blocks = [empty, *({"type": "text", "text": word} for word in ("A", "B")), empty, {"type": "text", "text": "C"}]
+    message = {**MESSAGE, "content": blocks, "stop_reason": "end_turn"}
+
+    for said in (streamed(from_upstream(message)), whole(parse_message(orjson.dumps(message), "claude"))):
+        assert [block["text"] for block in said["content"]] == ["A", "B", "C"]
+
+
 @pytest.mark.parametrize("message", [MESSAGE, SEQUENCE, PLAIN])
 def test_an_anthropic_upstreams_answer_comes_out_as_it_came_in(message: dict[str, Any]) -> None:
     deltas = from_upstream(message)
@@ -222,6 +249,35 @@ def test_an_anthropic_upstreams_answer_comes_out_as_it_came_in(message: dict[str
     assert whole(completion) == without_id(message)
     assert whole(collect(deltas)) == without_id(message)
     assert streamed(list(replay(completion))) == without_id(message)
+
+
+WORDS = st.sampled_from(["", "a", "two words", "é"])
+BLOCKS = st.one_of(
+    st.builds(lambda said: {"type": "text", "text": said}, WORDS),
+    st.builds(lambda said: {"type": "text", "text": said, "citations": [CITATION]}, WORDS),
+    st.builds(lambda said: {"type": "thinking", "thinking": said, "signature": "c2ln"}, WORDS),
+    st.just({"type": "redacted_thinking", "data": "eA=="}),
+    st.builds(lambda said: {"type": "tool_use", "id": "t", "name": "f", "input": {"x": said}}, WORDS),
+    st.just({"type": "tool_use", "id": "u", "name": "g", "input": {}}),
+    st.builds(lambda said: {"type": "server_tool_use", "id": "s", "name": "h", "input": {"x": said}}, WORDS),
+    st.just({"type": "web_search_tool_result", "tool_use_id": "s", "content": []}),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(BLOCKS, max_size=7))
+def test_blocks_of_every_kind_in_any_order_come_out_as_they_came_in(blocks: list[dict[str, Any]]) -> None:
+    calls = any(block["type"] == "tool_use" for block in blocks)
+    message = {**MESSAGE, "content": blocks, "stop_reason": "tool_use" if calls else "end_turn"}
+    wanted = {**without_id(message), "content": [block for block in blocks if block != {"type": "text", "text": ""}]}
+    deltas = from_upstream(message)
+    completion = parse_message(orjson.dumps(message), "claude")
+    sent = sent_back(completion)
+
+    assert streamed(deltas) == wanted
+    assert whole(completion) == wanted
+    assert streamed(list(replay(completion))) == wanted
+    assert sent == wanted["content"], "and go back to the upstream as they came"
 
 
 def test_blocks_of_an_upstream_are_passed_on_as_they_are_made() -> None:
