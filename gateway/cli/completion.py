@@ -147,7 +147,7 @@ def zsh(verbs: list[Verb]) -> str:
             "  while ((n < CURRENT)) && (( ${known[(Ie)${verb:+$verb/}$words[n]]} )); do",
             "    verb=${verb:+$verb/}$words[n]; ((n++))",
             "  done",
-            "  ((CURRENT -= n - 2)); words=(twicetold ${words[n,-1]})",
+            '  ((CURRENT -= n - 2)); words=(twicetold "${(@)words[n,-1]}")',
             "  case ${verb:-/} in",
             *cases,
             "  esac",
@@ -158,7 +158,7 @@ def zsh(verbs: list[Verb]) -> str:
 
 
 def _zsh_flag(flag: Flag) -> Iterator[str]:
-    about = flag.help.replace("'", "").replace("[", "(").replace("]", ")").replace(":", ",")
+    about = flag.help.replace("'", "").replace("[", "(").replace("]", ")").replace(":", "\\:")
     behind = ""
     if isinstance(flag.takes, tuple):
         behind = f":value:({' '.join(flag.takes)})"
