@@ -45,11 +45,7 @@ def message_body(request: ChatRequest, max_tokens: int = 0) -> dict[str, Any]:
         or params.get("max_tokens")
         or (max_tokens or usual_max_tokens(request.model)) + (budget if isinstance(budget, int) else 0)
     )
-    if request.dialect == "anthropic":  # who speaks the API says what it takes
-        sampling = {key: params[key] for key in ("temperature", "top_p", "top_k") if key in params}
-    else:
-        sampling = _sampling(params) if takes_sampling(request.model) else {}
-    body |= sampling | _manner(params) | _tools(params) | _output(params)
+    body |= _sampled(request, params) | _manner(params) | _tools(params) | _output(params)
     return body
 
 
@@ -123,6 +119,12 @@ def _tool_choice(choice: Any) -> dict[str, Any] | None:
 
 
 # -- sampling and output ---------------------------------------------------------------------------------------------
+
+
+def _sampled(request: ChatRequest, params: Fields) -> dict[str, Any]:
+    if request.dialect == "anthropic":  # who speaks the API says what it takes
+        return {key: params[key] for key in ("temperature", "top_p", "top_k") if key in params}
+    return _sampling(params) if takes_sampling(request.model) else {}
 
 
 def _sampling(params: Fields) -> dict[str, Any]:
