@@ -23,6 +23,7 @@ HEADER = b"x-request-id"
 MAX_ID_CHARS = 128
 _AN_ID = re.compile(rb"[!-~]{1,%d}" % MAX_ID_CHARS)  # printable, no space: it goes into logs and headers
 LEFT = 499  # as nginx has it: the caller was gone before a response began
+BROKEN = 500
 
 
 @dataclass(slots=True)
@@ -107,6 +108,9 @@ class Exchanges:
             observer.begin(exchange, scope)
         try:
             await self.app(scope, receive, send_named)
+        except Exception:  # our bug: whoever is outside of this tells the caller
+            exchange.status = BROKEN if exchange.status == LEFT else exchange.status
+            raise
         finally:
             CURRENT.reset(token)
             exchange.ended_ns = time.time_ns()

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from gateway.exchange import LEFT, Exchange, Exchanges, note
+from gateway.ledger import Failure
 from gateway.settings import SettingsError, load_settings
 
 WITHOUT_THE_EXTRA = """
@@ -38,6 +41,41 @@ def test_nothing_of_opentelemetry_is_needed_until_it_is_asked_for() -> None:
 
     assert ran.stdout.endswith(": pip install 'twicetold-server[otel]'\n")
     assert "no spans are exported" in ran.stderr
+
+
+class Hearing:
+    """Remembers how exchanges ended."""
+
+    def __init__(self) -> None:
+        self.heard: list[Exchange] = []
+
+    def begin(self, exchange: Exchange, scope: Scope) -> None:
+        assert exchange.status == LEFT
+
+    def end(self, exchange: Exchange) -> None:
+        self.heard.append(exchange)
+
+
+async def test_a_request_that_breaks_something_of_ours_is_heard_of_as_that() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        note(Failure("internal", "chat"))
+        raise RuntimeError("1 + 1 != 3")
+
+    hearing, scope = Hearing(), {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with pytest.raises(RuntimeError):
+        await Exchanges(broken, [hearing])(scope, _nothing, _nowhere)
+    note(Failure("of nobody", "chat"))
+
+    (heard,) = hearing.heard
+    assert (heard.status, heard.line, heard.total_s >= 0) == (500, Failure("internal", "chat"), True)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _nowhere(_: Message) -> None:
+    pass
 
 
 @pytest.mark.parametrize(
