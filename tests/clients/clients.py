@@ -48,7 +48,8 @@ class Client:
 
 
 def python_missing() -> str | None:
-    return None if PYTHON.exists() else "no build/clients: `make test` makes it"
+    is_there = any(PYTHON.parents[1].glob("lib/python*/site-packages/litellm"))  # all were installed, or none
+    return None if is_there else "no build/clients: `make test` makes it"
 
 
 def node_missing() -> str | None:

@@ -217,6 +217,15 @@ def cache_controls_go_in_the_body_or_in_headers() -> None:
 
 
 @check
+def a_header_for_every_user_walls_them_off_from_each_other() -> None:
+    mine, other = {"x-portkey-cache-namespace": "user-1"}, {"x-portkey-cache-namespace": "user-2"}
+    tiers = [asked("What is a block table?", extra_headers=headers)[0] for headers in (mine, mine, other)]
+    assert tiers[0] in COLD, tiers
+    expect(tiers[1], "exact")
+    assert tiers[2] in COLD, tiers
+
+
+@check
 def what_is_asked_for_from_memory_alone_and_is_not_there_is_not_asked_for_again() -> None:
     headers = {"Cache-Control": "only-if-cached"}
     with OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=2) as patient:
