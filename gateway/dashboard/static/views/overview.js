@@ -30,6 +30,7 @@ export const view = {
     await ready;
     let minutes = RANGES.some(([value]) => value === localStorage.getItem(KEPT)) ? localStorage.getItem(KEPT) : "15";
     let timer = 0;
+    let turn = 0;
     let gone = false;
 
     const tiles = {
@@ -75,9 +76,10 @@ export const view = {
 
     async function refresh() {
       clearTimeout(timer);
+      const asked = minutes;
       try {
-        const [stats, series] = await Promise.all([api.get("stats"), api.get(`series?minutes=${minutes}`)]);
-        if (gone) return;
+        const [stats, series] = await Promise.all([api.get("stats"), api.get(`series?minutes=${asked}`)]);
+        if (gone || asked !== minutes) return;
         show(stats, series);
       } catch (error) {
         if (gone || error.status === 401) return; // the frame says that the server is away
@@ -90,7 +92,7 @@ export const view = {
       rates.setPoints(smooth(points), step_s);
       gains.set(points, step_s, stats.money.currency);
       const label = RANGES.find(([value]) => value === minutes)[1];
-      fillTiles(tiles, stats, summed(points), label);
+      fillTiles(tiles, stats, summed(points));
       replace(since, `Figures and charts: the last ${label}. The gateway started ${ago(stats.started)}.`);
       speed.set(stats);
       costs.set(stats.money);
@@ -100,11 +102,17 @@ export const view = {
     async function fill(tier = stream.tier ?? "") {
       stream.tier = tier;
       stream.only(tier);
-      const { data } = await api.get(`requests?limit=100${tier ? `&tier=${tier}` : ""}`).catch(() => ({ data: [] }));
-      if (gone) return;
+      turn += 1;
+      const mine = turn;
+      const late = []; // what ends while the answer is on its way
+      const hearing = live.on("request", (line) => late.push(line));
+      const { data } = await api.get(`requests?limit=100${tier ? `&tier=${tier}` : ""}`).catch(() => ({ data: null }));
+      hearing();
+      if (gone || mine !== turn || data === null) return;
       stream.fill(data);
+      late.filter((line) => !data.some((one) => one.id === line.id && one.t === line.t)).forEach(stream.add);
       nothing.replaceChildren();
-      if (!data.length) nothing.append(tier ? empty("None of these yet", `No request of this kind is among the last thousand.`) : howTo());
+      if (!data.length) nothing.append(tier ? empty("None of these yet", "No request of this kind is among the last thousand.") : howTo());
     }
 
     const back = debounced(() => {
@@ -139,7 +147,7 @@ function summed(points) {
   return { ...total, requests: TIERS.reduce((all, tier) => all + total[tier], 0) };
 }
 
-function fillTiles(tiles, stats, range, label) {
+function fillTiles(tiles, stats, range) {
   const tokens = stats.tokens.saved_prompt + stats.tokens.saved_completion;
   const ever = (now, all) => (now === all ? "" : ` · ${all} since the start`);
   const stored = stats.tiers.exact.requests + stats.tiers.semantic.requests;
