@@ -3,18 +3,21 @@
 The reasons are shown to callers (`x-twicetold-reason`), counted in metrics, and explained in the dashboard.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from backends.chat import ChatRequest, Choice, Completion
+from backends.chat import ChatRequest, Choice, Completion, Fields
 from gateway.controls import Controls
 from gateway.questions import is_deictic, is_volatile
 
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 History = Literal["strict", "loose"]  # loose: a last turn that stands alone may be answered for another history
 ENDS = frozenset({"stop", "tool_calls", "function_call"})  # how an answer ends by itself
+_SHOWN = frozenset({"image_url", "input_audio", "file", "image", "document", "video_url", "audio_url"})
 LOOSE = ",history=loose"  # names the lane of such hits: what is learned of them is used for nothing else
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -151,10 +154,19 @@ def semantic_refusal(
         return "temperature"
     if any(message.get("role") in ("tool", "function") or message.get("tool_calls") for message in request.messages):
         return "tools_called"
+    if any(map(_shows_something, request.messages)):
+        return "not_only_text"  # what is seen in a picture is told apart by no word
     if is_volatile(question):
         return "volatile"
     has_history = any(message.get("role") == "assistant" for message in request.messages)
     return "deictic" if has_history and is_deictic(question) else None
+
+
+def _shows_something(message: Fields) -> bool:
+    """Whether a message holds a picture, a sound or a file beside its text."""
+    content = message.get("content")
+    parts = content if isinstance(content, list | tuple) else ()
+    return any(isinstance(part, Mapping) and part.get("type") in _SHOWN for part in parts)
 
 
 def _ttl(controls: Controls, rules: Rules) -> float | None:

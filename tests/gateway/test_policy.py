@@ -34,6 +34,12 @@ REFUSED: dict[str, str | None] = {
         {"role": "tool", "content": "42", "tool_call_id": "1"},
         QUESTION,
     ),
+    "not_only_text": refused(
+        {"role": "user", "content": [{"type": "text", "text": "A lake?"}, {"type": "image_url", "image_url": {}}]},
+        {"role": "assistant", "content": "Yes."},
+        QUESTION,
+    ),
+    "only_exact": semantic_refusal(ChatRequest("m", (QUESTION,), native={}), "What?", Rules(), 1.0),
     "volatile": refused(user("What is the weather like in Paris?")),
     "deictic": refused(*HISTORY, user("And what about its capital city?")),
 }

@@ -83,6 +83,16 @@ async def test_pictures_of_other_bytes_are_other_questions(counter: Desk) -> Non
     assert answer.headers["x-twicetold-tier"] == "full"
 
 
+@pytest.mark.parametrize("case", ["picture-by-url", "picture-in-bytes"])
+async def test_another_wording_about_a_picture_is_no_hit(counter: Desk, case: str) -> None:
+    for shape, asks in CASES[case].asks.items():
+        body: Json = {"model": "scripted", **orjson.loads(orjson.dumps(asks))}
+        await counter.ask(shape, body, tenant=shape)
+        turn = (body.get("input") or body["messages"])[0]
+        turn["content"][0]["text"] = "what is this"
+        assert (await counter.ask(shape, body, tenant=shape)).headers["x-twicetold-tier"] == "full", shape
+
+
 async def test_a_response_is_gone_on_from_by_its_id(counter: Desk, client: AsyncOpenAI) -> None:
     counter.backend.script = echo
     first = await client.responses.create(model="scripted", instructions="Be brief.", input="One?")
