@@ -54,6 +54,6 @@ function rows(tiers, which) {
 function one(name, tier, which, place) {
   const at = tier[which];
   const shown = (key) => h("td", { class: "num" }, tier.count ? ms(at[key] * 1000) : "–");
-  const bar = tier.count && h("span", { class: `reach ${name}`, style: { "--from": place(at.p50), "--to": place(at.p99), "--mid": place(at.p90) } });
+  const bar = tier.count > 0 && h("span", { class: `reach ${name}`, style: { "--from": place(at.p50), "--to": place(at.p99), "--mid": place(at.p90) } });
   return h("tr", {}, h("td", {}, tierBadge(name)), h("td", { class: "scale" }, bar), shown("p50"), shown("p90"), shown("p99"), h("td", { class: "num muted" }, count(tier.count)));
 }
