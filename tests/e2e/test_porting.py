@@ -121,6 +121,10 @@ def test_an_export_is_imported_elsewhere_and_a_broken_line_is_told(
     again = run(*command, "--json", status=3).json
     tiers = [other.post(asking(q), **bearer(key["key"])).headers["x-twicetold-tier"] for q in QUESTIONS]
 
+    there = ("explain", "--question", QUESTIONS[tiers.index("exact")], "--model", "m", "--url", other.url, "--json")
+
+    assert run(*there, "--tenant", key["tenant"]).json["would"]["tier"] == "exact"
+    assert run(*there).json["would"]["tier"] == "full"
     assert ran.out == "4 answers taken in, 0 there already, 0 over, 2 lines wrong\n"
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == [f"{file}, line 4", f"{file}, line 5"]
     assert rejected.read_text().splitlines() == lines[3:5] * 2
@@ -187,6 +191,31 @@ def test_keys_are_required_by_setting_and_refused_when_revoked(
     assert (messages.status_code, messages.json()["type"]) == (401, "error")
     assert listed.splitlines()[0].split()[:2] == ["revoked", key_id]
     assert key not in listed
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("chat/completions", asking("?")),
+        ("completions", {"model": "m", "prompt": "Once"}),
+        ("responses", {"model": "m", "input": "?"}),
+        ("messages", {**asking("?"), "max_tokens": 9}),
+        ("messages/count_tokens", asking("?")),
+        ("embeddings", {"model": "m", "input": "?"}),
+        ("cache/lookup", {"request": asking("?")}),
+        ("cache/feedback", {"id": "chatcmpl-1", "verdict": "good"}),
+        ("models", None),
+    ],
+)
+def test_no_route_serves_who_has_no_key_where_keys_are_required(
+    other: Gateway, route: str, body: dict[str, Any] | None
+) -> None:
+    for headers in (bearer("sk-any"), {"x-api-key": "tt_" + "A" * 43}, {}):
+        if body is None:
+            answer = httpx.get(f"{other.url}/v1/{route}", headers=headers)
+        else:
+            answer = httpx.post(f"{other.url}/v1/{route}", json=body, headers=headers)
+        assert answer.status_code == 401, answer.text
 
 
 def test_a_key_made_in_the_folder_of_a_gateway_is_one_of_its_keys(tmp_path: Path, run: Run) -> None:
