@@ -55,15 +55,31 @@ class Page:
     etag: str
 
 
-def read_pages(folder: Path = STATIC) -> dict[str, Page]:
-    """Every file below `folder` by its path there: what is not among them cannot be asked for."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): _page(path) for path in paths}
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Every file of the dashboard by its path: what is not among them cannot be asked for.
+
+    The index names the others below `version`, a digest of all of them: so a browser keeps them for good, and asks for
+    none again until one has changed.
+    """
+
+    version: str
+    files: Mapping[str, Page]
 
 
-def _page(path: Path) -> Page:
-    body = path.read_bytes()
-    kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+def read_pages(folder: Path = STATIC) -> Pages:
+    """The files below `folder`."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): _page(path.name, path.read_bytes()) for path in paths}
+    version = blake2b("".join(name + page.etag for name, page in files.items()).encode(), digest_size=8).hexdigest()
+    if (index := files.get("index.html")) is not None:
+        body = index.body.replace(b"admin/static/", f"admin/static/{version}/".encode())
+        files["index.html"] = _page("index.html", body)
+    return Pages(version, files)
+
+
+def _page(name: str, body: bytes) -> Page:
+    kind = TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Page(body, kind, f'"{blake2b(body, digest_size=12).hexdigest()}"')
 
 
@@ -87,13 +103,13 @@ def visit_of(request: Request) -> Visit:
     )
 
 
-def dashboard_routes(door: Door, pages: Mapping[str, Page]) -> APIRouter:
+def dashboard_routes(door: Door, pages: Pages) -> APIRouter:
     """The files, and the sessions of who looks at them."""
     routes = APIRouter()
 
     @routes.get("/admin", include_in_schema=False)
     async def index(request: Request) -> Response:
-        return _sent(request, pages.get("index.html"))
+        return _sent(request, pages.files.get("index.html"))
 
     @routes.get("/admin/", include_in_schema=False)
     async def slash() -> Response:
@@ -101,7 +117,10 @@ def dashboard_routes(door: Door, pages: Mapping[str, Page]) -> APIRouter:
 
     @routes.get("/admin/static/{path:path}", include_in_schema=False)
     async def static(request: Request, path: str) -> Response:
-        return _sent(request, pages.get(path))
+        version, _, name = path.partition("/")
+        if version == pages.version:
+            return _sent(request, pages.files.get(name), "public, max-age=31536000, immutable")
+        return _sent(request, pages.files.get(path))
 
     @routes.get("/admin/api/session")
     async def session(request: Request) -> dict[str, Any]:
@@ -147,10 +166,10 @@ def _state(door: Door, visit: Visit) -> dict[str, Any]:
     return {"state": "session", "csrf": session.csrf, "ends_s": session.ends_s}
 
 
-def _sent(request: Request, page: Page | None) -> Response:
+def _sent(request: Request, page: Page | None, caching: str = "no-cache") -> Response:
     if page is None:
         return Response("Not Found", status_code=404, media_type="text/plain")
-    headers = {"etag": page.etag, "cache-control": "no-cache"}
+    headers = {"etag": page.etag, "cache-control": caching}
     if page.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(page.body, media_type=page.kind, headers=headers)

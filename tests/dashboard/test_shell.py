@@ -1,5 +1,6 @@
 """The frame of the dashboard: what is served and how, who may see it, and what it says when the server is away."""
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -43,6 +44,16 @@ def test_a_file_that_did_not_change_is_not_sent_again(gateway: Gateway) -> None:
     again = httpx.get(first.url, headers={"if-none-match": first.headers["etag"]}, trust_env=False)
 
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+def test_the_page_names_files_that_a_browser_may_keep_for_good(gateway: Gateway) -> None:
+    named = re.findall(r"admin/static/\w{16}/[\w./]+", gateway.get("/admin").text)
+    kept = [gateway.get(f"/{path}") for path in named]
+
+    assert len(named) > 3
+    assert {response.status_code for response in kept} == {200}
+    assert all("immutable" in response.headers["cache-control"] for response in kept)
+    assert gateway.get("/admin").headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("path", ["../__init__.py", "%2e%2e/__init__.py", "..%2f__init__.py", "/etc/passwd", ""])

@@ -1,7 +1,8 @@
 // The server, as the views speak to it. Addresses go by where this file came from, so a proxy may put a prefix in front.
 
-const API = new URL("../api/", import.meta.url);
-const V1 = new URL("../../v1/", import.meta.url);
+const ADMIN = import.meta.url.slice(0, import.meta.url.indexOf("/static/") + 1);
+const API = new URL("api/", ADMIN);
+const V1 = new URL("../v1/", ADMIN);
 
 /** What the server said, or that it said nothing (`status` 0). */
 export class ApiError extends Error {
