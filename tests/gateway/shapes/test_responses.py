@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 
 from backends.base import Model
 from backends.chat import collect
+from backends.errors import BackendUnavailable
 from backends.fake import ScriptedBackend, echo
 from gateway.errors import InvalidRequest, UnknownResponse
 from gateway.native import as_spoken
@@ -62,6 +63,19 @@ async def test_the_official_client_streams_what_it_gets_whole(counter: Desk, cli
     assert kinds[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
     assert kinds[-1] == "response.completed"
     assert counter.backend.calls == 1
+
+
+async def test_a_failure_in_the_middle_is_an_error_and_a_failed_response(counter: Desk, client: AsyncOpenAI) -> None:
+    counter.backend.script = [*CASES["text"].says[:3], BackendUnavailable("it has gone")]
+    stream = await client.responses.create(model="scripted", input="Where?", stream=True)
+    *_, error, failed = [event async for event in stream]
+
+    assert error.type == "error"
+    assert (error.code, error.message) == ("backend_unavailable", "it has gone")
+    assert failed.type == "response.failed"
+    assert failed.response.error is not None
+    assert failed.response.output_text == "Am Zürich"
+    assert [event.sequence_number for event in (error, failed)] == [6, 7]
 
 
 async def test_what_is_asked_in_chat_is_answered_in_a_response(counter: Desk) -> None:
