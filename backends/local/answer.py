@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from backends.chat import Delta, Fields, Usage
@@ -39,6 +40,13 @@ class Answer:
     def is_stopped(self, index: int) -> bool:
         """Whether a choice ended at a stop string, which the engine does not know about."""
         return self._choices[index].is_stopped
+
+    def telling_stop(self, delta: Delta) -> Delta:
+        """The end of a choice with the stop string that ended it, as Anthropic's clients are told."""
+        if delta.finish_reason != "stop" or not self._choices[delta.index].is_stopped:
+            return delta
+        told = {"stop_reason": "stop_sequence", "stop_sequence": self._choices[delta.index].stop_string}
+        return replace(delta, extra={**delta.extra, **told})
 
     def take(self, event: Event) -> list[Delta]:
         """The deltas an event causes. Raises a `BackendError` when it says that there is no answer."""
@@ -111,6 +119,10 @@ class ChoiceWriter:
     @property
     def is_stopped(self) -> bool:
         return self._stops.is_stopped
+
+    @property
+    def stop_string(self) -> str:
+        return self._stops.found
 
     def write(self, token: Token) -> list[Delta]:
         """The deltas a token causes: none, a piece of text, or the end; nothing once it has ended."""

@@ -115,6 +115,7 @@ class LocalBackend:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate. The first delta comes with admission and says how much of the prompt was cached."""
+        tells_stop = request.dialect == "anthropic"
         loaded, request = self._opened, plain(request)
         if request.purpose == EMBEDDINGS:
             raise RequestRejected(
@@ -139,7 +140,7 @@ class LocalBackend:
                     if not loaded.engine.has_more(submit.request) or answer.is_finished:
                         for delta in joined(new):
                             said.append(delta)
-                            yield delta
+                            yield answer.telling_stop(delta) if tells_stop else delta
                         new.clear()
                     if _goes_on(event) and answer.is_stopped(event.index):
                         loaded.engine.abort(submit.request, event.index)

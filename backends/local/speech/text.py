@@ -66,6 +66,7 @@ class StopMatcher:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.is_stopped = False
+        self.found = ""  # the stop string that was complete first
         self._stops = stops
         self._held = ""
 
@@ -76,9 +77,10 @@ class StopMatcher:
         held = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := held.find(stop)) >= 0]
         if found:
-            self.is_stopped = True
+            end, start = min(found)  # the one complete first, wherever the text was cut
+            self.is_stopped, self.found = True, held[start:end]
             self._held = ""
-            return held[: min(found)[1]]  # the one complete first, wherever the text was cut
+            return held[:start]
         size = beginning_at_end(held, self._stops)
         self._held = held[len(held) - size :]
         return held[: len(held) - size]

@@ -42,6 +42,7 @@ class MessageEnvelope:
         self._writer = BlockWriter()
         self._finish: str | None = None
         self._has_refused = False
+        self._extra: dict[str, Any] = {}  # what was told beside the deltas
 
     def start(self) -> bytes:
         """Nothing: the message begins with the first delta, which may know what the prompt cost."""
@@ -50,6 +51,7 @@ class MessageEnvelope:
     def chunk(self, delta: Delta) -> bytes:
         events = [] if self._has_begun else list(self._beginning(delta.usage or Usage(), delta.extra))
         self._has_begun = True
+        self._extra |= delta.extra
         if delta.index == 0:
             self._finish = delta.finish_reason or self._finish
             self._has_refused |= bool(delta.fields.get("refusal"))
@@ -59,7 +61,8 @@ class MessageEnvelope:
     def end(self, usage: Usage, extra: Fields) -> bytes:
         events = [] if self._has_begun else list(self._beginning(usage, extra))
         events += self._writer.close()
-        ended = _ending(self._finish, extra, has_calls=self._writer.has_calls, has_refused=self._has_refused)
+        told = {**self._extra, **extra}
+        ended = _ending(self._finish, told, has_calls=self._writer.has_calls, has_refused=self._has_refused)
         events.append({"type": "message_delta", "delta": ended, "usage": usage_of(usage)})
         events.append({"type": "message_stop"})
         return b"".join(map(named_event, events))

@@ -82,6 +82,16 @@ async def test_the_answer_is_what_transformers_would_say(backend: LocalBackend, 
     assert (cold.usage.cached_tokens, warm.usage.cached_tokens) == (0, len(prompt) - 1)
 
 
+async def test_anthropics_clients_hear_which_stop_string_ended_an_answer(backend: LocalBackend) -> None:
+    stop = texts(await complete(backend, ask()))[0][2:5]
+    request = ask(stop=["never said", stop])
+
+    told = await complete(backend, replace(request, dialect="anthropic"))
+
+    assert told.extra == {"stop_reason": "stop_sequence", "stop_sequence": stop}
+    assert (await complete(backend, request)).extra == {}
+
+
 async def test_the_first_delta_says_what_was_cached_and_the_last_the_totals(backend: LocalBackend) -> None:
     await complete(backend, ask())
 
