@@ -116,10 +116,11 @@ class Pipeline:
         started = time.perf_counter()
         normal = self._normaliser.of(request, tenant, controls.namespace)
         route = await self._route(request.model, normal.keyed.messages, may_generate)
-        keyed, sent = (as_spoken(one, route.model) for one in (normal.keyed, normal.sent))
-        normal = replace(normal, keyed=keyed, sent=sent)
-        if changes_something(keyed):
-            controls = replace(controls, no_cache=True, no_store=True)
+        if request.native is not None:
+            keyed, sent = (as_spoken(one, route.model) for one in (normal.keyed, normal.sent))
+            normal = replace(normal, keyed=keyed, sent=sent)
+            if changes_something(keyed):
+                controls = replace(controls, no_cache=True, no_store=True)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
         fp = fingerprints(self._secret, scope.digest(self._secret), normal.keyed, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
