@@ -21,6 +21,7 @@ from backends.errors import (
     UpstreamAuth,
     UpstreamBilling,
 )
+from backends.flavours.anthropic.blocks import Block, Telling, are_said, beside, says_something
 from backends.openai_wire import is_unpaid, parse_json, retry_after_s
 
 _FINISH = {
@@ -73,9 +74,9 @@ class MessageReader:
         self._is_finished = False
         self._usage: dict[str, Any] = {}
         self._extra: Fields = NOTHING
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, Block] = {}
         self._num_calls = 0
-        self._told = _Telling()
+        self._told = Telling()
 
     def read(self, payload: bytes) -> Iterator[Delta]:
         """The deltas of one event. Raises `BackendError`."""
@@ -110,17 +111,17 @@ class MessageReader:
         return Delta(fields={"role": "assistant"}, usage=_usage(self._usage, self._upstream), extra=self._extra)
 
     def _opened(self, index: int, block: Fields) -> Iterator[Delta]:
-        opened = _Block(dict(block))
+        opened = Block(dict(block))
         self._blocks[index] = opened
         if block["type"] == "tool_use":
             opened.number, self._num_calls = self._num_calls, self._num_calls + 1
             name, call_id = _text(block["name"]), _text(block["id"])
             call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-            yield self._said({"tool_calls": [{"index": opened.number, **_beside(block), **call}]})
+            yield self._said({"tool_calls": [{"index": opened.number, **beside(block), **call}]})
         elif block["type"] == "text" and block.get("text"):
             yield from self._worded(_text(block["text"]), is_first=True)
 
-    def _grown(self, block: "_Block", delta: Fields) -> Iterator[Delta]:
+    def _grown(self, block: Block, delta: Fields) -> Iterator[Delta]:
         kind = delta["type"]
         if kind == "text_delta":
             is_first = not block.texts.get("text") and not block.wire.get("text")
@@ -144,7 +145,7 @@ class MessageReader:
             yield self._said({"content_blocks": told})
         yield self._said({"content": text})
 
-    def _closed(self, block: "_Block") -> Iterator[Delta]:
+    def _closed(self, block: Block) -> Iterator[Delta]:
         if block.wire["type"] in _THOUGHTS:
             yield self._said({"thinking_blocks": [block.whole()]})
         elif block.number is not None and "input" not in block.texts:
@@ -170,84 +171,6 @@ class MessageReader:
     def _count(self, usage: Any) -> None:
         """What is told at the end is the whole again, for as much as it is told."""
         self._usage |= {key: value for key, value in (usage or {}).items() if value is not None}
-
-
-class _Block:
-    """A block that is being streamed."""
-
-    __slots__ = ("citations", "number", "texts", "wire")
-
-    def __init__(self, wire: dict[str, Any]) -> None:
-        self.wire = wire
-        self.texts: dict[str, list[str]] = {}  # of the fields that grew, in pieces
-        self.citations: list[Any] = []
-        self.number: int | None = None  # among the calls of tools
-
-    def whole(self) -> dict[str, Any]:
-        """As it is now."""
-        grown: dict[str, Any] = {
-            key: "".join([self.wire.get(key) or "", *texts]) for key, texts in self.texts.items() if key != "input"
-        }
-        if given := "".join(self.texts.get("input", ())):
-            grown["input"] = _loose_json(given)
-        if self.citations:
-            grown["citations"] = [*(self.wire.get("citations") or ()), *self.citations]
-        return self.wire | grown
-
-
-class _Telling:
-    """Whether the blocks of a message say more than the message does: then they are told, from the first on."""
-
-    def __init__(self) -> None:
-        self._held: list[dict[str, Any]] | None = []  # None: they are being told
-
-    def closed(self, block: dict[str, Any]) -> list[dict[str, Any]]:
-        """The blocks to tell now that this one is whole."""
-        if self._held is None:
-            return [block]
-        self._held.append(block)
-        return [] if are_said(self._held) else self._begun()
-
-    def another_text(self) -> list[dict[str, Any]]:
-        """The blocks to tell before a text begins."""
-        has_text = any(block.get("type") == "text" for block in self._held or ())
-        return self._begun() if has_text else []
-
-    def _begun(self) -> list[dict[str, Any]]:
-        told, self._held = self._held or [], None
-        return told
-
-
-_PLACES = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
-_SAID = frozenset({"type", "text"})
-
-
-def says_something(block: dict[str, Any]) -> bool:
-    """Whether it is no empty text, which the API sends at times and never takes back."""
-    return block.get("type") != "text" or bool(block.get("text") or block.get("citations"))
-
-
-def are_said(blocks: list[dict[str, Any]]) -> bool:
-    """Whether a message says all of these: thoughts, then one text without citations, then calls of tools."""
-    kinds = [block.get("type") for block in blocks]
-    places = [_PLACES.get(str(kind), -1) for kind in kinds]
-    if -1 in places or places != sorted(places) or kinds.count("text") > 1:
-        return False
-    texts = [block for block in blocks if block.get("type") == "text"]
-    return all({key for key, value in text.items() if value} <= _SAID for text in texts)
-
-
-def _beside(block: Fields) -> Fields:
-    """What a call says beside its name and arguments: who calls."""
-    return {key: value for key, value in block.items() if key not in ("type", "id", "name", "input", "index")}
-
-
-def _loose_json(text: str) -> Any:
-    """An input; one that was cut short, as the text that it is."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {"arguments": text}
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, upstream: str) -> BackendError:
@@ -305,7 +228,7 @@ def _message(content: list[dict[str, Any]], upstream: str) -> Fields:
                 message.setdefault("thinking_blocks", []).append(block)
             elif block["type"] == "tool_use":
                 function = {"name": _text(block["name"]), "arguments": _json(block["input"])}
-                calls.append({**_beside(block), "id": _text(block["id"]), "type": "function", "function": function})
+                calls.append({**beside(block), "id": _text(block["id"]), "type": "function", "function": function})
         message |= {key: "".join(said) for key, said in texts.items()}
     except (KeyError, TypeError) as error:
         raise BackendGarbage(f"{upstream} sent a block that is not one") from error
