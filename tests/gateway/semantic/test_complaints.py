@@ -16,10 +16,10 @@ from embeddings.control import Lane, Neighbour
 from embeddings.hashing import HashingEmbedder
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import load_verifier
+from gateway.cli.asking import seconds_of
 from gateway.controls import Controls, read_controls
 from gateway.policy import Rules
 from gateway.scope import Scope
-from gateway.cli.asking import seconds_of
 from tests.gateway.house import SECRET, House, house, read
 
 TOPICAL = [
