@@ -21,7 +21,8 @@ def open_view(page: Page, gateway: Gateway, view: str = "", *, size: tuple[int, 
     if theme:
         page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     page.goto(f"{gateway.url}/admin#/{view}")
-    page.wait_for_selector("main .view > *")
+    name = view.partition("?")[0].partition("/")[0]
+    page.wait_for_selector(f"main .view{'-' if name else ''}{name} > *")
 
 
 def complaints_everywhere(page: Page) -> list[str]:

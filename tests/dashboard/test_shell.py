@@ -128,6 +128,7 @@ def test_a_server_that_went_away_is_shown_as_such_and_found_again(page: Page, ga
 
 
 def test_the_frame_is_used_with_the_keyboard(page: Page, gateway: Gateway) -> None:
+    page.goto("about:blank")
     open_view(page, gateway, "entries")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
