@@ -30,6 +30,7 @@ from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
 from gateway.answers.purge import Purge
 from gateway.answers.selection import Listed, Page, Selection
+from gateway.answers.tally import Ends
 from gateway.answers.thread import (
     BrokenFile,
     ConnectionThread,
@@ -39,7 +40,7 @@ from gateway.answers.thread import (
     run_each,
     run_in_one_transaction,
 )
-from gateway.answers.uses import Ends, Uses
+from gateway.answers.uses import Uses
 
 log = logging.getLogger(__name__)
 

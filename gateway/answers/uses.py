@@ -3,18 +3,15 @@
 import asyncio
 import logging
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.answers.base import CacheError
+from gateway.answers.tally import Ends, Tally
 from gateway.answers.thread import ConnectionThread
 
 log = logging.getLogger(__name__)
 
-MAX_UNWRITTEN = 10_000  # entries
-
-Ends = Mapping[tuple[bytes, str], float]
 Write = Callable[[sqlite3.Connection, Mapping[str, int], Ends], None]
 
 
@@ -27,20 +24,17 @@ class Uses:
         self._write = write
         self._every_s = every_s
         self._failed = failed
-        self._hits: Counter[str] = Counter()
-        self._ends: dict[tuple[bytes, str], float] = {}
+        self._unwritten = Tally()
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self, entry_id: str, times: int = 1) -> None:
         """An entry was used."""
-        if entry_id in self._hits or len(self._hits) < MAX_UNWRITTEN:
-            self._hits[entry_id] += times
+        if self._unwritten.count(entry_id, times):
             self._soon()
 
     def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         """A use moved an entry's end."""
-        if (scope, entry_id) in self._ends or len(self._ends) < MAX_UNWRITTEN:
-            self._ends[scope, entry_id] = expires_s
+        if self._unwritten.prolong(scope, entry_id, expires_s):
             self._soon()
 
     def flush(self) -> None:
@@ -49,8 +43,7 @@ class Uses:
             return
         self._timer.cancel()
         self._timer = None
-        hits, self._hits = self._hits, Counter()
-        ends, self._ends = self._ends, {}
+        hits, ends = self._unwritten.take()
         try:
             done = self._thread.submit(lambda connection: self._write(connection, hits, ends))
         except CacheError as error:

@@ -1,5 +1,6 @@
 """The backends, seen and taken out of service: GET /admin/api/backends, POST .../{name}/drain, /resume, /weight."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -57,19 +58,19 @@ def add_backends(routes: APIRouter, fleet: Fleet) -> None:
     async def report() -> dict[str, Any]:
         return fleet.router.report()
 
-    @routes.post("/backends/{name:path}/drain")
-    async def drain(name: str, request: Request) -> dict[str, Any]:
+    async def told(request: Request, name: str, order: Callable[[Member], None]) -> dict[str, Any]:
         await _read_nothing(request, fleet.max_body_bytes)
         member = fleet.member(name)
-        member.drain()
+        order(member)
         return member.report()
+
+    @routes.post("/backends/{name:path}/drain")
+    async def drain(name: str, request: Request) -> dict[str, Any]:
+        return await told(request, name, Member.drain)
 
     @routes.post("/backends/{name:path}/resume")
     async def resume(name: str, request: Request) -> dict[str, Any]:
-        await _read_nothing(request, fleet.max_body_bytes)
-        member = fleet.member(name)
-        member.resume()
-        return member.report()
+        return await told(request, name, Member.resume)
 
     @routes.post("/backends/{name:path}/weight")
     async def weight(name: str, request: Request) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.answers.base import CacheError
+from gateway.answers.tally import Ends, Tally
 
 log = logging.getLogger(__name__)
 
-MAX_UNWRITTEN = 10_000  # entries
-
-Ends = Mapping[tuple[bytes, str], float]
 Write = Callable[[Mapping[str, int], Ends], Awaitable[None]]
 
 
@@ -21,21 +18,18 @@ class Uses:
     def __init__(self, write: Write, every_s: float) -> None:
         self._write = write
         self._every_s = every_s
-        self._hits: Counter[str] = Counter()
-        self._ends: dict[tuple[bytes, str], float] = {}
+        self._unwritten = Tally()
         self._writing: asyncio.Task[None] | None = None
         self.lost = 0
 
     def count(self, entry_id: str, times: int = 1) -> None:
         """An entry was used."""
-        if entry_id in self._hits or len(self._hits) < MAX_UNWRITTEN:
-            self._hits[entry_id] += times
+        if self._unwritten.count(entry_id, times):
             self._soon()
 
     def prolong(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         """A use moved an entry's end."""
-        if (scope, entry_id) in self._ends or len(self._ends) < MAX_UNWRITTEN:
-            self._ends[scope, entry_id] = expires_s
+        if self._unwritten.prolong(scope, entry_id, expires_s):
             self._soon()
 
     async def close(self) -> None:
@@ -51,13 +45,12 @@ class Uses:
             self._writing = asyncio.create_task(self._later())
 
     async def _later(self) -> None:
-        while self._hits or self._ends:
+        while self._unwritten:
             await asyncio.sleep(self._every_s)
             await self._flush()
 
     async def _flush(self) -> None:
-        hits, self._hits = self._hits, Counter()
-        ends, self._ends = self._ends, {}
+        hits, ends = self._unwritten.take()
         if not hits and not ends:
             return
         try:

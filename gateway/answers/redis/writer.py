@@ -18,6 +18,7 @@ from gateway.answers.redis.keys import SHELVES, Names
 from gateway.answers.redis.places import Shelves, Told, linked, raw
 from gateway.answers.redis.removals import Removals
 from gateway.answers.redis.uses import Ends
+from gateway.answers.tally import Ends
 
 GRACE_S = 600.0  # Redis ends things so long after we would: what is accounted for goes first
 ROOM_FOR = 32  # of what did not fit: as much is freed where Redis is full before our budget is
