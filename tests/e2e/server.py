@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI, OpenAI
 
-START_S = 60.0
+START_S = 120.0  # a busy machine compiles kernels and loads an embedder for a minute
 
 
 @dataclass(frozen=True)

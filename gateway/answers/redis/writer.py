@@ -17,7 +17,6 @@ from gateway.answers.redis.connection import Refused, Value
 from gateway.answers.redis.keys import SHELVES, Names
 from gateway.answers.redis.places import Shelves, Told, linked, raw
 from gateway.answers.redis.removals import Removals
-from gateway.answers.redis.uses import Ends
 from gateway.answers.tally import Ends
 
 GRACE_S = 600.0  # Redis ends things so long after we would: what is accounted for goes first
