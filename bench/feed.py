@@ -20,7 +20,7 @@ from bench.processes import Server, listening, upstream, wait_ready
 from bench.redis_server import redis_server
 from bench.rows import Row, Scale
 from bench.semantic import questions
-from gateway.secret import SECRET_BYTES
+from gateway.identity.secret import SECRET_BYTES
 
 CHAT, INVALIDATE = "/v1/chat/completions", "/admin/api/invalidate"
 SECRET = b"benchmark".ljust(SECRET_BYTES, b".")

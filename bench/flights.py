@@ -19,9 +19,9 @@ from bench.redis_server import redis_server
 from bench.rows import Row, Scale
 from gateway.answers.redis.connection import Link
 from gateway.flights import Flight, Source
+from gateway.identity.secret import SECRET_BYTES
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
-from gateway.secret import SECRET_BYTES
 from gateway.shared.flights.leading import Term
 from gateway.shared.flights.post import Post
 from gateway.shared.flights.shared import LEASE_S, SharedFlights

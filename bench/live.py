@@ -6,10 +6,10 @@ from collections.abc import Callable
 from backends.chat import Usage
 from bench.rows import Row, Scale
 from gateway.ledger import Ledger, Line
+from gateway.live.prices import Prices
 from gateway.live.recent import KEPT, Recent
 from gateway.metrics import Metrics
 from gateway.outcome import Outcome
-from gateway.prices import Prices
 
 OUTCOME = Outcome("exact", "same_request", entry="e_1", saved_s=1.0)
 USAGE = Usage(500, 100)

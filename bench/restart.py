@@ -32,8 +32,8 @@ from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.answers.sqlite import SqliteAnswers
-from gateway.canonical import entry_id_of
-from gateway.secret import SECRET_BYTES
+from gateway.identity.canonical import entry_id_of
+from gateway.identity.secret import SECRET_BYTES
 
 ENTRIES = 100_000
 TOGETHER = 128  # puts on their way at once

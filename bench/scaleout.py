@@ -40,7 +40,7 @@ from bench.scaling import entry
 from gateway.answers.base import Entry
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
-from gateway.secret import load_secret
+from gateway.identity.secret import load_secret
 from gateway.services.semantic import load_embedder
 from gateway.settings import CacheSettings
 

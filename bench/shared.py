@@ -26,7 +26,7 @@ from gateway.answers.memory import MemoryAnswers
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.tiered import TieredAnswers
-from gateway.canonical import entry_id_of
+from gateway.identity.canonical import entry_id_of
 
 SECRET = b"benchmark".ljust(32, b".")
 VECTOR_BYTES = 4 * 384

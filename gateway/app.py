@@ -14,13 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends.errors import BackendError
 from gateway import __version__
-from gateway.archive import Archive
 from gateway.aside import CacheAside
-from gateway.auth import AdminRule
 from gateway.body import Curfew
-from gateway.door import Door
+from gateway.callers.auth import AdminRule
+from gateway.callers.door import Door
+from gateway.callers.sessions import Attempts, Sessions
+from gateway.curation.archive import Archive
 from gateway.errors import GatewayError, InvalidRequest, describe, error_body
-from gateway.exchange import Exchanges
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
 from gateway.openapi.document import document
@@ -43,13 +43,13 @@ from gateway.routes.thresholds import Panel
 from gateway.routes.transfer import Porter
 from gateway.routes.warm import Warmer
 from gateway.services import Services
-from gateway.sessions import Attempts, Sessions
 from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
 from gateway.shapes.completions import CompletionsShape
 from gateway.shapes.follow import Conversations
 from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
+from gateway.telemetry.exchange import Exchanges
 
 SHAPES: dict[str, Shape] = {
     "/v1/chat/completions": ChatShape(),

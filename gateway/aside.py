@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from backends.chat import ChatRequest, Completion
 from gateway.answers.base import Mark
 from gateway.asked import Asked
-from gateway.canonical import question_of
 from gateway.controls import Controls
 from gateway.errors import InvalidRequest
+from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline

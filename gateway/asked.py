@@ -6,8 +6,8 @@ from typing import Self
 
 from backends.chat import ChatRequest
 from backends.routing.router import Route
-from gateway.canonical import Fingerprints, question_of
 from gateway.controls import Controls
+from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
 from gateway.policy import Plan, Rules, semantic_refusal
 from gateway.semantic.found import Seen

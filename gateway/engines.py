@@ -22,8 +22,8 @@ from backends.base import Backend
 from backends.errors import BackendError, BackendNotReady, BackendUnavailable
 from backends.routing.router import Router
 from gateway.errors import ModelConflict, ModelNotFound
-from gateway.samples import COLD_TIERS
 from gateway.settings import EngineSettings, ModelSettings
+from gateway.telemetry.samples import COLD_TIERS
 
 DRAIN_S = 30.0
 # What is measured and not counted: of several engines the worst is told.

@@ -19,8 +19,8 @@ from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.asked import Asked
 from gateway.controls import Controls
-from gateway.differences import SHOWN_CHARS, Difference, differences, likeness
 from gateway.errors import StoreAway
+from gateway.identity.differences import SHOWN_CHARS, Difference, differences, likeness
 from gateway.pipeline import Pipeline
 from gateway.semantic.found import Match, NoMatch
 from gateway.served import Served

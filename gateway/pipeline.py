@@ -24,10 +24,11 @@ from backends.routing.asking import Step
 from backends.routing.router import Route, Router, UnknownModel
 from gateway.answers.base import Entry, Mark, NearAnswers
 from gateway.asked import Asked
-from gateway.canonical import fingerprints
 from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flight, Flights
+from gateway.identity.canonical import fingerprints
+from gateway.identity.scope import Scope
 from gateway.ledger import Ledger
 from gateway.native import as_spoken, changes_something
 from gateway.normalise.request import Normaliser
@@ -35,7 +36,6 @@ from gateway.policy import Rules, plan
 from gateway.prefixes.watch import PrefixWatch
 from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, served_of, stored
-from gateway.scope import Scope
 from gateway.semantic.found import Match, NoMatch
 from gateway.semantic.rule import LaneRule
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from backends.chat import ChatRequest, Choice, Completion, Fields
 from gateway.controls import Controls
-from gateway.questions import is_deictic, is_volatile
+from gateway.identity.questions import is_deictic, is_volatile
 
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 History = Literal["strict", "loose"]  # loose: a last turn that stands alone may be answered for another history

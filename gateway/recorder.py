@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from backends.chat import Collector, Completion, Delta
 from gateway.answers.base import CacheError, Entry, Mark, NearAnswers, unembedded_of
 from gateway.asked import Asked
+from gateway.identity.scope import SCHEMA
 from gateway.ledger import Ledger
 from gateway.normalise.caution import tells
 from gateway.policy import refuse_to_keep
-from gateway.scope import SCHEMA
 from gateway.semantic.found import Seen, digest_of
 from gateway.semantic.rule import LaneKey
 from gateway.turns import Turns

@@ -24,7 +24,7 @@ from bench.quality.walk import Outcome, Tally
 KEPT = ROOT / "bench" / "out" / "quality"
 _WALKED = (
     "embeddings",
-    "gateway/questions.py",
+    "gateway/identity/questions.py",
     "gateway/semantic/refit.py",
     "gateway/semantic/minds.py",
     "bench/quality",

@@ -15,8 +15,8 @@ from bench.datasets import DATA, read_rows
 from bench.quality.memo import KEPT, Memo
 from embeddings.base import Reading
 from embeddings.lexical import bare
+from gateway.identity.questions import is_volatile
 from gateway.policy import Rules
-from gateway.questions import is_volatile
 
 STREAMS = (
     "clinc150_static",

@@ -2,7 +2,7 @@
 
 An entry belongs to one scope and is found by its exact fingerprint inside it; nothing here takes a fingerprint
 without a scope, so a lookup cannot cross tenants. `scope`, `exact` and `compat` are 32-byte digests made by
-`gateway.canonical`. The store is the truth: the vector index is rebuilt from it.
+`gateway.identity.canonical`. The store is the truth: the vector index is rebuilt from it.
 """
 
 from collections.abc import AsyncIterator

@@ -72,7 +72,7 @@ def seconds_of(text: str) -> float:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from gateway.explain_text import rendered, rendered_response
+    from gateway.cli.explain_text import rendered, rendered_response
 
     if args.response:
         return _told(args, "GET", f"explain/{args.response}", None, rendered_response)
@@ -85,8 +85,8 @@ def _prefixes(args: argparse.Namespace) -> int:
 
     if args.log is None:
         return _told(args, "GET", "prefixes", None, lambda told: "\n".join(lines_of(told)))
+    from gateway.offline.rows import FileError
     from gateway.prefixes.offline import report_on
-    from gateway.rows import FileError
 
     try:
         report = report_on(args.log, args.price)

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.callers.keys import FOLDER, FolderRack, Keys
 from gateway.cli.asking import seconds_of
 from gateway.cli.client import Failed, add_json, add_server, admin
 from gateway.cli.screen import dump, note, say
 from gateway.errors import GatewayError
-from gateway.keys import FOLDER, FolderRack, Keys
-from gateway.secret import load_secret
+from gateway.identity.secret import load_secret
 from gateway.settings import load_settings, read_key
 
 Answer = dict[str, Any]

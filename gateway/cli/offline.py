@@ -94,7 +94,7 @@ def _positive(text: str) -> float:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from gateway.simulate import simulate
+    from gateway.offline.simulate import simulate
 
     return simulate(args.trace, args.blocks, args.policy or KV_POLICIES, as_json=args.json, knee_tokens=args.knee)
 
@@ -103,7 +103,7 @@ def _backtest(args: argparse.Namespace) -> int:
     cache = load_settings({}, args.config).cache
     with _semantic_extra():
         from embeddings.verifier import load_verifier
-        from gateway.backtest import backtest
+        from gateway.offline.backtest import backtest
         from gateway.policy import Rules
         from gateway.services.semantic import load_embedder
 
@@ -126,7 +126,7 @@ def _backtest(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace) -> int:
     settings = load_settings({"data_dir": args.data_dir}, args.config)
     with _semantic_extra():
-        from gateway.calibrate import calibrate
+        from gateway.offline.calibrate import calibrate
         from gateway.services.semantic import load_embedder
 
         return calibrate(args.pairs, settings.data_dir, lambda: load_embedder(settings.cache), as_json=args.json)

@@ -68,7 +68,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from gateway.doctor import examine
+    from gateway.cli.doctor import examine
 
     logging.basicConfig(level=logging.ERROR)  # what is wrong stands in the table
     return examine(_settings(args), as_json=args.json)

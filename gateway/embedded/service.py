@@ -25,10 +25,10 @@ from gateway.embedded.own import OwnEmbedder
 from gateway.embedded.request import EmbeddingRequest, Item, item_key
 from gateway.embedded.vector import Vector, read_vector
 from gateway.errors import NotCached
+from gateway.identity.scope import Scope
 from gateway.ledger import Ledger
 from gateway.outcome import Outcome
 from gateway.policy import Plan, Rules, plan
-from gateway.scope import Scope
 
 AT_ONCE = 16  # vectors read on the event loop; more are read beside it
 MAX_WRITES = 256  # batches that wait for the file; what comes then is kept in memory alone

@@ -15,10 +15,10 @@ from typing import Any
 
 from gateway.ledger import Failure, Line
 from gateway.live.percentiles import Histogram
+from gateway.live.prices import FREE, Prices
 from gateway.live.series import OTHER, Series
 from gateway.live.tokens import Tokens, tokens_of
 from gateway.outcome import TIERS, Tier
-from gateway.prices import FREE, Prices
 
 KEPT = 1_000
 MOST_MODELS = 100  # anybody can make up a name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.ledger import Line
 
 if TYPE_CHECKING:
-    from gateway.prices import Price
+    from gateway.live.prices import Price
 
 MILLION = 1_000_000
 

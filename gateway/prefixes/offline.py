@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.chat import ChatRequest
+from gateway.offline.rows import FileError, objects
 from gateway.prefixes.report import report_of
 from gateway.prefixes.watch import PrefixWatch
-from gateway.rows import FileError, objects
 
 HELD_BYTES = 256 << 20
 TIMES = ("time", "timestamp", "created", "at")

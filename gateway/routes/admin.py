@@ -1,7 +1,7 @@
 """The admin API: what the gateway does and keeps, and its local models.
 
 It changes what a server holds, so it takes JSON bodies only, and a cookie only from a page of ours: a page of another
-site cannot speak to it in a visitor's name. Who may is said in `gateway.door`.
+site cannot speak to it in a visitor's name. Who may is said in `gateway.callers.door`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from gateway.body import ClientGone, Curfew, while_connected
-from gateway.door import Door
+from gateway.callers.door import Door
+from gateway.callers.keys import Keys
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
-from gateway.keys import Keys
+from gateway.identity.scope import Scope
 from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.dashboard import visit_of
 from gateway.routes.entries import Shelves, add_entries
@@ -29,7 +30,6 @@ from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.routes.transfer import Porter, add_transfer
 from gateway.routes.warm import Warmer, add_warm
-from gateway.scope import Scope
 from gateway.settings import EngineSettings, SettingsError, read_model
 from gateway.wire import MAX_SALT_CHARS, Message
 

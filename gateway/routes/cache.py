@@ -25,14 +25,14 @@ from backends.openai_wire import parse_completion
 from gateway.aliases import controls_of
 from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
-from gateway.canonical import question_of
+from gateway.callers.keys import Keys
 from gateway.controls import Controls
 from gateway.errors import GatewayError, InvalidRequest, PutRefused
-from gateway.keys import Keys
+from gateway.identity.canonical import question_of
+from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
 from gateway.routes.reading import GONE_STATUS, read_json
-from gateway.scope import ANONYMOUS
 from gateway.shapes.base import Envelope, Parsed, Shape
 from gateway.shapes.messages.shape import with_betas
 

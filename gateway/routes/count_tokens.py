@@ -11,8 +11,8 @@ from backends.chat import COUNT, Usage
 from backends.errors import BackendError
 from backends.routing.router import Router
 from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.callers.keys import Keys
 from gateway.errors import GatewayError, describe, error_body
-from gateway.keys import Keys
 from gateway.ledger import Ledger
 from gateway.routes.reading import GONE_STATUS
 from gateway.shapes.base import Shape, dump

@@ -18,11 +18,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.body import ClientGone
+from gateway.callers.door import CSRF_HEADER, OWN_SITES, Door, Visit
+from gateway.callers.sessions import COOKIE, LASTS_S
 from gateway.dashboard import STATIC
-from gateway.door import CSRF_HEADER, OWN_SITES, Door, Visit
 from gateway.errors import AdminRefused
 from gateway.routes.reading import GONE_STATUS, read_json
-from gateway.sessions import COOKIE, LASTS_S
 
 MAX_BODY_BYTES = 64 * 1024
 

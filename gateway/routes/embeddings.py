@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
-from gateway.auth import read_credential
 from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.callers.auth import read_credential
+from gateway.callers.keys import Keys
 from gateway.embedded.request import EmbeddingRequest, parse_embeddings
 from gateway.embedded.service import Embedded, Embeddings
 from gateway.errors import GatewayError, describe, error_body
-from gateway.keys import Keys
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from gateway.archive import Archive
 from gateway.body import ClientGone
-from gateway.keys import Keys
+from gateway.callers.keys import Keys
+from gateway.curation.archive import Archive
 from gateway.pipeline import Pipeline
 from gateway.routes.feedback import MAX_COMMENT_CHARS
 from gateway.routes.reading import GONE_STATUS, read_json, read_request

@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, StrictStr
 
 from gateway.body import ClientGone
+from gateway.callers.keys import Keys
 from gateway.errors import UnknownId
 from gateway.explain import Explainer, explain_served
-from gateway.keys import Keys
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 from gateway.served import ServedMemory
 

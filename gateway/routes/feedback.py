@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from gateway.auth import read_credential
 from gateway.body import ClientGone
+from gateway.callers.auth import read_credential
+from gateway.callers.keys import Keys
+from gateway.curation.feedback import Feedback
 from gateway.errors import InvalidRequest
-from gateway.feedback import Feedback
-from gateway.keys import Keys
 from gateway.routes.reading import GONE_STATUS, read_json
 
 MAX_COMMENT_CHARS = 2000

@@ -14,9 +14,9 @@ from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, Curfew, read_body, while_connected
-from gateway.canonical import question_of
+from gateway.callers.keys import Keys
 from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
-from gateway.keys import Keys
+from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.native import native_name
 from gateway.outcome import headers_of

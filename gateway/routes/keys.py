@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from gateway.keys import Keys
+from gateway.callers.keys import Keys
 from gateway.routes.reading import read_json
 
 Seconds = Annotated[float, Field(ge=0, le=10**10)]

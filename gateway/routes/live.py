@@ -10,13 +10,13 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import StoreAway
 from gateway.live.feed import Feed, Stream
+from gateway.live.prices import checked, checked_currency
 from gateway.live.recent import KEPT, Recent
-from gateway.prices import checked, checked_currency
 from gateway.routes.reading import read_json
 
 
 class PricesBody(BaseModel):
-    """The whole list: what is not in it has no price. Checked by `gateway.prices`."""
+    """The whole list: what is not in it has no price. Checked by `gateway.live.prices`."""
 
     model_config = ConfigDict(extra="forbid")
     currency: Any = "USD"

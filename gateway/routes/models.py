@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 
 from backends.base import Model
 from backends.routing.router import Router
-from gateway.auth import read_credential
-from gateway.keys import Keys
+from gateway.callers.auth import read_credential
+from gateway.callers.keys import Keys
 
 
 def models_route(router: Router, keys: Keys) -> APIRouter:

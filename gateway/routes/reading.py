@@ -9,9 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from backends.chat import ChatRequest
 from gateway.body import read_body
+from gateway.callers.keys import Keys
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
-from gateway.keys import Keys
 from gateway.wire import first_complaint, parse_chat
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -16,11 +16,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.curation.portable import Movement
+from gateway.curation.transfer import Clash, Transfer, selected
 from gateway.errors import GatewayError, InvalidRequest, NotJson, describe
-from gateway.portable import Movement
+from gateway.identity.scope import is_tenant
 from gateway.routes.reading import GONE_STATUS
-from gateway.scope import is_tenant
-from gateway.transfer import Clash, Transfer, selected
 
 CRITERIA = ("tenant", "model", "namespace", "tag")
 LINES = "application/x-ndjson"

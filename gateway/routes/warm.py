@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
 from backends.chat import ChatRequest, Collector
 from gateway.body import ClientGone, Curfew, while_connected
+from gateway.callers.keys import Keys
 from gateway.controls import Controls
-from gateway.keys import Keys
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
 from gateway.routes.reading import GONE_STATUS, read_json, read_request

@@ -14,7 +14,7 @@ from embeddings.control import Neighbour
 from embeddings.guards import first_refusal
 from embeddings.index import Candidate
 from gateway.answers.base import Answers, CacheError, Entry
-from gateway.canonical import Fingerprints
+from gateway.identity.canonical import Fingerprints
 from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.found import digest_of
 from gateway.semantic.rule import LaneKey

@@ -5,8 +5,8 @@ from typing import Any
 
 from gateway.answers.base import CacheError
 from gateway.errors import InvalidRequest, StoreAway
+from gateway.identity.scope import is_tenant
 from gateway.policy import Mode, Rules
-from gateway.scope import is_tenant
 from gateway.semantic.changes import Change
 from gateway.semantic.figures import lane_figures
 from gateway.semantic.held import Held

@@ -20,7 +20,7 @@ from embeddings.control import Lane
 from embeddings.index import VectorIndex
 from embeddings.lexical import VERSION
 from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded, embedded_of, unembedded_of
-from gateway.canonical import Fingerprints
+from gateway.identity.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.policy import Rules
 from gateway.semantic.browse import Browsed, browse

@@ -6,7 +6,7 @@ from backends.base import AnyModelBackend
 from backends.http import Timeouts
 from backends.remote import RemoteSpec, remote
 from gateway.engines import LocalEngine, Unavailable
-from gateway.scope import Scope, tenant_of
+from gateway.identity.scope import Scope, tenant_of
 from gateway.settings import DEMO, EngineSettings, ModelSettings, Settings, served_name
 
 MIB = 2**20

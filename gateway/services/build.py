@@ -2,21 +2,22 @@
 
 from functools import partial
 
+from gateway.callers.keys import FOLDER as KEYS_FOLDER
+from gateway.callers.keys import FolderRack, Keys, Rack
+from gateway.curation.feedback import Feedback
+from gateway.curation.invalidate import Invalidation
+from gateway.curation.transfer import Transfer
 from gateway.engines import Engines
-from gateway.feedback import Feedback
-from gateway.invalidate import Invalidation
-from gateway.keys import FOLDER as KEYS_FOLDER
-from gateway.keys import FolderRack, Keys, Rack
+from gateway.identity.secret import load_secret
 from gateway.ledger import Ledger
+from gateway.live.prices import FILE as PRICES_FILE
+from gateway.live.prices import Prices
 from gateway.live.recent import Recent
 from gateway.metrics import Metrics
 from gateway.normalise.request import Normaliser
 from gateway.normalise.route import route_of
 from gateway.pipeline import Pipeline
 from gateway.prefixes.watch import PrefixWatch
-from gateway.prices import FILE as PRICES_FILE
-from gateway.prices import Prices
-from gateway.secret import load_secret
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
@@ -29,7 +30,6 @@ from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
 from gateway.services.shared import Shared, shared_of
 from gateway.settings import Settings
-from gateway.transfer import Transfer
 
 MIB = 2**20
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.engines import Unavailable
-from gateway.exchange import Observer, note, note_lookup
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.settings import Settings, TracingSettings
+from gateway.telemetry.exchange import Observer, note, note_lookup
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def observing_of(settings: Settings, ledger: Ledger, metrics: Metrics) -> Observ
 def _access_log(settings: Settings, metrics: Metrics, observing: Observing) -> tuple[Observer, ...]:
     if not settings.access_log.path:
         return ()
-    from gateway.access_log import AccessLog
+    from gateway.telemetry.access_log import AccessLog
 
     access_log = AccessLog(settings.access_log.path, has_questions=settings.access_log.questions)
     metrics.watch(access_log.samples)
@@ -52,7 +52,7 @@ def _tracing(settings: TracingSettings, ledger: Ledger, observing: Observing) ->
     if not settings.endpoint:
         return ()
     try:
-        from gateway.tracing import Tracing, otlp
+        from gateway.telemetry.tracing import Tracing, otlp
     except ImportError as error:
         told = f"tracing needs {error.name}: pip install 'twicetold-server[otel]'"
         if settings.is_from_environment:  # meant for every program on the machine: no reason not to start

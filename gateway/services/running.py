@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from backends.routing.router import Router
 from gateway.answers.base import CacheError, Figures
 from gateway.answers.tiered import TieredAnswers
+from gateway.callers.keys import Keys
+from gateway.curation.feedback import Feedback
+from gateway.curation.invalidate import Invalidation
+from gateway.curation.transfer import Transfer
 from gateway.embedded.service import Embeddings
 from gateway.engines import Engines, added
-from gateway.feedback import Feedback
-from gateway.invalidate import Invalidation
-from gateway.keys import Keys
 from gateway.ledger import Ledger, snapshot
 from gateway.live.recent import Recent
 from gateway.metrics import Metrics, Sample
@@ -26,7 +27,13 @@ from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.prefixes.watch import PrefixWatch
 from gateway.routes.health import Readiness
-from gateway.samples import (
+from gateway.served import ServedMemory
+from gateway.services.embedded import embedding_samples
+from gateway.services.following import Following
+from gateway.services.observing import Observing
+from gateway.services.shared import Shared
+from gateway.settings import Settings
+from gateway.telemetry.samples import (
     answer_samples,
     backend_samples,
     draft_samples,
@@ -35,13 +42,6 @@ from gateway.samples import (
     kv_samples,
     shared_samples,
 )
-from gateway.served import ServedMemory
-from gateway.services.embedded import embedding_samples
-from gateway.services.following import Following
-from gateway.services.observing import Observing
-from gateway.services.shared import Shared
-from gateway.settings import Settings
-from gateway.transfer import Transfer
 
 if TYPE_CHECKING:
     from gateway.semantic.thresholds import Thresholds

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
-from gateway.auth import Headers
+from gateway.callers.auth import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Shape(Protocol):
         """OpenAI's error body as this shape has it."""
 
     def credential(self, headers: Headers) -> str | None:
-        """Who asks; `gateway.auth.read_credential` for most."""
+        """Who asks; `gateway.callers.auth.read_credential` for most."""
 
 
 def dump(value: Any) -> bytes:

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from backends.chat import Completion, Delta, Fields, Usage
-from gateway.auth import Headers, read_credential
+from gateway.callers.auth import Headers, read_credential
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import parse_chat
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from backends.chat import PROMPT, ChatRequest, Choice, Completion, Delta, Fields, Usage
-from gateway.auth import Headers, read_credential
+from gateway.callers.auth import Headers, read_credential
 from gateway.errors import InvalidRequest
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object

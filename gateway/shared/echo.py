@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.answers.redis.connection import Link, Script
-from gateway.invalidate import Heard
+from gateway.curation.invalidate import Heard
 from gateway.shared.feed import ASK
 
 PULSE_S = 2.0

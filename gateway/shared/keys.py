@@ -8,8 +8,8 @@ import orjson
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.keys import MAC_BYTES
+from gateway.callers.keys import Record, known
 from gateway.errors import StoreAway
-from gateway.keys import Record, known
 
 COUNTER = b"changes"
 

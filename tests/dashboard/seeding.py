@@ -9,8 +9,8 @@ from pathlib import Path
 from backends.chat import Choice, Completion, Usage
 from gateway.answers.base import Entry
 from gateway.answers.sqlite import SqliteAnswers
-from gateway.canonical import entry_id_of
-from gateway.secret import load_secret
+from gateway.identity.canonical import entry_id_of
+from gateway.identity.secret import load_secret
 
 SUBJECTS = (
     "the invoice",

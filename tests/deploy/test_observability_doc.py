@@ -5,12 +5,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from backends.chat import Usage
-from gateway.access_log import entry_of
-from gateway.exchange import Exchange
 from gateway.ledger import Failure, Line
 from gateway.outcome import Outcome
 from gateway.settings import AccessLogSettings, TracingSettings
-from gateway.tracing import attributes_of
+from gateway.telemetry.access_log import entry_of
+from gateway.telemetry.exchange import Exchange
+from gateway.telemetry.tracing import attributes_of
 from tests.deploy.metrics import PROMISED, documented
 
 ROOT = Path(__file__).parents[2]

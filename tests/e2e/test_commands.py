@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.answers.file import prepare
-from gateway.doctor import findings_of
+from gateway.cli.doctor import findings_of
 from gateway.settings import CacheSettings, Settings
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream

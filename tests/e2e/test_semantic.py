@@ -10,8 +10,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from gateway.scope import tenant_of
-from gateway.secret import load_secret
+from gateway.identity.scope import tenant_of
+from gateway.identity.secret import load_secret
 from tests.deploy.metrics import not_as_promised, not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream

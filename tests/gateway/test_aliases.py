@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from gateway.aliases import controls_of
-from gateway.auth import read_credential
+from gateway.callers.auth import read_credential
 from gateway.controls import Controls
 from gateway.errors import InvalidRequest
 

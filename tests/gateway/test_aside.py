@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from backends.chat import ChatRequest, Choice, Completion, Usage, collect
 from gateway.answers.selection import Selection
 from gateway.aside import CacheAside, Found, Missed
+from gateway.callers.keys import Keys
 from gateway.controls import Controls
+from gateway.curation.feedback import Feedback
+from gateway.curation.invalidate import Invalidation
 from gateway.errors import InvalidRequest, PutRefused, UnknownId
-from gateway.feedback import Feedback
-from gateway.invalidate import Invalidation
-from gateway.keys import Keys
 from gateway.outcome import Outcome
 from gateway.policy import Rules
 from gateway.routes.cache import CacheDesk, cache_routes

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from backends.chat import ChatRequest
+from gateway.cli.explain_text import rendered, rendered_response
 from gateway.controls import Controls
-from gateway.differences import differences, likeness, shared
 from gateway.explain import Explainer, explain_served, nearest
-from gateway.explain_text import rendered, rendered_response
+from gateway.identity.differences import differences, likeness, shared
 from gateway.policy import Rules
 from tests.gateway.house import House, house, read
 

@@ -14,7 +14,7 @@ from backends.fake import ScriptedBackend, Step, say
 from gateway.answers.base import CacheError, Entry
 from gateway.controls import Controls
 from gateway.errors import NotCached
-from gateway.scope import Scope
+from gateway.identity.scope import Scope
 from tests.gateway.house import SECRET, House, house, read
 
 QUESTION = "What is the capital city of France?"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from backends.chat import ChatRequest, Choice, Completion, Fields
-from gateway.canonical import question_of
 from gateway.controls import Controls
+from gateway.identity.canonical import question_of
 from gateway.policy import Rules, plan, refuse_to_keep, semantic_refusal
 
 QUESTION = {"role": "user", "content": "What is the capital city of France?"}

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from backends.fake import ScriptedBackend
 from gateway.app import SHAPES
 from gateway.body import Curfew
-from gateway.keys import Keys
+from gateway.callers.keys import Keys
 from gateway.routes.generate import GenerateEndpoint
 from gateway.served import ServedMemory
 from gateway.shapes.follow import Conversations

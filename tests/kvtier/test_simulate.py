@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.simulate import read_trace
+from gateway.offline.simulate import read_trace
 from kvtier.eviction import POLICIES
 from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, found_by, hit_tokens, saved_compute
 from tests.kvtier.agents import agent_trace

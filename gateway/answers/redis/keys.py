@@ -16,15 +16,16 @@
       :l:<member>, :l:<id>@..        an alias lies on the shelf of what it names; here is said which that is
 
 The eight digits are a keyed digest of the secret: deployments with other secrets never meet. A member is a keyed
-digest of (scope, exact). The shelf of an entry follows from its name, and `gateway.canonical` makes the name from the
-exact fingerprint: whoever knows either knows the shelf. What came by another name (an import) is looked for on all.
+digest of (scope, exact). The shelf of an entry follows from its name, and `gateway.identity.canonical` makes the name
+from the exact fingerprint: whoever knows either knows the shelf. What came by another name (an import) is looked for
+on all.
 """
 
 from hashlib import blake2b
 from hmac import compare_digest
 from zlib import crc32
 
-from gateway.canonical import entry_id_of
+from gateway.identity.canonical import entry_id_of
 
 SHELVES = 16
 MEMBER_BYTES = 16

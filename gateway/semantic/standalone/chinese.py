@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from embeddings.lexical import bare
 from embeddings.text import HAN, plain
-from gateway.questions import is_deictic
+from gateway.identity.questions import is_deictic
 from gateway.semantic.standalone.places import CHINESE as PLACES
 
 MAX_CHARS = 120

@@ -1,8 +1,8 @@
 """Which English last turns stand alone, and which turns before them leave no trace. In doubt: not this one.
 
-A turn stands alone when nothing in it points anywhere (`gateway.questions`), nobody in the conversation is in it, it
-compares with nothing unsaid, every "the" is complete inside it, and it names what it is about. A turn before it leaves
-no trace when it is a plain question: no order that may still hold, nothing about the one who asks.
+A turn stands alone when nothing in it points anywhere (`gateway.identity.questions`), nobody in the conversation is
+in it, it compares with nothing unsaid, every "the" is complete inside it, and it names what it is about. A turn before
+it leaves no trace when it is a plain question: no order that may still hold, nothing about the one who asks.
 """
 
 import re
@@ -11,7 +11,7 @@ from unicodedata import combining, normalize
 
 from embeddings.lexical import bare
 from embeddings.text import CARRIES_NO_MEANING, plain, stem, word_set, words
-from gateway.questions import is_deictic
+from gateway.identity.questions import is_deictic
 from gateway.semantic.standalone.places import ENGLISH as PLACES
 
 MAX_CHARS = 300

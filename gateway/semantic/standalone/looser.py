@@ -24,7 +24,7 @@ from embeddings.index import VectorIndex
 from embeddings.lexical import bare
 from gateway.answers.base import Answers, CacheError, Entry, Unembedded
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
-from gateway.canonical import Fingerprints
+from gateway.identity.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.semantic.comparing import statement
 from gateway.semantic.found import Match, NoMatch, Seen, match_of

@@ -19,7 +19,7 @@ from backends.chat import ChatRequest, collect
 from backends.errors import BackendError
 from backends.routing.router import Router
 from embeddings.text import has_han
-from gateway.questions import is_deictic, is_volatile
+from gateway.identity.questions import is_deictic, is_volatile
 from gateway.semantic.said import json_in
 from gateway.semantic.standalone import chinese, english
 from gateway.semantic.standalone.talk import Talk, Topics

@@ -12,7 +12,7 @@ word, where an answer has a word of the last turn in it, or the user asked befor
 from collections import Counter
 
 from embeddings.text import has_han
-from gateway.questions import is_volatile
+from gateway.identity.questions import is_volatile
 from gateway.semantic.standalone import chinese, english
 from gateway.semantic.standalone.talk import Talk, Topics
 

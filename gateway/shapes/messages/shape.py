@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from backends.chat import ChatRequest, Fields
-from gateway.auth import Headers, read_credential
+from gateway.callers.auth import Headers, read_credential
 from gateway.shapes.base import Parsed
 from gateway.shapes.messages.errors import error_of
 from gateway.shapes.messages.reply import MessageEnvelope

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from backends.chat import Choice, Completion, Delta, Fields, Usage
-from gateway.auth import Headers, read_credential
+from gateway.callers.auth import Headers, read_credential
 from gateway.shapes.base import Envelope, Parsed, dump, named_event
 from gateway.shapes.responses.events import OutputStream
 from gateway.shapes.responses.items import INCOMPLETE, items_of, status_of, usage_of

@@ -7,7 +7,7 @@ from bench.answers import replay
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
-from gateway.samples import answer_samples
+from gateway.telemetry.samples import answer_samples
 from tests.contracts.answers_contract import entry_of
 from tests.gateway.answers.test_memory import SIZE
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from backends.chat import Usage
 from gateway.ledger import Failure, Line
+from gateway.live.prices import Price, Prices
 from gateway.live.recent import Recent
 from gateway.outcome import Outcome, Tier
-from gateway.prices import Price, Prices
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.prices import FILE, Price, Prices, checked, checked_currency
+from gateway.live.prices import FILE, Price, Prices, checked, checked_currency
 
 
 def priced(*names: str) -> Prices:

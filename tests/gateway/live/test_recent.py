@@ -4,10 +4,10 @@ import pytest
 
 from backends.chat import Usage
 from gateway.ledger import Ledger
+from gateway.live.prices import Price
 from gateway.live.recent import MOST_MODELS
 from gateway.metrics import Metrics
 from gateway.outcome import Tier
-from gateway.prices import Price
 from tests.gateway.live.lines import Clock, failure, line, recent_of
 
 USAGE = Usage(1000, 100)

@@ -8,8 +8,8 @@ from typing import Any
 
 from backends.chat import ChatRequest
 from backends.fake import ScriptedBackend, say
+from gateway.cli.explain_text import rendered
 from gateway.explain import Explainer
-from gateway.explain_text import rendered
 from gateway.normalise.request import Normaliser
 from gateway.normalise.route import route_of
 from gateway.outcome import Outcome

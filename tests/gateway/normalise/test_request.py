@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.chat import ChatRequest, Choice, Completion
-from gateway.canonical import fingerprints
 from gateway.declared import SettingsError
+from gateway.identity.canonical import fingerprints
 from gateway.normalise.caution import tells
 from gateway.normalise.request import MAX_CHARS, Normalised, Normaliser
 from gateway.normalise.route import every_rule, route_of

@@ -14,9 +14,9 @@ from embeddings.control import Label
 from embeddings.control.prior import CAUTIOUS
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, load_verifier
-from gateway.backtest import backtest, replay_labels
-from gateway.calibrate import calibrate
 from gateway.cli import main
+from gateway.offline.backtest import backtest, replay_labels
+from gateway.offline.calibrate import calibrate
 from gateway.policy import Rules
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.rule import LaneKey

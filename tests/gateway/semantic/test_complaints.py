@@ -18,8 +18,8 @@ from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import load_verifier
 from gateway.cli.asking import seconds_of
 from gateway.controls import Controls, read_controls
+from gateway.identity.scope import Scope
 from gateway.policy import Rules
-from gateway.scope import Scope
 from tests.gateway.house import SECRET, House, house, read
 
 TOPICAL = [

@@ -9,8 +9,8 @@ from typing import Any
 from backends.chat import ChatRequest, Delta
 from gateway.answers.selection import Selection
 from gateway.controls import Controls
+from gateway.curation.invalidate import Invalidation
 from gateway.explain import Explainer
-from gateway.invalidate import Invalidation
 from gateway.policy import LOOSE, Rules
 from gateway.reply import Reply
 from gateway.semantic.rule import LaneKey

@@ -7,8 +7,8 @@ from pathlib import Path
 from backends.chat import ChatRequest
 from backends.fake import ScriptedBackend, say
 from embeddings.control import Label, Lane
-from gateway.feedback import Feedback, Said
-from gateway.invalidate import Invalidation
+from gateway.curation.feedback import Feedback, Said
+from gateway.curation.invalidate import Invalidation
 from gateway.policy import Rules
 from gateway.semantic.figures import figures
 from gateway.semantic.rule import LaneKey, LaneRule

@@ -10,7 +10,7 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Label
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier import Verifier, dump, load_verifier, parse
-from gateway.calibrate import numbers_of
+from gateway.offline.calibrate import numbers_of
 from gateway.semantic.labels import Given, LabelStore
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.learner import Learner, in_words

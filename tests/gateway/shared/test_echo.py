@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.answers.redis.connection import Link
-from gateway.invalidate import Heard
+from gateway.curation.invalidate import Heard
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.shared.echo import Echo

@@ -10,14 +10,14 @@ import pytest
 
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
+from gateway.curation.feedback import Feedback
+from gateway.curation.invalidate import Invalidation
 from gateway.errors import StoreAway, UnknownId
 from gateway.explain import explain_served
-from gateway.feedback import Feedback
-from gateway.invalidate import Invalidation
-from gateway.samples import shared_samples
 from gateway.semantic.rule import LaneRule
 from gateway.served import Served, ServedMemory
 from gateway.shared.responses import SharedResponses
+from gateway.telemetry.samples import shared_samples
 from tests.gateway.house import House, house, read
 from tests.gateway.shared.flights.town import until
 from tests.gateway.shared.servers import SECRET

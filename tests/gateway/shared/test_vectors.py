@@ -11,7 +11,7 @@ from embeddings.base import Vectors
 from embeddings.index import Candidate, VectorIndex
 from gateway.answers.redis.connection import Link
 from gateway.answers.selection import Selection
-from gateway.invalidate import Invalidation
+from gateway.curation.invalidate import Invalidation
 from gateway.shared.vectors import QueryEngine, RedisVectors
 from tests.gateway.house import SECRET, house
 from tests.gateway.shared.redis8 import Redis8, needs_redis8

@@ -1,0 +1,90 @@
+"""Who comes in to the admin API: by the key, by a session of the dashboard, or from this machine when there is no key.
+
+A browser sends a cookie, and reaches this machine, also for a page of somebody else. So whoever comes by either must
+come from a page of ours (Sec-Fetch-Site, or Origin where a browser does not say), and a session changes something only
+with its own word in a header of ours. A bearer key is sent by nobody's page, and needs none of it.
+"""
+
+import hmac
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from gateway.callers.auth import AdminRule
+from gateway.callers.sessions import Attempts, Session, Sessions
+from gateway.errors import AdminRefused, NotAdmin
+
+SAFE = ("GET", "HEAD")
+OWN_SITES = (None, "same-origin", "none")  # none: an address that somebody typed
+CSRF_HEADER = "x-twicetold-csrf"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a request says of where it comes from. None: nothing."""
+
+    method: str
+    host: str | None
+    address: str = ""
+    authorization: str | None = field(default=None, repr=False)
+    cookie: str | None = field(default=None, repr=False)  # of the session
+    csrf: str | None = field(default=None, repr=False)
+    fetch_site: str | None = None
+    origin: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a page of another site did not send it."""
+        if self.fetch_site is not None or self.method in SAFE:
+            return self.fetch_site in OWN_SITES
+        return self.origin is None or urlsplit(self.origin).netloc == self.host
+
+
+class Door:
+    """Lets in or refuses. Belongs to one event loop."""
+
+    def __init__(self, rule: AdminRule, sessions: Sessions, attempts: Attempts) -> None:
+        self.rule = rule
+        self.sessions = sessions
+        self._attempts = attempts
+
+    def admit(self, visit: Visit) -> None:
+        """Raises `NotAdmin`, `AdminRefused` or `TooManyAttempts`."""
+        if not self.rule.key:
+            self.rule.check(None, visit.host)
+            if visit.fetch_site not in OWN_SITES:
+                raise AdminRefused("The admin API does not answer pages of other sites.")
+        elif visit.authorization is not None:
+            self._try(visit, visit.authorization)
+        else:
+            self._admit_session(visit)
+
+    def session_of(self, visit: Visit) -> Session | None:
+        return self.sessions.read(visit.cookie) if visit.cookie else None
+
+    def log_in(self, visit: Visit, key: str) -> tuple[str, Session]:
+        """A session for who has the key, and its cookie. Raises as `admit`."""
+        if not visit.is_ours:
+            raise AdminRefused("Nobody is logged in by a page of another site.")
+        if not self.rule.key:
+            raise AdminRefused("There is no admin key to log in with.")
+        self._try(visit, f"Bearer {key}")
+        return self.sessions.begin()
+
+    def _try(self, visit: Visit, authorization: str) -> None:
+        self._attempts.check(visit.address)
+        try:
+            self.rule.check(authorization, visit.host)
+        except NotAdmin:
+            self._attempts.failed(visit.address)
+            raise
+        self._attempts.succeeded(visit.address)
+
+    def _admit_session(self, visit: Visit) -> None:
+        session = self.session_of(visit)
+        if session is None:
+            raise NotAdmin("The admin API needs the admin key as a bearer token, or a session of the dashboard.")
+        if not visit.is_ours:
+            raise AdminRefused("The admin API does not answer pages of other sites.")
+        given = (visit.csrf or "").encode("utf-8", "surrogateescape")
+        if visit.method not in SAFE and not hmac.compare_digest(given, session.csrf.encode()):
+            raise AdminRefused(f"A session changes something only with its own word in {CSRF_HEADER}.")

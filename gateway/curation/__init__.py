@@ -1,0 +1,1 @@
+"""Stored answers under people's hands: seen, judged, removed, carried elsewhere."""

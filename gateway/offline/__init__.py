@@ -1,0 +1,1 @@
+"""What is worked out from files, without a server: backtest, calibration, simulation."""

@@ -1,0 +1,1 @@
+"""What happened, told to logs, traces and metrics."""
