@@ -37,7 +37,7 @@ except Unavailable as error:
 
 def test_nothing_of_opentelemetry_is_needed_until_it_is_asked_for() -> None:
     command = [sys.executable, "-c", WITHOUT_THE_EXTRA]
-    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    ran = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
 
     assert ran.stdout.endswith(": pip install 'twicetold-server[otel]'\n")
     assert "no spans are exported" in ran.stderr
