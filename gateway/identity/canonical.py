@@ -17,7 +17,7 @@ from unicodedata import combining, is_normalized, normalize
 
 import orjson
 
-from backends.chat import ChatRequest, Fields
+from backends.chat import NOTHING, ChatRequest, Fields
 from gateway.errors import InvalidRequest
 
 NOT_IDENTITY = frozenset(
@@ -122,7 +122,7 @@ def entry_id_of(secret: bytes, exact: bytes) -> str:
 
 def question_of(request: ChatRequest) -> str | None:
     """The text of the last message if it is a user's and has any."""
-    last = request.messages[-1]
+    last = request.messages[-1] if request.messages else NOTHING
     if last.get("role") != "user":
         return None
     content = last.get("content")
@@ -182,7 +182,7 @@ def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[st
 
 
 def _blank_last_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    last = messages[-1]
+    last = messages[-1] if messages else NOTHING  # what only a server of the Responses API can read is no message
     if last.get("role") != "user":
         return messages
     content = last.get("content")

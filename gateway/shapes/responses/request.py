@@ -101,8 +101,12 @@ def read_body(raw: bytes) -> Wanted:
 
 def _refuse_nothing(wanted: Wanted) -> None:
     goes_on = wanted.needs or any(wanted.body.get(name) for name in ("previous_response_id", "conversation", "prompt"))
-    if not wanted.messages and not goes_on:
-        raise InvalidRequest("input is missing.", "input")
+    if wanted.messages or goes_on:
+        return
+    given = wanted.body.get("input")
+    thought = "holds only what the model thought, and nothing to answer"
+    told = "is missing" if given is None else thought if given else "is empty"
+    raise InvalidRequest(f"input {told}.", "input")
 
 
 # -- the other fields ------------------------------------------------------------------------------------------------

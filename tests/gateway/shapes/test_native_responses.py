@@ -158,6 +158,42 @@ async def test_a_conversation_that_a_server_adds_to_is_asked_every_time(
     assert upstream.app.received[-1]["conversation"] == "conv_1"
 
 
+NO_MESSAGE: list[Json] = [
+    {"input": [{"type": "item_reference", "id": "x"}]},
+    {"input": [{"type": "item_reference", "id": "y"}]},
+    {"input": [{"type": "of_next_year"}]},
+    {"prompt": {"id": "p"}},
+    {"prompt": {"id": "p", "version": "2"}},
+]
+
+
+async def test_what_holds_no_message_that_chat_knows_is_the_servers_and_has_a_key_of_its_own(
+    counter: Desk, upstream: RunningUpstream
+) -> None:
+    for body in NO_MESSAGE:
+        for tier, stream in (("kv", False), ("exact", False), ("exact", True)):
+            answer = await counter.ask("responses", {"model": "m", **body, "stream": stream})
+            assert (answer.status_code, answer.headers["x-twicetold-tier"]) == (200, tier), body
+    assert list(upstream.app.received) == [{"model": "m", **body, "stream": False} for body in NO_MESSAGE]
+
+    conversation = await counter.ask("responses", {"model": "m", "conversation": "conv_1"})
+    assert conversation.json()["output"][1]["type"] == "message"
+
+
+async def test_what_holds_no_message_is_refused_by_name_where_no_server_knows_the_api(
+    counter: Desk, upstream: RunningUpstream
+) -> None:
+    upstream.app.responses = None
+    for body in (*NO_MESSAGE, {"conversation": "conv_1"}):
+        answer = await counter.ask("responses", {"model": "m", **body})
+        named = "input[0].type" if "input" in body else next(iter(body))
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, named)
+    for given, told in ((None, "missing"), ([], "empty"), ([{"type": "reasoning", "summary": []}], "thought")):
+        answer = await counter.ask("responses", {"model": "m", "input": given})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+        assert told in answer.json()["error"]["message"]
+
+
 async def test_a_server_without_the_api_is_asked_in_chat_where_chat_can_say_it(
     counter: Desk, upstream: RunningUpstream
 ) -> None:
