@@ -20,6 +20,7 @@ from gateway.answers.base import Mark
 from gateway.asked import Asked
 from gateway.controls import Controls
 from gateway.errors import InvalidRequest
+from gateway.fit import misfit
 from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
@@ -58,6 +59,7 @@ class Kept:
     entry: str | None
     reason: str
     ttl_s: float | None
+    hit_details: bool = True  # whether the caller is told its entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,20 @@ class CacheAside:
         if miss is not None:
             asked, began = replace(asked, seen=miss.seen), miss.began
             elapsed_s = time.perf_counter() - miss.at if elapsed_s is None else elapsed_s
-        reason = self._pipeline.keep(asked, began, completion, elapsed_s or 0.0)
+        reason = self._keep(asked, began, completion, elapsed_s or 0.0)
         is_kept = reason is None
         if miss is not None and lookup is not None:
             self._answered(lookup, asked, completion, elapsed_s or 0.0, is_kept=is_kept)
-        return Kept(asked.fp.entry_id if is_kept else None, reason or "complete", asked.plan.ttl_s)
+        entry = asked.fp.entry_id if is_kept else None
+        return Kept(entry, reason or "complete", asked.plan.ttl_s, asked.rules.hit_details)
+
+    def _keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
+        """Why it is not kept; None when it is."""
+        reason = misfit(asked.request, completion)
+        if reason is None:
+            return self._pipeline.keep(asked, began, completion, elapsed_s)
+        self._ledger.looked_up("write", "refused", reason)
+        return reason
 
     def _answered(self, lookup: str, asked: Asked, completion: Completion, elapsed_s: float, *, is_kept: bool) -> None:
         """The app's own generation stands in the ledger beside the hits, so their share is right."""

@@ -59,7 +59,7 @@ CACHE = (
         "PUT",
         "/v1/cache/entries",
         "Keep what the app's own model said",
-        "`kept`, `entry`, and the `reason` when it is not kept",
+        "`kept`, `entry`, and the `reason` when it is not kept (docs/requests.md)",
         PutBody,
     ),
     Operation("POST", "/v1/cache/feedback", "Say what an answer was worth", "what came of the verdict", FeedbackBody),

@@ -29,8 +29,8 @@ ANSWER = Completion((Choice({"role": "assistant", "content": "Paris."}, "stop"),
 EXACT = Controls(tiers=frozenset({"exact"}))
 
 
-def request(text: str = QUESTION, model: str = "scripted") -> ChatRequest:
-    return ChatRequest(model, ({"role": "user", "content": text},))
+def request(text: str = QUESTION, model: str = "scripted", params: dict[str, Any] | None = None) -> ChatRequest:
+    return ChatRequest(model, ({"role": "user", "content": text},), params or {})
 
 
 class Desk:
@@ -122,6 +122,48 @@ async def test_a_put_passes_the_write_gate(tmp_path: Path, answer: Completion, c
         assert await desk.put(answer=answer, controls=controls) == reason
         assert isinstance(await desk.look_up(), Missed)
         assert gateway.count("twicetold_lookups_total", tier="write", outcome="refused", reason=reason) == 1
+
+
+CALLS = Completion((Choice({"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}, "tool_calls"),))
+JSON_TEXT = Completion((Choice({"content": '{"city": "Paris"}'}, "stop"),))
+TWO = Completion(ANSWER.choices * 2)
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("params", "answer", "reason"),
+    [
+        ({"n": 2}, ANSWER, "other_number_of_choices"),
+        ({}, TWO, "other_number_of_choices"),
+        ({"n": 2}, TWO, "complete"),
+        ({"logprobs": True}, ANSWER, "no_logprobs"),
+        ({"logprobs": True}, Completion((Choice({"content": "a"}, "stop", {"content": []}),)), "complete"),
+        ({"response_format": {"type": "json_object"}}, ANSWER, "not_json"),
+        ({"response_format": {"type": "json_schema"}}, ANSWER, "not_json"),
+        ({"response_format": {"type": "json_object"}}, Completion((Choice({"content": "[1]"}, "stop"),)), "not_json"),
+        ({"response_format": {"type": "json_object"}}, JSON_TEXT, "complete"),
+        ({"response_format": {"type": "json_schema"}}, CALLS, "complete"),
+        ({"tool_choice": "required"}, ANSWER, "no_tool_call"),
+        ({"tool_choice": FUNCTION}, ANSWER, "no_tool_call"),
+        ({"tool_choice": FUNCTION}, CALLS, "complete"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required"}}},
+            ANSWER,
+            "no_tool_call",
+        ),
+        ({"tool_choice": "none"}, CALLS, "tool_call"),
+        ({"tool_choice": "auto"}, ANSWER, "complete"),
+    ],
+)
+async def test_a_put_is_kept_only_if_it_can_be_what_was_asked_for(
+    tmp_path: Path, params: dict[str, Any], answer: Completion, reason: str
+) -> None:
+    async with house(tmp_path) as gateway:
+        desk = Desk(gateway)
+        missed = await desk.look_up(params=params)
+        assert isinstance(missed, Missed)
+        assert await desk.put(answer=answer, params=params, lookup=missed.id) == reason
+        assert isinstance(await desk.look_up(params=params), Found) == (reason == "complete")
 
 
 async def test_what_was_removed_since_its_lookup_stays_removed(tmp_path: Path) -> None:
