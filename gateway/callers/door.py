@@ -51,12 +51,17 @@ class Door:
         """Raises `NotAdmin`, `AdminRefused` or `TooManyAttempts`."""
         if not self.rule.key:
             self.rule.check(None, visit.host)
-            if visit.fetch_site not in OWN_SITES:
+            if not visit.is_ours:
                 raise AdminRefused("The admin API does not answer pages of other sites.")
         elif visit.authorization is not None:
             self._try(visit, visit.authorization)
         else:
             self._admit_session(visit)
+
+    def still_admits(self, visit: Visit) -> bool:
+        """Whether who was admitted by a session still has it: for what goes on after the door."""
+        by_session = self.rule.key and visit.authorization is None
+        return not by_session or self.session_of(visit) is not None
 
     def session_of(self, visit: Visit) -> Session | None:
         return self.sessions.read(visit.cookie) if visit.cookie else None
@@ -67,7 +72,10 @@ class Door:
             raise AdminRefused("Nobody is logged in by a page of another site.")
         if not self.rule.key:
             raise AdminRefused("There is no admin key to log in with.")
-        self._try(visit, f"Bearer {key}")
+        try:
+            self._try(visit, f"Bearer {key}")
+        except NotAdmin as error:
+            raise NotAdmin("That is not the admin key.") from error
         return self.sessions.begin()
 
     def _try(self, visit: Visit, authorization: str) -> None:

@@ -5,6 +5,7 @@ both knows it, a restart ends none, and another admin key ends all. What was log
 """
 
 import hmac
+import math
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -85,7 +86,7 @@ class Attempts:
         """Raises `TooManyAttempts` while an address has to wait."""
         _, next_s = self._wrong.get(address, (0, 0.0))
         if (wait_s := next_s - self._clock()) > 0:
-            raise TooManyAttempts(f"Too many wrong keys; try again in {wait_s:.0f} s.", wait_s)
+            raise TooManyAttempts(f"Too many wrong keys; try again in {math.ceil(wait_s)} s.", wait_s)
 
     def failed(self, address: str) -> None:
         count = self._wrong.get(address, (0, 0.0))[0] + 1

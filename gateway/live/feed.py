@@ -6,7 +6,7 @@ knock again after an hour: whoever was let in may have been shut out since.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import orjson
@@ -44,16 +44,16 @@ class Feed:
         self._patience_s = patience_s
         self._lasts_s = lasts_s
 
-    def stream(self, last_event_id: str | None, replay: int) -> "Stream":
-        """A response that follows; it begins behind the event that was heard last, else with `replay` old rows. Raises
-        `TooManyReaders`."""
+    def stream(self, last_event_id: str | None, replay: int, is_welcome: Callable[[], bool] = lambda: True) -> "Stream":
+        """A response that follows; it begins behind the event that was heard last, else with `replay` old rows, and
+        ends when its reader is not welcome any more. Raises `TooManyReaders`."""
         if self.readers >= self._most_readers:
             raise TooManyReaders(f"{self.readers} readers follow the live feed; that is as many as there may be.")
         recent = self._recent
         heard = _number(last_event_id, int(recent.started_s))
         if heard is None or heard > recent.last:
             heard = recent.last - max(0, min(replay, AT_ONCE))
-        return Stream(self, recent, self._curfew, max(0, heard), self._patience_s, self._lasts_s)
+        return Stream(self, recent, self._curfew, max(0, heard), self._patience_s, self._lasts_s, is_welcome)
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ class Stream:
     heard: int  # the number of the last row it has
     patience_s: float
     lasts_s: float
+    is_welcome: Callable[[], bool]
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         headers = [
@@ -94,7 +95,7 @@ class Stream:
         loop = asyncio.get_running_loop()
         said_s = loop.time()
         ends_s = said_s + self.lasts_s
-        while loop.time() < ends_s:
+        while loop.time() < ends_s and self.is_welcome():
             new = self.recent.after(self.heard, AT_ONCE)
             if new:
                 missed = new[0].number - self.heard - 1

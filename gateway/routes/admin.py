@@ -103,7 +103,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_thresholds(routes, admin.panel)
     add_backends(routes, admin.fleet)
     add_prefixes(routes, admin.prefixes)
-    add_live(routes, admin.desk)
+    add_live(routes, admin.desk, admin.door)
     add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
     add_keys(routes, KeyDesk(admin.keys, admin.max_body_bytes))

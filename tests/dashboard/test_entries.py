@@ -177,6 +177,20 @@ def test_a_tag_is_invalidated_after_a_dry_run(page: Page, gateway: Gateway, keep
     assert {gateway.get(f"/admin/api/entries/{entry}").status_code for entry in entries} == {404}
 
 
+def test_what_is_invalidated_is_what_the_page_shows_and_a_search_is_said_to_be_no_part_of_it(
+    page: Page, gateway: Gateway, keep: Keep
+) -> None:
+    keep("Where do the herons nest?", "birds")
+    open_view(page, gateway, "entries?tag=birds&tenant=somebody-else&model=m&text=herons")
+    page.get_by_role("button", name="Invalidate…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Tenant")).to_have_value("somebody-else")
+    expect(dialog).to_contain_text("“herons” is no part of this")
+    dialog.get_by_role("button", name="Count first").click()
+
+    expect(dialog.get_by_text("Nothing would go.")).to_be_visible()
+
+
 def test_an_entry_that_is_gone_is_told_as_such(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "entries/e_nothing")
 

@@ -85,6 +85,29 @@ def test_after_a_few_wrong_keys_even_the_right_one_waits() -> None:
     here.log_in(Visit("POST", "gate.example", address="10.0.0.10"), KEY)
 
 
+def test_a_wait_is_told_in_seconds_that_are_enough_and_a_wrong_key_as_such() -> None:
+    here = door()
+    for _ in range(FREE_ATTEMPTS):
+        with pytest.raises(NotAdmin, match="^That is not the admin key.$"):
+            here.log_in(Visit("POST", "gate.example"), "wrong")
+    with pytest.raises(TooManyAttempts, match="again in 1 s"):
+        here.log_in(Visit("POST", "gate.example"), KEY)
+
+
+def test_who_logged_out_is_admitted_no_more_by_what_was_opened_before() -> None:
+    here = door()
+    visit = visitor(here)
+    bearer = Visit("GET", "gate.example", authorization=f"Bearer {KEY}")
+    assert here.still_admits(visit)
+    session = here.session_of(visit)
+    assert session is not None
+    here.sessions.end(session)
+
+    assert not here.still_admits(visit)
+    assert here.still_admits(bearer)
+    assert door("").still_admits(Visit("GET", "localhost"))
+
+
 def test_without_a_key_this_machine_comes_in_and_no_page_of_another_site_does() -> None:
     here = door("")
     here.admit(Visit("POST", "localhost:8420", fetch_site="same-origin"))
@@ -93,6 +116,9 @@ def test_without_a_key_this_machine_comes_in_and_no_page_of_another_site_does() 
         here.admit(Visit("GET", "localhost:8420", fetch_site="cross-site"))
     with pytest.raises(AdminRefused):
         here.admit(Visit("GET", "evil.example", fetch_site="same-origin"))
+    here.admit(Visit("POST", "localhost:8420", origin="http://localhost:8420"))
+    with pytest.raises(AdminRefused):
+        here.admit(Visit("POST", "localhost:8420", origin="https://evil.example"))
 
 
 def test_nothing_that_opens_is_shown() -> None:

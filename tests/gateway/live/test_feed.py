@@ -147,3 +147,11 @@ async def test_there_is_an_end_to_readers() -> None:
 
     with pytest.raises(TooManyReaders):
         feed.stream(None, 0)
+
+
+async def test_a_stream_ends_with_the_welcome_of_its_reader() -> None:
+    welcome = iter((True, False))
+    events = Feed(recent_of(Clock()), Curfew()).stream(None, 0, lambda: next(welcome)).events()
+
+    async with asyncio.timeout(5):
+        assert [piece async for piece in events] == [b"retry: 1000\n\n"]

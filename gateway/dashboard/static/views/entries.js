@@ -216,7 +216,10 @@ function mountList(root, { api, params }) {
   }
 
   async function removeMany() {
-    const done = await invalidate(api, { tag: filters.tag, model: filters.model, namespace: filters.namespace });
+    const given = Object.fromEntries(FILTERS.map(([name], at) => [name, fields[at].querySelector("input").value.trim()]));
+    const searched = input.value.trim();
+    const note = searched && `Your search for “${searched}” is no part of this: whatever meets the fields below goes, found by it or not.`;
+    const done = await invalidate(api, given, note);
     if (done) search(false);
   }
 }

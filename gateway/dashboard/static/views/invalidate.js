@@ -19,8 +19,9 @@ const AGES = [
   ["2592000", "older than 30 days"],
 ];
 
-/** Asks what, shows how many, removes. Resolves with the number removed, or undefined. */
-export function invalidate(api, given = {}) {
+/** Asks what, shows how many, removes. `note`: what the page shows and this does not heed. Resolves with the number
+ * removed, or undefined. */
+export function invalidate(api, given = {}, note = "") {
   return dialog("Invalidate entries", (close) => {
     const inputs = FIELDS.map(([name, title]) => {
       const input = h("input", { type: "text", name, value: given[name] ?? "", spellcheck: "false", oninput: changed });
@@ -34,6 +35,7 @@ export function invalidate(api, given = {}) {
       "form",
       { class: "stack", onsubmit: look },
       h("p", { class: "muted" }, "What meets every field that is filled in is removed, with its aliases, everywhere. It cannot be undone."),
+      note && h("p", { class: "note-line warn", dir: "auto" }, note),
       h("div", { class: "grid pairs" }, inputs, h("label", { class: "field" }, "Made", age)),
       said,
       h("div", { class: "dialog-actions" }, h("button", { class: "button", type: "button", onclick: () => close() }, "Cancel"), preview, remove),
