@@ -110,7 +110,7 @@ class UpstreamBackend:
                 except BackendError:
                     self._listed, ttl_s = (), FAILED_LIST_TTL_S
                 self._list_again_at = time.monotonic() + ttl_s
-        return [replace(model, speaks_responses=self._speaks_responses) for model in self._listed]
+        return tuple(replace(model, speaks_responses=self._speaks_responses) for model in self._listed)
 
     async def health(self) -> Health:
         """Ready unless the last contact failed; a server not heard of lately is asked how it is."""

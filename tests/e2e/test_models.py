@@ -17,7 +17,7 @@ import pytest
 from tests.backends.local.tiny import build
 from tests.e2e.server import Gateway, running_gateway
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/models.md"
 LONG = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
 COLD: dict[str, Any] = {"cache": {"tiers": []}}
 KV: dict[str, Any] = {"cache": {"tiers": ["kv"]}}
@@ -247,8 +247,8 @@ def test_kept_prefixes_are_told_by_model_and_cleared(gateway: Gateway) -> None:
     assert again.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
 
 
-def test_the_commands_of_the_readme_load_warm_and_unload_a_model(gateway: Gateway) -> None:
-    (commands,) = re.findall(r"```sh\n(A=.*?)```", README.read_text("utf-8"), re.DOTALL)
+def test_the_commands_of_the_page_on_models_load_warm_and_unload_a_model(gateway: Gateway) -> None:
+    (commands,) = re.findall(r"```sh\n(A=.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     script = commands.replace("http://127.0.0.1:8420", gateway.url)
     ran = subprocess.run(["bash", "-e", "-c", script], capture_output=True, text=True, timeout=120)
     wait_for_state(gateway, "second", None)

@@ -149,7 +149,7 @@ def test_a_line_end_behind_a_key_is_none_of_it_and_one_within_is_refused() -> No
         load_settings(flags, None, {"K": "sk-1\nx: y"})
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/routing.md"])
+@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/routing.md"])
 def test_what_the_pages_say_can_be_used(page: str, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / page).read_text("utf-8")
     (block,) = (block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[aliases]]" in block)

@@ -201,7 +201,9 @@ def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path) -> None:
 
 
 async def test_the_backend_serves_one(checkpoints: Checkpoints) -> None:
-    settings = LocalSettings(secret=b"secret", kv_budget_bytes=32 << 20, slab_budget_bytes=64 << 20, threads=1)
+    settings = LocalSettings(
+        secret=b"secret", kv_budget_bytes=32 << 20, slab_budget_bytes=64 << 20, threads=1, ready_wait_s=120
+    )
     local = LocalBackend(checkpoints("gpt_neox"), served_name="tiny", settings=settings)
     message = {"role": "user", "content": "A cache keeps what was computed. " * 8}
     await local.open()
