@@ -1,6 +1,6 @@
 """Which tier answered, why, and what that saved. A value, set once, read by headers, metrics and the dashboard."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ class Outcome:
     is_shared: bool = False  # rode on a generation that was under way
     fallback: str | None = None  # the model that answered instead of the one that was asked for
     bypass: str | None = None  # why the store was not asked, when it was not; "stale": it was, and had an ended answer
+    hit_details: bool = True  # whether the caller is told which entry answers, and how alike the questions are
     overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
 
     @property
@@ -32,9 +33,15 @@ class Outcome:
         """Whether the answer came from the store."""
         return self.tier in ("exact", "semantic") and not self.is_shared
 
+    @property
+    def told(self) -> "Outcome":
+        """As much of it as the caller may know."""
+        return self if self.hit_details else replace(self, entry=None, similarity=None)
+
 
 def headers_of(outcome: Outcome) -> list[tuple[bytes, bytes]]:
     """The ledger's line as response headers."""
+    outcome = outcome.told
     headers = {
         "x-twicetold-tier": outcome.tier,
         "x-twicetold-reason": outcome.reason,

@@ -36,6 +36,7 @@ class Rules:
     default_ttl_s: float | None = None  # None: until evicted
     max_ttl_s: float | None = None
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s
+    hit_details: bool = True  # callers are told which entry answers, and how alike the questions are
     route: str = "default"  # what is learned from traffic is learned by tenant and route
     routes: tuple["RouteRules", ...] = ()
 

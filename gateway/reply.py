@@ -61,6 +61,7 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         ttl_s=None if entry.expires_s is None else entry.expires_s - now_s,
         saved_tokens=usage.prompt_tokens + usage.completion_tokens,
         saved_s=entry.elapsed_s,
+        hit_details=asked.rules.hit_details,
         overhead_s=time.perf_counter() - asked.started,
     )
     served = replace(
@@ -79,7 +80,14 @@ def generated(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) 
     if first.fallback:
         return _by_another(asked, first, rides_along, overhead_s)
     if rides_along:
-        return Outcome("exact", "in_flight", is_shared=True, entry=asked.fp.entry_id, overhead_s=overhead_s)
+        return Outcome(
+            tier="exact",
+            reason="in_flight",
+            is_shared=True,
+            entry=asked.fp.entry_id,
+            hit_details=asked.rules.hit_details,
+            overhead_s=overhead_s,
+        )
     cached_tokens = first.usage.cached_tokens if first.usage is not None else 0
     return Outcome(
         tier="kv" if cached_tokens > 0 else "full",
@@ -87,6 +95,7 @@ def generated(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) 
         entry=asked.fp.entry_id if asked.plan.write else None,
         saved_tokens=cached_tokens,
         bypass=asked.plan.bypass or ("stale" if asked.was_stale else None),
+        hit_details=asked.rules.hit_details,
         overhead_s=overhead_s,
     )
 

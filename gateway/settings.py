@@ -59,6 +59,7 @@ class RouteSettings:
     shadow_rate: float | None = None
     min_similarity: float | None = None
     semantic_history: str | None = None
+    hit_details: bool | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +102,7 @@ class CacheSettings:
     tenant_mb: int = 0  # what one tenant may keep on disk, and as large a part of memory; 0: no limit of its own
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"
+    hit_details: bool = True  # tell callers which entry answers, and how alike the questions are
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ so a retry changes nothing; a verdict on an entry is one on the last response th
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.answers.base import CacheError, Entry, Verdict
@@ -57,6 +57,10 @@ class Feedback:
         if served is None:
             raise UnknownId(f"No response {response_id!r} was given to you lately.", "id")
         await self._label(response_id, served, is_good)
+        said = await self._of_served(served, response_id, is_good, comment)
+        return said if served.rules.hit_details else replace(said, entry=None)
+
+    async def _of_served(self, served: Served, response_id: str, is_good: bool, comment: str) -> Said:
         if served.entry is None:
             return Said(None, "not_kept")
         entry = await self._read(served)

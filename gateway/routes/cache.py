@@ -120,7 +120,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
                 lookup=body.lookup,
                 elapsed_s=body.elapsed_s,
             )
-            said = {"kept": kept.entry is not None, "entry": kept.entry, "reason": kept.reason, "ttl_s": kept.ttl_s}
+            said = {"kept": kept.entry is not None, "entry": kept.entry if kept.hit_details else None, "reason": kept.reason, "ttl_s": kept.ttl_s}
             return Response(orjson.dumps({"object": "cache.entry", **said}), media_type="application/json")
 
     return routes
@@ -183,6 +183,7 @@ def answered(body: PutBody) -> Completion:
 
 def _said(response_id: str, outcome: Outcome) -> dict[str, Any]:
     """What is told of a lookup, beside the answer."""
+    outcome = outcome.told
     return {
         "object": "cache.lookup",
         "id": response_id,

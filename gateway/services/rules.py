@@ -22,12 +22,13 @@ def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
         default_ttl_s=cache.default_ttl_s,
         max_ttl_s=cache.max_ttl_s,
         sliding_ttl=cache.sliding_ttl,
+        hit_details=cache.hit_details,
     )
     return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
 
 
 def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
-    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity")
+    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity", "hit_details")
     own = {name: value for name in names if (value := getattr(route, name)) is not None}
     mode = cast("Mode", route.semantic_mode or every.mode)
     history = cast("History", route.semantic_history or every.history)

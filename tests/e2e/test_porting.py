@@ -22,7 +22,10 @@ QUESTIONS = [f"What is number {number}?" for number in range(6)]
 @pytest.fixture(scope="module")
 def gateway(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway") / "data"
-    with running_gateway(folder, "--upstream", upstream.base_url, cache__semantic="false") as running:
+    config = folder.with_suffix(".toml")
+    config.write_text('[[cache.routes]]\nnamespace = "quiet"\nhit_details = false\n')
+    flags = ("--upstream", upstream.base_url, "--config", str(config))
+    with running_gateway(folder, *flags, cache__semantic="false") as running:
         running.wait("upstream")
         for question in QUESTIONS:
             running.post(asking(question))
@@ -96,6 +99,25 @@ def test_warmed_questions_are_exact_hits_and_are_not_asked_twice(
     assert [error["where"].rpartition(" ")[2] for error in first["errors"]] == ["7", "8"]
     assert upstream.counters()["requests"] == calls
     assert hit.headers["x-twicetold-tier"] == "exact"
+
+
+def test_where_the_route_says_so_no_caller_is_told_which_entry_answers(gateway: Gateway) -> None:
+    for namespace, is_told in (("loud", True), ("quiet", False)):
+        body = asking("Who is told?") | {"cache": {"namespace": namespace}}
+        client = httpx.Client(base_url=f"{gateway.url}/v1/", headers=bearer("sk-told"), trust_env=False)
+        with client:
+            made = client.post("chat/completions", json=body)
+            hit = client.post("chat/completions", json=body)
+            stream = client.post("chat/completions", json={**body, "stream": True})
+            found = client.post("cache/lookup", json={"request": body})
+            put = client.put("cache/entries", json={"request": {**body, "seed": 1}, "answer": "I am."})
+            verdict = client.post("cache/feedback", json={"id": hit.json()["id"], "verdict": "good"})
+        told = ["x-twicetold-entry" in answer.headers for answer in (made, hit, stream, found)]
+
+        assert told == [is_told] * 4
+        assert [answer.headers["x-twicetold-tier"] for answer in (hit, stream, found)] == ["exact"] * 3
+        assert (put.json()["kept"], verdict.json()["state"]) == (True, "kept")
+        assert [answer.json()["entry"] is not None for answer in (found, put, verdict)] == [is_told] * 3
 
 
 @pytest.mark.parametrize("name", ["answers.jsonl", "answers.jsonl.gz"])

@@ -15,8 +15,8 @@ from gateway.controls import Controls
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.errors import InvalidRequest, PutRefused, UnknownId
-from gateway.outcome import Outcome
-from gateway.policy import Rules
+from gateway.outcome import Outcome, headers_of
+from gateway.policy import RouteRules, Rules
 from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.semantic.rule import LaneRule
 from gateway.served import ServedMemory
@@ -53,6 +53,26 @@ class Desk:
     ) -> str | None:  # fmt: skip
         asked = (request(text, **wishes), tenant, "", controls or Controls())
         return (await self.aside.put(*asked, answer, lookup=lookup, elapsed_s=elapsed_s)).reason
+
+
+async def test_callers_are_not_told_entry_and_similarity_where_the_rules_say_so(tmp_path: Path) -> None:
+    for hit_details in (True, False):
+        rules = Rules(routes=(RouteRules("*", "*", "t", Rules(hit_details=hit_details)),))
+        async with house(tmp_path / str(hit_details), rules=rules) as gateway:
+            desk = Desk(gateway)
+            await desk.put()
+            await gateway.pipeline.close()
+            hit = (await gateway.ask(REWORDED)).outcome
+            invalidation = Invalidation(gateway.answers, gateway.semantic, gateway.ledger)
+            feedback = Feedback(gateway.answers, invalidation, desk.served, gateway.semantic, gateway.ledger)
+            found = await desk.look_up(REWORDED)
+            assert isinstance(found, Found)
+            said = await feedback.of_response("t", found.id, is_good=True, comment="")
+            names = [name for name, _ in headers_of(hit)]
+
+            assert hit.tier == "semantic"
+            assert (b"x-twicetold-entry" in names, b"x-twicetold-similarity" in names) == (hit_details, hit_details)
+            assert (said.state, said.entry is not None) == ("kept", hit_details)
 
 
 async def test_what_was_put_is_found_and_is_the_proxys_answer_too(tmp_path: Path) -> None:
