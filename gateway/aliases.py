@@ -14,6 +14,7 @@ what is on anyway, changes nothing. LiteLLM's words are those of the body's `cac
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -88,7 +89,15 @@ def _similarity(value: str, name: str) -> Controls:
 
 def _kind(exact: str) -> Callable[[str, str], Controls]:
     """The kind of cache: by `exact` alone, or by meaning too, which is for the operator to allow."""
-    return lambda value, _: Controls(tiers=_WITHOUT_MEANING) if value.lower() == exact else Controls()
+    meant = {exact: Controls(tiers=_WITHOUT_MEANING), "semantic": Controls()}
+    return lambda value, name: _one_of(meant, value, name)
+
+
+def _one_of(meant: Mapping[str, Controls], value: str, name: str) -> Controls:
+    controls = meant.get(value.lower())
+    if controls is None:
+        raise InvalidRequest(f"{name} must be one of {', '.join(meant)}, got {value[:40]!r}.", name)
+    return controls
 
 
 def _living(value: str, name: str) -> Controls:
@@ -113,29 +122,26 @@ def _portkey_config(value: str, name: str) -> Controls:
     """`{"cache": {"mode": "simple", "max_age": 60}}`; the name of a config that lies at Portkey says nothing here."""
     if not value.startswith("{"):
         return Controls()
+    if len(value) > MAX_CONFIG_CHARS:
+        raise InvalidRequest(f"{name} must have at most {MAX_CONFIG_CHARS} characters.", name)
     try:
-        config = orjson.loads(value) if len(value) <= MAX_CONFIG_CHARS else None
+        cache = orjson.loads(value).get("cache")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"{name} is not valid JSON: {error}.", name) from error
-    cache = config.get("cache") if isinstance(config, dict) else None
-    if isinstance(cache, str):
-        return _kind("simple")(cache, name)
-    if not isinstance(cache, dict):
+    if cache is None:
         return Controls()
-    controls = _kind("simple")(str(cache.get("mode")), name)
+    if isinstance(cache, str):
+        cache = {"mode": cache}
+    if not isinstance(cache, dict):
+        raise InvalidRequest(f"{name}: cache must be an object, simple or semantic.", name)
+    mode = cache.get("mode")
+    controls = Controls() if mode is None else _kind("simple")(str(mode), name)
     age = cache.get("max_age", cache.get("maxAge"))
     if age is None:
         return controls
     if isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age <= MAX_SECONDS:
         raise InvalidRequest(f"{name}: cache.max_age must be a number of seconds.", name)
     return replace(controls, ttl_s=float(age), max_age_s=float(age))
-
-
-def _openpipe(value: str, _name: str) -> Controls:
-    mode = value.lower()
-    if mode == "false":
-        return Controls(no_cache=True, no_store=True)
-    return Controls(no_cache=mode == "writeonly", no_store=mode == "readonly")
 
 
 def _semantic_router(value: str, name: str) -> Controls:
@@ -151,7 +157,19 @@ def _semantic_router(value: str, name: str) -> Controls:
             controls = narrower(controls, Controls(max_age_s=_seconds(number, name)))
         elif word == "ttl":
             controls = narrower(controls, Controls(ttl_s=_seconds(number, name)))
+        elif word:
+            known = "no-cache, no-store, bypass, max-age=, ttl="
+            raise InvalidRequest(f"{name} may say {known}, got {word[:40]!r}.", name)
     return controls
+
+
+_OPENPIPE = {
+    "readwrite": Controls(),
+    "readonly": Controls(no_store=True),
+    "writeonly": Controls(no_cache=True),
+    "true": Controls(),
+    "false": Controls(no_cache=True, no_store=True),
+}
 
 
 _READERS: Mapping[str, Callable[[str, str], Controls]] = {
@@ -170,6 +188,6 @@ _READERS: Mapping[str, Callable[[str, str], Controls]] = {
     "cf-aig-cache-ttl": _living,
     "cf-aig-cache-key": _wall,
     "x-openrouter-cache": _on,
-    "op-cache": _openpipe,
+    "op-cache": partial(_one_of, _OPENPIPE),
     "x-vsr-cache-control": _semantic_router,
 }

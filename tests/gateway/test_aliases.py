@@ -46,6 +46,7 @@ HOUR = Controls(ttl_s=3600, max_age_s=3600)
         ("op-cache", "readOnly", Controls(no_store=True)),
         ("op-cache", "writeOnly", Controls(no_cache=True)),
         ("op-cache", "readWrite", Controls()),
+        ("op-cache", "false", OFF),
         ("x-vsr-cache-control", "no-store, max-age=60, ttl=30", Controls(no_store=True, max_age_s=60, ttl_s=30)),
         ("x-vsr-cache-control", "bypass", OFF),
     ],
@@ -65,6 +66,14 @@ def test_a_header_of_another_gateway_means_a_control_of_ours(name: str, value: s
         ("x-portkey-cache-force-refresh", "perhaps"),
         ("x-portkey-config", "{"),
         ("x-portkey-config", '{"cache": {"max_age": "long"}}'),
+        ("x-portkey-config", '{"cache": {"mode": "zzz"}}'),
+        ("x-portkey-config", '{"cache": 5}'),
+        ("x-portkey-config", '{"cache": "zzz"}'),
+        ("x-portkey-cache", "zzz"),
+        ("x-bf-cache-type", "nope"),
+        ("op-cache", "zz"),
+        ("x-vsr-cache-control", "bogus"),
+        ("x-vsr-cache-control", "no-store, max-age"),
     ],
 )
 def test_a_header_that_says_nothing_sensible_is_refused_by_name(name: str, value: str) -> None:
