@@ -120,7 +120,12 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
                 lookup=body.lookup,
                 elapsed_s=body.elapsed_s,
             )
-            said = {"kept": kept.entry is not None, "entry": kept.entry if kept.hit_details else None, "reason": kept.reason, "ttl_s": kept.ttl_s}
+            said = {
+                "kept": kept.entry is not None,
+                "entry": kept.entry if kept.hit_details else None,
+                "reason": kept.reason,
+                "ttl_s": kept.ttl_s,
+            }
             return Response(orjson.dumps({"object": "cache.entry", **said}), media_type="application/json")
 
     return routes
