@@ -20,7 +20,7 @@ from gateway.callers.auth import AdminRule
 from gateway.callers.door import Door
 from gateway.callers.sessions import Attempts, Sessions
 from gateway.curation.archive import Archive
-from gateway.errors import GatewayError, InvalidRequest, describe, error_body
+from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
 from gateway.openapi.document import document
@@ -50,6 +50,7 @@ from gateway.shapes.follow import Conversations
 from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
 from gateway.telemetry.exchange import Exchanges
+from gateway.wire import complaint
 
 SHAPES: dict[str, Shape] = {
     "/v1/chat/completions": ChatShape(),
@@ -170,8 +171,7 @@ async def _bad_parameter(request: Request, error: Exception) -> JSONResponse:
     """A parameter of the address, which FastAPI has read; bodies are read by us."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"][1:]]
-    return await _told(request, InvalidRequest(f"{first['msg']}.", ".".join(place) or None))
+    return await _told(request, complaint(first["loc"][1:], first["type"], first["msg"], first["input"]))
 
 
 async def _told(_: Request, error: Exception) -> JSONResponse:

@@ -1,5 +1,6 @@
 """OpenAI's JSON as it comes in: the body of a chat completion, checked at the edge."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -11,6 +12,7 @@ from gateway.errors import InvalidRequest
 
 MAX_MESSAGES = 10_000
 MAX_FIELDS = 256
+MAX_CHOICES = 128  # as OpenAI's
 MAX_SALT_CHARS = 256
 GATEWAY_FIELDS = frozenset({"cache", "cache_salt"})  # ours: never sent to a backend
 
@@ -107,7 +109,7 @@ class ChatBody(BaseModel):
     messages: Annotated[list[Annotated[Message, AfterValidator(_says_something)]], Field(min_length=1)]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    n: Count = None
+    n: Annotated[StrictInt, Field(ge=1, le=MAX_CHOICES)] | None = None
     max_tokens: Count = None
     max_completion_tokens: Count = None
     temperature: Number = None
@@ -167,11 +169,17 @@ def check_params(params: Fields) -> None:
 
 def first_complaint(errors: ValidationError) -> InvalidRequest:
     """The first complaint, with the field spelled as a caller would: messages[0].content."""
-    error = errors.errors(include_url=False, include_input=False)[0]
+    error = errors.errors(include_url=False)[0]
+    return complaint(error["loc"], error["type"], error["msg"], error["input"])
+
+
+def complaint(place: Sequence[str | int], kind: str, said: str, given: Any) -> InvalidRequest:
+    """One of pydantic's complaints in our words."""
     param = ""
-    for step in error["loc"]:
+    for step in place:
         param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else step
-    if error["type"] == "missing":
+    if kind == "missing":
         return InvalidRequest(f"{param} is missing.", param)
-    text = error["msg"][:1].lower() + error["msg"][1:]
-    return InvalidRequest(f"{param}: {text}.", param)
+    if kind == "int_type" and isinstance(given, float) and abs(given) >= 2**63:  # JSON of that size is read as a float
+        return InvalidRequest(f"{param}: is too large a number.", param)
+    return InvalidRequest(f"{param}: {said[:1].lower()}{said[1:]}.", param)

@@ -60,11 +60,14 @@ def _is_token(value: Any) -> bool:
 def _input(value: Any) -> Any:
     if _is_item(value):
         return value
-    if not isinstance(value, list) or not value:
+    if value in ("", []):
+        raise PydanticCustomError("twicetold", "is empty")
+    if not isinstance(value, list):
         raise PydanticCustomError("twicetold", "must be a text, a list of texts, tokens, or a list of lists of tokens")
     for index, item in enumerate(value):
         if not _is_item(item):
-            raise PydanticCustomError("twicetold", "item {index} must be a text or a list of tokens", {"index": index})
+            told = "is empty" if item in ("", []) else "must be a text or a list of tokens"
+            raise PydanticCustomError("twicetold", "item {index} {told}", {"index": index, "told": told})
     if len(value) > MAX_ITEMS:
         raise PydanticCustomError(
             "twicetold", "holds {n} items; at most {most} are taken", {"n": len(value), "most": MAX_ITEMS}

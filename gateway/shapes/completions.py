@@ -15,7 +15,7 @@ from backends.chat import PROMPT, ChatRequest, Choice, Completion, Delta, Fields
 from gateway.callers.auth import Headers, read_credential
 from gateway.errors import InvalidRequest
 from gateway.shapes.base import Parsed, data_event, dump
-from gateway.wire import MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object
+from gateway.wire import MAX_CHOICES, MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object
 
 MAX_PROMPTS = 64
 _OWN = frozenset({"model", "prompt", "stream", "logprobs", "cache", "cache_salt"})
@@ -32,7 +32,7 @@ class CompletionBody(BaseModel):
     logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
     echo: StrictBool | None = None
     suffix: StrictStr | None = None
-    best_of: Annotated[StrictInt, Field(ge=1)] | None = None
+    best_of: Annotated[StrictInt, Field(ge=1, le=MAX_CHOICES)] | None = None
     cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
 
 

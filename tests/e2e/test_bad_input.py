@@ -68,6 +68,7 @@ BAD: dict[str, tuple[Any, int, str | None]] = {
     "stream options": (ask(stream_options={"include_usage": "x"}), 400, "stream_options.include_usage"),
     "temperature is a text": (ask(temperature="hot"), 400, "temperature"),
     "n is zero": (ask(n=0), 400, "n"),
+    "n is a billion": (ask(n=10**9), 400, "n"),
     "n is a fraction": (ask(n=1.5), 400, "n"),
     "max tokens is zero": (ask(max_tokens=0), 400, "max_tokens"),
     "seed is a text": (ask(seed="x"), 400, "seed"),
@@ -136,6 +137,12 @@ def test_bad_cache_control_is_refused(gateway: Gateway) -> None:
     response = gateway.post(ASK, **{"Cache-Control": "max-age=soon"})
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "Cache-Control")
+
+
+def test_a_bad_parameter_of_an_address_is_named_in_the_words_too(gateway: Gateway) -> None:
+    error = gateway.get("/admin/api/requests?limit=many").json()["error"]
+
+    assert (error["param"], error["message"].partition(":")[0]) == ("limit", "limit")
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/nowhere", 404)])
