@@ -35,7 +35,7 @@ def _misfit(params: Fields, choice: Choice) -> str | None:
 def _must_call(choice: Any) -> bool:
     """Whether `tool_choice` leaves the model no words of its own."""
     if not isinstance(choice, Mapping):
-        return choice == "required"
+        return bool(choice == "required")
     allowed = choice.get("allowed_tools")
     if choice.get("type") == "allowed_tools":
         return isinstance(allowed, Mapping) and allowed.get("mode") == "required"

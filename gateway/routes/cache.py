@@ -34,7 +34,6 @@ from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
-from gateway.shapes.messages.shape import with_betas
 
 MAX_ELAPSED_S = 86_400.0
 
@@ -165,7 +164,7 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
         controls = controls_of(request.headers, parsed.cache)
     except InvalidRequest as error:
         raise (_inside(error) if str(error.param).startswith("cache") else error) from error
-    parsed = replace(parsed, request=with_betas(parsed.request, request.headers))
+    parsed = replace(parsed, request=shape.with_headers(parsed.request, request.headers))
     return _Asked(shape, parsed, desk.keys.tenant(shape.credential(request.headers)), controls)
 
 

@@ -16,7 +16,6 @@ from gateway.errors import GatewayError, describe, error_body
 from gateway.ledger import Ledger
 from gateway.routes.reading import GONE_STATUS
 from gateway.shapes.base import Shape, dump
-from gateway.shapes.messages.shape import with_betas
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class TokenCounter:
 
     async def _count(self, raw: bytes, asked: Request) -> int:
         tenant = self.keys.tenant(self.shape.credential(asked.headers))
-        request = with_betas(self.shape.parse(raw).request, asked.headers)
+        request = self.shape.with_headers(self.shape.parse(raw).request, asked.headers)
         route = replace(await self.router.resolve(request.model, request.messages), fallback=())
         request = replace(request, purpose=COUNT, stream=False, owner=tenant, use_kv=False, publish_kv=False)
         usage = Usage()

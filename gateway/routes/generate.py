@@ -27,7 +27,6 @@ from gateway.routes.several import answer_all
 from gateway.served import ServedMemory
 from gateway.shapes.base import Envelope, Shape, dump
 from gateway.shapes.follow import Conversations
-from gateway.shapes.messages.shape import with_betas
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class GenerateEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
         started = exchange.started = time.perf_counter()
         parsed = self.shape.parse(raw)
-        parsed = replace(parsed, request=with_betas(parsed.request, headers))
+        parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
         exchange.model = parsed.request.model
         controls = controls_of(headers, parsed.cache)
         tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))

@@ -67,6 +67,9 @@ class Shape(Protocol):
     def error(self, status: int, body: Fields, /) -> Fields:
         """OpenAI's error body as this shape has it."""
 
+    def with_headers(self, request: ChatRequest, headers: Headers, /) -> ChatRequest:
+        """The request with what is asked in its headers; for most, nothing is."""
+
     def credential(self, headers: Headers) -> str | None:
         """Who asks; `gateway.callers.auth.read_credential` for most."""
 

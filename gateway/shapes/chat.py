@@ -4,7 +4,7 @@ import time
 import uuid
 from typing import Any
 
-from backends.chat import Completion, Delta, Fields, Usage
+from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers, read_credential
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import parse_chat
@@ -25,6 +25,9 @@ class ChatShape:
 
     def error(self, _status: int, body: Fields, /) -> Fields:
         return body
+
+    def with_headers(self, request: ChatRequest, _headers: Headers, /) -> ChatRequest:
+        return request
 
     def credential(self, headers: Headers) -> str | None:
         return read_credential(headers)

@@ -62,6 +62,9 @@ class CompletionsShape:
     def error(self, _status: int, body: Fields, /) -> Fields:
         return body
 
+    def with_headers(self, request: ChatRequest, _headers: Headers, /) -> ChatRequest:
+        return request
+
     def credential(self, headers: Headers) -> str | None:
         return read_credential(headers)
 

@@ -12,13 +12,6 @@ from gateway.shapes.messages.request import parse_messages
 MAX_BETAS = 64
 
 
-def with_betas(request: ChatRequest, headers: Headers) -> ChatRequest:
-    """The betas an Anthropic client asks for in a header: they may change the answer, so they are of the request."""
-    said = headers.get("anthropic-beta") if request.dialect == "anthropic" else None
-    betas = [name for item in (said or "").split(",") if (name := item.strip())][:MAX_BETAS]
-    return replace(request, params={**request.params, "anthropic_beta": betas}) if betas else request
-
-
 class MessagesShape:
     """POST /v1/messages. A stream always tells its usage."""
 
@@ -33,6 +26,12 @@ class MessagesShape:
 
     def error(self, status: int, body: Fields, /) -> Fields:
         return error_of(status, body)
+
+    def with_headers(self, request: ChatRequest, headers: Headers, /) -> ChatRequest:
+        """With the betas its client asks for: they may change the answer, so they are of the request."""
+        said = headers.get("anthropic-beta")
+        betas = [name for item in (said or "").split(",") if (name := item.strip())][:MAX_BETAS]
+        return replace(request, params={**request.params, "anthropic_beta": betas}) if betas else request
 
     def credential(self, headers: Headers) -> str | None:
         """An Anthropic client's key comes first where it says both."""

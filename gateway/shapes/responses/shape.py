@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from backends.chat import Choice, Completion, Delta, Fields, Usage
+from backends.chat import ChatRequest, Choice, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers, read_credential
 from gateway.shapes.base import Envelope, Parsed, dump, named_event
 from gateway.shapes.responses.events import OutputStream
@@ -38,6 +38,9 @@ class ResponsesShape:
 
     def error(self, _status: int, body: Fields, /) -> Fields:
         return body
+
+    def with_headers(self, request: ChatRequest, _headers: Headers, /) -> ChatRequest:
+        return request
 
     def credential(self, headers: Headers) -> str | None:
         return read_credential(headers)

@@ -15,7 +15,7 @@ from backends.flavours.openai import OPENAI
 from backends.plain import plain
 from gateway.errors import InvalidRequest
 from gateway.shapes.messages.request import parse_messages
-from gateway.shapes.messages.shape import MAX_BETAS, with_betas
+from gateway.shapes.messages.shape import MAX_BETAS, MessagesShape
 
 CLAUDE = "claude-sonnet-4-5-20250929"
 MARK = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
@@ -111,9 +111,11 @@ def test_a_client_that_marks_nothing_gets_our_marks() -> None:
 
 
 def test_betas_are_of_the_request_and_go_where_the_upstream_looks_for_them() -> None:
-    request = with_betas(parse(), {"anthropic-beta": "context-1m-2025-08-07, interleaved-thinking-2025-05-14"})
-    many = with_betas(parse(), {"anthropic-beta": "b," * 1000})
-    odd = with_betas(parse(), {"anthropic-beta": "a\tb,ok"})
+    request = MessagesShape().with_headers(
+        parse(), {"anthropic-beta": "context-1m-2025-08-07, interleaved-thinking-2025-05-14"}
+    )
+    many = MessagesShape().with_headers(parse(), {"anthropic-beta": "b," * 1000})
+    odd = MessagesShape().with_headers(parse(), {"anthropic-beta": "a\tb,ok"})
 
     assert request.params["anthropic_beta"] == ["context-1m-2025-08-07", "interleaved-thinking-2025-05-14"]
     assert ANTHROPIC.headers_of(request)["anthropic-beta"] == "context-1m-2025-08-07,interleaved-thinking-2025-05-14"
