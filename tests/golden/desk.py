@@ -17,7 +17,7 @@ from gateway.callers.keys import Keys
 from gateway.routes.generate import GenerateEndpoint
 from gateway.served import ServedMemory
 from gateway.shapes.follow import Conversations
-from tests.gateway.house import SECRET, house
+from tests.gateway.house import SECRET, House, house
 
 PATHS = {shape.route: path for path, shape in SHAPES.items()}
 
@@ -28,6 +28,7 @@ class Desk:
 
     backend: ScriptedBackend
     client: httpx.AsyncClient
+    home: House
 
     async def ask(self, shape: str, body: Any, *, tenant: str = "t") -> httpx.Response:
         content = body if isinstance(body, bytes) else None
@@ -50,4 +51,4 @@ async def desk(folder: Path, backend: Any = None) -> AsyncIterator[Desk]:
         ]
         transport = httpx.ASGITransport(Starlette(routes=[Route(r.path, r.endpoint, methods=["POST"]) for r in routes]))
         async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
-            yield Desk(home.backend, client)
+            yield Desk(home.backend, client, home)
