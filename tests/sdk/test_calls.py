@@ -86,11 +86,11 @@ async def test_warming_counts_and_goes_on_after_a_refusal_but_not_without_a_serv
     }
 
     patient, asked = async_client_of(stored, refusal(400), present)
-    assert (await patient.warm("abcde", at_once=2)).present == 3
+    assert (await patient.warm(list("abcde"), at_once=2)).present == 3
     assert len(asked.asked) == 5
     away, asked = async_client_of(httpx.ConnectError("down"), retries=0)
     with pytest.raises(twicetold.APIConnectionError):
-        await away.warm("abcde", at_once=2)
+        await away.warm(list("abcde"), at_once=2)
     assert len(asked.asked) <= 2
     assert Warmed() == client.warm([])
 

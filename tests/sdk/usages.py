@@ -52,10 +52,12 @@ def ours(client: Twicetold, is_stream: bool) -> None:
     assert_type([chunk.text for chunk in client.chat("Why?", stream=True)], list[str])
     assert_type(client.respond("Why?"), ResponseAnswer)
     assert_type(client.respond("Why?", stream=True), Stream[Mapping[str, Any]])
-    assert_type(client.embeddings(["a"], model="e", dimensions=8), Embeddings)
+    assert_type(client.embeddings(["a"], dimensions=8), Embeddings)
     found = client.lookup("Why?", max_age=60)
     assert_type(found, Lookup)
     assert_type(client.put("Why?", "Because.", lookup=found, elapsed_s=1.5), Kept)
+    assert_type(client.cached("Why?", lambda: "Because."), str)
+    assert_type(client.cached("Why?", lambda: 7), str | int)
     assert_type(client.feedback(answer, "bad", comment="wrong year"), Said)
     assert_type(client.stats(), Stats)
     assert_type(client.entries(tag="faq"), Iterator[Entry])
@@ -66,6 +68,11 @@ async def theirs_in_turn(client: AsyncTwicetold) -> None:
     assert_type(await client.chat("Why?", no_cache=True), ChatAnswer)
     assert_type(await client.chat("Why?", stream=True), AsyncChatStream)
     assert_type(client.entries(tag="faq"), AsyncIterator[Entry])
+    assert_type(await client.cached("Why?", because), str)
+
+
+async def because() -> str:
+    return "Because."
 
 
 def wrapped(client: OpenAI) -> None:

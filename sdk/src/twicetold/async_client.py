@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import anyio
 import httpx
@@ -12,7 +11,8 @@ from twicetold import calls
 from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stats, Warmed, WholeEntry
 from twicetold.answers import ChatAnswer
 from twicetold.batches import Line, batches
-from twicetold.calls import Verdict
+from twicetold.calls import Answer, Verdict
+from twicetold.closing import AsyncClosing
 from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config
 from twicetold.controls import CacheOptions
 from twicetold.embeddings import Embeddings
@@ -33,8 +33,10 @@ from twicetold.store import Kept, Lookup
 from twicetold.streams import AsyncChatStream, AsyncPieces, AsyncStream
 from twicetold.transport import AsyncTransport
 
+T = TypeVar("T")
 
-class AsyncTwicetold:
+
+class AsyncTwicetold(AsyncClosing):
     """A Twicetold gateway. Use it as an async context manager, or `close` it; tasks of one loop may share it."""
 
     def __init__(
@@ -118,11 +120,12 @@ class AsyncTwicetold:
         self,
         input: str | Sequence[str],
         *,
-        model: str,
+        model: str | None = None,
         **options: Unpack[EmbeddingOptions],
     ) -> Embeddings:
         """Vectors of texts; each text that was seen before is had from the cache."""
-        return await self._line.send(calls.embeddings(input, model, self._config.options(options)))
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return await self._line.send(calls.embeddings(input, name, wishes))
 
     async def models(self) -> list[str]:
         """Names of the models that can be asked."""
@@ -150,6 +153,24 @@ class AsyncTwicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         return await self._line.send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
 
+    @overload
+    async def cached(
+        self,
+        messages: Messages,
+        ask: Callable[[], Awaitable[Answer]],
+        *,
+        model: str | None = ...,
+        **options: Unpack[ChatOptions],
+    ) -> str: ...
+    @overload
+    async def cached(
+        self,
+        messages: Messages,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        model: str | None = ...,
+        **options: Unpack[ChatOptions],
+    ) -> str | T: ...
     async def cached(
         self,
         messages: Messages,
@@ -157,16 +178,16 @@ class AsyncTwicetold:
         *,
         model: str | None = None,
         **options: Unpack[ChatOptions],
-    ) -> str:
+    ) -> Any:
         """The text of a stored answer, or of what `ask` answers, which is kept. A gateway that is away is done
-        without."""
+        without; what is no answer (None, say) comes back as it is and is not kept."""
         found = None
         with suppress(TwicetoldError):
             found = await self.lookup(messages, model=model, **options)
         if found:
             return found.text
         answer = await ask()
-        with suppress(TwicetoldError):
+        with suppress(TwicetoldError, TypeError, ValueError):  # whatever the cache says of it, the caller gets it
             await self.put(messages, answer, model=model, lookup=found, **options)
         return calls.text_of(answer)
 
@@ -239,7 +260,7 @@ class AsyncTwicetold:
 
     async def warm(
         self,
-        questions: Iterable[Messages],
+        questions: str | Iterable[Messages],
         *,
         model: str | None = None,
         refresh: bool = False,
@@ -251,7 +272,7 @@ class AsyncTwicetold:
         What is stored already is not asked again, unless `refresh` says so.
         """
         done, name, wishes = Warmed(), self._config.model_of(model), self._config.options(options)
-        todo, broken = iter(questions), list[TwicetoldError]()
+        todo, broken = iter(calls.questions_of(questions)), list[TwicetoldError]()
 
         async def work() -> None:
             nonlocal done
@@ -302,11 +323,3 @@ class AsyncTwicetold:
     async def close(self) -> None:
         """Let go of the connections, unless they are the caller's."""
         await self._line.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        await self.close()

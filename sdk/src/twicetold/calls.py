@@ -1,13 +1,13 @@
 """Every call of the API as a value: what to send, and how to read what comes back. The clients only send. No I/O."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 from urllib.parse import quote
 
 from twicetold import admin, controls
-from twicetold.answers import ChatAnswer, Chunk
+from twicetold.answers import ChatAnswer, Chunk, Message
 from twicetold.cache import CacheInfo
 from twicetold.decoding import ChunkDecoder, LineDecoder, ResponseEventDecoder
 from twicetold.embeddings import Embeddings
@@ -15,11 +15,22 @@ from twicetold.options import Messages, OneMessage
 from twicetold.responses import ResponseAnswer
 from twicetold.sending import JSON, Call, Headers, Sent, StreamCall
 from twicetold.store import Kept, Lookup
+from twicetold.writing import dump, listed, several, wanted
 
 Options = Mapping[str, Any]  # of twicetold.options
 Verdict = Literal["good", "bad"]
 
 LINES = "application/x-ndjson"
+
+
+@runtime_checkable
+class Dumped(Protocol):
+    """A model of pydantic, as the openai package answers with."""
+
+    def model_dump(self, **how: Any) -> Any: ...
+
+
+Answer: TypeAlias = str | ChatAnswer | JSON | Dumped  # what may be kept
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -41,11 +52,11 @@ def respond(input_: str | Sequence[JSON], model: str, options: Options) -> Call[
     def read(wire: JSON, headers: Headers) -> ResponseAnswer:
         return ResponseAnswer.read(wire, CacheInfo.from_headers(headers))
 
-    return Call(_generating("/v1/responses", {"model": model, "input": input_}, options), read)
+    return Call(_generating("/v1/responses", respond_body(input_, model), options), read)
 
 
 def respond_stream(input_: str | Sequence[JSON], model: str, options: Options) -> StreamCall[JSON]:
-    body = {"model": model, "input": input_, "stream": True}
+    body = {**respond_body(input_, model), "stream": True}
     return StreamCall(_generating("/v1/responses", body, options), ResponseEventDecoder)
 
 
@@ -53,7 +64,8 @@ def embeddings(input_: str | Sequence[str], model: str, options: Options) -> Cal
     def read(wire: JSON, _headers: Headers) -> Embeddings:
         return Embeddings.read(wire)
 
-    body = {"model": model, "input": input_ if isinstance(input_, str) else list(input_)}
+    texts = input_ if isinstance(input_, str) else listed("input", "a text or a list of texts", input_)
+    body = {"model": model, "input": texts}
     return Call(_generating("/v1/embeddings", body, options), read)
 
 
@@ -66,7 +78,7 @@ def models() -> Call[list[str]]:
 
 def lookup(messages: Messages, model: str, options: Options) -> Call[Lookup]:
     request, headers, timeout_s = _request(chat_body(messages, model), options)
-    sent = Sent("POST", "/v1/cache/lookup", _dump({"request": request}), headers=headers, timeout_s=timeout_s)
+    sent = Sent("POST", "/v1/cache/lookup", dump({"request": request}), headers=headers, timeout_s=timeout_s)
     return Call(sent, lambda wire, _: Lookup.read(wire))
 
 
@@ -85,7 +97,7 @@ def put(
         body["lookup"] = lookup if isinstance(lookup, str) else lookup.id
     if elapsed_s is not None:
         body["elapsed_s"] = float(elapsed_s)
-    sent = Sent("PUT", "/v1/cache/entries", _dump(body), headers=headers, timeout_s=timeout_s)
+    sent = Sent("PUT", "/v1/cache/entries", dump(body), headers=headers, timeout_s=timeout_s)
     return Call(sent, lambda wire, _: Kept.read(wire))
 
 
@@ -94,7 +106,7 @@ def feedback(answer: Any, verdict: Verdict | bool, comment: str = "", entry: str
     word = verdict if isinstance(verdict, str) else "good" if verdict else "bad"
     name = {"entry": entry} if entry is not None else {"id": id_of(answer)}
     body = {**name, "verdict": word, **({"comment": comment} if comment else {})}
-    return Call(Sent("POST", "/v1/cache/feedback", _dump(body)), lambda wire, _: admin.Said.read(wire))
+    return Call(Sent("POST", "/v1/cache/feedback", dump(body)), lambda wire, _: admin.Said.read(wire))
 
 
 # -- the operator's ----------------------------------------------------------------------------------------------------
@@ -141,6 +153,11 @@ def warm(
     return Call(replace(sent, timeout_s=timeout_s), lambda wire, _: wire["state"])
 
 
+def questions_of(given: str | Iterable[Messages]) -> Iterable[Messages]:
+    """A text is one question, not as many as it has letters."""
+    return (given,) if isinstance(given, str) else several("questions", "a text or a list of questions", given)
+
+
 def warm_prefix(messages: Messages, model: str, options: Options, api_key: str | None) -> Call[JSON]:
     said = {name: options[name] for name in _OF_PREFIXES if name in options}
     body = {**chat_body(messages, model), "api_key": api_key or "", **said}
@@ -184,11 +201,14 @@ def body_of(call: Call[Any]) -> Any:
     return json.loads(call.sent.body or b"null")
 
 
-def text_of(answer: Any) -> str:
-    """What an answer of any kind says."""
-    wire = _answered(answer)
-    said = wire.get("answer")
-    return said if isinstance(said, str) else ChatAnswer.read(wire["response"], _OWN).text
+def text_of(answer: Any) -> Any:
+    """What an answer says; what is no answer is its own value."""
+    if isinstance(answer, str):
+        return answer
+    try:
+        return ChatAnswer.read({"id": "", **_answered(answer)["response"]}, _OWN).text
+    except (LookupError, TypeError, AttributeError):
+        return answer
 
 
 _OWN = CacheInfo("full", "made by the caller", None, None, None, None, None)
@@ -201,11 +221,21 @@ def chat_body(messages: Messages, model: str) -> dict[str, Any]:
     """A text is one user's message."""
     if isinstance(messages, str):
         return {"model": model, "messages": [{"role": "user", "content": messages}]}
-    return {"model": model, "messages": [_message(message) for message in messages]}
+    given = listed("messages", "a text or a list of messages", messages)
+    return {"model": model, "messages": [_message(message, at) for at, message in enumerate(given)]}
 
 
-def _message(message: OneMessage) -> JSON:
-    return message if isinstance(message, Mapping) else message.raw
+def _message(message: OneMessage, at: int) -> JSON:
+    if isinstance(message, Message):
+        return message.raw
+    if not isinstance(message, Mapping):
+        raise wanted(f"messages[{at}]", "a message in OpenAI's JSON, or of an answer,", message)
+    return message
+
+
+def respond_body(input_: str | Sequence[JSON], model: str) -> dict[str, Any]:
+    items = input_ if isinstance(input_, str) else listed("input", "a text or a list of items", input_)
+    return {"model": model, "input": items}
 
 
 def _request(body: Mapping[str, Any], options: Options) -> tuple[dict[str, Any], dict[str, str], float | None]:
@@ -222,7 +252,7 @@ _NOT_IN_BODY = frozenset({"extra_body", "extra_headers", "timeout"})
 
 def _generating(path: str, body: Mapping[str, Any], options: Options) -> Sent:
     whole, headers, timeout_s = _request(body, options)
-    return Sent("POST", path, _dump(whole), headers=headers, timeout_s=timeout_s)
+    return Sent("POST", path, dump(whole), headers=headers, timeout_s=timeout_s)
 
 
 def _answered(answer: Any) -> dict[str, Any]:
@@ -233,13 +263,11 @@ def _answered(answer: Any) -> dict[str, Any]:
         return {"response": answer.raw}
     if isinstance(answer, Mapping):
         return {"response": answer}
-    return {"response": answer.model_dump(mode="json", exclude_unset=True)}
+    if isinstance(answer, Dumped):
+        return {"response": answer.model_dump(mode="json", exclude_unset=True)}
+    raise wanted("answer", "a text, or a chat completion as JSON or as a model of openai's,", answer)
 
 
 def _admin(method: str, path: str, body: JSON | None = None, *, query: Options | None = None) -> Sent:
     said = [(name, str(value)) for name, value in (query or {}).items() if value is not None]
-    return Sent(method, f"/admin/api{path}", None if body is None else _dump(body), query=said, is_admin=True)
-
-
-def _dump(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return Sent(method, f"/admin/api{path}", None if body is None else dump(body), query=said, is_admin=True)

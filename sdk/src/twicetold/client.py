@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import httpx
 
@@ -11,7 +10,8 @@ from twicetold import calls
 from twicetold.admin import Entry, EntryPage, Imported, Invalidation, Said, Stats, Warmed, WholeEntry
 from twicetold.answers import ChatAnswer
 from twicetold.batches import Line, batches
-from twicetold.calls import Verdict
+from twicetold.calls import Answer, Verdict
+from twicetold.closing import Closing
 from twicetold.config import DEFAULT_URL, TIMEOUT_S, Config
 from twicetold.controls import CacheOptions
 from twicetold.embeddings import Embeddings
@@ -32,8 +32,10 @@ from twicetold.store import Kept, Lookup
 from twicetold.streams import ChatStream, Pieces, Stream
 from twicetold.transport import Transport
 
+T = TypeVar("T")
 
-class Twicetold:
+
+class Twicetold(Closing):
     """A Twicetold gateway. Use it as a context manager, or `close` it; threads may share it."""
 
     def __init__(
@@ -117,11 +119,12 @@ class Twicetold:
         self,
         input: str | Sequence[str],
         *,
-        model: str,
+        model: str | None = None,
         **options: Unpack[EmbeddingOptions],
     ) -> Embeddings:
         """Vectors of texts; each text that was seen before is had from the cache."""
-        return self._line.send(calls.embeddings(input, model, self._config.options(options)))
+        name, wishes = self._config.model_of(model), self._config.options(options)
+        return self._line.send(calls.embeddings(input, name, wishes))
 
     def models(self) -> list[str]:
         """Names of the models that can be asked."""
@@ -147,6 +150,14 @@ class Twicetold:
         name, wishes = self._config.model_of(model), self._config.options(options)
         return self._line.send(calls.put(messages, answer, name, wishes, lookup=lookup, elapsed_s=elapsed_s))
 
+    @overload
+    def cached(
+        self, messages: Messages, ask: Callable[[], Answer], *, model: str | None = ..., **options: Unpack[ChatOptions]
+    ) -> str: ...
+    @overload
+    def cached(
+        self, messages: Messages, ask: Callable[[], T], *, model: str | None = ..., **options: Unpack[ChatOptions]
+    ) -> str | T: ...
     def cached(
         self,
         messages: Messages,
@@ -154,16 +165,16 @@ class Twicetold:
         *,
         model: str | None = None,
         **options: Unpack[ChatOptions],
-    ) -> str:
+    ) -> Any:
         """The text of a stored answer, or of what `ask` answers, which is kept. A gateway that is away is done
-        without."""
+        without; what is no answer (None, say) comes back as it is and is not kept."""
         found = None
         with suppress(TwicetoldError):
             found = self.lookup(messages, model=model, **options)
         if found:
             return found.text
         answer = ask()
-        with suppress(TwicetoldError):
+        with suppress(TwicetoldError, TypeError, ValueError):  # whatever the cache says of it, the caller gets it
             self.put(messages, answer, model=model, lookup=found, **options)
         return calls.text_of(answer)
 
@@ -233,7 +244,7 @@ class Twicetold:
 
     def warm(
         self,
-        questions: Iterable[Messages],
+        questions: str | Iterable[Messages],
         *,
         model: str | None = None,
         refresh: bool = False,
@@ -244,7 +255,7 @@ class Twicetold:
         What is stored already is not asked again, unless `refresh` says so.
         """
         done, name, wishes = Warmed(), self._config.model_of(model), self._config.options(options)
-        for question in questions:
+        for question in calls.questions_of(questions):
             try:
                 call = calls.warm(question, name, wishes, self._config.api_key, refresh=refresh)
                 done = done.counted(self._line.send(call))
@@ -276,11 +287,3 @@ class Twicetold:
     def close(self) -> None:
         """Let go of the connections, unless they are the caller's."""
         self._line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.close()

@@ -42,7 +42,7 @@ class Config:
         headers: Mapping[str, str] | None,
     ) -> "Config":
         """`base_url` with or without the /v1 that OpenAI's clients want."""
-        root = base_url.rstrip("/").removesuffix("/v1")
+        root = _checked(base_url).rstrip("/").removesuffix("/v1")
         patience = Retries(most=retries) if isinstance(retries, int) else retries
         return cls(root, api_key, admin_key, model, timeout, patience, cache or CacheOptions(), headers or {})
 
@@ -71,6 +71,17 @@ class Config:
             "headers": {**own, **content, **credential, **self.headers, **sent.headers},
             "timeout": httpx.Timeout(limit_s, connect=min(CONNECT_S, limit_s)),
         }
+
+
+def _checked(base_url: str) -> str:
+    """Raises `ValueError`: who mistypes an address hears it here, and not as a connection that fails."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url: {base_url!r} is no address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"base_url: an address like {DEFAULT_URL} is wanted, not {base_url!r}")
+    return base_url
 
 
 def failure_of(error: httpx.HTTPError) -> APIConnectionError:

@@ -31,6 +31,10 @@ class Retries:
     most_patient_s: float = 60.0  # of a pause the server asks for; who asks for more is not waited for
     jitter: Callable[[], float] = random.random
 
+    def __post_init__(self) -> None:
+        if self.most < 0:
+            raise ValueError(f"retries: 0 or more are wanted, not {self.most}")
+
     def wait_s(self, error: TwicetoldError, sent: int, *, is_repeatable: bool) -> float | None:
         """Seconds until the next send after `sent` of them, or None: give up."""
         if sent > self.most or not _may_pass(error, is_repeatable=is_repeatable):

@@ -7,20 +7,20 @@ with client.chat("Why?", stream=True) as stream:
 """
 
 from collections.abc import AsyncIterator, Iterator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import httpx
 
 from twicetold.answers import ChatAnswer, Chunk, fold
 from twicetold.cache import CacheInfo
+from twicetold.closing import AsyncClosing, Closing
 from twicetold.decoding import Decoder
 from twicetold.errors import StreamError
 
 T = TypeVar("T")
 
 
-class Pieces(Generic[T]):
+class Pieces(Closing, Generic[T]):
     """Pieces of one reply, in the order they come. Close it, or read it to its end."""
 
     def __init__(self, response: httpx.Response, decoder: Decoder[T]) -> None:
@@ -47,14 +47,6 @@ class Pieces(Generic[T]):
         """Stop reading: the gateway stops generating, unless others listen."""
         self._response.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class Stream(Pieces[T]):
     """Pieces of one answer. `cache` is known from the start; what an answer that is being made saves is not, yet."""
@@ -64,7 +56,7 @@ class Stream(Pieces[T]):
         self.cache = cache
 
 
-class AsyncPieces(Generic[T]):
+class AsyncPieces(AsyncClosing, Generic[T]):
     """As `Pieces`, for `async for`."""
 
     def __init__(self, response: httpx.Response, decoder: Decoder[T]) -> None:
@@ -91,14 +83,6 @@ class AsyncPieces(Generic[T]):
     async def close(self) -> None:
         """Stop reading: the gateway stops generating, unless others listen."""
         await self._response.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class AsyncStream(AsyncPieces[T]):

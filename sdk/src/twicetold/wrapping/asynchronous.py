@@ -62,11 +62,10 @@ class AsyncCachedChatCompletions(AsyncChatCompletions):
         self, *, response_format: type[T], **given: Any
     ) -> CachedParsedChatCompletion[T]:
         """As the official client's, with cache arguments; what comes back has `.cache`."""
-        said = arguments(self._client.cache_options, {**given, "response_format": response_format})
-        if wants_raw(said):
-            return await AsyncChatCompletions(self._client).parse(**said)  # type: ignore[return-value]
-        raw = await AsyncChatCompletions(self._client).with_raw_response.parse(**said)
-        answer: CachedParsedChatCompletion[T] = told_parsed(raw, CachedParsedChatCompletion)
+        given["response_format"] = response_format
+        answer: CachedParsedChatCompletion[T] = await _parse(
+            self._client, AsyncChatCompletions(self._client), given, CachedParsedChatCompletion
+        )
         return answer
 
 
@@ -122,11 +121,9 @@ class AsyncCachedResponses(AsyncResponses):
         self, *, text_format: type[T], **given: Unpack[ResponseArguments]
     ) -> CachedParsedResponse[T]:
         """As the official client's, with cache arguments; what comes back has `.cache`."""
-        said = arguments(self._client.cache_options, {**given, "text_format": text_format})
-        if wants_raw(said):
-            return await AsyncResponses(self._client).parse(**said)  # type: ignore[return-value]
-        answer: CachedParsedResponse[T] = told_parsed(
-            await AsyncResponses(self._client).with_raw_response.parse(**said), CachedParsedResponse
+        wanted: dict[str, Any] = {**given, "text_format": text_format}
+        answer: CachedParsedResponse[T] = await _parse(
+            self._client, AsyncResponses(self._client), wanted, CachedParsedResponse
         )
         return answer
 
@@ -190,3 +187,10 @@ async def _create(
         return await plain.create(**said)
     raw = await plain.with_raw_response.create(**said)
     return told(raw, whole=whole, stream=stream, is_stream=said.get("stream") is True)
+
+
+async def _parse(client: AsyncCachedOpenAI, plain: Any, given: dict[str, Any], kind: type[Any]) -> Any:
+    said = arguments(client.cache_options, given)
+    if wants_raw(said):
+        return await plain.parse(**said)
+    return told_parsed(await plain.with_raw_response.parse(**said), kind)

@@ -60,11 +60,10 @@ class CachedChatCompletions(ChatCompletions):
         self, *, response_format: type[T], **given: Any
     ) -> CachedParsedChatCompletion[T]:
         """As the official client's, with cache arguments; what comes back has `.cache`."""
-        said = arguments(self._client.cache_options, {**given, "response_format": response_format})
-        if wants_raw(said):
-            return ChatCompletions(self._client).parse(**said)  # type: ignore[return-value]
-        raw = ChatCompletions(self._client).with_raw_response.parse(**said)
-        answer: CachedParsedChatCompletion[T] = told_parsed(raw, CachedParsedChatCompletion)
+        given["response_format"] = response_format
+        answer: CachedParsedChatCompletion[T] = _parse(
+            self._client, ChatCompletions(self._client), given, CachedParsedChatCompletion
+        )
         return answer
 
 
@@ -114,12 +113,8 @@ class CachedResponses(Responses):
         self, *, text_format: type[T], **given: Unpack[ResponseArguments]
     ) -> CachedParsedResponse[T]:
         """As the official client's, with cache arguments; what comes back has `.cache`."""
-        said = arguments(self._client.cache_options, {**given, "text_format": text_format})
-        if wants_raw(said):
-            return Responses(self._client).parse(**said)  # type: ignore[return-value]
-        answer: CachedParsedResponse[T] = told_parsed(
-            Responses(self._client).with_raw_response.parse(**said), CachedParsedResponse
-        )
+        wanted: dict[str, Any] = {**given, "text_format": text_format}
+        answer: CachedParsedResponse[T] = _parse(self._client, Responses(self._client), wanted, CachedParsedResponse)
         return answer
 
 
@@ -178,3 +173,10 @@ def _create(client: CachedOpenAI, plain: Any, given: dict[str, Any], whole: type
         return plain.create(**said)
     raw = plain.with_raw_response.create(**said)
     return told(raw, whole=whole, stream=stream, is_stream=said.get("stream") is True)
+
+
+def _parse(client: CachedOpenAI, plain: Any, given: dict[str, Any], kind: type[Any]) -> Any:
+    said = arguments(client.cache_options, given)
+    if wants_raw(said):
+        return plain.parse(**said)
+    return told_parsed(plain.with_raw_response.parse(**said), kind)
