@@ -12,7 +12,7 @@ import { h, replace } from "./dom.js";
 import { icon } from "./icons.js";
 import { createLive } from "./live.js";
 import { applyTheme, currentTheme, nextTheme } from "./theme.js";
-import { empty } from "./components/empty.js";
+import { empty, failed } from "./components/empty.js";
 import { showLogin } from "./login.js";
 
 /** The tabs, in order: name in the address and of the module and the icon, and title. */
@@ -27,13 +27,21 @@ const VIEWS = [
   ["prices", "Prices"],
 ];
 
+const RELOADED = "twicetold-reloaded"; // which files a page was loaded anew for, because one of them did not come
+
 const app = document.getElementById("app");
 const api = createApi({ onRefused: askForKey, onReach: (isThere) => live.reached(isThere) });
-const live = createLive(api);
+const live = createLive(api, { onEnded: askForKey });
 let frame = null;
+let stopShowing = null;
 let shown = null; // {name, unmount, update}
 let turn = 0; // of the address: what an older one loads is dropped
 
+history.scrollRestoration = "manual"; // a list knows itself where somebody was
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part behind the "#" is where somebody is
+  document.getElementById("main")?.focus();
+});
 applyTheme();
 start();
 
@@ -61,7 +69,7 @@ function askForKey() {
 
 function showFrame(session) {
   window.removeEventListener("hashchange", route);
-  const main = h("main", { id: "main", tabindex: "-1" });
+  const main = h("main", { id: "main", tabindex: "-1", onagain: again });
   const nav = h("nav", { class: "nav", "aria-label": "Views" }, VIEWS.map(([name, title]) => tab(name, title)));
   const status = h("span", { class: "status", role: "status" });
   const banner = h("div", { class: "banner", role: "alert", hidden: true });
@@ -80,7 +88,8 @@ function showFrame(session) {
     nav,
     h("div", { class: "page" }, banner, main),
   );
-  live.on("state", showState);
+  stopShowing?.();
+  stopShowing = live.on("state", showState);
   showState(live.state);
   live.start();
   window.addEventListener("hashchange", route);
@@ -115,6 +124,12 @@ function logoutButton() {
   return h("button", { class: "button quiet", onclick: leaveIt }, icon("logout"), h("span", { class: "wide" }, "Log out"));
 }
 
+/** Draw the view anew: what it shows could not be read. */
+function again() {
+  leave();
+  route();
+}
+
 function showState(state) {
   if (frame === null) return;
   const words = { connecting: "connecting", live: "live", offline: "disconnected" };
@@ -125,13 +140,23 @@ function showState(state) {
     replace(frame.banner, "The server does not answer. What is shown may be old; it is tried again every few seconds.");
   }
   frame.main.classList.toggle("stale", state === "offline");
+  if (state === "live" && frame.main.querySelector(".failed")) again();
 }
 
 /** Where the address leads. */
 function place() {
-  const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, ...rest] = path.split("/").map(decodeURIComponent);
+  const [path, search = ""] = location.hash.replace(/^#(main$|\/)?/, "").split("?");
+  const [name, ...rest] = path.split("/").map(decoded);
   return { name: name || VIEWS[0]?.[0] || "", path: rest, params: new URLSearchParams(search) };
+}
+
+/** What a part of the address stands for; one that nobody encoded stands for itself. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function go(address, { replace: isQuiet = false } = {}) {
@@ -149,7 +174,8 @@ function leave() {
 }
 
 async function route() {
-  if (frame === null || location.hash === "#main") return;
+  if (frame === null) return;
+  const isFirst = turn === 0;
   const at = place();
   const known = VIEWS.find(([name]) => name === at.name);
   for (const link of frame.nav.querySelectorAll("a")) {
@@ -168,8 +194,8 @@ async function route() {
     return;
   }
   try {
-    const { view } = await import(`./views/${at.name}.js`);
-    if (mine !== turn || frame === null) return;
+    const view = await load(at.name);
+    if (view === null || mine !== turn || frame === null) return;
     const root = h("div", { class: `view view-${at.name}` });
     replace(frame.main, root);
     window.scrollTo(0, 0);
@@ -178,8 +204,33 @@ async function route() {
     if (mine !== turn) held.unmount?.();
     else shown = { name: at.name, ...held };
   } catch (error) {
-    if (mine !== turn || error.status === 401) return;
-    console.error(error);
-    replace(frame.main, empty("This page could not be shown", error.message));
+    if (mine !== turn || frame === null || error.status === 401) return;
+    if (error.status === undefined) console.error(error);
+    replace(frame.main, failed("This page could not be shown", error));
+  }
+  if (mine === turn && frame !== null && !isFirst) focusOn(frame.main);
+}
+
+/** Where somebody who does not see the page goes on: at its heading, unless the view knows better. */
+function focusOn(main) {
+  if (main.contains(document.activeElement) && document.activeElement !== main) return;
+  const place = main.querySelector("h1") ?? main;
+  place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+}
+
+/** A view. A browser asks for a module that did not come no second time, and behind a newer server all have other
+ * addresses: then the page itself is loaded anew, once, and null returned. */
+async function load(name) {
+  try {
+    const { view } = await import(`./views/${name}.js`);
+    sessionStorage.removeItem(RELOADED);
+    return view;
+  } catch (error) {
+    await api.get("session"); // raises when the server is away, and says so
+    if (sessionStorage.getItem(RELOADED) === import.meta.url) throw error;
+    sessionStorage.setItem(RELOADED, import.meta.url);
+    location.reload();
+    return null;
   }
 }

@@ -76,6 +76,11 @@ export function money(value, currency = "USD") {
   return new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: digits }).format(value);
 }
 
+/** A tenant: one that nobody named is a long digest, of which the beginning says enough. */
+export function tenantName(tenant) {
+  return /^[0-9a-f]{32}$/.test(tenant) ? `${tenant.slice(0, 8)}…` : tenant;
+}
+
 /** A similarity or a probability. */
 export function score(value) {
   return value === null || value === undefined ? NONE : Number(value).toFixed(3);

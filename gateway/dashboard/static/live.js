@@ -7,7 +7,8 @@
 const EVERY_MS = 3000; // between two looks at a server that is away
 const PATIENCE_MS = 40_000; // the stream says something every 15 s
 
-export function createLive(api) {
+/** `onEnded` hears that whoever is here has to log in. */
+export function createLive(api, { onEnded }) {
   const listeners = { request: new Set(), missed: new Set(), state: new Set() };
   let source = null;
   let state = "connecting";
@@ -54,7 +55,7 @@ export function createLive(api) {
     if (!running) return;
     timer = setTimeout(open, EVERY_MS);
     await api.get("session").then(
-      () => become("live"), // the server is there; its stream will be again
+      ({ state: who }) => (who === "login" ? onEnded() : become("live")), // the server is there; its stream will be again
       (error) => become(error.status ? "live" : "offline"),
     );
   }

@@ -1,7 +1,7 @@
 // Shared prefixes as an indented tree: what the tokens of each say, how often it was found, and what that saved.
 
 import { h } from "../dom.js";
-import { count, plural, short } from "../format.js";
+import { count, plural, short, tenantName } from "../format.js";
 import { badge } from "./badge.js";
 import { facts } from "./card.js";
 
@@ -26,7 +26,7 @@ export function prefixTree(roots, open) {
   return h("div", { class: "prefixes" }, groups(roots).map((group) => one(group)));
 
   function one({ salt, owner, nodes }) {
-    const name = owner ? `Tenant ${owner.slice(0, 8)}` : "No tenant";
+    const name = owner ? `Tenant ${tenantName(owner)}` : "No tenant";
     return h(
       "section",
       { "aria-label": `${name}, salt ${salt}` },
@@ -46,7 +46,7 @@ export function prefixTree(roots, open) {
       "details",
       { class: "prefix", "data-key": node.key, open: open.has(node.key) },
       h("summary", {}, line(node)),
-      h("div", { class: "prefix-more" }, h("p", { class: "prose prefix-text" }, node.text.trim()), more(node)),
+      h("div", { class: "prefix-more" }, h("p", { class: "prose prefix-text", dir: "auto" }, node.text.trim()), more(node)),
     );
     details.addEventListener("toggle", () => (details.open ? open.add(node.key) : open.delete(node.key)));
     return [details, hasMore && list(node.children)];
@@ -54,7 +54,7 @@ export function prefixTree(roots, open) {
 
   function line(node) {
     return [
-      h("span", { class: "prefix-words" }, node.text.replace(/\s+/g, " ").trim() || "(no text)"),
+      h("span", { class: "prefix-words", dir: "auto" }, node.text.replace(/\s+/g, " ").trim() || "(no text)"),
       node.pinned > 0 && badge("pinned", "accent", `${plural(node.pinned, "block")} kept from eviction`),
       h("span", { class: "prefix-hits" }, `${count(node.hits)}×`, h("span", { class: "visually-hidden" }, " found,")),
       h("span", { class: "prefix-saved" }, short(node.saved), h("span", { class: "unit" }, " tok")),

@@ -74,6 +74,13 @@ export function longList({ label, draw, more }) {
       }
       soon();
     },
+    /** Go down to `top`, as the page was before, with the focus on the row that was opened, if any. */
+    show(top, index = null) {
+      update();
+      scrollTo(0, top);
+      update();
+      drawn.get(index)?.querySelector("a")?.focus({ preventScroll: true });
+    },
     stop() {
       removeEventListener("scroll", soon);
       removeEventListener("resize", soon);

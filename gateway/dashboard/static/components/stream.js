@@ -72,7 +72,7 @@ export function requestStream({ currency = "USD" } = {}) {
 function row(line, currency) {
   const isError = line.tier === "error";
   const name = line.question ?? (isError ? line.error : null);
-  const shown = name ? h("span", { class: "clip" }, name) : h("span", { class: "muted" }, "not shown");
+  const shown = name ? h("span", { class: "clip", dir: "auto" }, name) : h("span", { class: "muted" }, "not shown");
   return h(
     "tr",
     {},

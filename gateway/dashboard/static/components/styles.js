@@ -11,7 +11,10 @@ export function useStyles(url) {
     link.href = href;
     asked.set(href, new Promise((resolve) => {
       link.onload = resolve;
-      link.onerror = resolve;
+      link.onerror = () => {
+        asked.delete(href); // the next view that wants it asks again
+        resolve();
+      };
     }));
     document.head.append(link);
   }

@@ -2,17 +2,18 @@
 
 import { card, facts } from "../components/card.js";
 import { empty } from "../components/empty.js";
-import { h, replace } from "../dom.js";
+import { debounced, h, replace } from "../dom.js";
 import { icon } from "../icons.js";
 import { reason } from "../words.js";
+import { readNames } from "./models.js";
 import { exactSays, link, road, verdict, weighed } from "./road.js";
 
 export async function mountAsk(root, { api }) {
   const models = h("datalist", { id: "known-models" });
   const model = h("input", { type: "text", id: "ask-model", list: "known-models", required: true, spellcheck: "false" });
-  const system = h("textarea", { id: "ask-system", rows: 2, placeholder: "None" });
-  const user = h("textarea", { id: "ask-user", rows: 3, required: true });
-  const key = h("input", { type: "password", id: "ask-key", autocomplete: "off" });
+  const system = h("textarea", { id: "ask-system", rows: 2, dir: "auto", placeholder: "None" });
+  const user = h("textarea", { id: "ask-user", rows: 3, dir: "auto", required: true });
+  const key = h("input", { type: "password", id: "ask-key", autocomplete: "off", oninput: debounced(readModels, 300) });
   const button = h("button", { class: "button primary", type: "submit" }, "Explain");
   const result = h("div", { class: "stack", "aria-live": "polite" }, h("div", { class: "card" }, empty("Nothing asked yet", "Say what would be sent. It is looked at as if it came now, and nothing is generated or stored.")));
 
@@ -40,11 +41,16 @@ export async function mountAsk(root, { api }) {
       result,
     ),
   );
-  const known = await api.v1("models").then((response) => response.json()).catch(() => ({ data: [] }));
-  replace(models, (known.data ?? []).map((one) => h("option", { value: one.id })));
-  if (!model.value && known.data?.length) model.value = known.data[0].id;
+  await readModels();
   user.focus();
   return {};
+
+  async function readModels() {
+    const known = await readNames(api, key.value);
+    replace(models, known.models.map((name) => h("option", { value: name })));
+    if (!model.value && known.models.length) model.value = known.models[0];
+    model.placeholder = known.refused ?? "";
+  }
 
   async function ask(event) {
     event.preventDefault();

@@ -3,12 +3,13 @@
 import { badge } from "../components/badge.js";
 import { facts, figure } from "../components/card.js";
 import { confirm } from "../components/dialog.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { table } from "../components/table.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
 import { debounced, h, replace } from "../dom.js";
 import { ago, count, percent, plural, short } from "../format.js";
+import { polled } from "../polled.js";
 
 const EVERY_MS = 3000;
 const SOON_MS = 400; // after a request
@@ -27,34 +28,30 @@ export const view = { path: "backends", title: "Backends", mount };
 
 async function mount(root, { api, live }) {
   await useStyles("../kv.css");
-  let timer = 0;
   let last = "";
-  let isGone = false;
   const place = h("div", { class: "stack" }, loading());
   replace(root, h("div", { class: "head" }, h("h1", {}, "Backends")), place);
-  await read();
-  const soon = debounced(read, SOON_MS);
+  const poll = polled(read, EVERY_MS);
+  await poll.now();
+  const soon = debounced(poll.now, SOON_MS);
   const stop = live.on("request", soon);
   return () => {
-    isGone = true;
+    poll.stop();
     stop();
     soon.cancel();
-    clearTimeout(timer);
   };
 
-  async function read() {
-    clearTimeout(timer);
+  async function read(isGone) {
     try {
       const report = await api.get("backends");
       const told = JSON.stringify(report);
-      if (!isGone && told !== last) {
+      if (!isGone() && told !== last) {
         last = told;
         show(report);
       }
     } catch (error) {
-      if (!isGone && !last && error.status !== 401) replace(place, h("div", { class: "card" }, empty("The backends could not be read", error.message)));
+      if (!isGone() && !last && error.status !== 401) replace(place, h("div", { class: "card" }, failed("The backends could not be read", error)));
     }
-    if (!isGone) timer = setTimeout(read, EVERY_MS);
   }
 
   function show(report) {
@@ -91,7 +88,7 @@ async function mount(root, { api, live }) {
     try {
       await api.send("POST", `backends/${encodeURIComponent(one.name)}/${isOut ? "resume" : "drain"}`);
       toast(isOut ? `${one.name} takes requests again.` : `${one.name} takes nothing new.`);
-      await read();
+      await poll.now();
     } catch (error) {
       complain(error);
     }

@@ -1,7 +1,7 @@
 // Entries: look for stored answers by their words or by what they mean; open one, take many out of service.
 
 import { badge } from "../components/badge.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { longList } from "../components/rows.js";
 import { query } from "../api.js";
 import { debounced, h, replace } from "../dom.js";
@@ -18,13 +18,23 @@ const FILTERS = [
   ["tenant", "Tenant"],
 ];
 
+/** The list as somebody left it to look at an entry: what was asked for and found, and how far down they were. */
+const left = { search: "", rows: [], next: null, told: "", top: 0, opened: null };
+
 export const view = {
   path: "entries",
   title: "Entries",
-  mount(root, context) {
-    return context.path.length ? mountEntry(root, context, context.path[0]) : mountList(root, context);
+  async mount(root, context) {
+    if (!context.path.length) return mountList(root, context);
+    await mountEntry(root, { ...context, back: `/entries${left.search}`, gone: forget }, context.path[0]);
+    return { unmount: () => location.hash.startsWith("#/entries") || forget() };
   },
 };
+
+/** Some of what was found is there no more: look for it again. */
+function forget() {
+  left.rows = [];
+}
 
 function mountList(root, { api, params }) {
   const wanted = { mode: params.get("meaning") !== null ? "meaning" : "text", text: params.get("meaning") ?? params.get("text") ?? "" };
@@ -89,13 +99,27 @@ function mountList(root, { api, params }) {
     ),
   );
   showMode();
-  search(false);
+  if (left.rows.length && left.search === query(criteria())) restore();
+  else search(false);
   return {
     unmount() {
+      const isWhole = location.hash.startsWith("#/entries/") && !body.hasAttribute("aria-busy");
+      Object.assign(left, { search: query(criteria()), rows: isWhole ? rows : [], next, told: told.textContent, top: scrollY });
       list.stop();
       asking?.abort();
     },
   };
+
+  /** Where somebody was before they opened an entry. */
+  function restore() {
+    rows = left.rows;
+    next = left.next;
+    told.textContent = left.told;
+    say(null);
+    asking = new AbortController();
+    list.set(rows);
+    list.show(left.top, left.opened);
+  }
 
   function choose(mode) {
     wanted.mode = mode;
@@ -119,6 +143,7 @@ function mountList(root, { api, params }) {
   }
 
   async function search(isNew = true) {
+    if (!root.isConnected) return; // what was typed last, and an entry opened at once
     wanted.text = input.value.trim();
     const asked = criteria();
     if (isNew) history.replaceState(null, "", `#/entries${query(asked)}`);
@@ -137,7 +162,7 @@ function mountList(root, { api, params }) {
       rows = [];
       next = null;
       told.textContent = "";
-      say(h("div", { class: "card" }, empty("Nothing could be looked for", error.message)));
+      say(h("div", { class: "card" }, failed("The entries could not be read", error)));
     }
     isBusy = false;
     body.removeAttribute("aria-busy");
@@ -188,14 +213,14 @@ function mountList(root, { api, params }) {
     }
   }
 
-  function draw(row) {
+  function draw(row, index) {
     return h(
       "li",
       {},
       h(
         "a",
-        { class: "entry-row", href: `#/entries/${encodeURIComponent(row.id)}` },
-        h("span", { class: "question clip" }, row.preview || "(no text)"),
+        { class: "entry-row", href: `#/entries/${encodeURIComponent(row.id)}`, onclick: () => (left.opened = index) },
+        h("span", { class: "question clip", dir: "auto" }, row.preview || "(no text)"),
         h(
           "span",
           { class: "marks" },

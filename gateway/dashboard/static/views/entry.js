@@ -3,7 +3,7 @@
 import { badge } from "../components/badge.js";
 import { card, facts } from "../components/card.js";
 import { confirm, dialog } from "../components/dialog.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { complain, toast } from "../components/toast.js";
 import { h, replace } from "../dom.js";
 import { ago, bytes, count, moment, plural, span } from "../format.js";
@@ -11,9 +11,10 @@ import { icon } from "../icons.js";
 import { invalidate } from "./invalidate.js";
 import { answerOf, messageOf } from "./messages.js";
 
-export async function mountEntry(root, { api, go }, id) {
+/** `back`: where the list is that somebody came from; `gone()` tells it that it is not whole any more. */
+export async function mountEntry(root, { api, go, back, gone }, id) {
   const address = `entries/${encodeURIComponent(id)}`;
-  replace(root, head(id), loading());
+  replace(root, head(id, back), loading());
   await read();
   return {};
 
@@ -23,16 +24,16 @@ export async function mountEntry(root, { api, go }, id) {
     } catch (error) {
       if (error.status === 401) return;
       const isGone = error.status === 404;
-      const said = isGone ? "It was removed, it ended, or it never was." : error.message;
-      const list = h("a", { class: "button", href: "#/entries" }, "All entries");
-      replace(root, head(id), h("div", { class: "card" }, empty(isGone ? "This entry is gone" : "This entry could not be read", said, list)));
+      const list = h("a", { class: "button", href: `#${back}` }, "All entries");
+      const said = isGone ? empty("This entry is gone", "It was removed, it ended, or it never was.", list) : failed("This entry could not be read", error);
+      replace(root, head(id, back), h("div", { class: "card" }, said));
     }
   }
 
   function show(entry) {
     replace(
       root,
-      head(id, entry, actions(entry)),
+      head(id, back, entry, actions(entry)),
       h("div", { class: "columns" }, h("div", { class: "stack" }, asked(entry), answered(entry), aliases(entry)), side(entry)),
     );
   }
@@ -53,10 +54,11 @@ export async function mountEntry(root, { api, go }, id) {
       if (said.isRetired && kept.state === "kept") await api.send("DELETE", address);
       if (said.isRetired || kept.state === "retired") {
         toast("Judged bad and retired: nobody is served it again.");
-        go("/entries");
+        leave();
       } else {
         toast(`Judged ${verdict}.`);
         await read();
+        root.querySelectorAll(".head .button")[verdict === "good" ? 1 : 2]?.focus(); // it was drawn anew
       }
     } catch (error) {
       complain(error);
@@ -69,7 +71,7 @@ export async function mountEntry(root, { api, go }, id) {
     try {
       const done = await api.send("DELETE", address);
       toast(`${plural(done?.count ?? done?.removed ?? 1, "entry", "entries")} removed.`);
-      go("/entries");
+      leave();
     } catch (error) {
       complain(error);
     }
@@ -120,19 +122,24 @@ export async function mountEntry(root, { api, go }, id) {
   }
 
   async function removeTag(tag) {
-    if (await invalidate(api, { tag })) go("/entries");
+    if (await invalidate(api, { tag })) leave();
+  }
+
+  function leave() {
+    gone();
+    go(back);
   }
 }
 
-function head(id, entry = null, buttons = []) {
+function head(id, back, entry = null, buttons = []) {
   return h(
     "div",
     { class: "head" },
-    h("a", { class: "button quiet square", href: "#/entries", title: "All entries" }, icon("back"), h("span", { class: "visually-hidden" }, "All entries")),
+    h("a", { class: "button quiet square", href: `#${back}`, title: "All entries" }, icon("back"), h("span", { class: "visually-hidden" }, "All entries")),
     h(
       "div",
       { class: "titles" },
-      h("h1", { class: "clip-2" }, entry?.preview || "Entry"),
+      h("h1", { class: "clip-2", dir: "auto" }, entry?.preview || "Entry"),
       h("p", { class: "inline muted" }, h("code", {}, id), entry?.alias_of && badge("alias", "accent"), entry && verdictBadges(entry)),
     ),
     h("div", { class: "inline" }, buttons),
@@ -165,7 +172,7 @@ function answered(entry) {
 function aliases(entry) {
   if (!entry.aliases.length) return null;
   const links = entry.aliases.map((one) =>
-    h("li", {}, h("a", { href: `#/entries/${encodeURIComponent(one.id)}` }, one.question ?? one.id), h("span", { class: "muted" }, ` ${plural(one.hits, "hit")}`)),
+    h("li", {}, h("a", { href: `#/entries/${encodeURIComponent(one.id)}`, dir: "auto" }, one.question ?? one.id), h("span", { class: "muted" }, ` ${plural(one.hits, "hit")}`)),
   );
   return card(`Also asked as (${count(links.length)})`, h("ul", { class: "aliases" }, links));
 }
@@ -176,7 +183,7 @@ function verdicts(entry) {
     "ul",
     { class: "verdicts" },
     entry.verdicts.map((one) =>
-      h("li", {}, badge(one.verdict, one.verdict), h("span", { class: "muted" }, ` ${ago(one.at_s)}`), one.comment && h("p", { class: "prose" }, one.comment)),
+      h("li", {}, badge(one.verdict, one.verdict), h("span", { class: "muted" }, ` ${ago(one.at_s)}`), one.comment && h("p", { class: "prose", dir: "auto" }, one.comment)),
     ),
   );
 }

@@ -3,7 +3,7 @@
 import { query } from "../api.js";
 import { card, facts, figure } from "../components/card.js";
 import { confirm } from "../components/dialog.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { icicle } from "../components/icicle.js";
 import { prefixTree, treeOf } from "../components/prefixtree.js";
 import { segments } from "../components/segments.js";
@@ -11,6 +11,7 @@ import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
 import { debounced, h, replace } from "../dom.js";
 import { bytes, count, ms, percent, plural, short } from "../format.js";
+import { polled } from "../polled.js";
 
 const EVERY_MS = 5000;
 const SOON_MS = 1100; // after a request: engines are asked once a second at most
@@ -33,37 +34,33 @@ async function mount(root, { api, live }) {
   const open = new Set();
   let chosen = "";
   let last = "";
-  let timer = 0;
-  let isGone = false;
   const place = h("div", { class: "stack" }, loading());
   const choice = h("span");
   const clear = h("button", { class: "button", onclick: forget }, "Forget all…");
   replace(root, h("div", { class: "head" }, h("h1", {}, "KV cache"), choice, clear), place);
-  await read();
-  const soon = debounced(read, SOON_MS);
+  const poll = polled(read, EVERY_MS);
+  await poll.now();
+  const soon = debounced(poll.now, SOON_MS);
   const stop = live.on("request", soon);
   return () => {
-    isGone = true;
+    poll.stop();
     stop();
     soon.cancel();
-    clearTimeout(timer);
   };
 
-  async function read() {
-    clearTimeout(timer);
+  async function read(isGone) {
     try {
       const { models } = await api.get(`kv${query({ nodes: NODES })}`);
       const told = JSON.stringify(models);
-      if (!isGone && told !== last && !root.querySelector(".prefix summary:active")) {
+      if (!isGone() && told !== last && !root.querySelector(".prefix summary:active")) {
         last = told;
         show(models);
       }
     } catch (error) {
-      if (!isGone && !last && error.status !== 401) {
-        replace(place, h("div", { class: "card" }, empty("The engines could not be asked", error.message)));
+      if (!isGone() && !last && error.status !== 401) {
+        replace(place, h("div", { class: "card" }, failed("The engines could not be asked", error)));
       }
     }
-    if (!isGone) timer = setTimeout(read, EVERY_MS);
   }
 
   function show(models) {
@@ -87,7 +84,7 @@ async function mount(root, { api, live }) {
   function choose(name) {
     chosen = name;
     last = "";
-    read();
+    poll.now();
   }
 
   function shownModel(model) {
@@ -138,7 +135,7 @@ async function mount(root, { api, live }) {
     try {
       await api.send("DELETE", `kv${query({ model: chosen })}`);
       toast(`${chosen} keeps no prefix any more.`);
-      await read();
+      await poll.now();
     } catch (error) {
       complain(error);
     }

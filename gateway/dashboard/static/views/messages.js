@@ -18,19 +18,19 @@ function parts(message) {
   const calls = message.tool_calls ?? [];
   const thought = message.reasoning_content ?? message.reasoning;
   return [
-    typeof thought === "string" && h("details", {}, h("summary", {}, "Reasoning"), h("div", { class: "prose muted" }, thought)),
+    typeof thought === "string" && h("details", {}, h("summary", {}, "Reasoning"), h("div", { class: "prose muted", dir: "auto" }, thought)),
     contents(message.content),
-    message.refusal && h("div", { class: "prose" }, `Refused: ${message.refusal}`),
+    message.refusal && h("div", { class: "prose", dir: "auto" }, `Refused: ${message.refusal}`),
     calls.map((call) => h("pre", { class: "code", tabindex: "0" }, callOf(call))),
   ];
 }
 
 function contents(content) {
-  if (typeof content === "string") return h("div", { class: "prose" }, content);
+  if (typeof content === "string") return h("div", { class: "prose", dir: "auto" }, content);
   if (!Array.isArray(content)) return null;
   return content.map((part) =>
     typeof part.text === "string"
-      ? h("div", { class: "prose" }, part.text)
+      ? h("div", { class: "prose", dir: "auto" }, part.text)
       : h("pre", { class: "code", tabindex: "0" }, `[${part.type ?? "part"}] ${JSON.stringify(part[part.type] ?? part)}`),
   );
 }

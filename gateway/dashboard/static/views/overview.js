@@ -9,6 +9,7 @@ import { requestStream } from "../components/stream.js";
 import { table } from "../components/table.js";
 import { debounced, h, replace } from "../dom.js";
 import { ago, count, money, percent, plural, short, span } from "../format.js";
+import { polled } from "../polled.js";
 
 const RANGES = [["15", "15 min"], ["60", "1 h"], ["360", "6 h"], ["1440", "24 h"], ["10080", "7 d"]];
 const TIERS = ["exact", "semantic", "kv", "full"];
@@ -29,7 +30,6 @@ export const view = {
   async mount(root, { api, live }) {
     await ready;
     let minutes = RANGES.some(([value]) => value === localStorage.getItem(KEPT)) ? localStorage.getItem(KEPT) : "15";
-    let timer = 0;
     let turn = 0;
     let gone = false;
 
@@ -59,7 +59,7 @@ export const view = {
     const range = segments("Range", RANGES, minutes, (value) => {
       minutes = value;
       localStorage.setItem(KEPT, value);
-      refresh();
+      poll.now();
     });
     replace(
       root,
@@ -74,17 +74,17 @@ export const view = {
       ),
     );
 
+    const poll = polled(refresh, EVERY_MS);
+
     async function refresh() {
-      clearTimeout(timer);
       const asked = minutes;
       try {
         const [stats, series] = await Promise.all([api.get("stats"), api.get(`series?minutes=${asked}`)]);
         if (gone || asked !== minutes) return;
         show(stats, series);
       } catch (error) {
-        if (gone || error.status === 401) return; // the frame says that the server is away
+        if (error.status === undefined) throw error; // else the frame says that the server is away
       }
-      if (!document.hidden) timer = setTimeout(refresh, EVERY_MS);
     }
 
     function show(stats, { step_s, points }) {
@@ -116,7 +116,7 @@ export const view = {
     }
 
     const back = debounced(() => {
-      refresh();
+      poll.now();
       fill();
     }, 400); // a connection that comes and goes is not asked at every turn
     stream.onrows = (rows) => rows && nothing.replaceChildren();
@@ -128,14 +128,11 @@ export const view = {
         else back.cancel();
       }),
     ];
-    const seen = () => document.hidden || refresh();
-    document.addEventListener("visibilitychange", seen);
-    await Promise.all([refresh(), fill()]);
+    await Promise.all([poll.now(), fill()]);
     return () => {
       gone = true;
-      clearTimeout(timer);
+      poll.stop();
       back.cancel();
-      document.removeEventListener("visibilitychange", seen);
       [...stops, counts.destroy, gains.destroy, stream.destroy].forEach((stop) => stop());
     };
   },

@@ -4,10 +4,11 @@ import { tierBadge } from "../components/badge.js";
 import { empty } from "../components/empty.js";
 import { complain, toast } from "../components/toast.js";
 import { complaint } from "../api.js";
-import { h, replace } from "../dom.js";
+import { debounced, h, replace } from "../dom.js";
 import { count, ms, plural, score } from "../format.js";
 import { icon } from "../icons.js";
 import { reason } from "../words.js";
+import { readNames } from "./models.js";
 import { events } from "../sse.js";
 
 const TIERS = ["exact", "semantic", "kv"];
@@ -23,13 +24,13 @@ function mount(root, { api }) {
   let running = null; // AbortController of the answer that is being made
 
   const model = h("select", { id: "play-model" });
-  const system = h("textarea", { id: "play-system", rows: 3, placeholder: "None" });
-  const key = h("input", { type: "password", id: "play-key", autocomplete: "off" });
+  const system = h("textarea", { id: "play-system", rows: 3, dir: "auto", placeholder: "None" });
+  const key = h("input", { type: "password", id: "play-key", autocomplete: "off", oninput: debounced(readModels, 300) });
   const tiers = TIERS.map((tier) => h("input", { type: "checkbox", checked: true, value: tier }));
   const isFresh = h("input", { type: "checkbox" });
   const keepsTurns = h("input", { type: "checkbox", checked: true });
   const talk = h("div", { class: "talk", "aria-live": "polite" });
-  const input = h("textarea", { class: "say", rows: 1, "aria-label": "Message", placeholder: "Ask something, then ask it again in other words", onkeydown: typed });
+  const input = h("textarea", { class: "say", dir: "auto", rows: 1, "aria-label": "Message", placeholder: "Ask something, then ask it again in other words", onkeydown: typed });
   const send = h("button", { class: "button primary square", type: "submit" });
   const form = h("form", { class: "composer", onsubmit: submit }, input, send);
 
@@ -68,12 +69,10 @@ function mount(root, { api }) {
   return () => running?.abort();
 
   async function readModels() {
-    try {
-      const { data } = await api.v1("models", { headers: credentials() }).then((response) => response.json());
-      replace(model, data.map((one) => h("option", { value: one.id }, one.id)));
-    } catch {
-      replace(model, h("option", { value: "" }, "no models: no backend is ready"));
-    }
+    const chosen = model.value;
+    const { models, refused } = await readNames(api, key.value);
+    if (models.length) replace(model, models.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    else replace(model, h("option", { value: "" }, refused ?? "no models: no backend is ready"));
   }
 
   function credentials() {
@@ -107,8 +106,8 @@ function mount(root, { api }) {
     input.value = "";
     if (!history.length) replace(talk);
     history.push({ role: "user", content: text });
-    talk.append(h("div", { class: "bubble user prose" }, text));
-    const answer = h("div", { class: "prose" });
+    talk.append(h("div", { class: "bubble user prose", dir: "auto" }, text));
+    const answer = h("div", { class: "prose", dir: "auto" });
     const facts = h("div", { class: "answer-facts inline" }, h("span", { class: "muted" }, "…"));
     talk.append(h("div", { class: "bubble assistant" }, answer, facts));
     follow();

@@ -3,13 +3,15 @@
 
 import { badge } from "../components/badge.js";
 import { facts, figure } from "../components/card.js";
-import { empty } from "../components/empty.js";
+import { empty, failed } from "../components/empty.js";
 import { histogram } from "../components/histogram.js";
+import { intervalPicture } from "../components/interval.js";
 import { segments } from "../components/segments.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
-import { h, replace, svg, uid } from "../dom.js";
-import { count, percent, plural, score } from "../format.js";
+import { h, replace, uid } from "../dom.js";
+import { count, percent, plural, score, tenantName } from "../format.js";
+import { polled } from "../polled.js";
 
 const MODES = [["off", "Off"], ["shadow", "Shadow"], ["on", "On"]];
 const MODE_WORDS = {
@@ -24,8 +26,6 @@ export const view = {
   title: "Quality",
   async mount(root, { api, live, params, go }) {
     await useStyles("../live.css");
-    let timer = 0;
-    let gone = false;
     let chosen = params.get("lane");
     let lane = null; // the card that is shown
     const body = h("div", { class: "stack" });
@@ -40,17 +40,16 @@ export const view = {
       body,
     );
 
-    async function refresh() {
-      clearTimeout(timer);
+    const poll = polled(refresh, EVERY_MS);
+
+    async function refresh(isGone) {
       try {
         const found = await api.get("quality");
-        if (gone) return;
-        show(found);
+        if (!isGone()) show(found);
       } catch (error) {
-        if (gone || error.status === 401) return;
-        if (!body.childElementCount) replace(body, empty("The labels cannot be read", error.message));
+        if (isGone() || error.status === 401) return;
+        if (!body.childElementCount) replace(body, h("div", { class: "card" }, failed("The labels could not be read", error)));
       }
-      if (!document.hidden) timer = setTimeout(refresh, EVERY_MS);
     }
 
     function show(found) {
@@ -58,7 +57,7 @@ export const view = {
       if (!found.lanes.length) return replace(body, figures(found), found.is_ready ? noLanes() : loading());
       const current = found.lanes.find((one) => nameOf(one) === chosen) ?? busiest(found.lanes);
       if (lane?.name !== nameOf(current)) {
-        lane = laneCard(current, api, refresh);
+        lane = laneCard(current, api, poll.now);
         lane.name = nameOf(current);
       }
       lane.set(current, found.confidence);
@@ -77,20 +76,16 @@ export const view = {
       }
     }
 
-    const stop = live.on("state", (state) => state === "live" && refresh());
-    const seen = () => document.hidden || refresh();
-    document.addEventListener("visibilitychange", seen);
-    await refresh();
+    const stop = live.on("state", (state) => state === "live" && poll.now());
+    await poll.now();
     return {
       unmount() {
-        gone = true;
-        clearTimeout(timer);
-        document.removeEventListener("visibilitychange", seen);
+        poll.stop();
         stop();
       },
       update(_, next) {
         chosen = next.get("lane");
-        refresh();
+        poll.now();
       },
     };
   },
@@ -155,10 +150,6 @@ function laneTable(lanes, current, choose) {
       h("table", {}, h("caption", { class: "visually-hidden" }, "Lanes of the semantic tier"), h("thead", {}, h("tr", {}, heads.map(([text, kind]) => h("th", { scope: "col", class: kind ?? null }, text)))), h("tbody", {}, lanes.map(row))),
     ),
   );
-}
-
-function tenantName(tenant) {
-  return /^[0-9a-f]{32}$/.test(tenant) ? `${tenant.slice(0, 8)}…` : tenant;
 }
 
 function modeBadge(mode) {
@@ -252,7 +243,6 @@ const asPercent = (lane) => String(Math.round(lane.max_wrong_hit_rate * 1e6) / 1
 function sideFacts(lane) {
   const labels = Object.entries(lane.labels).map(([source, one]) => [`Labels, ${source}`, `${one.right} right, ${one.wrong} wrong`]);
   return facts([
-
     ["Threshold", h("span", { title: "Probability from which the next hit is served" }, score(lane.threshold))],
     ["Served", count(lane.served)],
     ["Samples", `${count(lane.shadowed)} (rate ${percent(lane.shadow_rate, 0)})`],
@@ -271,40 +261,4 @@ function refusals(lane) {
     h("div", { class: "inline" }, reasons.slice(0, 12).map(([reason, n]) => h("span", { class: "tag" }, `${word(reason)} `, h("strong", {}, count(n))))),
     h("p", { class: "hint" }, "Questions that came near a stored one but differ in what changes the answer."),
   ];
-}
-
-/** Estimate and bounds on one line with the target. */
-function intervalPicture(lane, confidence) {
-  const { known, wrong, estimate, lower, upper } = lane.wrong_hit_rate;
-  const target = lane.max_wrong_hit_rate;
-  const needed = Math.ceil(Math.log(1 - confidence) / Math.log(1 - target));
-  if (!known) {
-    return h(
-      "div",
-      {},
-      h("h3", {}, "Wrong-hit rate"),
-      h("p", { class: "muted" }, `No hit's outcome is known yet. ${plural(needed, "hit")} without a wrong one would show that the rate is under ${percent(target, 1)}. Until labels come only what is surely the same question is served.`),
-    );
-  }
-  const most = Math.min(1, Math.max(target * 2.5, Math.min(upper * 1.12, target * 8))); // what reaches beyond is cut off
-  const x = (rate) => (Math.min(rate, most) / most) * 100;
-  const words = `${percent(estimate, 2)} wrong (${wrong} of ${known}); with ${percent(confidence, 0)} confidence over ${percent(lower, 2)}, and under ${percent(upper, 2)}; target ${percent(target, 2)}`;
-  const picture = svg(
-    "svg",
-    { class: "interval", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": words },
-    svg("rect", { class: "ok", x: 0, y: 6, width: x(target), height: 18 }),
-    svg("rect", { class: "rest", x: x(target), y: 6, width: 100 - x(target), height: 18 }),
-    svg("rect", { class: upper <= target ? "span good" : lower > target ? "span bad" : "span", x: x(lower), y: 12, width: Math.max(0.6, x(upper) - x(lower)), height: 6 }),
-    svg("line", { class: "at", x1: x(estimate), x2: x(estimate), y1: 7, y2: 23 }),
-    svg("line", { class: "target", x1: x(target), x2: x(target), y1: 2, y2: 28 }),
-  );
-  const missing = lower <= target && upper > target && wrong === 0 ? `${plural(needed - known, "more hit")} without a wrong one would show the target.` : "";
-  return h(
-    "div",
-    {},
-    h("div", { class: "card-head" }, h("h3", {}, "Wrong-hit rate"), h("span", { class: "hint" }, `${wrong} wrong of ${plural(known, "known hit")}`)),
-    picture,
-    h("div", { class: "interval-scale" }, h("span", {}, x(target) > 18 ? "0 %" : ""), h("span", { class: "at-target", style: { "--at": x(target) / 100 } }, `target ${percent(target, 1)}`), h("span", {}, percent(most, 1))),
-    h("p", { class: "rate" }, h("strong", {}, percent(estimate, 2)), h("span", { class: "muted" }, ` between ${percent(lower, 2)} and ${percent(upper, 2)}, each bound with ${percent(confidence, 0)} confidence. ${missing}`)),
-  );
 }

@@ -1,7 +1,7 @@
 // Requests: the last ones as they come in, and why each of them was answered the way it was.
 
 import { badge, tierBadge } from "../components/badge.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { query } from "../api.js";
 import { h, replace } from "../dom.js";
 import { clock, count, ms, short } from "../format.js";
@@ -26,6 +26,7 @@ function mountList(root, { api, live, params }) {
   let tier = TIERS.includes(params.get("tier")) ? params.get("tier") : "";
   let rows = [];
   let isHeld = false;
+  let frame = 0;
   const buttons = TIERS.map((name) => h("button", { type: "button", onclick: () => choose(name) }, name || "all"));
   const hold = h("button", { class: "button", "aria-pressed": "false", onclick: toggle }, "Hold");
   const body = h("tbody");
@@ -57,13 +58,21 @@ function mountList(root, { api, live, params }) {
   const stops = [
     live.on("request", (line) => {
       rows = [line, ...rows].slice(0, SHOWN);
-      if (!isHeld && (!tier || line.tier === tier)) show();
+      if (!isHeld && (!tier || line.tier === tier)) soon();
     }),
     live.on("state", (state) => state === "live" && read()),
     live.on("missed", read),
   ];
   choose(tier);
-  return () => stops.forEach((stop) => stop());
+  return () => [...stops, () => cancelAnimationFrame(frame)].forEach((stop) => stop());
+
+  /** Once per frame, however many came. */
+  function soon() {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      show();
+    });
+  }
 
   function choose(name) {
     tier = name;
@@ -84,7 +93,7 @@ function mountList(root, { api, live, params }) {
       show();
     } catch (error) {
       if (error.status === 0 && rows.length) return; // the banner says it
-      if (error.status !== 401) replace(place, h("div", { class: "card" }, empty("The requests could not be read", error.message)));
+      if (error.status !== 401) replace(place, h("div", { class: "card" }, failed("The requests could not be read", error)));
     }
   }
 
@@ -113,7 +122,7 @@ function row(line) {
       "td",
       { class: "wide-cell" },
       line.id && !isError
-        ? h("a", { class: "clip-2", href: `#/requests/${encodeURIComponent(line.id)}`, title: reason(line.reason) }, words)
+        ? h("a", { class: "clip-2", dir: "auto", href: `#/requests/${encodeURIComponent(line.id)}`, title: reason(line.reason) }, words)
         : h("span", { class: "clip-2 muted" }, words),
     ),
     h("td", { class: "muted model" }, line.model),

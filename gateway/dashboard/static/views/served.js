@@ -1,7 +1,7 @@
 // Why one response came the way it did: what was decided about it then.
 
 import { card, facts } from "../components/card.js";
-import { empty, loading } from "../components/empty.js";
+import { empty, failed, loading } from "../components/empty.js";
 import { h, replace } from "../dom.js";
 import { count, moment, ms, percent, plural, score, span } from "../format.js";
 import { icon } from "../icons.js";
@@ -19,8 +19,9 @@ export async function mountServed(root, { api }, id) {
     replace(root, head(id, told.question), h("div", { class: "columns" }, story(told, line), side(told, line)));
   } catch (error) {
     if (error.status === 401) return {};
-    const text = error.status === 404 ? "The gateway remembers some thousand responses, since it was started. This one is not among them." : error.message;
-    replace(root, head(id), h("div", { class: "card" }, empty("This response is not known", text, h("a", { class: "button", href: "#/requests" }, "All requests"))));
+    const text = "The gateway remembers some thousand responses, since it was started. This one is not among them.";
+    const said = error.status === 404 ? empty("This response is not known", text, h("a", { class: "button", href: "#/requests" }, "All requests")) : failed("This response could not be read", error);
+    replace(root, head(id), h("div", { class: "card" }, said));
   }
   return {};
 }
@@ -30,7 +31,7 @@ function head(id, title = null) {
     "div",
     { class: "head" },
     h("a", { class: "button quiet square", href: "#/requests", title: "All requests" }, icon("back"), h("span", { class: "visually-hidden" }, "All requests")),
-    h("div", { class: "titles" }, h("h1", { class: "clip-2" }, title ?? "Why this answer?"), h("p", { class: "muted clip" }, h("code", {}, id))),
+    h("div", { class: "titles" }, h("h1", { class: "clip-2", dir: "auto" }, title ?? "Why this answer?"), h("p", { class: "muted clip" }, h("code", {}, id))),
   );
 }
 
@@ -48,8 +49,8 @@ function stored(told) {
   return h(
     "dl",
     { class: "pair" },
-    h("div", { class: "message" }, h("dt", { class: "role" }, "asked"), h("dd", { class: "prose" }, told.question ?? "–")),
-    h("div", { class: "message" }, h("dt", { class: "role" }, "stored"), h("dd", { class: "prose" }, told.stored_question)),
+    h("div", { class: "message" }, h("dt", { class: "role" }, "asked"), h("dd", { class: "prose", dir: "auto" }, told.question ?? "–")),
+    h("div", { class: "message" }, h("dt", { class: "role" }, "stored"), h("dd", { class: "prose", dir: "auto" }, told.stored_question)),
   );
 }
 
