@@ -8,6 +8,7 @@ it (progress, warnings, what is wrong) goes to the error output. The exit status
     2    the command line, a setting or a file is wrong: nothing was done
     3    done in part: what could not be done is told, the rest is
     130  interrupted; where there was much to do, the same command goes on where it was
+    141  whoever read what it says has closed the pipe
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 
 from gateway import __version__
 from gateway.cli.asking import add_explain, add_invalidate, add_prefixes
+from gateway.cli.bench import add_bench
 from gateway.cli.client import Failed
 from gateway.cli.completion import add_completion
 from gateway.cli.exporting import add_export
@@ -29,27 +31,35 @@ from gateway.cli.stats import add_stats
 from gateway.cli.warming import add_warm
 from gateway.settings import SettingsError
 
-DONE, FAILED, WRONG, IN_PART, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, WRONG, IN_PART, INTERRUPTED, CLOSED = 0, 1, 2, 3, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    args = make_parser().parse_args(argv)
     try:
+        return _run(argv)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for closed in (sys.stdout, sys.stderr):  # or what is buffered fails again at the end
+            os.dup2(nowhere, closed.fileno())
+        return CLOSED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = make_parser().parse_args(argv)
         status: int = args.run(args)
-        sys.stdout.flush()
+        return status
     except SettingsError as error:
         complain(str(error))
         return WRONG
     except Failed as failed:
         complain(str(failed))
         return FAILED
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    return status
+    finally:
+        sys.stdout.flush()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -59,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         add_serve, add_doctor, add_stats, add_explain, add_invalidate, add_warm, add_export, add_import, add_keys,
-        add_prefixes, add_backtest, add_calibrate, add_simulate, add_completion,
+        add_prefixes, add_backtest, add_calibrate, add_simulate, add_bench, add_completion,
     ):  # fmt: skip
         add(verbs)
     return parser

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from gateway.cli.client import add_json, add_server, admin, tell
-from gateway.cli.screen import complain, dump, say
+from gateway.cli.client import add_json, add_server, admin, tell, tenant_name
+from gateway.cli.screen import complain, counted, dump, say
 from gateway.settings import SettingsError, read_key
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -23,14 +23,16 @@ def add_explain(verbs: Any) -> None:
     explain.add_argument("--model", metavar="NAME", help="the model of the question")
     explain.add_argument("--response", metavar="ID", help="instead of a file: the id of a response that was given")
     explain.add_argument("--key-env", metavar="NAME", help="variable that holds the key the caller sends")
-    explain.add_argument("--tenant", help="instead of its key: the caller's name, as the admin API shows it")
+    explain.add_argument(
+        "--tenant", type=tenant_name, help="instead of its key: the caller's name, as the admin API shows it"
+    )
     add_json(explain)
     add_server(explain)
     explain.set_defaults(run=_explain)
 
 
 def add_invalidate(verbs: Any) -> None:
-    verb = verbs.add_parser("invalidate", help="take stored answers out of service; shows which ones first")
+    verb = verbs.add_parser("invalidate", help="remove stored answers; without --yes, only say which")
     for name, said in (
         ("id", "the entry of this id"),
         ("tag", "with this tag"),
@@ -111,6 +113,8 @@ def _question(args: argparse.Namespace) -> dict[str, Any] | None:
 def _invalidate(args: argparse.Namespace) -> int:
     names = ("id", "tag", "model", "namespace", "tenant", "revision", "embedder", "schema", "older_than")
     body = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if not body and args.request is None and not args.all:
+        raise SettingsError("say which answers: --tag, --model, --older-than and the like, or --all for every one")
     if args.request is not None:
         body |= {"request": _read(args.request), "api_key": _caller(args)}
     body |= {"all": args.all, "dry_run": not args.yes}
@@ -118,7 +122,7 @@ def _invalidate(args: argparse.Namespace) -> int:
 
 
 def _forgotten(done: dict[str, Any]) -> str:
-    count = f"{done['count']} answer{'' if done['count'] == 1 else 's'}"
+    count = counted(done["count"], "answer")
     ids = "".join(f"\n  {entry}" for entry in done["sample"])
     more = "\n  ..." if done["count"] > len(done["sample"]) else ""
     how = f"{count} would go; --yes does it" if done["dry_run"] else f"{count} gone"

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from gateway.cli.screen import dump, say
-from gateway.settings import read_key
+from gateway.identity.scope import ANONYMOUS, is_tenant
+from gateway.settings import SettingsError, read_key
 
 DEFAULT_URL = "http://127.0.0.1:8420"
 ATTEMPTS = 5
@@ -87,14 +88,26 @@ def admin(args: argparse.Namespace, *, timeout_s: float | None = 60.0) -> Iterat
     key = read_key("--admin-key-env", args.admin_key_env or "")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None)
-    try:
-        client = httpx.Client(
-            base_url=args.url.rstrip("/") + "/admin/api/", timeout=timeout_s, headers=headers, limits=limits
-        )
-    except (httpx.InvalidURL, ValueError) as error:
-        raise Failed(f"no gateway answers at {args.url}: {said(error)}") from error
-    with client:
+    with httpx.Client(base_url=_address(args.url), timeout=timeout_s, headers=headers, limits=limits) as client:
         yield Admin(args.url, client)
+
+
+def _address(url: str) -> httpx.URL:
+    """Where the admin API of a gateway is. Raises `SettingsError`."""
+    try:
+        address = httpx.URL(url.rstrip("/") + "/admin/api/")
+    except (httpx.InvalidURL, ValueError) as error:
+        raise SettingsError(f"--url {url} is no address: {said(error)}") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise SettingsError(f"--url {url} is no address; write it like {DEFAULT_URL}")
+    return address
+
+
+def tenant_name(text: str) -> str:
+    """A tenant, as the admin API shows it; the type of a flag."""
+    if not is_tenant(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no tenant: 32 hexadecimal digits, or {ANONYMOUS}")
+    return text
 
 
 def tell(args: argparse.Namespace, answer: Any, render: Callable[[Any], str]) -> None:

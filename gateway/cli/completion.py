@@ -40,7 +40,7 @@ def add_completion(verbs: Any) -> None:
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose")
+    verb.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     verb.set_defaults(run=_completion)
 
 

@@ -17,7 +17,7 @@ import orjson
 from gateway.cli.client import ATTEMPTS, PASSING, PAUSE_S, Admin, Failed, Refused, add_json, add_server, admin, said
 from gateway.cli.files import appending, can_write, whole_lines
 from gateway.cli.progress import Progress
-from gateway.cli.screen import dump, note, say
+from gateway.cli.screen import counted, dump, note, say
 from gateway.settings import SettingsError
 
 NOTES = """One line is one answer: request, answer, tenant, model, namespace, tags, ages, hits, verdicts;
@@ -26,6 +26,7 @@ aliases behind their originals. No vectors: they are made anew. It is written to
 goes on behind the last whole line. What is answered or replaced while it runs is in it, too. The
 file holds what people asked: keep it like the data folder.
 """
+FILES = "NAME.jsonl or NAME.jsonl.gz; NAME.jsonl.zst where Python has zstd (pip install zstandard); - for stdout"
 CRITERIA = ("tenant", "model", "namespace", "tag")
 
 
@@ -36,7 +37,7 @@ def add_export(verbs: Any) -> None:
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_argument("file", metavar="FILE", help="NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst; - for standard output")
+    verb.add_argument("file", metavar="FILE", help=FILES)
     for name, about in (
         ("tenant", "of this tenant, by the name the admin API shows"),
         ("model", "of this model"),
@@ -92,7 +93,7 @@ def _export(args: argparse.Namespace) -> int:
             _export_to(args.file, gateway, asked, written, progress, restart=args.restart)
     answer = {"object": "cache.export", "file": args.file, "entries": written.entries, "skipped": written.skipped}
     gone = f"; {written.skipped} went meanwhile, or could not be read" if written.skipped else ""
-    text = f"{written.entries} answers are in {args.file}{gone}"
+    text = f"{counted(written.entries, 'answer')} in {args.file}{gone}"
     if args.file == "-":
         note(orjson.dumps(answer).decode() if args.json else text)
     elif args.json:
@@ -154,7 +155,9 @@ def _fetch(gateway: Admin, asked: dict[str, str], written: Written, file: Binary
             failures = 1 if written.entries > before else failures + 1
             is_final = isinstance(error, Refused) and error.status not in PASSING
             if failures >= ATTEMPTS or is_final or not written.header:
-                goes_on = f"; the same command goes on after {written.entries} answers" if written.entries else ""
+                goes_on = (
+                    f"; the same command goes on after {counted(written.entries, 'answer')}" if written.entries else ""
+                )
                 raise Failed(f"{error}{goes_on}") from error
             time.sleep(PAUSE_S * 2**failures)
 

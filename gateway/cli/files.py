@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from gateway.settings import SettingsError
 
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -74,7 +75,9 @@ def whole_lines(path: Path, like: str) -> Iterator[bytes]:
 
 
 def can_write(name: str) -> None:
-    """Raises `SettingsError` when files of this name cannot be packed here."""
+    """Raises `SettingsError` when a file of this name cannot be written."""
+    if not name.endswith(ENDINGS):
+        raise SettingsError(f"{name}: the name says how it is packed and must end in {', '.join(ENDINGS)}")
     if name.endswith(".zst"):
         _zstd()
 
@@ -92,4 +95,4 @@ def _zstd() -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise SettingsError("zstd is not to be had here: pip install zstandard, or use .gz")
+    raise SettingsError("a file packed with zstd needs a package: pip install zstandard; or use .gz")

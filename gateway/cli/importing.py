@@ -15,19 +15,19 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from gateway.cli.client import Admin, Failed, Refused, add_json, add_server, admin
+from gateway.cli.client import Admin, Failed, Refused, add_json, add_server, admin, tenant_name
 from gateway.cli.files import Damaged, lines_of, reading
 from gateway.cli.progress import Progress
-from gateway.cli.screen import complain, dump, note, say
+from gateway.cli.screen import complain, counted, dump, note, say
 from gateway.settings import SettingsError
 
 NOTES = """Keys are made anew from tenant, model, namespace and request under this gateway's secret, so no
 line puts an answer where another tenant finds it. Names of tenants mean something among gateways of one secret only: of
-others, say whose the answers are to be (`--map OLD=NEW`, `--into TENANT`, `twicetold keys tenant` tells a
-name). What was asked under a `cache_salt` can go home only. A line that is wrong is told with its number and
-field, and the rest goes on; `--rejected FILE` keeps such lines. Ages and ends stay as they were: what is over
-is left out. How far it is stands in `FILE.progress`, so the same command goes on after a break; doing it twice
-changes nothing.
+others, say which tenant here gets the answers (`--map OLD=NEW`, `--into TENANT`; `twicetold keys tenant` tells
+a tenant's name). What was asked under a `cache_salt` can go home only. A line that is wrong is told with its number and
+field, and the rest goes on; `--rejected FILE` keeps such lines. Ages and ends stay as they were: expired
+answers are left out. How far it is stands in `FILE.progress`, so the same command goes on after a break; doing it
+twice changes nothing.
 """
 LINES = "application/x-ndjson"
 CHUNK_LINES, CHUNK_BYTES = 500, 2**20
@@ -44,9 +44,14 @@ def add_import(verbs: Any) -> None:
     )
     verb.add_argument("file", metavar="FILE", help="what export wrote, packed or not; - for standard input")
     verb.add_argument(
-        "--map", metavar="OLD=NEW", action="append", default=[], help="whose the answers of tenant OLD are to be"
+        "--map",
+        type=_mapped,
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        help="give the answers of tenant OLD to tenant NEW; repeatable",
     )
-    verb.add_argument("--into", metavar="TENANT", help="whose all answers are to be")
+    verb.add_argument("--into", type=tenant_name, metavar="TENANT", help="give all answers to this tenant")
     verb.add_argument(
         "--on-conflict",
         choices=("newer", "replace", "keep"),
@@ -69,6 +74,14 @@ class Account:
     errors: list[dict[str, Any]] = field(default_factory=list)
     line: int = 0  # the last one that is done with
     has_end: bool = False
+
+
+def _mapped(text: str) -> str:
+    """OLD=NEW, as the gateway takes it."""
+    old, equals, new = text.partition("=")
+    if not old or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} must be OLD=NEW, two tenants")
+    return f"{old}={tenant_name(new)}"
 
 
 @dataclass(frozen=True)
@@ -125,8 +138,8 @@ def _summed(args: argparse.Namespace, account: Account, damage: str | None) -> i
     else:
         did = "would be taken in" if args.dry_run else "taken in"
         say(
-            f"{counts['imported']} answers {did}, {counts['kept']} there already,"
-            f" {counts['expired']} over, {counts['failed']} lines wrong"
+            f"{counted(counts['imported'], 'answer')} {did}, {counts['kept']} there already,"
+            f" {counts['expired']} expired, {counted(counts['failed'], 'line')} wrong"
         )
     return 3 if counts["failed"] or damage is not None else 0
 

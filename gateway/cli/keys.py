@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.callers.keys import FOLDER, FolderRack, Keys
+from gateway.callers.keys import FOLDER, MAX_NAME_CHARS, FolderRack, Keys
 from gateway.cli.asking import seconds_of
-from gateway.cli.client import Failed, add_json, add_server, admin
+from gateway.cli.client import Failed, add_json, add_server, admin, tenant_name
 from gateway.cli.screen import dump, note, say
 from gateway.errors import GatewayError
 from gateway.identity.secret import load_secret
@@ -23,8 +23,8 @@ Answer = dict[str, Any]
 
 NOTES = """Whoever sends a key is its tenant, however often it is rotated. Its text is shown once; kept are
 keyed hashes, in the folder `keys` of the data folder and, with `redis`, there as well: every gateway knows of a
-change within seconds. A key that is unknown, revoked or over is refused with 401 in the error form of the route. Other
-credentials stand for tenants of their own unless `[keys] required = true`; then they are refused, too, and
+change within seconds. A key that is unknown, revoked or expired is refused with 401 in the error form of the route.
+Other credentials stand for tenants of their own unless `[keys] required = true`; then they are refused, too, and
 serving beyond loopback needs no `--allow-no-keys`. With `--data-dir` no gateway has to run: so the first key
 can be made before anybody can reach it.
 """
@@ -33,14 +33,16 @@ can be made before anybody can reach it.
 def add_keys(verbs: Any) -> None:
     keys = verbs.add_parser(
         "keys",
-        help="keys for callers: create, list, rotate, revoke, and whose one is",
+        help="keys for callers: create, list, rotate, revoke, and the tenant of one",
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = keys.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; its text is shown this once")
-    create.add_argument("name", metavar="NAME", help="what it is for")
-    create.add_argument("--tenant", help="whose it is to be: 32 hexadecimal digits; a new tenant unless told")
+    create.add_argument("name", type=_name, metavar="NAME", help="what it is for")
+    create.add_argument(
+        "--tenant", type=tenant_name, help="the tenant it stands for: 32 hexadecimal digits (a new tenant)"
+    )
     create.add_argument("--expires", type=seconds_of, metavar="AGE", help="when it ends: 90s, 15m, 12h, 30d or 4w")
     _finish(create, _create)
     _finish(actions.add_parser("list", help="all keys, without their texts"), _list)
@@ -51,9 +53,15 @@ def add_keys(verbs: Any) -> None:
     revoke = actions.add_parser("revoke", help="end a key now")
     revoke.add_argument("id", metavar="ID", help="key_..., as list shows it")
     _finish(revoke, _revoke)
-    tenant = actions.add_parser("tenant", help="whose a key is, or any other credential")
-    tenant.add_argument("--key-env", metavar="NAME", help="variable that holds it; without, who sends none")
+    tenant = actions.add_parser("tenant", help="the tenant that a key, or any other credential, stands for")
+    tenant.add_argument("--key-env", metavar="NAME", help="variable that holds it (none: callers without one)")
     _finish(tenant, _tenant)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > MAX_NAME_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a name has 1 to {MAX_NAME_CHARS} printable characters")
+    return text
 
 
 def _finish(action: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:

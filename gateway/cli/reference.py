@@ -1,7 +1,7 @@
 """docs/cli.md, made from the parser: `python -m gateway.cli.reference > docs/cli.md`."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.cli import make_parser
 
@@ -22,6 +22,7 @@ it.
 | 2 | the command line, a setting or a file is wrong: nothing was done |
 | 3 | done in part (`warm`, `import`): what could not be done is told line by line, the rest is done |
 | 130 | interrupted; `export`, `import` and `warm` go on where they were when the same command is given again |
+| 141 | whoever read what it says has closed the pipe |
 """
 
 
@@ -30,24 +31,40 @@ def markdown(parser: argparse.ArgumentParser) -> str:
     return "\n".join([HEAD, *_verbs(parser)]).rstrip() + "\n"
 
 
-def _verbs(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _verbs(parser: argparse.ArgumentParser, known: Sequence[str] = ()) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, verb in action.choices.items():
-                yield from _verb(verb, helps.get(name, ""))
-                yield from _verbs(verb)
+                yield from _verb(verb, helps.get(name, ""), known)
+                yield from _verbs(verb, _shared(verb))
 
 
-def _verb(verb: argparse.ArgumentParser, about: str) -> Iterator[str]:
+def _shared(verb: argparse.ArgumentParser) -> list[str]:
+    """The flags that all actions of a command take: told once, above them."""
+    below = next((action for action in verb._actions if isinstance(action, argparse._SubParsersAction)), None)
+    rows = [_rows(action) for action in below.choices.values()] if below is not None else []
+    return [row for row in rows[0] if all(row in others for others in rows)] if rows else []
+
+
+def _verb(verb: argparse.ArgumentParser, about: str, known: Sequence[str]) -> Iterator[str]:
     level = "##" if verb.prog.count(" ") == 1 else "###"
     yield f"{level} {verb.prog}\n\n{about[:1].upper()}{about[1:]}.\n"
-    rows = [_row(action) for action in verb._actions if not isinstance(action, argparse._HelpAction)]
-    rows = [row for row in rows if row]
-    if rows:
-        yield "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+    if rows := [row for row in _rows(verb) if row not in known]:
+        yield _table(rows)
     if verb.epilog:
         yield f"{verb.epilog.strip()}\n"
+    if shared := _shared(verb):
+        yield f"All of them take:\n\n{_table(shared)}"
+
+
+def _table(rows: Sequence[str]) -> str:
+    return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+
+
+def _rows(verb: argparse.ArgumentParser) -> list[str]:
+    rows = (_row(action) for action in verb._actions if not isinstance(action, argparse._HelpAction))
+    return [row for row in rows if row]
 
 
 def _row(action: argparse.Action) -> str:

@@ -18,9 +18,16 @@ STYLES = {
 }
 
 
+class Screen(Console):
+    """A console that lets the command know when its reader is gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, is_error: bool = False) -> Console:
     """The terminal, or the file or pipe in its place: then no line is broken and nothing is coloured."""
-    return Console(stderr=is_error, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return Screen(stderr=is_error, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -44,6 +51,11 @@ def complain(message: str) -> None:
 def note(message: str) -> None:
     """Say beside the result what a person may want to know."""
     console(is_error=True).print(Text(message))
+
+
+def counted(number: int, noun: str) -> str:
+    """1 answer, 2,000 answers."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def is_watched() -> bool:

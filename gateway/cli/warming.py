@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gateway.cli.client import Admin, Failed, add_json, add_server, admin
+from gateway.cli.client import Admin, Failed, add_json, add_server, admin, tenant_name
 from gateway.cli.files import Damaged, lines_of, reading
 from gateway.cli.progress import Progress
 from gateway.cli.screen import dump, note, say
@@ -67,7 +67,7 @@ def add_warm(verbs: Any) -> None:
     verb.add_argument("--refresh", action="store_true", help="answer anew what is there already")
     verb.add_argument("--concurrency", type=_some, default=4, metavar="N", help="questions at once (4)")
     verb.add_argument("--key-env", metavar="NAME", help="variable that holds the key the callers will send")
-    verb.add_argument("--tenant", help="instead of their key: their name, as the admin API shows it")
+    verb.add_argument("--tenant", type=tenant_name, help="instead of their key: their name, as the admin API shows it")
     add_json(verb)
     add_server(verb)
     verb.set_defaults(run=_warm)
@@ -106,6 +106,7 @@ class Tally:
         self.errors: list[dict[str, str]] = []
         self.tokens = 0
         self.in_a_row = 0  # failures
+        self.num_asked = 0
 
     @property
     def num_done(self) -> int:
@@ -113,6 +114,7 @@ class Tally:
 
     def add(self, task: Task, answer: dict[str, Any]) -> None:
         self.in_a_row = 0
+        self.num_asked += 1
         state = answer.get("state") or "pinned"
         self.states[state] += 1
         if state == "stored":
@@ -122,6 +124,7 @@ class Tally:
 
     def fail(self, task: Task, message: str, *, is_backend: bool) -> None:
         self.in_a_row += is_backend
+        self.num_asked += is_backend
         self.errors.append({"where": task.where, "message": message})
         self._tell(task.where, message)
 
@@ -132,15 +135,16 @@ class Tally:
     def told(self) -> int:
         """Print it; the exit status."""
         has_failed = bool(self.errors or self.states["not_kept"])
+        status = 0 if not has_failed else 3 if self.num_asked else 2  # 2: no line could be asked at all
         if self._args.json:
             counts = {state: self.states[state] for state in WORDS}
             failed = {"failed": len(self.errors), "errors": self.errors}
             dump({"object": "cache.warm", **counts, "tokens": self.tokens, **failed})
-            return 3 if has_failed else 0
+            return status
         parts = [f"{number} {WORDS[state]}" for state, number in self.states.items()]
         parts += [f"{len(self.errors)} failed"] if self.errors else []
         say(", ".join(parts) or "nothing to do")
-        return 3 if has_failed else 0
+        return status
 
 
 def _run(

@@ -1,102 +1,29 @@
 """A stored answer as a line of text that another gateway can take in, and back. Pure.
 
-    {"kind": "header", "format": "twicetold-answers", "version": 1, "home": "...", "made_s": ...}
-    {"kind": "entry", "cursor": "...", "home": "...", "id": "e_...", "tenant": ..., "request": {}, "answer": {}, ...}
-    {"kind": "end", "entries": 2, "skipped": 0}
-
 A line says what an entry is, not where it lies: keys are made anew from tenant, model, namespace and request under the
 secret of whoever takes it in, so no line can put an answer where another tenant finds it. Vectors are made anew, too.
-`home` tells gateways of one secret: names of tenants mean something among them only. What was asked under a cache_salt
-is bound to its home as well: the salt was never kept, so the scope goes along under a mark.
+Names of tenants mean something among gateways of one secret only. What was asked under a cache_salt is bound to its
+home as well: the salt was never kept, so the scope goes along under a mark.
 """
 
 import hmac
-import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Any
 from unicodedata import normalize
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from backends.chat import PROMPT, ChatRequest, Choice, Completion, Usage
 from gateway.answers.base import DIGEST_BYTES, Entry
 from gateway.answers.codec import encode
-from gateway.controls import MAX_NAME_CHARS, MAX_TAGS
+from gateway.curation.lines import AnswerLine, EntryLine, home_of, parsed
 from gateway.errors import InvalidRequest
 from gateway.identity.canonical import entry_id_of, fingerprints_of, question_of
 from gateway.identity.scope import SCHEMA, Scope, is_tenant
 from gateway.policy import refuse_to_keep
-from gateway.wire import first_complaint
 
-FORMAT, VERSION = "twicetold-answers", 1
 SLACK_S = 86_400.0  # between two machines' clocks
-
-Name = Annotated[StrictStr, Field(max_length=512)]
-Moment = Annotated[float, Field(strict=True, ge=0, le=10**11)]
-Count = Annotated[StrictInt, Field(ge=0, le=10**12)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ChoiceLine(_Strict):
-    message: dict[str, Any]
-    finish_reason: StrictStr | None
-    logprobs: dict[str, Any] | None = None
-
-
-class UsageLine(_Strict):
-    prompt_tokens: Count = 0
-    completion_tokens: Count = 0
-    cached_tokens: Count = 0
-    extra: dict[str, Any] = {}
-
-
-class AnswerLine(_Strict):
-    v: Literal[1] = 1
-    choices: Annotated[list[ChoiceLine], Field(min_length=1, max_length=1024)]
-    usage: UsageLine = UsageLine()
-    extra: dict[str, Any] = {}
-
-
-class SaltedLine(_Strict):
-    """Where what was asked under a cache_salt lies: good at home only, and only if we wrote it."""
-
-    scope: Annotated[StrictStr, Field(pattern="^[0-9a-f]{64}$")]
-    mark: StrictStr
-
-
-class EntryLine(_Strict):
-    """One entry."""
-
-    kind: Literal["entry"]
-    cursor: StrictStr = ""
-    home: StrictStr
-    id: Name = ""
-    tenant: Name
-    namespace: Name = ""
-    model: Annotated[StrictStr, Field(min_length=1, max_length=512)]
-    revision: Name = ""
-    salted: SaltedLine | None = None
-    request: dict[str, Any]
-    question: StrictStr | None = None
-    answer: AnswerLine
-    created_s: Moment
-    expires_s: Moment | None = None
-    elapsed_s: Annotated[float, Field(strict=True, ge=0, le=10**7)] = 0.0
-    sliding_s: Annotated[float, Field(strict=True, gt=0, le=10**10)] | None = None
-    tags: Annotated[
-        list[Annotated[StrictStr, Field(min_length=1, max_length=MAX_NAME_CHARS)]], Field(max_length=MAX_TAGS)
-    ] = []
-    original: dict[str, Any] | None = None  # of an alias: the request whose answer this is
-    hits: Count = 0
-    good: Count = 0
-    bad: Count = 0
-    schema_: Annotated[StrictInt, Field(alias="schema")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +43,6 @@ class Movement:
 
     def of(self, tenant: str) -> str:
         return self.into or dict(self.tenants).get(tenant, tenant)
-
-
-def home_of(secret: bytes) -> str:
-    """What tells gateways of one secret from all others, and tells nothing of it."""
-    return blake2b(key=secret, digest_size=8, person=b"home").hexdigest()
-
-
-def header_line(secret: bytes) -> bytes:
-    head = {"kind": "header", "format": FORMAT, "version": VERSION, "home": home_of(secret), "made_s": time.time()}
-    return orjson.dumps(head) + b"\n"
-
-
-def end_line(entries: int, skipped: int) -> bytes:
-    return orjson.dumps({"kind": "end", "entries": entries, "skipped": skipped}) + b"\n"
 
 
 def entry_line(secret: bytes, entry: Entry, hits: int, cursor: str, original: bytes | None = None) -> bytes:
@@ -165,44 +78,8 @@ def entry_line(secret: bytes, entry: Entry, hits: int, cursor: str, original: by
 
 def read_line(secret: bytes, raw: bytes, movement: Movement, now_s: float) -> Taken | None:
     """The entry of a line; None for the first and the last line of a file. Raises `InvalidRequest` naming the field."""
-    try:
-        values = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"not JSON: {error}") from error
-    kind = values.get("kind") if isinstance(values, dict) else None
-    if kind in ("header", "end"):
-        _check_header(values)
-        return None
-    if kind != "entry":
-        raise InvalidRequest("not a line of an export: kind must be entry, header or end.", "kind")
-    try:
-        line = EntryLine.model_validate(values)
-    except ValidationError as error:
-        raise first_complaint(error) from error
-    return _taken(secret, line, movement, now_s)
-
-
-def cursor_of(place: tuple[float | int, ...]) -> str:
-    return urlsafe_b64encode(orjson.dumps(place)).decode()
-
-
-def place_of(cursor: str, length: int) -> tuple[float, ...]:
-    """What `cursor_of` made. Raises `InvalidRequest`."""
-    try:
-        place = orjson.loads(urlsafe_b64decode(cursor))
-        if isinstance(place, list) and len(place) == length and all(type(one) in (int, float) for one in place):
-            return tuple(place)
-    except ValueError:
-        pass
-    raise InvalidRequest("after must be the cursor of a line of an earlier export.", "after")
-
-
-def _check_header(values: dict[str, Any]) -> None:
-    if values["kind"] != "header":
-        return
-    if values.get("format") != FORMAT or values.get("version") != VERSION:
-        said = f"{values.get('format')} version {values.get('version')}"
-        raise InvalidRequest(f"the file is {said}; this gateway reads {FORMAT} version {VERSION}.", "version")
+    line = parsed(raw)
+    return None if line is None else _taken(secret, line, movement, now_s)
 
 
 def _taken(secret: bytes, line: EntryLine, movement: Movement, now_s: float) -> Taken:

@@ -147,7 +147,7 @@ def test_an_export_is_imported_elsewhere_and_a_broken_line_is_told(
 
     assert run(*there, "--tenant", key["tenant"]).json["would"]["tier"] == "exact"
     assert run(*there).json["would"]["tier"] == "full"
-    assert ran.out == "4 answers taken in, 0 there already, 0 over, 2 lines wrong\n"
+    assert ran.out == "4 answers taken in, 0 there already, 0 expired, 2 lines wrong\n"
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == [f"{file}, line 4", f"{file}, line 5"]
     assert rejected.read_text().splitlines() == lines[3:5] * 2
     assert (again["imported"], again["kept"], again["failed"]) == (0, 4, 2)

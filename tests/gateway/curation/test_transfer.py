@@ -17,7 +17,8 @@ from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.controls import Controls
-from gateway.curation.portable import Movement, home_of
+from gateway.curation.lines import home_of
+from gateway.curation.portable import Movement
 from gateway.curation.transfer import Clash, Transfer
 from gateway.errors import InvalidRequest
 from gateway.policy import Rules
