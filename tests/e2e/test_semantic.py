@@ -37,6 +37,7 @@ class Talk:
         self.gateway, self.upstream = gateway, upstream
         self.client: OpenAI = gateway.openai(key)
         self.key = key
+        self.similarity: str | None = None  # as the last answer's header says
 
     def ask(self, question: str, answer: str = ANSWER) -> tuple[str, str, str]:
         """Tier, text and id of the answer; `answer` is what the model would say."""
@@ -45,6 +46,7 @@ class Talk:
             model="m", messages=[{"role": "user", "content": question}]
         )
         completion = raw.parse()
+        self.similarity = raw.headers.get("x-twicetold-similarity")
         return raw.headers["x-twicetold-tier"], completion.choices[0].message.content or "", completion.id
 
     def lane(self, tenant: str) -> dict[str, Any]:
@@ -145,6 +147,9 @@ def test_what_users_say_of_a_hit_is_a_label_and_makes_the_lane_stricter(
     answer_id = first_hit(talk)
     settle(gateway)
     before = talk.lane(me)["threshold"]
+    row = next(row for row in gateway.get("/admin/api/requests").json()["data"] if row["id"] == answer_id)
+    assert talk.similarity == f"{row['similarity']:.4f}"
+    assert 0.5 < row["similarity"] < 1
 
     assert talk.feedback(answer_id, "bad").status_code == 200
     lane = talk.lane(me)
