@@ -107,9 +107,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def tab(context: BrowserContext) -> Page:
-    """The one page of a module: to go from view to view in it takes a tenth of what a new one takes."""
-    return context.new_page()
+def tab(context: BrowserContext, gateway: Gateway) -> Iterator[Page]:
+    """The one page of a module: to go from view to view in it takes a tenth of what a new one takes. It is closed
+    before the gateway is: one with a live stream open waits for its reader as long as it waits for anybody."""
+    opened = context.new_page()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

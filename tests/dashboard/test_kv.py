@@ -1,5 +1,6 @@
 """The views of the KV cache and of backends, on a real engine and a real server beside it."""
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -12,6 +13,8 @@ from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
 
 HOUSE = "You answer for the house of the seven gables, and you are brief. " * 3
+GARDEN = "Tell me at length of the garden behind the house, and of its seven old apple trees."
+LODGERS = "Who lives on the second floor, and since when have they been living there, please?"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,11 @@ def ask(gateway: Gateway, question: str, model: str = "demo") -> httpx.Response:
     messages = [{"role": "system", "content": HOUSE}, {"role": "user", "content": question}]
     body = {"model": model, "messages": messages, "max_tokens": 4, "cache": {"tiers": ["kv"]}}
     return gateway.post(body, Authorization="Bearer gables")
+
+
+def disk_of(gateway: Gateway) -> dict[str, int]:
+    disk: dict[str, int] = gateway.get("/admin/api/kv").json()["models"]["demo"]["tiers"]["disk"]
+    return disk
 
 
 def test_before_anything_is_shared_it_is_said_what_would_be(page: Page, gateway: Gateway) -> None:
@@ -49,6 +57,30 @@ def test_the_tree_shows_what_callers_share_and_unfolds_by_keyboard(page: Page, g
 
     expect(first.get_by_text("2 times")).to_be_visible()
     expect(page.locator(".icicle .ice-cell").first).to_be_visible()
+
+
+def test_conversations_that_go_on_differently_stand_under_what_they_share(page: Page, gateway: Gateway) -> None:
+    for question in (GARDEN, LODGERS) * 2:
+        ask(gateway, question)
+    open_view(page, gateway, "kv")
+    below = page.locator(".prefix-list .prefix-list .prefix-words")
+
+    expect(below.filter(has_text="who lives on the second floor")).to_be_visible()
+    expect(page.locator(".prefixes > section > .prefix-list > li > .prefix")).to_have_count(1)
+    expect(page.locator(".ice .ice-row .ice-cell").first).to_be_visible()
+
+
+def test_it_is_shown_how_full_the_disk_is(page: Page, gateway: Gateway) -> None:
+    ask(gateway, GARDEN)
+    gateway.wait_for(lambda _: disk_of(gateway)["blocks"] > 0, True)
+    open_view(page, gateway, "kv")
+    disk = page.locator(".tier-bar", has=page.get_by_role("heading", name="Disk"))
+
+    expect(disk.get_by_role("img", name=re.compile(r"Disk: [1-9]\d* blocks? in [1-9]"))).to_be_visible()
+    expect(disk).to_contain_text("of 4.0 GiB")
+    held = disk_of(gateway)["resident_bytes"] / (4096 << 20)
+    drawn = float(disk.locator(".occupancy .cached").evaluate("(part) => part.style.flexGrow"))
+    assert 0 < drawn <= 2 * held
 
 
 def test_a_new_hit_shows_up_by_itself_and_what_was_unfolded_stays_so(page: Page, gateway: Gateway) -> None:
@@ -108,6 +140,7 @@ def test_an_engine_that_is_gone_is_waited_for(page: Page, gateway: Gateway) -> N
     open_view(page, gateway, "kv")
     (engine,) = psutil.Process(gateway.process.pid).children()
     engine.kill()
+    gateway.wait_for(lambda _: gateway.get("/admin/api/kv").json()["models"]["demo"]["counters"], {})
     page.reload()
     expect(page.get_by_text("The engine is not there yet")).to_be_visible()
     gateway.wait("local")

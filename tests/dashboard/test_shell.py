@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -125,6 +126,28 @@ def test_a_server_that_went_away_is_shown_as_such_and_found_again(page: Page, ga
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
     page.context.set_offline(False)
     expect(page.get_by_text("live", exact=True)).to_be_visible()
+
+
+def test_a_gateway_that_ended_and_was_started_again_is_found_by_the_open_page(
+    page: Page, upstream: RunningUpstream, tmp_path: Path
+) -> None:
+    flags = ("--upstream", upstream.base_url)
+    with running_gateway(tmp_path / "data", *flags, cache__semantic="false") as first:
+        first.wait("upstream")
+        open_view(page, first, "requests")
+        expect(page.get_by_text("live", exact=True)).to_be_visible()
+        first.process.kill()
+        first.process.wait()
+        expect(page.get_by_text("disconnected")).to_be_visible()
+    port = first.url.rpartition(":")[2]
+    with running_gateway(tmp_path / "data", *flags, "--port", port, cache__semantic="false") as second:
+        second.wait("upstream")
+        expect(page.get_by_text("live", exact=True)).to_be_visible()
+        second.post({"model": "m", "messages": [{"role": "user", "content": "Are you back?"}]})
+        expect(page.get_by_role("link", name="Are you back?")).to_be_visible()
+        page.get_by_role("link", name="KV cache").click()  # its files were not asked of the first one
+        expect(page.get_by_role("heading", name="There is no local model")).to_be_visible()
+        page.goto("about:blank")  # no reader is left for the gateway to wait for
 
 
 def test_the_frame_is_used_with_the_keyboard(page: Page, gateway: Gateway) -> None:
