@@ -69,9 +69,10 @@ _DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 class Prices:
     """The price list. Belongs to one event loop; a file that cannot be read is told and not overwritten by itself."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """Without a file it lasts as long as the process."""
+    def __init__(self, file: Path | None = None, own: Iterable[str] = ()) -> None:
+        """Without a file it lasts as long as the process. `own`: models of the gateway itself, free unless listed."""
         self._file = file
+        self._own = frozenset(own)
         self.currency = "USD"
         self.models: dict[str, Price] = dict(SHIPPED)
         self.is_shipped = True
@@ -124,7 +125,9 @@ class Prices:
             if name in self.models:
                 return self.models[name]
         matching = [name for name in self.models if fnmatchcase(model, name)]
-        return self.models[max(matching, key=len)] if matching else None
+        if matching:
+            return self.models[max(matching, key=len)]
+        return FREE if model in self._own else None
 
 
 def checked(models: Any) -> dict[str, Price]:

@@ -39,10 +39,6 @@ def build(settings: Settings) -> Services:
     secret = load_secret(settings.data_dir, settings.secret)
     metrics = Metrics()
     ledger = Ledger(metrics)
-    prices = Prices(settings.data_dir / PRICES_FILE)
-    prices.open()
-    recent = Recent(prices)
-    ledger.listen(recent.hear)
     cache = settings.cache
     shared = shared_of(settings, secret, ledger)
     answers = answers_of(settings, None if shared is None else shared.store)
@@ -68,6 +64,10 @@ def build(settings: Settings) -> Services:
     )
     following = following_of(shared, answers, semantic, rules, ledger)
     embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic)
+    prices = Prices(settings.data_dir / PRICES_FILE, () if embeddings.own is None else embeddings.own.names)
+    prices.open()
+    recent = Recent(prices)
+    ledger.listen(recent.hear)
     ask_others = following.echo.ask if following is not None else None
     invalidation = Invalidation(answers, semantic, ledger, ask_others, embeddings)
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)

@@ -210,6 +210,22 @@ def test_a_list_is_gone_through_with_the_keyboard(page: Page, gateway: Gateway) 
     expect(page.get_by_role("region", name="Provenance")).to_be_visible()
 
 
+def test_back_from_an_entry_is_the_same_place_of_the_list(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "entries?text=invoice")
+    page.wait_for_selector(".entry-row")
+    page.evaluate("scrollTo(0, 2500)")
+    row = page.locator("li[aria-posinset='60'] a")
+    question = row.locator(".question").inner_text()
+    row.click()
+    expect(page.get_by_role("heading", name=question)).to_be_focused()
+    top = page.evaluate("scrollY")
+    page.get_by_role("link", name="All entries").click()
+
+    expect(page.get_by_role("link", name=question)).to_be_focused()
+    expect(page.get_by_role("searchbox")).to_have_value("invoice")
+    assert (top, page.evaluate("scrollY")) == (0, 2500)
+
+
 def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
     entry = httpx.get(f"{gateway.url}/admin/api/entries?limit=1&tag=shop", trust_env=False).json()["data"][0]["id"]
     for view, ready in ((f"entries/{entry}", ".facts"), ("entries?tag=shop", ".entry-row")):

@@ -21,6 +21,7 @@ def keyed(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -
     """A gateway that asks for an admin key."""
     folder = tmp_path_factory.mktemp("keyed") / "data"
     settings = {"admin_key_env": "TWICETOLD_THE_KEY", "the_key": KEY, "cache__semantic": "false"}
+    settings["keys__required"] = "true"  # of callers
     with running_gateway(folder, "--upstream", upstream.base_url, **settings) as running:
         yield running
 
@@ -94,7 +95,7 @@ def test_who_has_the_key_logs_in_and_out(page: Page, keyed: Gateway) -> None:
 def test_a_wrong_key_is_told(page: Page, keyed: Gateway) -> None:
     log_in(page, keyed, "wrong")
 
-    expect(page.get_by_role("alert")).to_contain_text("admin key")
+    expect(page.get_by_role("alert")).to_have_text("That is not the admin key.")
     assert complaints(page) == []
 
 
@@ -105,6 +106,30 @@ def test_a_session_that_ended_asks_for_the_key_again(page: Page, keyed: Gateway)
     page.get_by_role("link", name="Entries").click()
 
     expect(page.get_by_label("Admin key")).to_be_visible()
+
+
+def test_logging_out_in_one_tab_ends_the_other(page: Page, keyed: Gateway) -> None:
+    log_in(page, keyed)
+    page.wait_for_selector("text=live")
+    other = page.context.new_page()
+    other.goto(f"{keyed.url}/admin")
+    other.get_by_role("button", name="Log out").click()
+    other.close()
+
+    expect(page.get_by_label("Admin key")).to_be_visible()
+
+
+def test_the_playground_asks_for_a_key_where_callers_need_one(page: Page, keyed: Gateway) -> None:
+    key = {"authorization": f"Bearer {KEY}"}
+    made = httpx.post(f"{keyed.url}/admin/api/keys", json={"name": "page"}, headers=key, trust_env=False).json()["key"]
+    log_in(page, keyed)
+    page.get_by_role("link", name="Playground", exact=True).click()
+    expect(page.get_by_label("Model")).to_have_text("enter an API key first")
+    page.get_by_label("API key").fill("wrong")
+    expect(page.get_by_label("Model")).to_have_text("this key is not accepted")
+    page.get_by_label("API key").fill(made)
+
+    expect(page.get_by_label("Model")).to_have_value("test-model")
 
 
 def test_a_session_changes_nothing_without_its_word(page: Page, keyed: Gateway) -> None:
@@ -148,6 +173,36 @@ def test_a_gateway_that_ended_and_was_started_again_is_found_by_the_open_page(
         page.get_by_role("link", name="KV cache").click()  # its files were not asked of the first one
         expect(page.get_by_role("heading", name="There is no local model")).to_be_visible()
         page.goto("about:blank")  # no reader is left for the gateway to wait for
+
+
+def test_a_view_that_was_opened_while_the_server_was_away_is_there_when_it_is_back(
+    page: Page, gateway: Gateway
+) -> None:
+    page.goto("about:blank")
+    open_view(page, gateway, "entries")
+    page.context.set_offline(True)
+    for name in ("Prices", "Requests"):  # the modules of both are still to be fetched
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.context.set_offline(False)
+
+    expect(page.get_by_role("heading", name="Requests", level=1)).to_be_visible()
+    page.get_by_role("link", name="Prices", exact=True).click()
+    expect(page.get_by_role("heading", name="Prices", level=1)).to_be_visible()
+
+
+@pytest.mark.parametrize("address", ["entries/%", "main"])
+def test_no_address_is_a_blank_page(page: Page, gateway: Gateway, address: str) -> None:
+    page.goto(f"{gateway.url}/admin#{'/' if '%' in address else ''}{address}")
+
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+def test_the_focus_goes_to_the_heading_of_what_was_opened(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "entries")
+    page.get_by_role("link", name="Backends", exact=True).click()
+
+    expect(page.get_by_role("heading", name="Backends", level=1)).to_be_focused()
 
 
 def test_the_frame_is_used_with_the_keyboard(page: Page, gateway: Gateway) -> None:

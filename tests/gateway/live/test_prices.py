@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.live.prices import FILE, Price, Prices, checked, checked_currency
+from gateway.live.prices import FILE, FREE, Price, Prices, checked, checked_currency
 
 
 def priced(*names: str) -> Prices:
@@ -36,6 +36,14 @@ def test_the_name_wins_then_that_of_a_dated_version_then_the_longest_pattern(mod
 def test_a_model_without_a_price_is_told_of() -> None:
     assert Prices().of("my-model") is None
     assert Prices().told(["my-model", "gpt-4o"])["unpriced"] == ["my-model"]
+
+
+def test_the_gateways_own_model_is_free_unless_the_list_has_it() -> None:
+    prices = Prices(own=("embedder",))
+    assert (prices.of("embedder"), prices.told(["embedder"])["unpriced"]) == (FREE, [])
+    listed = Prices(own=("embedder",))
+    listed.models = {"*": Price(2.0)}
+    assert listed.of("embedder") == Price(2.0)
 
 
 async def test_a_list_is_kept_and_read_again(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
  *   kind     "bars" (stacked) or "lines"
  *   read     (value) -> text of a value; `axis`: (value) -> text at the axis
  *   rest     (column) -> value the legend shows when nobody points; default: the sum
+ *   resting  what those values are of, in a word
  *   most     the top of the scale, when it is known; else that of the data
  *   whole    whether bars count something that has no parts (default)
  */
 export function timeChart(name, series, options) {
-  const { kind = "bars", read = String, axis = read, rest = sum, most = null, whole = true, height = 190 } = options;
+  const { kind = "bars", read = String, axis = read, rest = sum, resting = "", most = null, whole = true, height = 190 } = options;
   const values = series.map(() => h("span", { class: "legend-value" }));
   const when = h("span", { class: "legend-when muted" });
   const legend = h(
@@ -96,7 +97,7 @@ export function timeChart(name, series, options) {
       const value = isPointing ? columns[n + 1][at] : rest(columns[n + 1]);
       values[n].textContent = value === null || value === undefined ? "–" : read(value);
     });
-    when.textContent = isPointing ? moment(columns[0][at], step) : "";
+    when.textContent = isPointing ? moment(columns[0][at], step) : resting;
   }
 
   const watch = new ResizeObserver(() => {

@@ -48,6 +48,7 @@ export const view = {
       read: (value) => percent(value, 0),
       axis: (value) => percent(value, 0),
       rest: latest,
+      resting: "just now",
       most: 1,
     });
     const gains = gainChart(rates);

@@ -118,6 +118,8 @@ function mount(root, { api }) {
     } catch (error) {
       history.pop();
       const said = error.name === "AbortError" ? "Stopped." : error.message;
+      if (!answer.textContent) answer.remove();
+      facts.parentElement.classList.toggle("failed", error.name !== "AbortError");
       replace(facts, h("span", { class: error.name === "AbortError" ? "muted" : "form-error" }, said));
     }
     idle();
