@@ -16,6 +16,7 @@ import pytest
 
 from tests.backends.local.tiny import build
 from tests.e2e.server import Gateway, running_gateway
+from twicetold import Twicetold
 
 PAGE = Path(__file__).parents[2] / "docs/models.md"
 LONG = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
@@ -216,14 +217,14 @@ def test_a_page_that_calls_this_machine_by_its_own_name_is_refused(gateway: Gate
 
 def test_a_warmed_prefix_is_there_for_the_first_request_of_those_it_was_warmed_for(gateway: Gateway) -> None:
     system = {"role": "system", "content": "You answer in one word, and you never explain. " * 6}
-    warmed = admin(gateway, "POST", "/kv/warm", json={"model": "one", "messages": [system], "api_key": "sk-test"})
+    with Twicetold(gateway.url, api_key="sk-test", model="one") as client:
+        warmed = client.warm_prefix([system])
     request: dict[str, Any] = {"model": "one", "max_tokens": 4, "temperature": 0}
     messages: Any = [system, {"role": "user", "content": "Why?"}]
     mine = gateway.openai("sk-test").chat.completions.create(messages=messages, extra_body=KV, **request)
     other = gateway.openai("sk-else").chat.completions.create(messages=messages, extra_body=KV, **request)
 
-    assert warmed.status_code == 200, warmed.text
-    assert warmed.json()["tokens"] > 32
+    assert warmed["tokens"] > 32
     cached = []
     for answer in (mine, other):
         assert answer.usage is not None
