@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backends.base import Model
 from backends.chat import ChatRequest
 from backends.errors import BackendError
+from backends.fake import ScriptedBackend
 from backends.flavours import FLAVOURS
 from backends.flavours.base import Wishes
 from gateway.app import SHAPES
@@ -99,6 +102,7 @@ ITEM = maybe(
         "reasoning",
         "item_reference",
         "web_search_call",
+        "of_next_year",
     ),
     role=kinds("user", "assistant", "developer"),
     content=CONTENT,
@@ -164,6 +168,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "include": st.lists(TEXT, max_size=1),
         "max_output_tokens": st.just(5),
         "conversation": TEXT,
+        "prompt": maybe(id=TEXT, version=TEXT),
         "background": st.booleans(),
         "truncation": kinds("auto", "disabled"),
     },
@@ -188,12 +193,21 @@ def bodies(route: str) -> Any:
     return st.fixed_dictionaries(must, optional=others) | maybe(**fields) | ODD
 
 
+class NativeBackend(ScriptedBackend):
+    """Takes the bodies of the Responses API as they are, so what chat cannot say reaches it, too."""
+
+    def model(self, name: str) -> Model:
+        return replace(super().model(name), speaks_responses=True)
+
+
 @pytest.fixture(scope="module")
-def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Desk]]:
+def counters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, list[Desk]]]:
     with asyncio.Runner() as runner:
-        opening = desk(tmp_path_factory.mktemp("odd"))
-        yield runner, runner.run(opening.__aenter__())
-        runner.run(opening.__aexit__(None, None, None))
+        backends = (ScriptedBackend(), NativeBackend())
+        openings = [desk(tmp_path_factory.mktemp("odd"), backend) for backend in backends]
+        yield runner, [runner.run(opening.__aenter__()) for opening in openings]
+        for opening in openings:
+            runner.run(opening.__aexit__(None, None, None))
 
 
 def spelled(body: Any) -> bytes:
@@ -205,9 +219,10 @@ def spelled(body: Any) -> bytes:
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_an_odd_request_is_answered_or_refused(
-    counter: tuple[asyncio.Runner, Desk], route: str, data: st.DataObject
+    counters: tuple[asyncio.Runner, list[Desk]], route: str, data: st.DataObject
 ) -> None:
-    runner, opened = counter
+    runner, desks = counters
+    opened = desks[data.draw(st.integers(0, 1))]
     response = runner.run(opened.ask(route, spelled(data.draw(bodies(route)))))
     assert response.status_code in (200, 400, 404), response.text
     if response.status_code != 200:
