@@ -7,9 +7,10 @@ import argparse
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import orjson
@@ -151,32 +152,40 @@ def _run(
     gateway: Admin, tasks: Iterator[Task], caller: dict[str, str], tally: Tally, progress: Progress, num: int
 ) -> None:
     """So many at once, and not many more handed out; the first that cannot go on ends all."""
+    waiting: Queue[tuple[Task, Future[dict[str, Any]]] | None] = Queue()
     stop = threading.Event()
 
-    def ask(task: Task) -> dict[str, Any] | None:
-        if stop.is_set() or task.body is None:
-            return None
-        answer: dict[str, Any] = gateway.insist("POST", task.route, json={**task.body, **caller})
-        return answer
+    def work() -> None:
+        while (one := waiting.get()) is not None and not stop.is_set():
+            task, future = one
+            try:
+                future.set_result(gateway.insist("POST", task.route, json={**(task.body or {}), **caller}))
+            except BaseException as error:  # whoever waits gets it
+                future.set_exception(error)
 
-    with ThreadPoolExecutor(num) as pool:
-        out: dict[Future[dict[str, Any] | None], Task] = {}
-        try:
-            for task in tasks:
-                if task.trouble:
-                    tally.fail(task, task.trouble, is_backend=False)
-                    continue
-                out[pool.submit(ask, task)] = task
-                if len(out) >= AHEAD * num:
-                    _settle(out, tally, progress)
-            while out:
+    # No pool of the standard library: who interrupts would wait for the answers that are being made.
+    for number in range(num):
+        threading.Thread(target=work, name=f"warm {number}", daemon=True).start()
+    out: dict[Future[dict[str, Any]], Task] = {}
+    try:
+        for task in tasks:
+            if task.trouble:
+                tally.fail(task, task.trouble, is_backend=False)
+                continue
+            future = Future[dict[str, Any]]()
+            waiting.put((task, future))
+            out[future] = task
+            if len(out) >= AHEAD * num:
                 _settle(out, tally, progress)
-        except BaseException:
-            stop.set()
-            raise
+        while out:
+            _settle(out, tally, progress)
+    finally:
+        stop.set()
+        for _ in range(num):
+            waiting.put(None)
 
 
-def _settle(out: dict["Future[dict[str, Any] | None]", Task], tally: Tally, progress: Progress) -> None:
+def _settle(out: dict["Future[dict[str, Any]]", Task], tally: Tally, progress: Progress) -> None:
     """Take account of what is done; wait for something if nothing is."""
     done, _ = wait(out, return_when=FIRST_COMPLETED)
     for future in done:
@@ -188,8 +197,7 @@ def _settle(out: dict["Future[dict[str, Any] | None]", Task], tally: Tally, prog
             if tally.in_a_row >= GIVE_UP_AFTER:
                 raise Failed(f"{tally.in_a_row} failures on end, the last: {failed}") from failed
         else:
-            if answer is not None:
-                tally.add(task, answer)
+            tally.add(task, answer)
         progress.at(tally.num_done)
 
 

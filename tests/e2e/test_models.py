@@ -1,5 +1,6 @@
 """Several models side by side, loaded and unloaded while the gateway runs, by the admin API."""
 
+import json
 import random
 import re
 import signal
@@ -14,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from gateway.cli import main
 from tests.backends.local.tiny import build
 from tests.e2e.server import Gateway, running_gateway
 from twicetold import Twicetold
@@ -233,6 +235,26 @@ def test_a_warmed_prefix_is_there_for_the_first_request_of_those_it_was_warmed_f
     assert cached[0] is not None
     assert cached[0] > 32
     assert cached[1] == 0
+
+
+def test_the_command_line_warms_the_system_prompts_of_files_and_of_lines(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K", "sk-warm")
+    prompts = [f"You are the help desk number {number}, and you are patient. " * 6 for number in range(2)]
+    (tmp_path / "prompt.txt").write_text(prompts[0])
+    (tmp_path / "lines.jsonl").write_text(json.dumps({"system": prompts[1]}) + "\n")
+    files = (str(tmp_path / "lines.jsonl"), "--prefix", str(tmp_path / "prompt.txt"))
+    status = main(["warm", *files, "--model", "one", "--url", gateway.url, "--key-env", "K"])
+    cached = []
+    for prompt in prompts:
+        messages = [{"role": "system", "content": prompt}, {"role": "user", "content": "Why?"}]
+        body = {"model": "one", "messages": messages, "max_tokens": 4, **KV}
+        usage = gateway.post(body, authorization="Bearer sk-warm").json()["usage"]
+        cached.append(usage["prompt_tokens_details"]["cached_tokens"])
+
+    assert status == 0
+    assert min(cached) > 32
 
 
 def test_kept_prefixes_are_told_by_model_and_cleared(gateway: Gateway) -> None:
