@@ -35,6 +35,9 @@ VIEWS = {
     "entries": "entries",
     "quality": "quality",
     "kv": "kv",
+    "backends": "backends",
+    "requests": "requests",
+    "prices": "prices",
 }
 
 

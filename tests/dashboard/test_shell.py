@@ -63,6 +63,17 @@ def test_nothing_but_the_files_of_the_dashboard_is_served(gateway: Gateway, path
     assert gateway.get(f"/admin/static/{path}").status_code == 404
 
 
+def test_a_page_enlarged_four_times_has_room_for_its_tables(page: Page, gateway: Gateway) -> None:
+    gateway.post({"model": "m", "messages": [{"role": "user", "content": "Is there room for a question of its own?"}]})
+    parts = ".latency, .latency td, .segments, .requests td, .price-table td"
+    narrow = f"[...document.querySelectorAll('{parts}')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    for view, ready in (("overview", ".latency .badge"), ("prices", ".price"), ("requests", ".requests .clip-2")):
+        open_view(page, gateway, view, size=(320, 640))
+        page.wait_for_selector(ready)
+        assert page.evaluate(narrow) == 0
+    assert page.evaluate("document.querySelector('.requests .clip-2').clientWidth") > 80
+
+
 def test_no_script_makes_markup_of_a_string() -> None:
     for path in STATIC.rglob("*.js"):
         if "vendor" not in path.parts:
