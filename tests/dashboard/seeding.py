@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from backends.chat import Choice, Completion, Usage
@@ -26,9 +27,10 @@ ENDS = ("on my phone", "before Friday", "for a team of five", "in the European r
 
 
 def seed(data_dir: Path, count: int) -> None:
-    """Put `count` entries into the store of a gateway that is not running."""
+    """Put `count` entries into the store of a gateway that is not running; the last is another name of the first."""
     secret = load_secret(data_dir)
     entries = [_entry(secret, number, count) for number in range(count)]
+    entries[-1] = replace(entries[-1], completion=entries[0].completion, alias_of=entries[0].id)
     with ThreadPoolExecutor(1) as aside:  # a browser test has an event loop of its own in this thread
         aside.submit(lambda: asyncio.run(_put_all(data_dir / "answers.db", entries))).result()
 

@@ -12,6 +12,11 @@ from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream
 
 MANY = 10_000
+WATCH = """() => {
+    window.slow = [];
+    const note = (list) => window.slow.push(...list.getEntries().map((one) => one.duration));
+    new PerformanceObserver(note).observe({entryTypes: ["longtask"]});
+}"""
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> ${alert(1)} &amp; \u202e'
 
 
@@ -49,12 +54,8 @@ def search(page: Page, text: str) -> None:
 
 
 def test_ten_thousand_entries_are_gone_through_without_lag(page: Page, gateway: Gateway) -> None:
-    page.add_init_script(
-        "window.slow = []; new PerformanceObserver((list) => window.slow.push(...list.getEntries()"
-        ".map((one) => one.duration))).observe({entryTypes: ['longtask']})"
-    )
-    page.goto("about:blank")
     open_view(page, gateway, "entries")
+    page.evaluate(WATCH)
     expect(page.get_by_text("10,000 entries")).to_be_visible()
     page.wait_for_selector(".entry-row")
     deep = 0
@@ -67,6 +68,14 @@ def test_ten_thousand_entries_are_gone_through_without_lag(page: Page, gateway: 
         "Math.max(...[...document.querySelectorAll('.rows li[aria-posinset]')].map((row) => +row.ariaPosInSet))"
     )
     assert rows > 1000
+    search(page, "4242")
+    expect(page.get_by_text("1 entry", exact=True)).to_be_visible()
+    page.get_by_role("link", name="(case 4242)").click()
+    expect(page.get_by_role("region", name="Answer")).to_contain_text("the steps for case 4242")
+    page.go_back()
+    expect(page.locator(".entry-row")).to_have_count(1)
+    search(page, "")
+    expect(page.get_by_text("10,000 entries")).to_be_visible()
     assert max(page.evaluate("window.slow"), default=0) < 1000  # of a busy machine; a whole list would take far more
 
 
@@ -114,6 +123,16 @@ def test_one_entry_tells_all_of_itself(page: Page, gateway: Gateway, keep: Keep)
     expect(page.get_by_role("region", name="Cost to make")).to_contain_text("token")
     expect(page.get_by_role("region", name="Provenance")).to_contain_text("anonymous")
     expect(page.get_by_role("region", name="Verdicts")).to_contain_text("Nobody said anything yet")
+
+
+def test_another_wording_of_a_question_stands_with_it(page: Page, gateway: Gateway) -> None:
+    found = gateway.get("/admin/api/entries?text=case+9999").json()["data"]
+    open_view(page, gateway, f"entries/{found[0]['alias_of']}")
+    expect(page.get_by_role("heading", name="(case 0)")).to_be_visible()
+    page.get_by_role("region", name="Also asked as (1)").get_by_role("link", name="(case 9999)").click()
+
+    expect(page.get_by_role("heading", name="(case 9999)")).to_be_visible()
+    expect(page.get_by_role("region", name="Provenance").get_by_role("link")).to_have_text(found[0]["alias_of"])
 
 
 def test_somebody_finds_a_wrong_answer_and_retires_it(page: Page, gateway: Gateway, keep: Keep) -> None:
