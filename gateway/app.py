@@ -1,6 +1,6 @@
 """The ASGI application: routes over the services, and OpenAI's error shape for everything that goes wrong."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,7 @@ from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
 from gateway.routes.generate import GenerateEndpoint
 from gateway.routes.health import health_routes
+from gateway.routes.intake import Intake
 from gateway.routes.live import Desk
 from gateway.routes.models import models_route
 from gateway.routes.thresholds import Panel
@@ -70,70 +71,19 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
 
     app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.openapi = partial(document, OPERATIONS, __version__)  # type: ignore[method-assign]  # the pages of FastAPI load scripts from elsewhere
-    max_body_bytes = int(services.settings.max_body_mb * 2**20)
-    for path, shape in SHAPES.items():
-        endpoint = GenerateEndpoint(
-            shape=shape,
-            pipeline=services.pipeline,
-            ledger=services.ledger,
-            keys=services.keys,
-            conversations=Conversations(services.secret),
-            max_body_bytes=max_body_bytes,
-            curfew=curfew,
-            served=services.served,
-            zero_usage=services.settings.cache.usage_on_hit == "zero",
-        )
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    counter = TokenCounter(MessagesShape(), services.router, services.ledger, services.keys, max_body_bytes, curfew)
-    app.router.routes.append(Route("/v1/messages/count_tokens", counter.answer, methods=["POST"]))
-    embeddings = EmbeddingsEndpoint(
-        embeddings=services.embeddings,
-        ledger=services.ledger,
-        keys=services.keys,
-        max_body_bytes=max_body_bytes,
-        curfew=curfew,
-        zero_usage=services.settings.cache.usage_on_hit == "zero",
+    settings = services.settings
+    free = settings.cache.usage_on_hit == "zero"
+    intake = Intake(services.keys, int(settings.max_body_mb * 2**20), curfew, zero_usage=free)
+    door = Door(
+        AdminRule(settings.admin_key, settings.is_local), Sessions(services.secret, settings.admin_key), Attempts()
     )
-    app.router.routes.append(Route("/v1/embeddings", embeddings, methods=["POST"]))
+    app.router.routes.extend(_asked(services, intake))
     app.include_router(models_route(services.router, services.keys))
     app.include_router(health_routes(services.readiness, services.metrics))
-    settings = services.settings
-    rule = AdminRule(settings.admin_key, settings.is_local)
-    door = Door(rule, Sessions(services.secret, settings.admin_key), Attempts())
-    archive = Archive(services.answers, services.invalidation, services.feedback, services.semantic)
-    explainer = Explainer(services.pipeline, services.answers, services.semantic)
-    admin = Admin(
-        door=door,
-        engines=services.engines,
-        defaults=settings.engine,
-        stats=services.stats,
-        secret=services.secret,
-        keys=services.keys,
-        max_body_bytes=max_body_bytes,
-        curfew=curfew,
-        shelves=Shelves(archive, services.pipeline, services.keys, max_body_bytes),
-        inquiry=Inquiry(explainer, services.served, services.keys, max_body_bytes),
-        panel=Panel(services.thresholds, max_body_bytes),
-        fleet=Fleet(services.router, max_body_bytes),
-        prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
-        warmer=Warmer(services.pipeline, services.keys, max_body_bytes, curfew),
-        porter=Porter(services.transfer, max_body_bytes, curfew),
-        desk=Desk(services.recent, Feed(services.recent, curfew), max_body_bytes),
-        quality=services.thresholds,
-    )
     app.include_router(dashboard_routes(door, read_pages()))
-    app.include_router(admin_routes(admin))
-    app.include_router(feedback_route(FeedbackDesk(services.feedback, services.keys, max_body_bytes)))
-    desk = CacheDesk(
-        aside=CacheAside(services.pipeline, services.served, services.ledger),
-        ledger=services.ledger,
-        shapes={shape.route: shape for shape in SHAPES.values()},
-        keys=services.keys,
-        max_body_bytes=max_body_bytes,
-        is_local=settings.is_local,
-        zero_usage=settings.cache.usage_on_hit == "zero",
-    )
-    app.include_router(cache_routes(desk))
+    app.include_router(admin_routes(_admin(services, intake, door)))
+    app.include_router(feedback_route(FeedbackDesk(services.feedback, intake)))
+    app.include_router(cache_routes(_cache_desk(services, intake)))
     app.add_middleware(AdminHeaders)
     app.add_middleware(_WholePaths)
     app.add_middleware(Exchanges, observers=services.observing.observers)
@@ -142,6 +92,57 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.add_exception_handler(GatewayError, _told)
     app.add_exception_handler(BackendError, _told)
     return app
+
+
+def _asked(services: Services, intake: Intake) -> Iterator[Route]:
+    """What answers, as plain ASGI."""
+    for path, shape in SHAPES.items():
+        endpoint = GenerateEndpoint(
+            shape=shape,
+            pipeline=services.pipeline,
+            ledger=services.ledger,
+            intake=intake,
+            conversations=Conversations(services.secret),
+            served=services.served,
+        )
+        yield Route(path, endpoint, methods=["POST"])
+    counter = TokenCounter(MessagesShape(), services.router, services.ledger, intake)
+    yield Route("/v1/messages/count_tokens", counter.answer, methods=["POST"])
+    embeddings = EmbeddingsEndpoint(services.embeddings, services.ledger, intake)
+    yield Route("/v1/embeddings", embeddings, methods=["POST"])
+
+
+def _cache_desk(services: Services, intake: Intake) -> CacheDesk:
+    return CacheDesk(
+        aside=CacheAside(services.pipeline, services.served, services.ledger),
+        ledger=services.ledger,
+        shapes={shape.route: shape for shape in SHAPES.values()},
+        intake=intake,
+        is_local=services.settings.is_local,
+    )
+
+
+def _admin(services: Services, intake: Intake, door: Door) -> Admin:
+    settings = services.settings
+    archive = Archive(services.answers, services.invalidation, services.feedback, services.semantic)
+    explainer = Explainer(services.pipeline, services.answers, services.semantic)
+    return Admin(
+        door=door,
+        engines=services.engines,
+        defaults=settings.engine,
+        stats=services.stats,
+        secret=services.secret,
+        intake=intake,
+        shelves=Shelves(archive, services.pipeline, intake),
+        inquiry=Inquiry(explainer, services.served, intake),
+        panel=Panel(services.thresholds, intake),
+        fleet=Fleet(services.router, intake),
+        prefixes=partial(report_of, services.prefixes, settings.prefixes.price_per_million),
+        warmer=Warmer(services.pipeline, intake),
+        porter=Porter(services.transfer, intake),
+        desk=Desk(services.recent, Feed(services.recent, intake.curfew), intake),
+        quality=services.thresholds,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from gateway.body import ClientGone, Curfew, while_connected
+from gateway.body import ClientGone, while_connected
 from gateway.callers.door import Door
-from gateway.callers.keys import Keys
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
 from gateway.identity.scope import Scope
@@ -22,6 +21,7 @@ from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.dashboard import visit_of
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.explain import Inquiry, add_explain
+from gateway.routes.intake import Intake
 from gateway.routes.keys import KeyDesk, add_keys
 from gateway.routes.live import Desk, add_live
 from gateway.routes.prefixes import add_prefixes
@@ -70,9 +70,7 @@ class Admin:
     defaults: EngineSettings  # of a model's settings
     stats: Callable[[], Awaitable[dict[str, Any]]]
     secret: bytes
-    keys: Keys
-    max_body_bytes: int
-    curfew: Curfew
+    intake: Intake
     shelves: Shelves
     inquiry: Inquiry
     panel: Panel
@@ -106,7 +104,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_live(routes, admin.desk, admin.door)
     add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
-    add_keys(routes, KeyDesk(admin.keys, admin.max_body_bytes))
+    add_keys(routes, KeyDesk(admin.intake))
     add_warm(routes, admin.warmer)
     return routes
 
@@ -124,7 +122,7 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
 
     @routes.post("/models")
     async def load(request: Request) -> JSONResponse:
-        body = await read_json(LoadBody, request, admin.max_body_bytes)
+        body = await read_json(LoadBody, request, admin.intake.max_body_bytes)
         if not (body.name or body.source).isprintable():
             raise InvalidRequest("name must be printable.", "name")
         if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get("warm_prompts"))):
@@ -164,13 +162,13 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
 
     @routes.post("/kv/warm")
     async def warm(request: Request) -> Response:
-        body = await read_json(WarmBody, request, admin.max_body_bytes)
-        tenant = admin.keys.caller(body.api_key, body.tenant)
+        body = await read_json(WarmBody, request, admin.intake.max_body_bytes)
+        tenant = admin.intake.keys.caller(body.api_key, body.tenant)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
         engine = engines.engine(body.model, "model")
         work = engine.warm(messages, body.tools, scope.kv_salt(admin.secret), tenant, pin=body.pin)
         try:
-            return JSONResponse(dict(await while_connected(request.receive, admin.curfew, work)))
+            return JSONResponse(dict(await while_connected(request.receive, admin.intake.curfew, work)))
         except ClientGone:
             return Response(status_code=GONE_STATUS)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends.routing.member import Member
 from backends.routing.router import Router
 from gateway.errors import BackendNotFound
+from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
 _OF_PAGES = ("content-type", "origin", "referer", "sec-fetch-site", "cookie")  # what a browser may send
@@ -41,7 +42,7 @@ class Fleet:
     """What the routes work on."""
 
     router: Router
-    max_body_bytes: int
+    intake: Intake
 
     def member(self, name: str) -> Member:
         """The backend of this name. Raises `BackendNotFound`."""
@@ -59,7 +60,7 @@ def add_backends(routes: APIRouter, fleet: Fleet) -> None:
         return fleet.router.report()
 
     async def told(request: Request, name: str, order: Callable[[Member], None]) -> dict[str, Any]:
-        await _read_nothing(request, fleet.max_body_bytes)
+        await _read_nothing(request, fleet.intake.max_body_bytes)
         member = fleet.member(name)
         order(member)
         return member.report()
@@ -74,7 +75,7 @@ def add_backends(routes: APIRouter, fleet: Fleet) -> None:
 
     @routes.post("/backends/{name:path}/weight")
     async def weight(name: str, request: Request) -> dict[str, Any]:
-        body = await read_json(WeightBody, request, fleet.max_body_bytes)
+        body = await read_json(WeightBody, request, fleet.intake.max_body_bytes)
         member = fleet.member(name)
         member.weight = body.weight
         return member.report()

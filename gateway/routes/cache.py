@@ -25,13 +25,13 @@ from backends.openai_wire import parse_completion
 from gateway.aliases import controls_of
 from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
-from gateway.callers.keys import Keys
 from gateway.controls import Controls
 from gateway.errors import GatewayError, InvalidRequest, PutRefused
 from gateway.identity.canonical import question_of
 from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
 
@@ -59,15 +59,13 @@ class PutBody(LookupBody):
 
 @dataclass(frozen=True, slots=True)
 class CacheDesk:
-    """What the routes work on; `keys` name tenants, `zero_usage` reports hits as free."""
+    """What the routes work on."""
 
     aside: CacheAside
     ledger: Ledger
     shapes: Mapping[str, Shape]  # by route
-    keys: Keys
-    max_body_bytes: int
+    intake: Intake
     is_local: bool  # only this machine can reach the server
-    zero_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
         started = time.perf_counter()
         with _counted(desk.ledger, "lookup"):
             try:
-                body = await read_json(LookupBody, request, desk.max_body_bytes)
+                body = await read_json(LookupBody, request, desk.intake.max_body_bytes)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
             asked = _read(desk, body, request)
@@ -104,7 +102,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
     async def put(request: Request) -> Response:
         with _counted(desk.ledger, "put"):
             try:
-                body = await read_json(PutBody, request, desk.max_body_bytes)
+                body = await read_json(PutBody, request, desk.intake.max_body_bytes)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
             asked = _read(desk, body, request)
@@ -136,7 +134,7 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
         async for delta in deltas:
             answer.add(delta)
     completion = answer.completion()
-    whole = envelope.completion(completion, Usage() if desk.zero_usage else completion.usage)
+    whole = envelope.completion(completion, Usage() if desk.intake.zero_usage else completion.usage)
     response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
     took_s = time.perf_counter() - started
     model, usage = asked.parsed.request.model, completion.usage
@@ -165,7 +163,7 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
     except InvalidRequest as error:
         raise (_inside(error) if str(error.param).startswith("cache") else error) from error
     parsed = replace(parsed, request=shape.with_headers(parsed.request, request.headers))
-    return _Asked(shape, parsed, desk.keys.tenant(shape.credential(request.headers)), controls)
+    return _Asked(shape, parsed, desk.intake.keys.tenant(shape.credential(request.headers)), controls)
 
 
 def _inside(error: InvalidRequest) -> InvalidRequest:

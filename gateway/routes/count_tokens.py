@@ -10,10 +10,10 @@ from starlette.responses import Response
 from backends.chat import COUNT, Usage
 from backends.errors import BackendError
 from backends.routing.router import Router
-from gateway.body import ClientGone, Curfew, read_body, while_connected
-from gateway.callers.keys import Keys
+from gateway.body import ClientGone, read_body, while_connected
 from gateway.errors import GatewayError, describe, error_body
 from gateway.ledger import Ledger
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS
 from gateway.shapes.base import Shape, dump
 
@@ -29,14 +29,12 @@ class TokenCounter:
     shape: Shape
     router: Router
     ledger: Ledger
-    keys: Keys
-    max_body_bytes: int
-    curfew: Curfew
+    intake: Intake
 
     async def answer(self, request: Request) -> Response:
         try:
-            raw = await read_body(request.receive, request.headers.get("content-length"), self.max_body_bytes)
-            num_tokens = await while_connected(request.receive, self.curfew, self._count(raw, request))
+            raw = await read_body(request.receive, request.headers.get("content-length"), self.intake.max_body_bytes)
+            num_tokens = await while_connected(request.receive, self.intake.curfew, self._count(raw, request))
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         except (GatewayError, BackendError) as error:
@@ -51,7 +49,7 @@ class TokenCounter:
         return _json(200, dump({"input_tokens": num_tokens}))
 
     async def _count(self, raw: bytes, asked: Request) -> int:
-        tenant = self.keys.tenant(self.shape.credential(asked.headers))
+        tenant = self.intake.keys.tenant(self.shape.credential(asked.headers))
         request = self.shape.with_headers(self.shape.parse(raw).request, asked.headers)
         route = replace(await self.router.resolve(request.model, request.messages), fallback=())
         request = replace(request, purpose=COUNT, stream=False, owner=tenant, use_kv=False, publish_kv=False)

@@ -14,14 +14,14 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
-from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.auth import read_credential
-from gateway.callers.keys import Keys
 from gateway.embedded.request import EmbeddingRequest, parse_embeddings
 from gateway.embedded.service import Embedded, Embeddings
 from gateway.errors import GatewayError, describe, error_body
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
+from gateway.routes.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +40,17 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsEndpoint:
-    """The route. `zero_usage` reports what was stored as free."""
+    """The route."""
 
     embeddings: Embeddings
     ledger: Ledger
-    keys: Keys
-    max_body_bytes: int
-    curfew: Curfew
-    zero_usage: bool = False
+    intake: Intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, told = Headers(scope=scope), _Told(time.perf_counter())
         try:
-            raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
-            body, more = await while_connected(receive, self.curfew, self._answer(raw, headers, told))
+            raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
+            body, more = await while_connected(receive, self.intake.curfew, self._answer(raw, headers, told))
             await _reply(send, 200, body, more)
         except ClientGone:
             return
@@ -75,9 +72,9 @@ class EmbeddingsEndpoint:
         request = parse_embeddings(raw)
         told.model = request.model
         controls = controls_of(headers, request.cache)
-        tenant = told.tenant = self.keys.tenant(read_credential(headers))
+        tenant = told.tenant = self.intake.keys.tenant(read_credential(headers))
         embedded = await self.embeddings.answer(request, tenant, controls)
-        num_tokens = embedded.num_asked_tokens if self.zero_usage else embedded.num_tokens
+        num_tokens = embedded.num_asked_tokens if self.intake.zero_usage else embedded.num_tokens
         write = partial(_body, request, embedded, num_tokens)
         body = write() if len(request.items) <= AT_ONCE else await asyncio.to_thread(write)
         items = f"{embedded.num_stored}/{len(request.items)}".encode("ascii")

@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from gateway.body import ClientGone
-from gateway.callers.keys import Keys
 from gateway.curation.archive import Archive
 from gateway.pipeline import Pipeline
 from gateway.routes.feedback import MAX_COMMENT_CHARS
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=512)]
@@ -49,12 +49,11 @@ class JudgeBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """What the routes work on; `keys` name tenants."""
+    """What the routes work on."""
 
     archive: Archive
     pipeline: Pipeline
-    keys: Keys
-    max_body_bytes: int
+    intake: Intake
 
 
 def add_entries(routes: APIRouter, shelves: Shelves) -> None:
@@ -72,7 +71,7 @@ def add_entries(routes: APIRouter, shelves: Shelves) -> None:
     @routes.post("/entries/{entry_id}/judge")
     async def judge(request: Request, entry_id: str) -> Response:
         try:
-            body = await read_json(JudgeBody, request, shelves.max_body_bytes)
+            body = await read_json(JudgeBody, request, shelves.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         said = await archive.judge(entry_id, is_good=body.verdict == "good", comment=body.comment)
@@ -85,12 +84,12 @@ def add_entries(routes: APIRouter, shelves: Shelves) -> None:
     @routes.post("/invalidate")
     async def invalidate(request: Request) -> Response:
         try:
-            body = await read_json(InvalidateBody, request, shelves.max_body_bytes)
+            body = await read_json(InvalidateBody, request, shelves.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         fp = None
         if body.request is not None:
-            asked = await shelves.pipeline.ask(*read_request(shelves.keys, body.request, body.api_key))
+            asked = await shelves.pipeline.ask(*read_request(shelves.intake.keys, body.request, body.api_key))
             fp = asked.fp
         done = await archive.invalidate(
             {**{name: getattr(body, name) for name in CRITERIA}, "schema": body.schema_},

@@ -8,9 +8,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, StrictStr
 
 from gateway.body import ClientGone
-from gateway.callers.keys import Keys
 from gateway.errors import UnknownId
 from gateway.explain import Explainer, explain_served
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 from gateway.served import ServedMemory
 
@@ -31,18 +31,17 @@ class Inquiry:
 
     explainer: Explainer
     served: ServedMemory
-    keys: Keys
-    max_body_bytes: int
+    intake: Intake
 
 
 def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
     @routes.post("/explain")
     async def explain(request: Request) -> Response:
         try:
-            body = await read_json(ExplainBody, request, inquiry.max_body_bytes)
+            body = await read_json(ExplainBody, request, inquiry.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        asked = read_request(inquiry.keys, body.request, body.api_key, body.cache_control, body.tenant)
+        asked = read_request(inquiry.intake.keys, body.request, body.api_key, body.cache_control, body.tenant)
         return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
 
     @routes.get("/explain/{response_id}")

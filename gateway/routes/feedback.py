@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.body import ClientGone
 from gateway.callers.auth import read_credential
-from gateway.callers.keys import Keys
 from gateway.curation.feedback import Feedback
 from gateway.errors import InvalidRequest
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 
 MAX_COMMENT_CHARS = 2000
@@ -35,11 +35,10 @@ class FeedbackBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackDesk:
-    """What the route works on; `keys` name tenants."""
+    """What the route works on."""
 
     feedback: Feedback
-    keys: Keys
-    max_body_bytes: int
+    intake: Intake
 
 
 def feedback_route(desk: FeedbackDesk) -> APIRouter:
@@ -48,10 +47,10 @@ def feedback_route(desk: FeedbackDesk) -> APIRouter:
     @routes.post("/v1/cache/feedback")
     async def feedback(request: Request) -> Response:
         try:
-            body = await read_json(FeedbackBody, request, desk.max_body_bytes)
+            body = await read_json(FeedbackBody, request, desk.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        tenant = desk.keys.tenant(read_credential(request.headers))
+        tenant = desk.intake.keys.tenant(read_credential(request.headers))
         is_good = body.verdict == "good"
         if body.id is not None and body.entry is None:
             said = await desk.feedback.of_response(tenant, body.id, is_good=is_good, comment=body.comment)

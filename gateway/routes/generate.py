@@ -13,8 +13,7 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
-from gateway.body import ClientGone, Curfew, read_body, while_connected
-from gateway.callers.keys import Keys
+from gateway.body import ClientGone, read_body, while_connected
 from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
 from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
@@ -23,6 +22,7 @@ from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
 from gateway.reply import Reply
+from gateway.routes.intake import Intake
 from gateway.routes.several import answer_all
 from gateway.served import ServedMemory
 from gateway.shapes.base import Envelope, Shape, dump
@@ -35,24 +35,21 @@ LAST_WORD_S = 1.0  # to tell a caller that the server stops
 
 @dataclass(frozen=True, slots=True)
 class GenerateEndpoint:
-    """One route. `keys` name tenants; `zero_usage` reports hits as free."""
+    """One route."""
 
     shape: Shape
     pipeline: Pipeline
     ledger: Ledger
-    keys: Keys
+    intake: Intake
     conversations: Conversations
-    max_body_bytes: int
-    curfew: Curfew
     served: ServedMemory
-    zero_usage: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(send, self.shape)
         headers = Headers(scope=scope)
         try:
-            raw = await read_body(receive, headers.get("content-length"), self.max_body_bytes)
-            await while_connected(receive, self.curfew, self._answer(raw, headers, exchange))
+            raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
+            await while_connected(receive, self.intake.curfew, self._answer(raw, headers, exchange))
         except ClientGone:
             return
         except Stopping as error:
@@ -77,7 +74,7 @@ class GenerateEndpoint:
         parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
         exchange.model = parsed.request.model
         controls = controls_of(headers, parsed.cache)
-        tenant = exchange.tenant = self.keys.tenant(self.shape.credential(headers))
+        tenant = exchange.tenant = self.intake.keys.tenant(self.shape.credential(headers))
         request = self.conversations.resume(parsed, tenant)
         ask = partial(self.pipeline.answer, tenant=tenant, salt=parsed.cache_salt, controls=controls)
         reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
@@ -87,7 +84,7 @@ class GenerateEndpoint:
             envelope = self.shape.envelope(parsed)
             exchange.id = envelope.id
             self.served.note(envelope.id, reply.served)
-            delivery = _Delivery(envelope, exchange, self.zero_usage and reply.outcome.is_stored)
+            delivery = _Delivery(envelope, exchange, self.intake.zero_usage and reply.outcome.is_stored)
             delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
             await (
                 delivery.stream(reply)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from gateway.callers.keys import Keys
+from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
 Seconds = Annotated[float, Field(ge=0, le=10**10)]
@@ -42,13 +42,12 @@ class WhoseBody(_Body):
 class KeyDesk:
     """What the routes work on."""
 
-    keys: Keys
-    max_body_bytes: int
+    intake: Intake
 
 
 def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     """Add them to the admin API."""
-    keys = desk.keys
+    keys = desk.intake.keys
 
     @routes.get("/keys")
     async def all_keys() -> dict[str, Any]:
@@ -56,17 +55,17 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
 
     @routes.post("/keys")
     async def create(request: Request) -> JSONResponse:
-        body = await read_json(CreateBody, request, desk.max_body_bytes)
+        body = await read_json(CreateBody, request, desk.intake.max_body_bytes)
         return JSONResponse(await keys.create(body.name, body.tenant, body.expires_in_s), status_code=201)
 
     @routes.post("/keys/tenant")
     async def whose(request: Request) -> dict[str, Any]:
-        body = await read_json(WhoseBody, request, desk.max_body_bytes)
+        body = await read_json(WhoseBody, request, desk.intake.max_body_bytes)
         return {"tenant": keys.caller(body.api_key)}
 
     @routes.post("/keys/{key_id}/rotate")
     async def rotate(key_id: str, request: Request) -> JSONResponse:
-        body = await read_json(RotateBody, request, desk.max_body_bytes)
+        body = await read_json(RotateBody, request, desk.intake.max_body_bytes)
         return JSONResponse(await keys.rotate(key_id, body.grace_s), status_code=201)
 
     @routes.delete("/keys/{key_id}")

@@ -14,6 +14,7 @@ from gateway.live.feed import Feed, Stream
 from gateway.live.prices import checked, checked_currency
 from gateway.live.recent import KEPT, Recent
 from gateway.routes.dashboard import visit_of
+from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
 
@@ -31,7 +32,7 @@ class Desk:
 
     recent: Recent
     feed: Feed
-    max_body_bytes: int
+    intake: Intake
 
 
 class _Following(Response):
@@ -71,7 +72,7 @@ def add_live(routes: APIRouter, desk: Desk, door: Door) -> None:
 
     @routes.put("/prices")
     async def change(request: Request) -> dict[str, Any]:
-        body = await read_json(PricesBody, request, desk.max_body_bytes)
+        body = await read_json(PricesBody, request, desk.intake.max_body_bytes)
         try:
             await recent.prices.change(checked_currency(body.currency), checked(body.models))
         except OSError as error:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.errors import InvalidRequest
+from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
 Name = Annotated[StrictStr, Field(min_length=1, max_length=512)]
@@ -43,7 +44,7 @@ class Panel:
     """What the routes work on; without a semantic tier there are no lanes."""
 
     thresholds: Thresholds | None
-    max_body_bytes: int
+    intake: Intake
 
 
 def add_thresholds(routes: APIRouter, panel: Panel) -> None:
@@ -55,7 +56,7 @@ def add_thresholds(routes: APIRouter, panel: Panel) -> None:
 
     @routes.put("/thresholds")
     async def change(request: Request) -> dict[str, Any]:
-        body = await read_json(ChangeBody, request, panel.max_body_bytes)
+        body = await read_json(ChangeBody, request, panel.intake.max_body_bytes)
         if panel.thresholds is None:
             raise InvalidRequest("There is no semantic tier: cache.semantic is off, or its packages are missing.")
         if body.mode is None and body.max_wrong_hit_rate is None and body.verifier is None:

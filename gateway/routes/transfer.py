@@ -15,11 +15,12 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.body import ClientGone, Curfew, read_body, while_connected
+from gateway.body import ClientGone, read_body, while_connected
 from gateway.curation.portable import Movement
 from gateway.curation.transfer import Clash, Transfer, selected
 from gateway.errors import GatewayError, InvalidRequest, NotJson, describe
 from gateway.identity.scope import is_tenant
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS
 
 CRITERIA = ("tenant", "model", "namespace", "tag")
@@ -31,8 +32,7 @@ class Porter:
     """What the routes work on."""
 
     transfer: Transfer
-    max_body_bytes: int
-    curfew: Curfew
+    intake: Intake
 
 
 def add_transfer(routes: APIRouter, porter: Porter) -> None:
@@ -57,11 +57,11 @@ def add_transfer(routes: APIRouter, porter: Porter) -> None:
         asked = request.query_params
         first, clash, movement, is_dry_run = _wishes(asked, asked.getlist("map"))
         try:
-            raw = await read_body(request.receive, request.headers.get("content-length"), porter.max_body_bytes)
+            raw = await read_body(request.receive, request.headers.get("content-length"), porter.intake.max_body_bytes)
             work = transfer.take_in(
                 raw.split(b"\n"), first=first, movement=movement, clash=clash, is_dry_run=is_dry_run
             )
-            return JSONResponse(await while_connected(request.receive, porter.curfew, work))
+            return JSONResponse(await while_connected(request.receive, porter.intake.curfew, work))
         except ClientGone:
             return Response(status_code=GONE_STATUS)
 

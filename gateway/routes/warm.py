@@ -18,11 +18,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
 from backends.chat import ChatRequest, Collector
-from gateway.body import ClientGone, Curfew, while_connected
-from gateway.callers.keys import Keys
+from gateway.body import ClientGone, while_connected
 from gateway.controls import Controls
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
+from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 
 NOTHING_NEAR = 2.0  # a cosine that none has
@@ -43,9 +43,7 @@ class Warmer:
     """What the route works on."""
 
     pipeline: Pipeline
-    keys: Keys
-    max_body_bytes: int
-    curfew: Curfew
+    intake: Intake
 
 
 def add_warm(routes: APIRouter, warmer: Warmer) -> None:
@@ -54,11 +52,13 @@ def add_warm(routes: APIRouter, warmer: Warmer) -> None:
     @routes.post("/warm")
     async def warm(request: Request) -> Response:
         try:
-            body = await read_json(WarmBody, request, warmer.max_body_bytes)
-            asked, tenant, salt, controls = read_request(warmer.keys, body.request, body.api_key, tenant=body.tenant)
+            body = await read_json(WarmBody, request, warmer.intake.max_body_bytes)
+            asked, tenant, salt, controls = read_request(
+                warmer.intake.keys, body.request, body.api_key, tenant=body.tenant
+            )
             controls = replace(controls, no_cache=controls.no_cache or body.refresh, min_similarity=NOTHING_NEAR)
             work = _warmed(warmer.pipeline, asked, tenant, salt, controls)
-            return JSONResponse(await while_connected(request.receive, warmer.curfew, work))
+            return JSONResponse(await while_connected(request.receive, warmer.intake.curfew, work))
         except ClientGone:
             return Response(status_code=GONE_STATUS)
 

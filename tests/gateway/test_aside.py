@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from backends.chat import ChatRequest, Choice, Completion, Usage, collect
 from gateway.answers.selection import Selection
 from gateway.aside import CacheAside, Found, Missed
+from gateway.body import Curfew
 from gateway.callers.keys import Keys
 from gateway.controls import Controls
 from gateway.curation.feedback import Feedback
@@ -18,6 +19,7 @@ from gateway.errors import InvalidRequest, PutRefused, UnknownId
 from gateway.outcome import Outcome, headers_of
 from gateway.policy import RouteRules, Rules
 from gateway.routes.cache import CacheDesk, cache_routes
+from gateway.routes.intake import Intake
 from gateway.semantic.rule import LaneRule
 from gateway.served import ServedMemory
 from gateway.shapes.chat import ChatShape
@@ -282,7 +284,8 @@ async def test_where_others_can_come_nobody_puts_without_a_key(tmp_path: Path) -
     body = {"request": {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}, "answer": "poison"}
     async with house(tmp_path) as gateway, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
         aside, keys = CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger), Keys(SECRET, [])
-        desk = CacheDesk(aside, gateway.ledger, {"chat": ChatShape()}, keys, 1 << 20, is_local=False)
+        intake = Intake(keys, 1 << 20, Curfew())
+        desk = CacheDesk(aside, gateway.ledger, {"chat": ChatShape()}, intake, is_local=False)
         app.include_router(cache_routes(desk))
         with pytest.raises(PutRefused, match="with a key only"):
             await http.put("http://gw/v1/cache/entries", json=body)

@@ -15,6 +15,7 @@ from gateway.app import SHAPES
 from gateway.body import Curfew
 from gateway.callers.keys import Keys
 from gateway.routes.generate import GenerateEndpoint
+from gateway.routes.intake import Intake
 from gateway.served import ServedMemory
 from gateway.shapes.follow import Conversations
 from tests.gateway.house import SECRET, House, house
@@ -42,10 +43,11 @@ async def desk(folder: Path, backend: Any = None) -> AsyncIterator[Desk]:
     """`backend`: another than a scripted one."""
     async with house(folder, backend) as home:
         served, kept = ServedMemory(), Conversations(SECRET)
+        intake = Intake(Keys(SECRET, ()), 1 << 24, Curfew())
         routes = [
             Route(
                 path,
-                GenerateEndpoint(shape, home.pipeline, home.ledger, Keys(SECRET, ()), kept, 1 << 24, Curfew(), served),
+                GenerateEndpoint(shape, home.pipeline, home.ledger, intake, kept, served),
             )
             for path, shape in SHAPES.items()
         ]
