@@ -60,6 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return INTERRUPTED
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def make_parser() -> argparse.ArgumentParser:

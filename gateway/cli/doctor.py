@@ -12,13 +12,13 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from gateway import __version__
 from gateway.callers.keys import FOLDER as KEYS_FOLDER
 from gateway.callers.keys import known
 from gateway.cli.checkup import Finding, backend_findings, redis_findings
+from gateway.cli.screen import Screen
 from gateway.settings import DEMO, Settings
 
 OUR_NAMES = ("gateway", "embeddings", "kvtier", "backends")
@@ -44,7 +44,7 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> int:
         table.add_column(heading, overflow="fold")
     for finding in findings:
         table.add_row(finding.what, _MARKS[finding.verdict], finding.detail, finding.mend)
-    Console().print(table)
+    Screen().print(table)
     return status
 
 

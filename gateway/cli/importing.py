@@ -105,9 +105,10 @@ def _import(args: argparse.Namespace) -> int:
         Progress("imported", _size(args.file)) as progress,
         _rejects(args.rejected) as rejects,
     ):
+        taking = Taking(gateway, wishes, account, rejects, args.file, is_quiet=args.json)
         try:
             for chunk in _chunks(file, account, progress):
-                _send(gateway, chunk, wishes, account, rejects, args)
+                taking.send(chunk)
                 account.line = chunk.first + len(chunk.lines) - 1
                 if track is not None:
                     track.keep(account)
@@ -174,43 +175,47 @@ def _chunks(file: BinaryIO, account: Account, progress: Progress) -> Iterator[Ch
         raise trouble
 
 
-def _send(
-    gateway: Admin,
-    chunk: Chunk,
-    wishes: dict[str, Any],
-    account: Account,
-    rejects: BinaryIO | None,
-    args: argparse.Namespace,
-) -> None:
-    """Have a chunk taken in; one that is too large for the gateway goes in halves."""
-    params = {**wishes, "first": str(chunk.first)}
-    body = b"\n".join(chunk.lines)
-    try:
-        told = gateway.insist("POST", "import", params=params, content=body, headers={"content-type": LINES})
-    except Refused as refused:
-        if refused.status != 413:
-            raise Failed(f"{refused}; {account.line} lines are done") from refused
-        if len(chunk.lines) > 1:
-            half = len(chunk.lines) // 2
-            for first, lines in ((chunk.first, chunk.lines[:half]), (chunk.first + half, chunk.lines[half:])):
-                _send(gateway, Chunk(first, lines), wishes, account, rejects, args)
-            return
-        told = {
-            **dict.fromkeys(("imported", "kept", "expired"), 0),
-            "lines": 1,
-            "failed": 1,
-            "errors": [{"line": chunk.first, "field": None, "message": str(refused), "code": "too_large"}],
-        }
-    except Failed as failed:
-        raise Failed(f"{failed}; {account.line} lines are done, the same command goes on") from failed
-    for error in told["errors"]:
-        if rejects is not None:
-            rejects.write(chunk.lines[error["line"] - chunk.first] + b"\n")
-        if not args.json and len(account.errors) < SHOWN:
-            where = f" {error['field']}:" if error["field"] and error["field"] not in error["message"] else ""
-            note(f"{args.file}, line {error['line']}:{where} {error['message']}")
-        account.errors.append(error)
-    account.counts.update({name: told[name] for name in COUNTS})
+@dataclass(frozen=True)
+class Taking:
+    """The lines of one file on their way into a gateway."""
+
+    gateway: Admin
+    wishes: dict[str, Any]
+    account: Account
+    rejects: BinaryIO | None
+    name: str  # of the file
+    is_quiet: bool  # complaints are told in the account only
+
+    def send(self, chunk: Chunk) -> None:
+        """Have a chunk taken in; one that is too large for the gateway goes in halves."""
+        params = {**self.wishes, "first": str(chunk.first)}
+        body = b"\n".join(chunk.lines)
+        try:
+            told = self.gateway.insist("POST", "import", params=params, content=body, headers={"content-type": LINES})
+        except Refused as refused:
+            if refused.status != 413:
+                raise Failed(f"{refused}; {self.account.line} lines are done") from refused
+            if len(chunk.lines) > 1:
+                half = len(chunk.lines) // 2
+                for first, lines in ((chunk.first, chunk.lines[:half]), (chunk.first + half, chunk.lines[half:])):
+                    self.send(Chunk(first, lines))
+                return
+            told = {
+                **dict.fromkeys(("imported", "kept", "expired"), 0),
+                "lines": 1,
+                "failed": 1,
+                "errors": [{"line": chunk.first, "field": None, "message": str(refused), "code": "too_large"}],
+            }
+        except Failed as failed:
+            raise Failed(f"{failed}; {self.account.line} lines are done, the same command goes on") from failed
+        for error in told["errors"]:
+            if self.rejects is not None:
+                self.rejects.write(chunk.lines[error["line"] - chunk.first] + b"\n")
+            if not self.is_quiet and len(self.account.errors) < SHOWN:
+                where = f" {error['field']}:" if error["field"] and error["field"] not in error["message"] else ""
+                note(f"{self.name}, line {error['line']}:{where} {error['message']}")
+            self.account.errors.append(error)
+        self.account.counts.update({name: told[name] for name in COUNTS})
 
 
 class Track:

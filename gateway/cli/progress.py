@@ -2,11 +2,10 @@
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from gateway.cli.screen import is_watched
+from gateway.cli.screen import Screen, is_watched
 
 
 class Progress:
@@ -18,7 +17,7 @@ class Progress:
         if is_watched():
             count = TextColumn("{task.completed}") if total is None else MofNCompleteColumn()
             columns = (TextColumn(what), BarColumn(), count, TimeElapsedColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Bar(*columns, console=Screen(stderr=True), transient=True)
             self._task = self._bar.add_task(what, total=total)
 
     def at(self, done: int) -> None:

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from embeddings.base import Embedder
 from embeddings.control import Compares, Label, Lane
 from embeddings.verifier import Verifier, conservative
 from gateway.answers.base import CacheError
+from gateway.cli.screen import Screen
 from gateway.offline.prompts import Prompt, read_log
 from gateway.offline.replay import Replay, Tally
 from gateway.offline.rows import FileError
@@ -152,7 +152,7 @@ def _show(name: str, reports: Sequence[dict[str, Any]]) -> None:
             str(one["fits"]),
             f"{one['threshold']:.3f}",
         )
-    Console(width=None if sys.stdout.isatty() else 170).print(table)
+    Screen(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 def _share(part: int, whole: int) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from embeddings.base import Embedder
@@ -22,6 +21,7 @@ from embeddings.verifier import Verifier, dump, load_verifier
 from embeddings.verifier.fitting import FEWEST, fit_rows
 from embeddings.verifier.model import Pairs, pairs_of
 from gateway.answers.base import CacheError
+from gateway.cli.screen import Screen
 from gateway.offline.rows import FileError, table
 from gateway.semantic.labels import read_all
 from gateway.semantic.learner import joined, latest
@@ -57,7 +57,7 @@ class Fit:
 
 def calibrate(path: Path | None, data_dir: Path, load: Callable[[], Embedder], *, as_json: bool = False) -> int:
     """Fit, print, and keep what is better; returns the exit status."""
-    console = Console(width=None if sys.stdout.isatty() else 120, quiet=as_json)
+    console = Screen(width=None if sys.stdout.isatty() else 120, quiet=as_json)
     shelf = Shelf(data_dir / "verifiers")
     try:
         if path is not None:
@@ -99,7 +99,7 @@ def numbers_of(rows: Sequence[tuple[str, str]], embedder: Embedder) -> tuple[Pai
     return joined(parts), fits
 
 
-def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder, console: Console) -> Fit:
+def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder, console: Screen) -> Fit:
     if len(rows) < FEWEST:
         raise FileError(
             f"{name}: {len(rows)} pairs are too few; at least {FEWEST} are needed, with some of either kind"
@@ -124,7 +124,7 @@ def _from_pairs(rows: Sequence[Row], name: str, shelf: Shelf, embedder: Embedder
     return Fit(name, len(kept), losses[1], losses[0], str(path))
 
 
-def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], console: Console) -> Iterator[Fit]:
+def _from_labels(data_dir: Path, shelf: Shelf, load: Callable[[], Embedder], console: Screen) -> Iterator[Fit]:
     lanes = read_all(data_dir / "labels.db")
     embedder = load()
     for lane, every in lanes.items():
@@ -163,7 +163,7 @@ def _show(
     labels: NDArray[np.float64],
     in_use: tuple[str, Verifier],
     fitted: Verifier,
-    console: Console,
+    console: Screen,
 ) -> None:
     shown = Table(title=f"{name}: {len(labels)} pairs held back", title_justify="left", show_edge=False)
     for heading in ("verifier", "log loss", "AUC", *(f"served at {target:.0%} wrong" for target in TARGETS)):

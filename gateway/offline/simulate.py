@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.screen import Screen
 from kvtier.eviction import KNEE_TOKENS
 from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, found_by, saved_compute
 
@@ -151,7 +151,7 @@ def _show(trace: Trace, lines: Sequence[Line], policies: Sequence[str], ceiling:
             *("" if share is None else f"{share:.0%}" for share in closed),
         )
         saved.add_row(f"{line.blocks:,}", *(_percent(line.saved_compute[policy]) for policy in policies))
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Screen(width=None if sys.stdout.isatty() else 150)
     console.print(found, saved, sep="\n\n")
     console.print(
         f"{len(trace.requests):,} requests, {trace.num_tokens:,} input tokens, blocks of {trace.block_tokens}; "

@@ -102,16 +102,26 @@ def test_what_is_no_tenant_and_no_name_is_wrong_before_anybody_is_asked(
     assert "error: argument" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["completion", "bash"], ["keys", "list", "--json", "--data-dir", "."]])
-def test_a_reader_that_has_gone_ends_a_command_without_a_word(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [["completion", "bash"], ["stats", "--url", "http://127.0.0.1:1"], ["keys", "create", ""]]
+)
+def test_a_reader_that_has_gone_ends_a_command_without_a_trace(words: list[str], tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    program = f"import sys; from gateway.cli import main; sys.exit(main({words!r}))"
+    trace = tmp_path / "trace"
+    program = (
+        "import sys, traceback\nfrom gateway.cli import main\n"
+        f"try: status = main({words!r})\n"
+        f"except BaseException: open({str(trace)!r}, 'w').write(traceback.format_exc()); raise\n"
+        "sys.exit(status)"
+    )
+    variables = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     started = [sys.executable, "-c", program]
-    ran = subprocess.run(started, stdout=theirs, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    ran = subprocess.run(started, stdout=theirs, stderr=theirs, cwd=tmp_path, env=variables, check=False)
     os.close(theirs)
 
-    assert (ran.returncode, ran.stderr) == (141, b"")
+    assert not trace.exists(), trace.read_text()
+    assert ran.returncode == 141
 
 
 def test_bench_runs_the_benchmarks_of_a_clone_and_says_where_there_is_none(
