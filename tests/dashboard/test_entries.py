@@ -104,6 +104,7 @@ def test_what_others_wrote_is_shown_as_text(page: Page, gateway: Gateway, keep: 
     entry = keep(HOSTILE, HOSTILE[:60], answer=HOSTILE)
     open_view(page, gateway, "entries?text=window.hurt")
     expect(page.locator(".entry-row").first).to_contain_text("<script>")
+    expect(page.locator(".entry-row .question").first).to_have_attribute("dir", "auto")
     page.goto(f"{gateway.url}/admin#/entries/{entry}")
 
     expect(page.locator(".message.answer")).to_contain_text('<img src=x onerror="window.hurt=1">')

@@ -87,6 +87,7 @@ def test_the_rate_is_shown_with_its_interval_and_the_target(page: Page, gateway:
     interval = page.get_by_role("img", name="100 % wrong (1 of 1)")
     told = "1 of 1); with 95 % confidence over 5.00 %, and under 100 %; target 1.00 %"
     expect(interval).to_have_attribute("aria-label", f"100 % wrong ({told}")
+    expect(page.locator(".interval-scale > span").last).to_have_text("100 %")  # as far as the bound
     expect(page.get_by_text("over the target").first).to_be_visible()
 
 

@@ -121,6 +121,8 @@ def test_a_session_that_ended_asks_for_the_key_again(page: Page, keyed: Gateway)
 
 def test_logging_out_in_one_tab_ends_the_other(page: Page, keyed: Gateway) -> None:
     log_in(page, keyed)
+    page.get_by_role("link", name="Entries", exact=True).click()  # which asks nothing by itself
+    page.wait_for_selector(".view-entries .empty")
     page.wait_for_selector("text=live")
     other = page.context.new_page()
     other.goto(f"{keyed.url}/admin")
