@@ -20,12 +20,17 @@ class Curfew:
     """The time at which what still runs has to end. Belongs to one event loop."""
 
     def __init__(self) -> None:
+        self.is_near = False  # the server was told to stop: what has no end of its own ends now
         self.has_come = False
         self._out: set[asyncio.Future[Any]] = set()
 
+    def draw_near(self) -> None:
+        """Let what would never end by itself end, while answers go on."""
+        self.is_near = True
+
     def come(self) -> None:
         """End everything that is out, and whatever begins from now on."""
-        self.has_come = True
+        self.is_near = self.has_come = True
         for work in self._out:
             work.cancel()
 

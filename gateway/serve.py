@@ -55,6 +55,7 @@ class _Server(uvicorn.Server):
         self._drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._curfew.draw_near()
         timer = asyncio.get_running_loop().call_later(self._drain_s, self._curfew.come)
         try:
             await super().shutdown(sockets)

@@ -95,7 +95,7 @@ class Stream:
         loop = asyncio.get_running_loop()
         said_s = loop.time()
         ends_s = said_s + self.lasts_s
-        while loop.time() < ends_s and self.is_welcome():
+        while loop.time() < ends_s and self.is_welcome() and not self.curfew.is_near:
             new = self.recent.after(self.heard, AT_ONCE)
             if new:
                 missed = new[0].number - self.heard - 1

@@ -1,7 +1,7 @@
 """The live feed, as its readers see it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -100,7 +100,8 @@ async def test_a_reader_who_leaves_is_forgotten() -> None:
     assert feed.readers == 0
 
 
-async def test_readers_are_let_go_when_the_server_stops() -> None:
+@pytest.mark.parametrize("word", [Curfew.draw_near, Curfew.come])
+async def test_readers_are_let_go_when_the_server_stops(word: Callable[[Curfew], None]) -> None:
     curfew = Curfew()
     feed = Feed(recent_of(Clock()), curfew)
 
@@ -108,7 +109,7 @@ async def test_readers_are_let_go_when_the_server_stops() -> None:
 
     reading = asyncio.create_task(serve(feed, asyncio.Event().wait, send))
     await asyncio.sleep(0.01)
-    curfew.come()
+    word(curfew)
     async with asyncio.timeout(5):
         await reading
 
