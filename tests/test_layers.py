@@ -75,9 +75,7 @@ def test_dependencies_point_down(folder: str) -> None:
     allowed = MAY_IMPORT[folder] | {folder}
     for path in modules(folder):
         tops = {name.split(".")[0] for name in imports(path)} & set(OURS)
-        if (
-            path == ROOT / "gateway/offline/simulate.py"
-        ):  # it replays a trace through the very block pool
+        if path == ROOT / "gateway/offline/simulate.py":  # it replays a trace through the very block pool
             tops -= {"kvtier"}
         assert tops <= allowed, f"{path} imports {tops - allowed}"
 
