@@ -124,7 +124,7 @@ class PutRefused(GatewayError):
 
 
 class NotJson(GatewayError):
-    """The admin API takes JSON only: what a form of another site can send is refused."""
+    """JSON only, by its content type: what a form of another site can send is refused."""
 
     status, kind, code = 415, "invalid_request_error", "unsupported_media_type"
 

@@ -3,15 +3,17 @@
 A browser sends a cookie, and reaches this machine, also for a page of somebody else. So whoever comes by either must
 come from a page of ours (Sec-Fetch-Site, or Origin where a browser does not say), and a session changes something only
 with its own word in a header of ours. A bearer key is sent by nobody's page, and needs none of it.
+
+Callers of /v1 may need no key either, and then any page could have a model work and spend: what a page of another site
+sends has to be JSON by name, which a browser asks leave for first, and nobody here gives it.
 """
 
 import hmac
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from gateway.callers.auth import AdminRule
+from gateway.callers.auth import AdminRule, Headers
 from gateway.callers.sessions import Attempts, Session, Sessions
-from gateway.errors import AdminRefused, NotAdmin
+from gateway.errors import AdminRefused, NotAdmin, NotJson
 
 SAFE = ("GET", "HEAD")
 OWN_SITES = (None, "same-origin", "none")  # none: an address that somebody typed
@@ -36,7 +38,7 @@ class Visit:
         """Whether a page of another site did not send it."""
         if self.fetch_site is not None or self.method in SAFE:
             return self.fetch_site in OWN_SITES
-        return self.origin is None or urlsplit(self.origin).netloc == self.host
+        return _is_of(self.origin, self.host)
 
 
 class Door:
@@ -96,3 +98,20 @@ class Door:
         given = (visit.csrf or "").encode("utf-8", "surrogateescape")
         if visit.method not in SAFE and not hmac.compare_digest(given, session.csrf.encode()):
             raise AdminRefused(f"A session changes something only with its own word in {CSRF_HEADER}.")
+
+
+def check_page(headers: Headers) -> None:
+    """Raises `NotJson` for what a page of another site can send without asking: a form, a text. Who is no page names
+    its content type or does not."""
+    is_ours = headers.get("sec-fetch-site") in OWN_SITES and _is_of(headers.get("origin"), headers.get("host"))
+    if not is_ours and not is_json(headers.get("content-type")):
+        raise NotJson("A page of another site has to send application/json.")
+
+
+def is_json(content_type: str | None) -> bool:
+    return (content_type or "").partition(";")[0].strip().lower() == "application/json"
+
+
+def _is_of(origin: str | None, host: str | None) -> bool:
+    """Whether a page of `origin` is of this host, or there is no page."""
+    return origin is None or origin.partition("://")[2] == host

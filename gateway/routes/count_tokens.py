@@ -11,6 +11,7 @@ from backends.chat import COUNT, Usage
 from backends.errors import BackendError
 from backends.routing.router import Router
 from gateway.body import ClientGone, read_body, while_connected
+from gateway.callers.door import check_page
 from gateway.errors import GatewayError, describe, error_body
 from gateway.ledger import Ledger
 from gateway.routes.intake import Intake
@@ -33,6 +34,7 @@ class TokenCounter:
 
     async def answer(self, request: Request) -> Response:
         try:
+            check_page(request.headers)
             raw = await read_body(request.receive, request.headers.get("content-length"), self.intake.max_body_bytes)
             num_tokens = await while_connected(request.receive, self.intake.curfew, self._count(raw, request))
         except ClientGone:

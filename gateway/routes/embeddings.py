@@ -16,6 +16,7 @@ from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.auth import read_credential
+from gateway.callers.door import check_page
 from gateway.embedded.request import EmbeddingRequest, parse_embeddings
 from gateway.embedded.service import Embedded, Embeddings
 from gateway.errors import GatewayError, describe, error_body
@@ -49,6 +50,7 @@ class EmbeddingsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, told = Headers(scope=scope), _Told(time.perf_counter())
         try:
+            check_page(headers)
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
             body, more = await while_connected(receive, self.intake.curfew, self._answer(raw, headers, told))
             await _reply(send, 200, body, more)

@@ -14,6 +14,7 @@ from backends.chat import Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
+from gateway.callers.door import check_page
 from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
 from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
@@ -48,6 +49,7 @@ class GenerateEndpoint:
         exchange = _Exchange(send, self.shape)
         headers = Headers(scope=scope)
         try:
+            check_page(headers)
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
             await while_connected(receive, self.intake.curfew, self._answer(raw, headers, exchange))
         except ClientGone:

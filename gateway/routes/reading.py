@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from backends.chat import ChatRequest
 from gateway.body import read_body
+from gateway.callers.door import is_json
 from gateway.callers.keys import Keys
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
@@ -21,7 +22,7 @@ GONE_STATUS = 499  # as nginx has it: nobody reads this
 
 async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Body:
     """The JSON body. Raises `NotJson`, `BodyTooLarge`, `ClientGone`, and `InvalidRequest` naming the field."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    if not is_json(request.headers.get("content-type")):
         raise NotJson("A body of content type application/json is wanted.")
     raw = await read_body(request.receive, request.headers.get("content-length"), limit_bytes)
     try:
