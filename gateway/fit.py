@@ -5,11 +5,23 @@ request that asked for something else, it would be given to everybody who asks t
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from backends.chat import ChatRequest, Choice, Completion, Fields
+from backends.flavours.responses import EVENT
+
+# What an answer's envelope cannot say when somebody else wrote it: our own fields, and a server's name for a response,
+# which is sealed for whoever is given it and leads to a conversation there.
+_OURS = frozenset({EVENT, "id", "object", "created", "created_at", "choices", "usage", "type", "error"})
+
+
+def of_others(completion: Completion) -> Completion:
+    """An answer that somebody says was given, without what only the server that gave it could say."""
+    extra = {name: value for name, value in completion.extra.items() if name not in _OURS}
+    return replace(completion, extra=extra)
 
 
 def misfit(request: ChatRequest, completion: Completion) -> str | None:

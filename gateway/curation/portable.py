@@ -19,6 +19,7 @@ from gateway.answers.base import DIGEST_BYTES, Entry
 from gateway.answers.codec import encode
 from gateway.curation.lines import AnswerLine, EntryLine, home_of, parsed
 from gateway.errors import InvalidRequest
+from gateway.fit import of_others
 from gateway.identity.canonical import entry_id_of, fingerprints_of, question_of
 from gateway.identity.scope import SCHEMA, Scope, is_tenant
 from gateway.policy import refuse_to_keep
@@ -186,10 +187,12 @@ def _check_question(line: EntryLine) -> None:
 
 def _completion(answer: AnswerLine) -> Completion:
     usage = answer.usage
-    return Completion(
-        tuple(Choice(choice.message, choice.finish_reason, choice.logprobs) for choice in answer.choices),
-        Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.extra),
-        answer.extra,
+    return of_others(
+        Completion(
+            tuple(Choice(choice.message, choice.finish_reason, choice.logprobs) for choice in answer.choices),
+            Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.extra),
+            answer.extra,
+        )
     )
 
 

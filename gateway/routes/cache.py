@@ -27,6 +27,7 @@ from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
 from gateway.controls import Controls
 from gateway.errors import GatewayError, InvalidRequest, PutRefused
+from gateway.fit import of_others
 from gateway.identity.canonical import question_of
 from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
@@ -178,7 +179,7 @@ def answered(body: PutBody) -> Completion:
     if body.response is None:
         return Completion((Choice({"role": "assistant", "content": body.answer}, "stop"),))
     try:
-        return parse_completion(orjson.dumps(body.response), "response")
+        return of_others(parse_completion(orjson.dumps(body.response), "response"))
     except (BackendError, ValueError, TypeError, AttributeError) as error:
         raise InvalidRequest(f"response is not a chat completion: {error}.", "response") from error
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from backends.chat import Completion, replay
 from gateway.errors import InvalidRequest
+from gateway.native import native_name
 from gateway.policy import refuse_to_keep
 from gateway.routes.cache import PutBody, answered
 from gateway.shapes.base import Parsed
@@ -52,3 +53,12 @@ def test_an_answer_is_given_in_one_way(body: dict[str, Any]) -> None:
 
 def test_an_answer_may_be_a_text_alone() -> None:
     assert put(answer="Paris.").text == "Paris."
+
+
+def test_an_answer_says_nothing_that_only_its_server_may_say() -> None:
+    """A name in `response_event` would be sealed for whoever put it, and lead to another's conversation there."""
+    event = {"type": "response.completed", "response": {"id": "resp_of_another", "output": []}}
+    wire = {"choices": [{"message": {"role": "assistant", "content": "p"}, "finish_reason": "stop"}]}
+    completion = put(response={**wire, "response_event": event, "id": "x", "created": 1, "system_fingerprint": "f"})
+    assert native_name(next(replay(completion))) is None
+    assert completion.extra == {"system_fingerprint": "f"}

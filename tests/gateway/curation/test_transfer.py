@@ -214,6 +214,19 @@ async def test_every_line_is_told_what_is_wrong_with_it_and_the_rest_goes_on(tmp
     assert counts(ended) == (0, 0, 1, 0)
 
 
+async def test_no_line_names_a_response_of_a_server(tmp_path: Path) -> None:
+    async with gateway(tmp_path, "from") as (there, out):
+        await filled(there)
+        line = (await exported(out))[1]
+    answer: dict[str, Any] = orjson.loads(line)["answer"]
+    extra = {"id": "FORGED", "object": "zz", "response_event": {"type": "t", "response": {"id": "resp_of_another"}}}
+    async with gateway(tmp_path, "to") as (here, into):
+        account = await imported(into, [changed(line, answer={**answer, "extra": extra})])
+        outcome, completion = await here.chat(orjson.loads(line)["question"], tenant=TENANT)
+
+    assert (counts(account), outcome.tier, dict(completion.extra)) == ((1, 0, 0, 0), "exact", {})
+
+
 SHAPES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "a picture by its bytes": (
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
