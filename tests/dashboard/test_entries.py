@@ -197,6 +197,21 @@ def test_a_tag_is_invalidated_after_a_dry_run(page: Page, gateway: Gateway, keep
     assert {gateway.get(f"/admin/api/entries/{entry}").status_code for entry in entries} == {404}
 
 
+def test_what_came_in_after_the_count_is_not_invalidated_with_it(page: Page, gateway: Gateway, keep: Keep) -> None:
+    entry = keep("When does the ferry leave?", "ferries")
+    open_view(page, gateway, "entries")
+    page.get_by_role("button", name="Invalidate…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Tag").fill("ferries")
+    dialog.get_by_role("button", name="Count first").click()
+    expect(dialog.get_by_text("1 entry would go.")).to_be_visible()
+    later = keep("When does the ferry come back?", "ferries")
+    dialog.get_by_role("button", name="Invalidate 1 entry").click()
+
+    expect(page.get_by_text("1 entry removed.")).to_be_visible()
+    assert [gateway.get(f"/admin/api/entries/{name}").status_code for name in (entry, later)] == [404, 200]
+
+
 def test_what_is_invalidated_is_what_the_page_shows_and_a_search_is_said_to_be_no_part_of_it(
     page: Page, gateway: Gateway, keep: Keep
 ) -> None:

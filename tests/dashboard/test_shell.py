@@ -154,6 +154,23 @@ def test_a_session_changes_nothing_without_its_word(page: Page, keyed: Gateway) 
     assert status == 403
 
 
+def test_a_tab_that_logged_in_before_another_did_can_still_change_something(page: Page, keyed: Gateway) -> None:
+    other = page.context.new_page()
+    other.goto(f"{keyed.url}/admin")
+    log_in(page, keyed)
+    page.wait_for_selector("main .view")
+    other.get_by_label("Admin key").fill(KEY)
+    other.get_by_role("button", name="Log in").click()
+    other.wait_for_selector("main .view")
+    other.close()
+    page.get_by_role("link", name="Entries", exact=True).click()
+    page.get_by_role("button", name="Invalidate…").click()
+    page.get_by_role("dialog").get_by_label("Tag").fill("none")
+    page.get_by_role("button", name="Count first").click()
+
+    expect(page.get_by_text("Nothing would go.")).to_be_visible()
+
+
 def test_a_server_that_went_away_is_shown_as_such_and_found_again(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "entries")
     page.wait_for_selector("text=live")

@@ -19,7 +19,20 @@ export class ApiError extends Error {
 export function createApi({ onRefused, onReach }) {
   let csrf = "";
 
-  async function ask(method, path, body, { signal } = {}) {
+  /** What the server says. Another tab may have logged in since this page did: then its word is this page's, too. */
+  async function ask(method, path, body, options) {
+    const mine = csrf;
+    try {
+      return await askOnce(method, path, body, options);
+    } catch (error) {
+      if (error.status !== 403 || method === "GET") throw error;
+      csrf = (await askOnce("GET", "session")).csrf ?? "";
+      if (!csrf || csrf === mine) throw error; // it was refused for something else
+      return askOnce(method, path, body, options);
+    }
+  }
+
+  async function askOnce(method, path, body, { signal } = {}) {
     const headers = { accept: "application/json" };
     if (csrf) headers["x-twicetold-csrf"] = csrf;
     if (method !== "GET") headers["content-type"] = "application/json";

@@ -55,7 +55,11 @@ export function createLive(api, { onEnded }) {
     if (!running) return;
     timer = setTimeout(open, EVERY_MS);
     await api.get("session").then(
-      ({ state: who }) => (who === "login" ? onEnded() : become("live")), // the server is there; its stream will be again
+      ({ state: who, csrf }) => {
+        api.setCsrf(csrf);
+        if (who === "login") onEnded();
+        else become("live"); // the server is there; its stream will be again
+      },
       (error) => become(error.status ? "live" : "offline"),
     );
   }

@@ -40,7 +40,7 @@ export function invalidate(api, given = {}, note = "") {
       said,
       h("div", { class: "dialog-actions" }, h("button", { class: "button", type: "button", onclick: () => close() }, "Cancel"), preview, remove),
     );
-    let counted = null; // the criteria that the number on the page is of
+    let counted = null; // {body, at}: the criteria that the number on the page is of, and when it was asked for
 
     function criteria() {
       const texts = [...form.querySelectorAll("input")].map((input) => [input.name, input.value.trim()]);
@@ -65,9 +65,10 @@ export function invalidate(api, given = {}, note = "") {
         return;
       }
       preview.disabled = true;
+      const at = performance.now();
       try {
         const found = await api.send("POST", "invalidate", { ...body, dry_run: true });
-        counted = body;
+        counted = { body, at };
         remove.disabled = found.count === 0;
         replace(remove, found.count ? `Invalidate ${plural(found.count, "entry", "entries")}` : "Invalidate");
         replace(
@@ -85,7 +86,7 @@ export function invalidate(api, given = {}, note = "") {
     async function run() {
       remove.disabled = true;
       try {
-        const done = await api.send("POST", "invalidate", { ...counted, dry_run: false });
+        const done = await api.send("POST", "invalidate", { ...counted.body, older_than: agedSince(counted), dry_run: false });
         toast(`${plural(done.count, "entry", "entries")} removed.`);
         close(done.count);
       } catch (error) {
@@ -96,4 +97,11 @@ export function invalidate(api, given = {}, note = "") {
 
     return form;
   });
+}
+
+/** The age that leaves what came in since the count where it is: in whole tenths of a second and one more, because one
+ * request may take longer to arrive than another. */
+function agedSince({ body, at }) {
+  const tenths = Math.ceil((performance.now() - at) / 100) + 1;
+  return (body.older_than ?? 0) + tenths / 10;
 }

@@ -10,7 +10,7 @@ import { mountAsk } from "./ask.js";
 import { mountServed } from "./served.js";
 
 const SHOWN = 200;
-const TIERS = ["", "exact", "semantic", "kv", "full"];
+const TIERS = ["", "exact", "semantic", "kv", "full", "error"];
 
 export const view = {
   path: "requests",
@@ -27,7 +27,7 @@ function mountList(root, { api, live, params }) {
   let rows = [];
   let isHeld = false;
   let frame = 0;
-  const buttons = TIERS.map((name) => h("button", { type: "button", onclick: () => choose(name) }, name || "all"));
+  const buttons = TIERS.map((name) => h("button", { type: "button", onclick: () => choose(name) }, name === "error" ? "errors" : name || "all"));
   const hold = h("button", { class: "button", "aria-pressed": "false", onclick: toggle }, "Hold");
   const body = h("tbody");
   const heads = [["When"], ["Tier"], ["Question", "wide-cell"], ["Model", "model"], ["First token", "num ttft"], ["Total", "num"], ["Saved", "num saved"]];
@@ -57,8 +57,9 @@ function mountList(root, { api, live, params }) {
   );
   const stops = [
     live.on("request", (line) => {
+      if (tier && line.tier !== tier) return; // one that is not shown pushes none out that is
       rows = [line, ...rows].slice(0, SHOWN);
-      if (!isHeld && (!tier || line.tier === tier)) soon();
+      if (!isHeld) soon();
     }),
     live.on("state", (state) => state === "live" && read()),
     live.on("missed", read),
@@ -88,8 +89,11 @@ function mountList(root, { api, live, params }) {
   }
 
   async function read() {
+    const wanted = tier;
     try {
-      rows = (await api.get(`requests${query({ limit: SHOWN, tier })}`)).data;
+      const { data } = await api.get(`requests${query({ limit: SHOWN, tier })}`);
+      if (wanted !== tier) return; // another was chosen meanwhile
+      rows = data;
       show();
     } catch (error) {
       if (error.status === 0 && rows.length) return; // the banner says it
@@ -100,7 +104,7 @@ function mountList(root, { api, live, params }) {
   function show() {
     const fitting = rows.filter((line) => !tier || line.tier === tier);
     if (!fitting.length) {
-      const what = tier ? `No request was answered by the ${tier} tier lately` : "No request has come in since the start";
+      const what = tier === "error" ? "No request failed lately" : tier ? `No request was answered by the ${tier} tier lately` : "No request has come in since the start";
       const open = h("a", { class: "button primary", href: "#/playground" }, "Open the playground");
       replace(place, h("div", { class: "card" }, empty(what, "Requests show up here by themselves, the newest first.", open)));
       return;
