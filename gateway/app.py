@@ -18,7 +18,7 @@ from gateway.aside import CacheAside
 from gateway.body import Curfew
 from gateway.callers.auth import AdminRule
 from gateway.callers.door import Door
-from gateway.callers.sessions import Attempts, Sessions
+from gateway.callers.sessions import ENDED_FILE, Attempts, Sessions
 from gateway.curation.archive import Archive
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
@@ -74,9 +74,8 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     settings = services.settings
     free = settings.cache.usage_on_hit == "zero"
     intake = Intake(services.keys, int(settings.max_body_mb * 2**20), curfew, zero_usage=free)
-    door = Door(
-        AdminRule(settings.admin_key, settings.is_local), Sessions(services.secret, settings.admin_key), Attempts()
-    )
+    sessions = Sessions(services.secret, settings.admin_key, file=settings.data_dir / ENDED_FILE)
+    door = Door(AdminRule(settings.admin_key, settings.is_local), sessions, Attempts())
     app.router.routes.extend(_asked(services, intake))
     app.include_router(models_route(services.router, services.keys))
     app.include_router(health_routes(services.readiness, services.metrics))

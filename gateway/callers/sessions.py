@@ -1,10 +1,14 @@
 """Sessions of the dashboard: a cookie stands for the admin key, so that no page has to keep the key.
 
 A cookie is an end and a nonce, signed with a key made of the server's secret and the admin key: any gateway that shares
-both knows it, a restart ends none, and another admin key ends all. What was logged out is remembered until its end.
+both knows it, a restart ends none, and another admin key ends all. What was logged out is remembered until its end,
+over restarts too, by its nonce: that is no cookie.
 """
 
+import asyncio
 import hmac
+import json
+import logging
 import math
 import secrets
 import time
@@ -13,9 +17,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 from gateway.errors import TooManyAttempts
+from gateway.keptfile import write_whole
 
+log = logging.getLogger(__name__)
+
+ENDED_FILE = "sessions-ended.json"
 COOKIE = "twicetold_session"
 LASTS_S = 12 * 3600
 END_BYTES, NONCE_BYTES, MAC_BYTES = 8, 16, 32
@@ -38,10 +47,15 @@ class Session:
 class Sessions:
     """Makes, reads and ends sessions. Belongs to one event loop."""
 
-    def __init__(self, secret: bytes, admin_key: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, secret: bytes, admin_key: str, clock: Callable[[], float] = time.time, file: Path | None = None
+    ) -> None:
+        """Without a file, what was logged out is known as long as the process lasts."""
         self._key = blake2b(admin_key.encode(), key=secret, digest_size=MAC_BYTES, person=b"admin session").digest()
         self._clock = clock
-        self._ended: OrderedDict[bytes, float] = OrderedDict()
+        self._file = file
+        self._ended = {} if file is None else _read_ended(file)
+        self._keeping = asyncio.Lock()
 
     def begin(self) -> tuple[str, Session]:
         """A new session, and the cookie that names it."""
@@ -61,11 +75,22 @@ class Sessions:
         session = self._session(body)
         return session if self._clock() < session.ends_s and session.nonce not in self._ended else None
 
-    def end(self, session: Session) -> None:
-        """Know this session no more."""
+    async def end(self, session: Session) -> None:
+        """Know this session no more: at once here, and after a restart if that can be kept."""
+        now_s = self._clock()
         self._ended[session.nonce] = session.ends_s
-        while len(self._ended) > MAX_ENDED or next(iter(self._ended.values())) < self._clock():
-            self._ended.popitem(last=False)
+        going_on = [(nonce, ends_s) for nonce, ends_s in self._ended.items() if ends_s > now_s]
+        self._ended = dict(going_on[-MAX_ENDED:])
+        if self._file is None:
+            return
+        async with self._keeping:
+            text = json.dumps({nonce.hex(): ends_s for nonce, ends_s in self._ended.items()})
+            try:
+                await asyncio.to_thread(write_whole, self._file, text)
+            except OSError as error:
+                log.warning(
+                    "What was logged out is forgotten at a restart, %s cannot be written: %s", self._file, error
+                )
 
     def _session(self, body: bytes) -> Session:
         csrf = urlsafe_b64encode(self._mac(body, b"csrf")).decode()
@@ -73,6 +98,18 @@ class Sessions:
 
     def _mac(self, body: bytes, use: bytes) -> bytes:
         return blake2b(body, key=self._key, digest_size=MAC_BYTES, person=use).digest()
+
+
+def _read_ended(file: Path) -> dict[bytes, float]:
+    """What was logged out; a file that cannot be read is told, and ends no other session."""
+    try:
+        kept = json.loads(file.read_text("utf-8"))
+        return {bytes.fromhex(nonce): float(ends_s) for nonce, ends_s in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("What was logged out before this start is not known, %s cannot be read: %s", file, error)
+        return {}
 
 
 class Attempts:

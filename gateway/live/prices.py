@@ -9,9 +9,7 @@ import asyncio
 import json
 import logging
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import InvalidRequest
+from gateway.keptfile import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +103,7 @@ class Prices:
         async with self._changing:
             if self._file is not None:
                 body = {"currency": currency, "models": {name: asdict(price) for name, price in models.items()}}
-                await asyncio.to_thread(_write, self._file, json.dumps(body, indent=1, ensure_ascii=False))
+                await asyncio.to_thread(write_whole, self._file, json.dumps(body, indent=1, ensure_ascii=False))
             self._take(currency, models)
 
     def told(self, seen: Iterable[str] = ()) -> dict[str, Any]:
@@ -172,17 +171,3 @@ def _amount(value: Any, where: str) -> float:
     if not is_number or not math.isfinite(value) or not 0 <= value <= DEAREST:
         raise InvalidRequest(f"A price is a number from 0 to {DEAREST:,.0f} per million tokens.", where)
     return float(value)
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink()
-            raise

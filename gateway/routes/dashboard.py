@@ -145,7 +145,7 @@ def dashboard_routes(door: Door, pages: Pages) -> APIRouter:
         visit = visit_of(request)
         if (known := door.session_of(visit)) is not None:
             door.admit(visit)
-            door.sessions.end(known)
+            await door.sessions.end(known)
         response = JSONResponse({"state": "login"})
         response.delete_cookie(COOKIE, path="/admin", httponly=True, samesite="strict")
         return response

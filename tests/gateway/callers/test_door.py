@@ -88,20 +88,20 @@ def test_after_a_few_wrong_keys_even_the_right_one_waits() -> None:
 def test_a_wait_is_told_in_seconds_that_are_enough_and_a_wrong_key_as_such() -> None:
     here = door()
     for _ in range(FREE_ATTEMPTS):
-        with pytest.raises(NotAdmin, match="^That is not the admin key.$"):
+        with pytest.raises(NotAdmin, match=r"^That is not the admin key\.$"):
             here.log_in(Visit("POST", "gate.example"), "wrong")
     with pytest.raises(TooManyAttempts, match="again in 1 s"):
         here.log_in(Visit("POST", "gate.example"), KEY)
 
 
-def test_who_logged_out_is_admitted_no_more_by_what_was_opened_before() -> None:
+async def test_who_logged_out_is_admitted_no_more_by_what_was_opened_before() -> None:
     here = door()
     visit = visitor(here)
     bearer = Visit("GET", "gate.example", authorization=f"Bearer {KEY}")
     assert here.still_admits(visit)
     session = here.session_of(visit)
     assert session is not None
-    here.sessions.end(session)
+    await here.sessions.end(session)
 
     assert not here.still_admits(visit)
     assert here.still_admits(bearer)

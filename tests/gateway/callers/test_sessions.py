@@ -1,10 +1,12 @@
 """Sessions of the dashboard: who gets one, what it is good for, and when it ends."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from gateway.callers.sessions import FREE_ATTEMPTS, LASTS_S, LONGEST_WAIT_S, Attempts, Sessions
+from gateway.callers.sessions import ENDED_FILE, FREE_ATTEMPTS, LASTS_S, LONGEST_WAIT_S, Attempts, Sessions
 from gateway.errors import TooManyAttempts
 
 SECRET = bytes(range(32))
@@ -55,13 +57,47 @@ def test_no_byte_of_a_cookie_can_be_changed() -> None:
         assert sessions.read(cookie[:at] + changed[at] + cookie[at + 1 :]) is None
 
 
-def test_what_was_logged_out_stays_out() -> None:
+async def test_what_was_logged_out_stays_out() -> None:
     sessions = Sessions(SECRET, "key")
     (cookie, begun), (other, _) = sessions.begin(), sessions.begin()
-    sessions.end(begun)
+    await sessions.end(begun)
 
     assert sessions.read(cookie) is None
     assert sessions.read(other) is not None
+
+
+async def test_what_was_logged_out_stays_out_after_a_restart(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / ENDED_FILE
+    before = Sessions(SECRET, "key", clock, file)
+    (cookie, begun), (other, _) = before.begin(), before.begin()
+    await before.end(begun)
+    after = Sessions(SECRET, "key", clock, file)
+
+    assert after.read(cookie) is None
+    assert after.read(other) is not None
+    assert file.stat().st_mode & 0o777 == 0o600
+    clock.now_s += LASTS_S
+    await after.end(after.begin()[1])
+    assert len(json.loads(file.read_text())) == 1  # the first would have ended anyway
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"00": null}', "\udcff"], ids=ascii)
+async def test_a_broken_list_of_what_was_logged_out_ends_nothing_else(tmp_path: Path, text: str) -> None:
+    file = tmp_path / ENDED_FILE
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    cookie, begun = Sessions(SECRET, "key").begin()
+    sessions = Sessions(SECRET, "key", file=file)
+
+    assert sessions.read(cookie) == begun
+
+
+async def test_who_logs_out_is_out_where_that_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file, no folder")
+    sessions = Sessions(SECRET, "key", file=tmp_path / "a" / ENDED_FILE)
+    cookie, begun = sessions.begin()
+    await sessions.end(begun)
+
+    assert sessions.read(cookie) is None
 
 
 def test_every_session_has_a_word_of_its_own() -> None:
