@@ -55,6 +55,29 @@ def test_a_price_is_removed_by_keyboard(page: Page, gateway: Gateway) -> None:
     assert "gpt-4o" not in gateway.get("/admin/api/prices").json()["models"]
 
 
+def test_prices_that_are_not_saved_are_left_only_when_somebody_says_so(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "prices")
+    page.get_by_role("button", name="Add a model").click()
+    page.get_by_label("Model or pattern").last.fill("constructor")
+    page.get_by_role("link", name="Entries", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_label("Model or pattern").last).to_have_value("constructor")
+    page.get_by_role("link", name="Entries", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Leave").click()
+
+    expect(page.get_by_role("heading", name="Entries")).to_be_visible()
+
+
+def test_a_model_may_have_the_name_of_what_every_object_has(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "prices")
+    page.get_by_role("button", name="Add a model").click()
+    page.get_by_label("Model or pattern").last.fill("constructor")
+    page.get_by_role("button", name="Save prices").click()
+
+    expect(page.get_by_text("Prices are saved")).to_be_visible()
+    assert "constructor" in gateway.get("/admin/api/prices").json()["models"]
+
+
 def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "prices")
     page.get_by_label("Prompt, gpt", exact=False).first.wait_for()

@@ -2,7 +2,7 @@
 // saved as a whole: prices hold for everything that was counted, before and after.
 
 import { figure } from "../components/card.js";
-import { dialog } from "../components/dialog.js";
+import { confirm, dialog } from "../components/dialog.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
 import { h, replace } from "../dom.js";
@@ -50,6 +50,7 @@ export const view = {
     );
     const leaving = (event) => isChanged() && event.preventDefault();
     window.addEventListener("beforeunload", leaving);
+    const keep = stayWhile(isChanged);
     fill();
 
     function fill() {
@@ -69,13 +70,13 @@ export const view = {
 
     /** What stands in the table; raises at the first field that cannot be used. */
     function read() {
-      const models = {};
+      const models = Object.create(null); // a model may have the name of what every object has
       for (const one of rows.children) {
         const [name, ...prices] = one.querySelectorAll("input");
         for (const input of [name, ...prices]) input.removeAttribute("aria-invalid");
         const key = name.value.trim();
         if (!key) throw complaint(name, "A model needs a name or a pattern.");
-        if (key in models) throw complaint(name, `${key} is there twice.`);
+        if (Object.hasOwn(models, key)) throw complaint(name, `${key} is there twice.`);
         models[key] = Object.fromEntries(prices.map((input, at) => [KINDS[at][0], amount(input)]));
         if (models[key].cached_prompt > models[key].prompt) throw complaint(prices[1], "Cached prompt tokens cannot cost more than others.");
       }
@@ -120,12 +121,12 @@ export const view = {
     }
 
     function row(name, price, totals) {
-      const used = totals.by_model[name];
+      const used = Object.hasOwn(totals.by_model, name) && totals.by_model[name];
       const drop = h("button", { class: "button quiet small square", type: "button", title: "Remove", "aria-label": `Remove ${name || "this model"}` }, icon("trash", 16));
       const made = h(
         "tr",
         {},
-        h("td", {}, h("input", { type: "text", class: "name", value: name, "aria-label": "Model or pattern", autocomplete: "off", spellcheck: "false" }), used && h("span", { class: "why" }, `${money(used.saved, totals.currency)} saved, ${money(used.spent, totals.currency)} spent`)),
+        h("td", {}, h("input", { type: "text", class: "name", value: name, title: name, "aria-label": "Model or pattern", autocomplete: "off", spellcheck: "false" }), used && h("span", { class: "why" }, `${money(used.saved, totals.currency)} saved, ${money(used.spent, totals.currency)} spent`)),
         KINDS.map(([key, title]) => h("td", { class: "num", "data-title": title }, h("input", { class: "price", inputmode: "decimal", type: "text", value: price[key], "aria-label": `${title}, ${name || "new model"}`, placeholder: key === "cached_prompt" ? "as prompt" : "0" }))),
         h("td", { class: "act" }, drop),
       );
@@ -141,9 +142,23 @@ export const view = {
     return () => {
       gone = true;
       window.removeEventListener("beforeunload", leaving);
+      keep();
     };
   },
 };
+
+/** Asks before a link leads away from what is not saved; the function returned ends that. */
+function stayWhile(isChanged) {
+  const clicked = async (event) => {
+    const link = event.target.closest?.("a[href^='#/']");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || !isChanged()) return;
+    event.preventDefault();
+    const isSure = await confirm("Leave without saving?", "The prices on this page were changed and are not saved.", "Leave");
+    if (isSure) location.hash = link.hash;
+  };
+  document.addEventListener("click", clicked, true);
+  return () => document.removeEventListener("click", clicked, true);
+}
 
 function amount(input) {
   const text = input.value.trim().replace(",", ".");
@@ -173,7 +188,7 @@ function fillTiles(tiles, { saved, spent, currency, by_model }) {
 function notes(list, addRow) {
   const unpriced = list.unpriced.map((name) => h("button", { class: "tag", type: "button", onclick: () => addRow(name) }, `+ ${name}`));
   return [
-    unpriced.length > 0 && h("div", { class: "note-line warn" }, h("span", {}, `${plural(list.unpriced.length, "model")} had requests and has no price, so what it saves counts as nothing:`), unpriced),
+    unpriced.length > 0 && h("div", { class: "note-line warn" }, h("span", {}, `${plural(list.unpriced.length, "model")} had requests and ${list.unpriced.length === 1 ? "has no price, so what it saves" : "have no price, so what they save"} counts as nothing:`), unpriced),
     list.is_shipped && h("div", { class: "note-line" }, "These are list prices in US dollars as their makers told them in autumn 2025. Change them to what you pay, then save."),
   ];
 }
