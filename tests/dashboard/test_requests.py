@@ -35,6 +35,28 @@ def test_requests_of_one_tier_are_shown_alone(page: Page, gateway: Gateway) -> N
     assert set(page.locator("tbody .badge").all_inner_texts()) == {"exact"}
 
 
+def test_a_tier_of_few_requests_is_not_pushed_out_by_one_of_many(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "requests?tier=full")
+    ask(gateway, "the rare one")
+    expect(page.get_by_role("link", name="the rare one")).to_be_visible()
+    for _ in range(201):
+        ask(gateway, "the rare one")
+    ask(gateway, "another rare one")
+
+    expect(page.get_by_role("link", name="another rare one")).to_be_visible()
+    expect(page.get_by_role("link", name="the rare one", exact=True)).to_be_visible()
+
+
+def test_errors_are_shown_alone(page: Page, gateway: Gateway) -> None:
+    ask(gateway, "one that went well")
+    gateway.post({"model": "m"})
+    open_view(page, gateway, "requests")
+    page.get_by_role("button", name="errors").click()
+    expect(page.get_by_role("link", name="one that went well")).to_have_count(0)
+
+    assert set(page.locator("tbody .badge").all_inner_texts()) == {"400"}
+
+
 def test_a_hit_is_explained(page: Page, gateway: Gateway) -> None:
     ask(gateway, "why a hit?")
     name = ask(gateway, "why a hit?")

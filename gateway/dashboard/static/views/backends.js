@@ -28,7 +28,7 @@ export const view = { path: "backends", title: "Backends", mount };
 
 async function mount(root, { api, live }) {
   await useStyles("../kv.css");
-  let last = "";
+  let last = ""; // what is shown
   const place = h("div", { class: "stack" }, loading());
   replace(root, h("div", { class: "head" }, h("h1", {}, "Backends")), place);
   const poll = polled(read, EVERY_MS);
@@ -44,7 +44,7 @@ async function mount(root, { api, live }) {
   async function read(isGone) {
     try {
       const report = await api.get("backends");
-      const told = JSON.stringify(report);
+      const told = JSON.stringify([report, report.backends.map((one) => one.last_error && ago(one.last_error.at))]);
       if (!isGone() && told !== last) {
         last = told;
         show(report);
