@@ -58,6 +58,12 @@ class ModelConflict(GatewayError):
     status, kind, code = 409, "invalid_request_error", "model_exists"
 
 
+class PricesChanged(GatewayError):
+    """The price list is not the one that was to be replaced: somebody else has changed it since."""
+
+    status, kind, code = 409, "invalid_request_error", "prices_changed"
+
+
 class UnknownId(GatewayError):
     """No response or entry of this id is known to whoever asks; it may be another's."""
 

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, PricesChanged
 from gateway.keptfile import write_whole
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,19 @@ class Prices:
                 self._known[model] = price
             return price
 
-    async def change(self, currency: str, models: Mapping[str, Price]) -> None:
-        """Use another list from now on, and keep it. Raises `OSError` when it cannot be kept: then nothing changes."""
+    @property
+    def version(self) -> str:
+        """Of the list as it is: two that say the same have the same."""
+        return blake2b(_written(self.currency, self.models).encode(), digest_size=12).hexdigest()
+
+    async def change(self, currency: str, models: Mapping[str, Price], version: str | None = None) -> None:
+        """Use another list from now on, and keep it. Raises `OSError` when it cannot be kept, and `PricesChanged` when
+        the list is not that of `version` any more: then nothing changes."""
         async with self._changing:
+            if version is not None and version != self.version:
+                raise PricesChanged("Somebody else has changed the prices since they were read; read them again.")
             if self._file is not None:
-                body = {"currency": currency, "models": {name: asdict(price) for name, price in models.items()}}
-                await asyncio.to_thread(write_whole, self._file, json.dumps(body, indent=1, ensure_ascii=False))
+                await asyncio.to_thread(write_whole, self._file, _written(currency, models))
             self._take(currency, models)
 
     def told(self, seen: Iterable[str] = ()) -> dict[str, Any]:
@@ -112,6 +120,7 @@ class Prices:
             "currency": self.currency,
             "models": {name: asdict(price) for name, price in self.models.items()},
             "is_shipped": self.is_shipped,
+            "version": self.version,
             "unpriced": sorted(name for name in seen if self.of(name) is None),
         }
 
@@ -127,6 +136,11 @@ class Prices:
         if matching:
             return self.models[max(matching, key=len)]
         return FREE if model in self._own else None
+
+
+def _written(currency: str, models: Mapping[str, Price]) -> str:
+    body = {"currency": currency, "models": {name: asdict(price) for name, price in models.items()}}
+    return json.dumps(body, indent=1, ensure_ascii=False)
 
 
 def checked(models: Any) -> dict[str, Price]:

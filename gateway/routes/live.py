@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictStr
 from starlette.types import Receive, Scope, Send
 
 from gateway.callers.door import Door
@@ -24,6 +24,7 @@ class PricesBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     currency: Any = "USD"
     models: Any
+    version: StrictStr | None = None  # of the list that was read: it is replaced if nobody has changed it since
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def add_live(routes: APIRouter, desk: Desk, door: Door) -> None:
     async def change(request: Request) -> dict[str, Any]:
         body = await read_json(PricesBody, request, desk.intake.max_body_bytes)
         try:
-            await recent.prices.change(checked_currency(body.currency), checked(body.models))
+            await recent.prices.change(checked_currency(body.currency), checked(body.models), body.version)
         except OSError as error:
             raise StoreAway(f"The price list cannot be kept: {error.strerror}.") from error
         return recent.prices.told(recent.models)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, PricesChanged
 from gateway.live.prices import FILE, FREE, Price, Prices, checked, checked_currency
 
 
@@ -76,6 +76,21 @@ async def test_a_list_that_cannot_be_kept_does_not_hold(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a"):
         await prices.change("EUR", {})
     assert prices.currency == "USD"
+
+
+async def test_a_list_that_somebody_else_changed_since_it_was_read_is_not_replaced(tmp_path: Path) -> None:
+    prices = Prices(tmp_path / FILE)
+    read = prices.told()["version"]
+    await prices.change("EUR", {"a": Price(1.0)}, read)
+    kept = (tmp_path / FILE).read_text()
+
+    with pytest.raises(PricesChanged):
+        await prices.change("EUR", {"b": Price(1.0)}, read)
+    assert (prices.models, (tmp_path / FILE).read_text()) == ({"a": Price(1.0)}, kept)
+    again = Prices(tmp_path / FILE)
+    again.open()
+    await again.change("EUR", {}, prices.told()["version"])  # it holds over a restart
+    await again.change("EUR", {"b": Price(1.0)})  # who names none replaces what is there
 
 
 def test_who_gives_no_cached_price_has_no_discount() -> None:
