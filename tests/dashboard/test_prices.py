@@ -1,5 +1,6 @@
 """Prices: edited in place, kept, and what is saved is told in money from then on."""
 
+import httpx
 from playwright.sync_api import Page, expect
 
 from tests.dashboard.looking import complaints_everywhere, open_view
@@ -82,3 +83,16 @@ def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "prices")
     page.get_by_label("Prompt, gpt", exact=False).first.wait_for()
     assert complaints_everywhere(page) == []
+
+
+def test_what_somebody_else_saved_in_between_is_not_lost_unseen(page: Page, gateway: Gateway) -> None:
+    open_view(page, gateway, "prices")
+    page.get_by_label("Completion, o3").fill("1")
+    theirs = {"currency": "EUR", "models": {"theirs": {"prompt": 7}}}
+    httpx.put(f"{gateway.url}/admin/api/prices", json=theirs, trust_env=False).raise_for_status()
+    page.get_by_role("button", name="Save prices").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Somebody else has changed the prices")
+    page.get_by_role("button", name="Read again").click()
+
+    expect(page.get_by_label("Prompt, theirs", exact=True)).to_have_value("7")
+    assert list(gateway.get("/admin/api/prices").json()["models"]) == ["theirs"]

@@ -103,7 +103,7 @@ export const view = {
       event.preventDefault();
       if (save.disabled) return;
       try {
-        const wanted = read();
+        const wanted = { ...read(), version: list.version };
         save.disabled = true;
         list = await api.send("PUT", "prices", wanted);
         sums = (await api.get("stats")).money;
@@ -116,8 +116,17 @@ export const view = {
           error.field.setAttribute("aria-invalid", "true");
           error.field.focus();
           replace(state, h("span", { class: "bad-text" }, error.message));
-        } else complain(error);
+        } else if (error.code === "prices_changed" && !gone) await readAgain(error).catch(complain);
+        else complain(error);
       }
+    }
+
+    /** Somebody else has saved in between: nothing of his is lost unseen, nor of ours unasked. */
+    async function readAgain({ message }) {
+      const isSure = await confirm("Read the prices again?", `${message} What you changed on this page is then gone.`, "Read again");
+      if (!isSure || gone) return;
+      list = await api.get("prices");
+      fill();
     }
 
     function row(name, price, totals) {
