@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.controls import MAX_NAME_CHARS, TIERS, Controls, narrower, read_controls
+from gateway.controls import TIERS, Controls, narrower, read_controls, wall
 from gateway.errors import InvalidRequest
 
 _WITHOUT_MEANING = TIERS - {"semantic"}
@@ -72,9 +72,7 @@ def _seconds(value: str, name: str) -> float:
 
 
 def _wall(value: str, name: str) -> Controls:
-    if len(value) > MAX_NAME_CHARS:
-        raise InvalidRequest(f"{name} must have at most {MAX_NAME_CHARS} characters.", name)
-    return Controls(namespace=value)
+    return Controls(namespace=wall(value, name))
 
 
 def _similarity(value: str, name: str) -> Controls:

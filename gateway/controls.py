@@ -6,6 +6,7 @@ Names follow RFC 9111 and LiteLLM where they exist. A caller can only narrow wha
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
 from gateway.errors import InvalidRequest
@@ -13,6 +14,7 @@ from gateway.errors import InvalidRequest
 TIERS = frozenset({"exact", "semantic", "kv"})
 MAX_NAME_CHARS = 256
 MAX_TAGS = 32
+WALL = "\x1f"  # between the names of several walls; no name has it, so no one name can spell several
 
 _DIRECTIVE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:=(?:"([^"]*)"|([^\s,;]*)))?\s*(?:,|$)')
 
@@ -40,7 +42,7 @@ def read_controls(cache_control: str | None, cache: Any) -> Controls:
 
 
 def narrower(controls: Controls, other: Controls) -> Controls:
-    """What both allow. A namespace is the first one's, unless it has none."""
+    """What both allow, behind the walls of both."""
     return replace(
         controls,
         no_cache=controls.no_cache or other.no_cache,
@@ -48,10 +50,18 @@ def narrower(controls: Controls, other: Controls) -> Controls:
         only_if_cached=controls.only_if_cached or other.only_if_cached,
         max_age_s=_least(controls.max_age_s, other.max_age_s),
         ttl_s=_least(controls.ttl_s, other.ttl_s),
-        namespace=controls.namespace or other.namespace,
+        namespace=_walls(controls.namespace, other.namespace),
         tiers=controls.tiers & other.tiers,
         min_similarity=max((s for s in (controls.min_similarity, other.min_similarity) if s is not None), default=None),
     )
+
+
+def _walls(*names: str) -> str:
+    """One name for several walls; a wall alone keeps its own."""
+    joined = WALL.join(filter(None, names))
+    if len(joined) <= MAX_NAME_CHARS:
+        return joined
+    return WALL + blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
 
 
 def _least(one: float | None, other: float | None) -> float | None:
@@ -111,6 +121,13 @@ def _name(value: Any, param: str) -> str:
     return value
 
 
+def wall(value: Any, param: str) -> str:
+    """The name of a namespace. Raises `InvalidRequest`."""
+    if WALL in _name(value, param):
+        raise InvalidRequest(f"{param} must not hold the control character U+001F.", param)
+    return str(value)
+
+
 def _similarity(value: Any, param: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidRequest(f"{param} must be a number from 0 to 1.", param)
@@ -141,7 +158,7 @@ _FIELDS: Mapping[str, Callable[[Controls, Any, str], Controls]] = {
     "no-cache": lambda c, v, p: replace(c, no_cache=c.no_cache or _flag(v, p)),
     "no-store": lambda c, v, p: replace(c, no_store=c.no_store or _flag(v, p)),
     "use-cache": _use,
-    "namespace": lambda c, v, p: replace(c, namespace=_name(v, p)),
+    "namespace": lambda c, v, p: replace(c, namespace=wall(v, p)),
     "tags": lambda c, v, p: replace(c, tags=_names(v, p)),
     "tiers": lambda c, v, p: replace(c, tiers=_tiers(v, p)),
     "min_similarity": lambda c, v, p: replace(c, min_similarity=_similarity(v, p)),

@@ -83,12 +83,33 @@ def test_a_header_that_says_nothing_sensible_is_refused_by_name(name: str, value
     assert refusal.value.param == name
 
 
-def test_the_narrower_of_header_and_body_holds_and_the_callers_own_namespace() -> None:
-    headers = Headers({"x-bf-cache-ttl": "60s", "x-bf-cache-threshold": "0.8", "x-bf-cache-key": "theirs"})
+def test_the_narrower_of_header_and_body_holds() -> None:
+    headers = Headers({"x-bf-cache-ttl": "60s", "x-bf-cache-threshold": "0.8"})
 
     controls = controls_of(headers, {"ttl": 10, "s-maxage": 600, "min_similarity": 0.95, "namespace": "mine"})
 
     assert controls == Controls(ttl_s=10, max_age_s=60, min_similarity=0.95, namespace="mine")
+
+
+def test_every_wall_stands_and_one_alone_keeps_its_name() -> None:
+    def name(body: dict[str, object], **headers: str) -> str:
+        return controls_of(Headers({key.replace("_", "-"): value for key, value in headers.items()}), body).namespace
+
+    q: dict[str, object] = {"namespace": "q"}
+    assert (name(q), name({}, helicone_cache_seed="bob")) == ("q", "bob")
+    walls = [
+        name(q),
+        name(q, helicone_cache_seed="alice"),
+        name(q, helicone_cache_seed="bob"),
+        name(q, helicone_cache_seed="bob", x_bf_cache_key="k"),
+        name({}, helicone_cache_seed="qbob"),
+        name({"namespace": "q" * 256}, helicone_cache_seed="alice"),
+        name({"namespace": "q" * 256}, helicone_cache_seed="bob"),
+    ]
+    assert len(set(walls)) == len(walls)
+    assert max(map(len, walls)) <= 256
+    with pytest.raises(InvalidRequest):
+        name({"namespace": walls[1]})
 
 
 ANY = st.dictionaries(
