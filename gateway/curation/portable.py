@@ -19,7 +19,7 @@ from gateway.answers.base import DIGEST_BYTES, Entry
 from gateway.answers.codec import encode
 from gateway.curation.lines import AnswerLine, EntryLine, home_of, parsed
 from gateway.errors import InvalidRequest
-from gateway.fit import of_others
+from gateway.fit import malformed, misfit, of_others
 from gateway.identity.canonical import entry_id_of, fingerprints_of, question_of
 from gateway.identity.scope import SCHEMA, Scope, is_tenant
 from gateway.policy import refuse_to_keep
@@ -99,6 +99,10 @@ def _taken(secret: bytes, line: EntryLine, movement: Movement, now_s: float) -> 
         _check_messages(line.original, "original")
         alias_of = entry_id_of(secret, fingerprints_of(secret, scope, line.original).exact)
     completion = _completion(line.answer)
+    if (field := malformed(completion)) is not None:
+        raise InvalidRequest(f"answer.{field} is none of an answer.", f"answer.{field}")
+    if (reason := misfit(_asked(line.request), completion)) is not None:
+        raise InvalidRequest(f"answer does not fit the request: {reason}.", "answer")
     is_prompt = line.request["messages"][0]["role"] == PROMPT
     if (refusal := refuse_to_keep(completion, may_be_cut=is_prompt)) is not None:
         raise InvalidRequest(f"answer is none that is kept: {refusal}.", "answer")
@@ -174,6 +178,11 @@ def _check_messages(request: dict[str, Any], field: str) -> None:
             is_part = isinstance(part, dict) and isinstance(part.get("type"), str)
             if not is_part or (part["type"] == "text" and not isinstance(part.get("text"), str)):
                 raise InvalidRequest(f"{where}.content must be a text or a list of parts.", f"{where}.content")
+
+
+def _asked(request: dict[str, Any]) -> ChatRequest:
+    params = {name: value for name, value in request.items() if name != "messages"}
+    return ChatRequest("", tuple(request["messages"]), params)
 
 
 def _check_question(line: EntryLine) -> None:

@@ -27,7 +27,7 @@ from gateway.aside import ROUTE, CacheAside, Found, Missed
 from gateway.body import ClientGone
 from gateway.controls import Controls
 from gateway.errors import GatewayError, InvalidRequest, PutRefused
-from gateway.fit import of_others
+from gateway.fit import malformed, of_others
 from gateway.identity.canonical import question_of
 from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
@@ -37,6 +37,7 @@ from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
 
 MAX_ELAPSED_S = 86_400.0
+_OF_OTHER_SHAPES = frozenset({"content_blocks", "thinking_blocks"})  # an answer is one thing in every shape
 
 Id = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 
@@ -134,7 +135,7 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     async with aclosing(found.reply.deltas) as deltas:
         async for delta in deltas:
             answer.add(delta)
-    completion = answer.completion()
+    completion = of_others(answer.completion())  # a server's own name for a response is told to nobody
     whole = envelope.completion(completion, Usage() if desk.intake.zero_usage else completion.usage)
     response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
     took_s = time.perf_counter() - started
@@ -179,9 +180,16 @@ def answered(body: PutBody) -> Completion:
     if body.response is None:
         return Completion((Choice({"role": "assistant", "content": body.answer}, "stop"),))
     try:
-        return of_others(parse_completion(orjson.dumps(body.response), "response"))
+        completion = of_others(parse_completion(orjson.dumps(body.response), "response"))
     except (BackendError, ValueError, TypeError, AttributeError) as error:
         raise InvalidRequest(f"response is not a chat completion: {error}.", "response") from error
+    if (field := malformed(completion)) is not None:
+        raise InvalidRequest(f"response.{field} is none of a chat completion.", f"response.{field}")
+    for index, choice in enumerate(completion.choices):
+        if other := sorted(_OF_OTHER_SHAPES & choice.message.keys()):
+            field = f"response.choices[{index}].message.{other[0]}"
+            raise InvalidRequest(f"{field} would be said instead of content: leave it out.", field)
+    return completion
 
 
 def _said(response_id: str, outcome: Outcome) -> dict[str, Any]:

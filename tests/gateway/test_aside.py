@@ -150,6 +150,7 @@ CALLS = Completion((Choice({"tool_calls": [{"id": "c", "function": {"name": "f",
 JSON_TEXT = Completion((Choice({"content": '{"city": "Paris"}'}, "stop"),))
 TWO = Completion(ANSWER.choices * 2)
 FUNCTION = {"type": "function", "function": {"name": "f"}}
+TOOLS = {"tools": [FUNCTION]}
 
 
 @pytest.mark.parametrize(
@@ -164,16 +165,17 @@ FUNCTION = {"type": "function", "function": {"name": "f"}}
         ({"response_format": {"type": "json_schema"}}, ANSWER, "not_json"),
         ({"response_format": {"type": "json_object"}}, Completion((Choice({"content": "[1]"}, "stop"),)), "not_json"),
         ({"response_format": {"type": "json_object"}}, JSON_TEXT, "complete"),
-        ({"response_format": {"type": "json_schema"}}, CALLS, "complete"),
+        ({"response_format": {"type": "json_schema"}, **TOOLS}, CALLS, "complete"),
         ({"tool_choice": "required"}, ANSWER, "no_tool_call"),
         ({"tool_choice": FUNCTION}, ANSWER, "no_tool_call"),
-        ({"tool_choice": FUNCTION}, CALLS, "complete"),
+        ({"tool_choice": FUNCTION, **TOOLS}, CALLS, "complete"),
         (
             {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required"}}},
             ANSWER,
             "no_tool_call",
         ),
-        ({"tool_choice": "none"}, CALLS, "tool_call"),
+        ({"tool_choice": "none", **TOOLS}, CALLS, "tool_call"),
+        ({}, CALLS, "tool_call"),
         ({"tool_choice": "auto"}, ANSWER, "complete"),
     ],
 )

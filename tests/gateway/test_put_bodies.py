@@ -62,3 +62,36 @@ def test_an_answer_says_nothing_that_only_its_server_may_say() -> None:
     completion = put(response={**wire, "response_event": event, "id": "x", "created": 1, "system_fingerprint": "f"})
     assert native_name(next(replay(completion))) is None
     assert completion.extra == {"system_fingerprint": "f"}
+
+
+def call(**function: Any) -> list[dict[str, Any]]:
+    return [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", **function}}]
+
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "message": {"role": "user"},
+    "message.tool_calls": {"tool_calls": call(arguments=None)},
+    "message.function_call": {"function_call": {"name": "f"}},
+    "message.content_blocks": {"content_blocks": [{"type": "text", "text": "another answer"}]},
+    "message.thinking_blocks": {"thinking_blocks": [{"type": "thinking", "thinking": "t"}]},
+}
+
+
+@pytest.mark.parametrize("field", MALFORMED)
+def test_an_answer_is_one_message_of_the_assistant_with_well_formed_calls(field: str) -> None:
+    message = {"role": "assistant", "content": "a"}
+    good: dict[str, Any] = {"choices": [{"message": {**message, "tool_calls": call()}, "finish_reason": "stop"}]}
+    assert put(response=good).choices[0].message["tool_calls"] == call()
+    with pytest.raises(InvalidRequest) as refusal:
+        put(response={"choices": [{"message": {**message, **MALFORMED[field]}, "finish_reason": "stop"}]})
+    assert refusal.value.param == f"response.choices[0].{field}"
+
+
+def test_counts_and_log_probabilities_are_some() -> None:
+    choice = {"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    for odd in (
+        {"choices": [{**choice, "logprobs": {"content": 5}}]},
+        {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens_details": {"reasoning_tokens": "x"}}},
+    ):
+        with pytest.raises(InvalidRequest):
+            put(response=odd)

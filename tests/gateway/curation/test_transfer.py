@@ -227,6 +227,32 @@ async def test_no_line_names_a_response_of_a_server(tmp_path: Path) -> None:
     assert (counts(account), outcome.tier, dict(completion.extra)) == ((1, 0, 0, 0), "exact", {})
 
 
+async def test_an_answer_that_no_model_gives_is_refused_by_its_field(tmp_path: Path) -> None:
+    async with gateway(tmp_path, "from") as (there, out):
+        await filled(there)
+        line = (await exported(out))[1]
+    answer: dict[str, Any] = orjson.loads(line)["answer"]
+    choice = answer["choices"][0]
+
+    def saying(**message: Any) -> dict[str, Any]:
+        return {"choices": [{**choice, "message": {**choice["message"], **message}}]}
+
+    forged: list[tuple[str, dict[str, Any]]] = [
+        ("answer.choices[0].message", saying(tool_calls="zz")),
+        ("answer.choices[0].message", saying(tool_calls=[{"function": 5}])),
+        ("answer.choices[0].message", saying(role="user")),
+        ("answer.usage", {"usage": {**answer["usage"], "extra": {"prompt_tokens_details": 5}}}),
+        ("answer", {"choices": [choice] * 3}),
+        ("answer.choices[0].logprobs", {"choices": [{**choice, "logprobs": {"content": 5}}]}),
+    ]
+    async with gateway(tmp_path, "to") as (_, into):
+        account = await imported(into, [changed(line, answer={**answer, **fields}) for _, fields in forged])
+        whole = await imported(into, [line])
+
+    assert [error["field"] for error in account["errors"]] == [field for field, _ in forged]
+    assert counts(whole) == (1, 0, 0, 0)
+
+
 SHAPES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "a picture by its bytes": (
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
