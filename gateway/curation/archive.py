@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from backends.chat import PROMPT
 from gateway.answers.base import CacheError, Entry, Verdict
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
@@ -26,6 +27,7 @@ T = TypeVar("T")
 CRITERIA = ("text", "tag", "model", "namespace", "tenant", "revision", "embedder", "id")  # of the list, as they are
 PREVIEW_CHARS = 240
 LOOKED_THROUGH = 500  # of the nearest, for those that meet the other criteria
+ASKING = ("user", PROMPT)  # roles
 JSON = dict[str, Any]
 
 
@@ -162,9 +164,9 @@ def _row(row: Listed, asked: str | None) -> dict[str, Any]:
 
 
 def _asked(entry: Entry) -> str:
-    """The last text of a user in a request."""
+    """The last text of a user in a request, or its raw prompt."""
     said = [message for message in orjson.loads(entry.canonical).get("messages", ()) if isinstance(message, dict)]
-    content = next((message.get("content") for message in reversed(said) if message.get("role") == "user"), None)
+    content = next((message.get("content") for message in reversed(said) if message.get("role") in ASKING), None)
     if isinstance(content, list):
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return " ".join(part for part in parts if isinstance(part, str))

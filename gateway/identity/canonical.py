@@ -55,6 +55,8 @@ MAX_DEPTH = 64
 MAX_MARKS = 64
 _MARKS = re.compile(rb"[^\0]{%d}" % (MAX_MARKS + 1))  # over combining classes: 0 starts a character
 
+_OF_BYTES = ("url", "data", "file_data")
+_HASHED = "blake2b:"
 _BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
 
 
@@ -111,7 +113,8 @@ def _fingerprints(secret: bytes, scope: bytes, body: dict[str, Any], canonical: 
 def _without_bytes(value: Any) -> Any:
     """Without the hashes that stand for pictures, sounds and files."""
     if isinstance(value, Mapping):
-        return {key: _without_bytes(item) for key, item in value.items() if key not in ("data", "file_data")}
+        kept = ((key, item) for key, item in value.items() if not _is_hashed(key, item, (_HASHED,)))
+        return {key: _without_bytes(item) for key, item in kept}
     return [_without_bytes(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -132,6 +135,11 @@ def question_of(request: ChatRequest) -> str | None:
         texts = [part["text"] for part in content if part.get("type") == "text"]
         return "\n".join(texts).strip() or None
     return None
+
+
+def asked_of(request: ChatRequest) -> str | None:
+    """What was asked, to be shown: a raw prompt, too, which has no question that other words could ask."""
+    return request.prompt if isinstance(request.prompt, str) else question_of(request)
 
 
 def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
@@ -174,11 +182,16 @@ def _composed(text: str, field: str) -> str:
 
 def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:
     normal = {_normal(key, field): _normal(item, field, depth) for key, item in value.items()}
-    for key in ("url", "data", "file_data"):  # pictures, sounds and files count by the hash of their bytes
+    for key in _OF_BYTES:  # pictures, sounds and files count by the hash of their bytes
         inline = normal.get(key)
-        if isinstance(inline, str) and (key != "url" or inline.startswith("data:")):
-            normal[key] = "blake2b:" + blake2b(inline.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+        if isinstance(inline, str) and _is_hashed(key, inline, ("data:", _HASHED)):  # or it could be spelled out
+            normal[key] = _HASHED + blake2b(inline.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
     return normal
+
+
+def _is_hashed(key: str, value: Any, beginnings: tuple[str, ...]) -> bool:
+    """Whether bytes stand here, or their hash; an address stands for itself."""
+    return key in _OF_BYTES and (key != "url" or (isinstance(value, str) and value.startswith(beginnings)))
 
 
 def _blank_last_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

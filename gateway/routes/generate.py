@@ -16,7 +16,7 @@ from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.door import check_page
 from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
-from gateway.identity.canonical import question_of
+from gateway.identity.canonical import asked_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.native import native_name
 from gateway.outcome import headers_of
@@ -99,7 +99,7 @@ class GenerateEndpoint:
         now = time.perf_counter()
         ttft_s = (delivery.first_content or now) - started
         usage = delivery.usage or Usage()
-        question = None if controls.no_store or not controls.tiers else head_of(question_of(request))
+        question = None if controls.no_store or not controls.tiers else head_of(asked_of(request))
         route, total_s = self.shape.route, now - started
         self.ledger.record(
             Line(reply.outcome, request.model, route, usage, ttft_s, total_s, envelope.id, tenant, question)

@@ -9,6 +9,7 @@ from openai import AsyncOpenAI
 
 from backends.chat import ChatRequest, Delta
 from backends.fake import say
+from gateway.curation.archive import Archive
 from tests.golden.cases import CASES
 from tests.golden.desk import Desk, desk
 
@@ -62,6 +63,18 @@ async def test_a_prompt_is_no_chat_and_tokens_are_no_text(counter: Desk, client:
     await client.completions.create(model="scripted", prompt=[1, 2])
 
     assert [request.prompt for request in counter.backend.requests] == [None, "Where?", [1, 2]]
+
+
+async def test_an_operator_sees_what_a_prompt_was(counter: Desk, client: AsyncOpenAI) -> None:
+    lines: list[Json] = []
+    counter.home.ledger.listen(lines.append)
+    await client.completions.create(model="scripted", prompt="Once upon a time")
+    await counter.home.pipeline.close()
+    unused: Any = None
+    (kept,) = (await Archive(counter.home.answers, unused, unused, None).page({}))["data"]
+
+    assert [line.question for line in lines] == ["Once upon a time"]
+    assert (kept["preview"], kept["question"]) == ("Once upon a time", None)
 
 
 async def test_a_prompt_is_answered_by_no_other_words(counter: Desk) -> None:
