@@ -16,7 +16,7 @@ export async function mountServed(root, { api }, id) {
       api.get("requests?limit=1000").catch(() => ({ data: [] })),
     ]);
     const line = recent.data.find((one) => one.id === id);
-    replace(root, head(id, told.question), h("div", { class: "columns" }, story(told, line), side(told, line)));
+    replace(root, head(id, told.question ?? line?.question), h("div", { class: "columns" }, story(told, line), side(told, line)));
   } catch (error) {
     if (error.status === 401) return {};
     const text = "The gateway remembers some thousand responses, since it was started. This one is not among them.";
