@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from backends.chat import ChatRequest
 from gateway.errors import InvalidRequest
-from gateway.identity.canonical import Fingerprints, fingerprints, question_of
+from gateway.identity.canonical import Fingerprints, fingerprints, fingerprints_of, question_of
 from gateway.identity.scope import Scope, tenant_of
 from gateway.wire import parse_chat
 
@@ -139,6 +140,14 @@ def test_pictures_count_by_their_bytes_and_stay_in_the_compat_key() -> None:
     assert prints(said(with_picture)).compat != prints(said(with_other)).compat
     assert prints(said(with_picture)).compat == prints(said(reworded)).compat
     assert b"AAAA" not in prints(said(with_picture)).canonical
+
+
+def test_no_address_spells_the_hash_of_a_picture() -> None:
+    kept = prints(said([PICTURE])).canonical
+    url = orjson.loads(kept)["messages"][-1]["content"][0]["image_url"]["url"]
+    spelled = [{"type": "image_url", "image_url": {"url": url}}]
+    assert prints(said(spelled)).exact != prints(said([PICTURE])).exact
+    assert fingerprints_of(SECRET, SCOPE, orjson.loads(kept)).exact == prints(said([PICTURE])).exact
 
 
 def test_a_backends_own_defaults_are_what_an_absent_field_means() -> None:
