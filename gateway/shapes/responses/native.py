@@ -10,6 +10,7 @@ from typing import Any
 from backends.chat import Completion, Delta, Fields, Usage
 from backends.flavours.responses import EVENT
 from gateway.shapes.base import Parsed, dump, named_event
+from gateway.shapes.messages.blocks import objects
 from gateway.shapes.responses.items import usage_of
 
 _ENDS = ("response.completed", "response.incomplete")
@@ -37,7 +38,7 @@ class NativeEnvelope:
 
     def chunk(self, delta: Delta) -> bytes:
         event = delta.extra.get(EVENT)
-        if not isinstance(event, Mapping):
+        if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
             return b""
         if not self._is_live and event.get("type") in _ENDS:
             self._final = event
@@ -52,11 +53,11 @@ class NativeEnvelope:
         event = self._final or extra.get(EVENT)
         if self._is_live or not isinstance(event, Mapping):
             return b""
-        return self._events(told_again(self._paid(event["response"], usage), event["type"]))
+        last = event.get("type")
+        return self._events(told_again(self._paid(_response(event), usage), last if last in _ENDS else _ENDS[0]))
 
     def completion(self, completion: Completion, usage: Usage) -> bytes:
-        response = completion.extra[EVENT].get("response")
-        return dump(self._paid(response if isinstance(response, Mapping) else {}, usage))
+        return dump(self._paid(_response(completion.extra.get(EVENT)), usage))
 
     def error_event(self, _status: int, body: Fields, /) -> bytes:
         error = body.get("error") or {}
@@ -81,12 +82,17 @@ class NativeEnvelope:
         return {**named, "usage": {**said, **usage_of(usage)}} if isinstance(said, Mapping) and is_free else named
 
 
+def _response(event: Any) -> Mapping[str, Any]:
+    response = event.get("response") if isinstance(event, Mapping) else None
+    return response if isinstance(response, Mapping) else {}
+
+
 def told_again(response: Mapping[str, Any], last: str) -> Iterator[dict[str, Any]]:
     """The events that spell a whole response."""
     begun = {**response, "status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    for index, item in enumerate(response.get("output") or ()):
+    for index, item in enumerate(objects(response.get("output"))):
         yield from _item(index, item)
     yield {"type": last, "response": dict(response)}
 
@@ -100,7 +106,7 @@ def _item(index: int, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if call is not None:
         begun[call[0]] = ""
     yield {"type": "response.output_item.added", "output_index": index, "item": begun}
-    for number, part in enumerate(content if isinstance(content, list) else ()):
+    for number, part in enumerate(objects(content)):
         yield from _part({**at, "content_index": number}, part)
     if call is not None:
         name, kind = call
@@ -119,7 +125,7 @@ def _part(at: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[dict[str, 
         empty = {**part, name: "", **({"annotations": [], "logprobs": []} if logprobs else {})}
         yield {**at, "type": "response.content_part.added", "part": empty}
         yield {**at, "type": f"response.{kind}.delta", "delta": part.get(name) or "", **logprobs}
-        for number, cited in enumerate(part.get("annotations") or ()):
+        for number, cited in enumerate(objects(part.get("annotations"))):
             numbered = {"annotation_index": number, "annotation": cited}
             yield {**at, "type": "response.output_text.annotation.added", **numbered}
         yield {**at, "type": f"response.{kind}.done", name: part.get(name) or "", **logprobs}

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.chat import ChatRequest, Collector, Completion, Delta, replay
+from backends.chat import ChatRequest, Choice, Collector, Completion, Delta, replay
 from backends.errors import BackendError
 from backends.flavours import FLAVOURS
 from backends.flavours.base import Api, Flavour
+from backends.flavours.responses import EVENT as EVENT_NAME
 from gateway.app import SHAPES
 from gateway.shapes.base import Envelope, Parsed, Shape
 from tests.backends.flavours.test_odd_answers import CHUNK, ODD, TEXT, maybe
@@ -110,3 +111,21 @@ def test_what_is_read_of_an_odd_response_is_written(said: list[Any]) -> None:
     for stream in itertools.islice(streams, 1, None):  # replayed: begun by the last word
         written("responses", [stream], [], "resp_ours")
     written("responses", streams[:1], wholes, "resp_ours")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"response": {}},
+        {"type": "response.completed"},
+        {"type": "response.completed", "response": {"output": 5}},
+        {"type": "response.completed", "response": {"output": [7, {"type": "message", "content": [8]}]}},
+        {
+            "type": "response.completed",
+            "response": {"output": [{"type": "message", "content": [{"type": "output_text", "annotations": 5}]}]},
+        },
+    ],
+)
+def test_a_stored_response_of_odd_output_is_told_again(event: dict[str, Any]) -> None:
+    completion = Completion((Choice({"role": "assistant", "content": "a"}, "stop"),), extra={EVENT_NAME: event})
+    written("responses", [list(replay(completion))], [completion], "resp_ours")
