@@ -25,6 +25,7 @@ from embeddings.guards.scope import same_scope
 from embeddings.guards.script import same_script
 from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
 from embeddings.guards.units import same_units
+from embeddings.guards.verbatim import same_code, same_task
 from embeddings.repairs import corrected
 from embeddings.text import plain
 
@@ -36,6 +37,9 @@ ABOUT_ONE_WORD = frozenset({"length", "negation", "antonyms", "names", "question
 # Two texts that both take something back are compared whole, too: what was heard wrongly as taken back ("in
 # Spain, is it rude to say no in ...") must not hide what they differ in.
 REPAIRS = "repairs"
+
+# They read what is written, also where two texts have the same words.
+AS_WRITTEN = ("code", "task")
 
 Guard = Callable[[str, str], bool]
 
@@ -60,6 +64,8 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "roles": same_roles,
         "scope": same_scope,
         "modifiers": same_modifiers,
+        "code": same_code,
+        "task": same_task,
     }
 )
 
@@ -79,6 +85,7 @@ def refusals(a: str, b: str) -> list[str]:
 
 
 def _refusals(a: str, b: str) -> Iterator[str]:
+    yield from (name for name in AS_WRITTEN if not GUARDS[name](a, b))
     one, other = corrected(a), corrected(b)
     if plain(a).split() == plain(b).split():
         return
@@ -87,6 +94,8 @@ def _refusals(a: str, b: str) -> Iterator[str]:
     if plain(one).split() == plain(other).split():
         return
     for name, may_share in GUARDS.items():
+        if name in AS_WRITTEN:
+            continue
         if not may_share(one, other) and not (name in ABOUT_ONE_WORD and told_otherwise(one, other)):
             yield name
 

@@ -6,6 +6,29 @@ PASSAGE = (
 )
 
 REFUSED: dict[str, list[tuple[str, str]]] = {
+    "code": [
+        ("What does `rm -rf ./` do?", "What does `rm -rf /` do?"),
+        ("What does rm -rf ./ do?", "What does rm -rf / do?"),
+        ("Explain SQL: SELECT a FROM b", "Explain SQL: SELECT b FROM a"),
+        ("Regex for a.b", r"Regex for a\.b"),
+        ("What does *.py match?", "What does **.py match?"),
+        ("/etc/hosts 是什么", "etc/hosts 是什么"),
+        ("Is this valid Python?\n\nif x:\n    y()\n", "Is this valid Python?\n\nif x:\ny()\n"),
+        ("What is run?\n\nfor x in y:\n    a(x)\n    b()\n", "What is run?\n\nfor x in y:\n    a(x)\nb()\n"),
+        ("What is code `if x: y`?", "What is code `If X: Y`?"),
+        ("what's $5 in euros", "what's 5 in euros"),
+    ],
+    "task": [
+        ("Repeat exactly: hello world", "Repeat exactly: Hello World"),
+        ("Convert to lowercase: HELLO", "Convert to lowercase: hello"),
+        ("Fix the punctuation: lets eat grandma", "Fix the punctuation: let's eat, grandma!"),
+        ("its or it's?", "it's or its?"),
+        ("How many spaces in 'a  b'?", "How many spaces in 'a b'?"),
+        ("Count the characters in: hello   world", "Count the characters in: hello world"),
+        ("Spell résumé", "Spell resume"),
+        ("翻译：Hello", "翻译：hello"),
+        ("有多少个空格：a  b", "有多少个空格：a b"),
+    ],
     "numbers": [
         ("Balance of account 4111111111111111?", "Balance of account 4111111111111112?"),  # no float knows them apart
         ("What happened at 1795298911?", "What happened at 1795298914?"),
