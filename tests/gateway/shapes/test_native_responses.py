@@ -7,11 +7,20 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from fastapi import FastAPI
 
 from backends.chat import ChatRequest
 from backends.flavours import FLAVOURS
 from backends.flavours.base import Wishes
 from backends.upstream import UpstreamBackend
+from gateway.aside import CacheAside
+from gateway.body import Curfew
+from gateway.callers.keys import Keys
+from gateway.routes.cache import CacheDesk, cache_routes
+from gateway.routes.intake import Intake
+from gateway.served import ServedMemory
+from gateway.shapes.responses.shape import ResponsesShape
+from tests.gateway.house import SECRET
 from tests.golden.desk import Desk, desk
 from tests.golden.folding import events, folded
 from tests.upstream import RunningUpstream, running_upstream
@@ -141,6 +150,24 @@ async def test_a_response_is_gone_on_from_where_it_is_kept_and_by_its_tenant_alo
         assert theirs.json()["error"]["code"] == "previous_response_not_found"
 
     assert [body.get("previous_response_id") for body in upstream.app.received] == [None, "resp_there_1"]
+
+
+async def test_a_lookup_tells_nobody_what_a_server_calls_a_response(counter: Desk) -> None:
+    await counter.ask("responses", SEARCH)
+    app, served = FastAPI(), ServedMemory()
+    aside, intake = (
+        CacheAside(counter.home.pipeline, served, counter.home.ledger),
+        Intake(Keys(SECRET, ()), 1 << 20, Curfew()),
+    )
+    app.include_router(
+        cache_routes(CacheDesk(aside, counter.home.ledger, {"responses": ResponsesShape()}, intake, True))
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gw") as http:
+        asked = {"request": SEARCH, "shape": "responses"}
+        looked = await http.post("/v1/cache/lookup", json=asked, headers={"authorization": "Bearer t"})
+
+    assert looked.json()["hit"]
+    assert "resp_there_1" not in looked.text
 
 
 async def test_an_id_that_we_have_not_named_is_refused(counter: Desk, upstream: RunningUpstream) -> None:
