@@ -23,6 +23,7 @@ from embeddings.guards.question import same_question
 from embeddings.guards.roles import same_roles
 from embeddings.guards.scope import same_scope
 from embeddings.guards.script import same_script
+from embeddings.guards.spelling import same_accents, same_capitals
 from embeddings.guards.symbols import same_bounds, same_expressions, same_symbols
 from embeddings.guards.units import same_units
 from embeddings.guards.verbatim import same_code, same_task
@@ -39,7 +40,7 @@ ABOUT_ONE_WORD = frozenset({"length", "negation", "antonyms", "names", "question
 REPAIRS = "repairs"
 
 # They read what is written, also where two texts have the same words.
-AS_WRITTEN = ("code", "task")
+AS_WRITTEN = ("code", "task", "accents", "capitals")
 
 Guard = Callable[[str, str], bool]
 
@@ -66,6 +67,8 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "modifiers": same_modifiers,
         "code": same_code,
         "task": same_task,
+        "accents": same_accents,
+        "capitals": same_capitals,
     }
 )
 

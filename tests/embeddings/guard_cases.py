@@ -6,6 +6,16 @@ PASSAGE = (
 )
 
 REFUSED: dict[str, list[tuple[str, str]]] = {
+    "accents": [
+        ("What does pêcher mean in French?", "What does pécher mean in French?"),
+        ("papá 是什么意思", "papa 是什么意思"),
+        ("What is año?", "What is ano?"),
+    ],
+    "capitals": [
+        ("What does myVar mean here?", "What does MyVar mean here?"),
+        ("Where can I find turkey?", "Where can I find Turkey?"),
+        ("Explain the word march", "Explain the word March"),
+    ],
     "code": [
         ("What does `rm -rf ./` do?", "What does `rm -rf /` do?"),
         ("What does rm -rf ./ do?", "What does rm -rf / do?"),
