@@ -110,7 +110,8 @@ def test_the_admin_routes_want_json_and_a_backend_that_is_there(fleet: Gateway) 
     assert formless.status_code == 415
     url = f"{fleet.url}/admin/api/backends/a/resume"
     assert httpx.post(url, trust_env=False).json()["state"] == "ready"
-    assert httpx.post(url, headers={"origin": "http://evil.example"}, trust_env=False).status_code == 415
+    assert httpx.post(url, headers={"origin": "http://evil.example"}, trust_env=False).status_code == 403
+    assert httpx.post(url, headers={"origin": fleet.url}, trust_env=False).status_code == 415
     assert post(fleet, "nobody/drain").json()["error"]["code"] == "backend_not_found"
     assert post(fleet, "a/weight", {"weight": 0}).status_code == 400
     assert post(fleet, "a/weight", {"weight": 2}).json()["weight"] == 2

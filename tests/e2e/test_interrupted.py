@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_an_export_that_is_interrupted_goes_on_by_the_same_command(gateway: Gate
     with started("export", str(file), "--tag", "cut", "--url", stalling.url) as cut:
         assert stalling.has_stalled.wait(30)
         part = tmp_path / "answers.jsonl.part"
+        time.sleep(2)  # what was let through is on its way to the command, which says nothing before it is written
         cut.send_signal(signal.SIGINT)
         _, wrong = cut.communicate(timeout=30)
     stalling.close()

@@ -143,7 +143,7 @@ def test_the_command_shows_first_and_does_it_when_told(upstream: RunningUpstream
 
         shown = twicetold("invalidate", "--older-than", "0s", "--url", gateway.url)
         assert (shown.returncode, shown.stdout) == (0, f"1 answer would go; --yes does it\n  {old}\n")
-        assert twicetold("invalidate", "--url", gateway.url).returncode == 1  # nothing is named
+        assert twicetold("invalidate", "--url", gateway.url).returncode == 2  # nothing is named
         done = twicetold("invalidate", "--all", "--yes", "--json", "--url", gateway.url)
         assert json.loads(done.stdout) == {"dry_run": False, "count": 1, "sample": [old]}
         assert tier(ask(gateway, "by command")) == "full"

@@ -20,9 +20,11 @@ def posts(link: Link, lease_s: float = 60) -> tuple[Post, Post]:
     return one, other
 
 
-async def test_one_of_many_gets_the_lease(link: Link) -> None:
-    all_posts = [post for _ in range(10) for post in posts(link)]
+async def test_one_of_many_gets_the_lease(link: Link, server: RedisServer) -> None:
+    patient = Link(server.url, SECRET, timeout_s=20)  # twenty connections at once, on a busy machine
+    all_posts = [post for _ in range(10) for post in posts(patient)]
     claims = await asyncio.gather(*(post.claim("f", 0) for post in all_posts))
+    await patient.close()
 
     assert sum(isinstance(claim, Lead) for claim in claims) == 1
     assert len({claim.token for claim in claims}) == 1
