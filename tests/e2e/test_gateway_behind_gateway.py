@@ -90,14 +90,14 @@ def test_a_stream_arrives_in_pieces_with_its_counts(front: Gateway) -> None:
     client = front.openai("sk-one")
     chunks = list(
         client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": PREFIX + "a"}], max_tokens=12, temperature=0,
+            model="tiny", messages=[{"role": "user", "content": PREFIX + "a"}], max_tokens=96, temperature=0,
             stream=True, stream_options={"include_usage": True}, extra_body=KV,
         )
     )  # fmt: skip
     pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
 
-    assert len(pieces) > 1
-    assert "".join(pieces) == post(front, "a", **COLD).json()["choices"][0]["message"]["content"]
+    assert len(pieces) > 1  # a busy machine joins what is said quickly: a dozen tokens may be one
+    assert "".join(pieces) == post(front, "a", **COLD, max_tokens=96).json()["choices"][0]["message"]["content"]
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.prompt_tokens_details is not None
     assert chunks[-1].usage.prompt_tokens_details.cached_tokens is not None
