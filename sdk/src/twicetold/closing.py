@@ -1,14 +1,15 @@
 """What is closed when a `with` ends."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 
-class Closing:
-    """Has `close`."""
+class Closing(ABC):
+    """Closed by its own `close`."""
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -19,11 +20,11 @@ class Closing:
         self.close()
 
 
-class AsyncClosing:
-    """Has an async `close`."""
+class AsyncClosing(ABC):
+    """Closed by its own async `close`."""
 
-    async def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def close(self) -> None: ...
 
     async def __aenter__(self) -> Self:
         return self
