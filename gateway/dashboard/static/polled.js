@@ -1,5 +1,7 @@
 // A figure that moves: read now, and again and again while somebody looks at it.
 
+import { debounced } from "./dom.js";
+
 /** Calls `read(isGone)` by `poll.now()`, then `everyMs` after its end while the page is seen, until `poll.stop()`. What
  * `read` waited for is of no use any more when `isGone()`. */
 export function polled(read, everyMs) {
@@ -21,6 +23,21 @@ export function polled(read, everyMs) {
       gone = true;
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", seen);
+    },
+  };
+}
+
+/** The same, and `soonMs` after a request has ended, too. */
+export function polledWithRequests(read, everyMs, live, soonMs) {
+  const poll = polled(read, everyMs);
+  const soon = debounced(poll.now, soonMs);
+  const unheard = live.on("request", soon);
+  return {
+    now: poll.now,
+    stop() {
+      poll.stop();
+      unheard();
+      soon.cancel();
     },
   };
 }

@@ -7,9 +7,9 @@ import { empty, failed, loading } from "../components/empty.js";
 import { table } from "../components/table.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
-import { debounced, h, replace } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { ago, count, percent, plural, short } from "../format.js";
-import { polled } from "../polled.js";
+import { polledWithRequests } from "../polled.js";
 
 const EVERY_MS = 3000;
 const SOON_MS = 400; // after a request
@@ -31,15 +31,9 @@ async function mount(root, { api, live }) {
   let last = ""; // what is shown
   const place = h("div", { class: "stack" }, loading());
   replace(root, h("div", { class: "head" }, h("h1", {}, "Backends")), place);
-  const poll = polled(read, EVERY_MS);
+  const poll = polledWithRequests(read, EVERY_MS, live, SOON_MS);
   await poll.now();
-  const soon = debounced(poll.now, SOON_MS);
-  const stop = live.on("request", soon);
-  return () => {
-    poll.stop();
-    stop();
-    soon.cancel();
-  };
+  return poll.stop;
 
   async function read(isGone) {
     try {

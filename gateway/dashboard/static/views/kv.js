@@ -9,9 +9,9 @@ import { prefixTree, treeOf } from "../components/prefixtree.js";
 import { segments } from "../components/segments.js";
 import { useStyles } from "../components/styles.js";
 import { complain, toast } from "../components/toast.js";
-import { debounced, h, replace } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { bytes, count, ms, percent, plural, short } from "../format.js";
-import { polled } from "../polled.js";
+import { polledWithRequests } from "../polled.js";
 
 const EVERY_MS = 5000;
 const SOON_MS = 1100; // after a request: engines are asked once a second at most
@@ -38,15 +38,9 @@ async function mount(root, { api, live }) {
   const choice = h("span");
   const clear = h("button", { class: "button", onclick: forget }, "Forget all…");
   replace(root, h("div", { class: "head" }, h("h1", {}, "KV cache"), choice, clear), place);
-  const poll = polled(read, EVERY_MS);
+  const poll = polledWithRequests(read, EVERY_MS, live, SOON_MS);
   await poll.now();
-  const soon = debounced(poll.now, SOON_MS);
-  const stop = live.on("request", soon);
-  return () => {
-    poll.stop();
-    stop();
-    soon.cancel();
-  };
+  return poll.stop;
 
   async function read(isGone) {
     try {
