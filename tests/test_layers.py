@@ -121,4 +121,4 @@ def test_only_settings_reads_the_environment() -> None:
         for path in modules(folder):
             text = path.read_text("utf-8")
             if "os.environ" in text or "getenv" in text:
-                assert below(path, ("gateway/settings.py",)), path
+                assert below(path, ("gateway/settings/loading.py",)), path

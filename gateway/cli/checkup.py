@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import CacheError
-from gateway.backend_settings import BackendSettings
 from gateway.identity.secret import SECRET_BYTES, load_secret
 from gateway.settings import Settings
+from gateway.settings.backends import BackendSettings
 
 if TYPE_CHECKING:
     from gateway.answers.redis.connection import Link

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.client import add_json
-from gateway.limits import KV_POLICIES
 from gateway.settings import SettingsError, load_settings
+from gateway.settings.limits import KV_POLICIES
 
 
 def add_simulate(verbs: Any) -> None:

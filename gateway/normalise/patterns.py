@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from gateway.declared import SettingsError
 from gateway.normalise.rules import Finds, Span
+from gateway.settings.declared import SettingsError
 
 MAX_PATTERNS = 32
 MAX_PATTERN_CHARS = 1000

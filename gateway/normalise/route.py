@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, cast
 
-from gateway.declared import SettingsError
 from gateway.normalise.clock import Coarse, clock_rules
 from gateway.normalise.patterns import read_patterns
 from gateway.normalise.rules import Finds, agent_nonces, request_ids, session_ids, uuids
+from gateway.settings.declared import SettingsError
 
 if TYPE_CHECKING:
     from gateway.settings import NormaliseSettings

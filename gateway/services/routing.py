@@ -15,9 +15,9 @@ from backends.routing.listening import EventSource
 from backends.routing.member import Member, MemberRule
 from backends.routing.router import Router
 from backends.routing.watch import WatchRule
-from gateway.backend_settings import AliasSettings, BackendSettings, BackendTimeouts, RoutingSettings
 from gateway.services.backends import upstream_of
 from gateway.settings import Settings, UpstreamSettings
+from gateway.settings.backends import AliasSettings, BackendSettings, BackendTimeouts, RoutingSettings
 
 ENGINES = WatchRule(every_s=1.0, down_after=1, up_after=1)  # they are next door, and know for sure how they are
 

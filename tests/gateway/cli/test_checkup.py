@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backend_settings import BackendSettings
 from gateway.cli.checkup import Finding, Seen, backend_findings, judge, redis_findings
 from gateway.settings import Settings
+from gateway.settings.backends import BackendSettings
 from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis, serving
 from tests.upstream import running_upstream
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.chat import ChatRequest, Choice, Completion
-from gateway.declared import SettingsError
 from gateway.identity.canonical import fingerprints
 from gateway.normalise.caution import tells
 from gateway.normalise.request import MAX_CHARS, Normalised, Normaliser
 from gateway.normalise.route import every_rule, route_of
 from gateway.settings import NormaliseSettings, load_settings
+from gateway.settings.declared import SettingsError
 
 NOON = "Current time: 2026-06-09 12:00:05"
 NOON_TOO = "Current time: 2026-06-09 12:00:51"

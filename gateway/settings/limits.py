@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backends.remote import FLAVOURS
-from gateway.backend_settings import check_backends, check_url
-from gateway.declared import SettingsError
+from gateway.settings.backends import check_backends, check_url
+from gateway.settings.declared import SettingsError
 
 if TYPE_CHECKING:
     from gateway.settings import CacheSettings, EngineSettings, Settings

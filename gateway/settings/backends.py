@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from backends.remote import FLAVOURS
 from backends.routing.policies import POLICIES
-from gateway.declared import NOT_SET, SettingsError
+from gateway.settings.declared import NOT_SET, SettingsError
 
 if TYPE_CHECKING:
     from gateway.settings import Settings

@@ -1,0 +1,32 @@
+"""All configuration: what can be set (`values.py` and the groups beside it), within which bounds (`limits.py`), and how
+it is read (`loading.py`)."""
+
+from gateway.settings.cache import CacheSettings, RouteSettings
+from gateway.settings.declared import SettingsError
+from gateway.settings.engine import EngineSettings, ModelSettings
+from gateway.settings.loading import load_settings, read_key, read_model
+from gateway.settings.observing import AccessLogSettings, TracingSettings
+from gateway.settings.prompts import NormaliseSettings, PrefixSettings
+from gateway.settings.trust import KeySettings
+from gateway.settings.values import DEMO, Settings, SharedSettings, UpstreamSettings, served_name
+
+__all__ = [
+    "DEMO",
+    "AccessLogSettings",
+    "CacheSettings",
+    "EngineSettings",
+    "KeySettings",
+    "ModelSettings",
+    "NormaliseSettings",
+    "PrefixSettings",
+    "RouteSettings",
+    "Settings",
+    "SettingsError",
+    "SharedSettings",
+    "TracingSettings",
+    "UpstreamSettings",
+    "load_settings",
+    "read_key",
+    "read_model",
+    "served_name",
+]
