@@ -107,6 +107,16 @@ class NotAuthorised(GatewayError):
     status, kind, code = 401, "invalid_request_error", "invalid_api_key"
 
 
+class ScopeLacking(GatewayError):
+    """The caller is known, and may not do this."""
+
+    status, kind, code = 403, "permission_error", "scope_lacking"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This credential lacks the scope {scope!r}.")
+        self.scope = scope
+
+
 class AdminRefused(GatewayError):
     """The admin API is closed to everybody, or to who asks this way."""
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway.callers.caller import Caller
 from gateway.errors import InvalidRequest, NotAuthorised, StoreAway, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
 
@@ -148,21 +149,25 @@ class Keys:
         self._is_behind = False
 
     def tenant(self, credential: str | None) -> str:
+        """The tenant of who shows this credential. Raises `NotAuthorised`."""
+        return self.identify(credential).tenant
+
+    def identify(self, credential: str | None) -> Caller:
         """Who shows this credential. Raises `NotAuthorised`."""
         if not credential:
             if self._is_required:
                 raise NotAuthorised("An API key is needed: send it as a bearer token.")
-            return tenant_of(self._secret, None)
+            return Caller(tenant_of(self._secret, None))
         record = self._by_hash.get(self._hash(credential)) if self._by_hash else None
         if record is None:
             if self._is_required or _KEY.fullmatch(credential):
                 raise NotAuthorised("This API key is not known here.")
-            return tenant_of(self._secret, credential)
+            return Caller(tenant_of(self._secret, credential))
         now_s = self._now()
         if (state := record.state(now_s)) != "active":
             raise NotAuthorised(f"This API key is {state}.")
         self._used[record.id] = now_s
-        return record.tenant
+        return Caller(record.tenant, record.id)
 
     def caller(self, api_key: str, tenant: str = "") -> str:
         """Whom an operator speaks for: a tenant by name, or whoever shows this key; nobody's name is "anonymous".

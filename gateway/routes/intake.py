@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from gateway.body import Curfew
+from gateway.callers.auth import Headers, read_credential
+from gateway.callers.caller import CHAT, Caller
 from gateway.callers.keys import Keys
+from gateway.shapes.base import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +17,12 @@ class Intake:
     max_body_bytes: int
     curfew: Curfew
     zero_usage: bool = False  # hits are reported as free
+
+    async def identify(self, headers: Headers, shape: Shape | None = None, scope: str = CHAT) -> Caller:
+        """Who asks, as the shape's clients say it; somebody who may do what `scope` names.
+
+        Raises `NotAuthorised` or `ScopeLacking`.
+        """
+        caller = self.keys.identify(read_credential(headers) if shape is None else shape.credential(headers))
+        caller.need(scope)
+        return caller
