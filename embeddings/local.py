@@ -135,11 +135,19 @@ def _load_model(name_or_path: str | None, device: str, threads: int | None) -> A
         torch.set_num_threads(threads)
     bars = import_module("transformers.utils.logging")
     try:
-        if Path(path).is_dir():
+        is_here = Path(path).is_dir()
+        name, _, revision = (path, "", "") if is_here else path.partition("@")
+        if is_here:
             bars.disable_progress_bar()  # 0.1 s of reading; a download's bar stays
-        # The library would take the precision the weights were saved in; scores are promised in float32.
+        # The library would take the precision the weights were saved in; scores are promised in float32. Weights that
+        # are a pickle are not read: whoever made one runs what he likes.
         model = library.SentenceTransformer(
-            path, device=device, local_files_only=Path(path).is_dir(), model_kwargs={"dtype": torch.float32}
+            name,
+            device=device,
+            revision=revision or None,
+            local_files_only=is_here,
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as exc:
         raise EmbedderError(f"cannot load the embedding model {path!r}: {exc}") from exc

@@ -86,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.server.hub.repos.get(repo)
         if folder is None:
             self._refuse(404, "RepoNotFound", "Repository not found")
+        elif is_api and rest[:1] in (["tree"], ["revision"]) and rest[1:2] not in (["main"], [commit(folder)]):
+            self._refuse(404, "RevisionNotFound", "Invalid rev id")
         elif is_api and rest[:1] == ["tree"]:
             self._json([_entry(file) for file in sorted(folder.iterdir())])
         elif is_api:

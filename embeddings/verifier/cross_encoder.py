@@ -30,10 +30,14 @@ class SecondLook:
         """Read the weights and judge a known pair. Raises `EmbedderError`."""
         try:
             torch, library = import_module("torch"), import_module("sentence_transformers")
+            is_here = Path(self.name).is_dir()
+            name, _, revision = (self.name, "", "") if is_here else self.name.partition("@")
             model = library.CrossEncoder(
-                self.name,
+                name,
                 device=self._device,
-                local_files_only=Path(self.name).is_dir(),
+                revision=revision or None,
+                local_files_only=is_here,
+                trust_remote_code=False,
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
         except ImportError as exc:

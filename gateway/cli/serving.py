@@ -27,7 +27,7 @@ def _add_settings(verb: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         action="append",
-        help="local model: demo, a directory, or ORG/NAME on Hugging Face; several times for several models",
+        help="local model: demo, a directory, or ORG/NAME[@REVISION] on Hugging Face; several times for several models",
     )
     verb.add_argument(
         "--upstream", metavar="URL", help="an OpenAI-compatible server; every other model name goes there"

@@ -93,5 +93,6 @@ class Settings:
 
 
 def served_name(source: str) -> str:
-    """What clients call a local model unless told: a folder by its last part, `demo` and ORG/NAME as they are."""
-    return Path(source).resolve().name if source != DEMO and Path(source).is_dir() else source
+    """What clients call a local model unless told: a folder by its last part, `demo` and ORG/NAME as they are, without
+    the revision that was pinned."""
+    return Path(source).resolve().name if source != DEMO and Path(source).is_dir() else source.partition("@")[0]

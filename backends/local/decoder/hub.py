@@ -1,9 +1,13 @@
-"""Checkpoints by ORG/NAME: downloaded from the Hugging Face hub, or out of its cache when the hub cannot be asked."""
+"""Checkpoints by ORG/NAME: downloaded from the Hugging Face hub, or out of its cache when the hub cannot be asked.
+
+ORG/NAME@REVISION pins a commit, a branch or a tag: whoever can write to the repository changes nothing here then.
+"""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its HTTP client's
@@ -12,6 +16,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError 
     HFValidationError,
     HTTPError,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 
 from backends.local.decoder.config import CheckpointError
@@ -20,21 +25,24 @@ log = logging.getLogger(__name__)
 
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 SPARE = ("*/*.safetensors", "consolidated*.safetensors")  # the same weights once more, for other programs
+_WHICH: dict[str, Any] = {"allow_patterns": list(FILES), "ignore_patterns": list(SPARE)}
 FAILURES = (OSError, HTTPError, ValueError)  # the last for names it does not take and answers that are no JSON
 
 
-def download(repo: str) -> Path:
+def download(name: str) -> Path:
     """The folder of a whole checkpoint, with a progress bar on standard error. Raises `CheckpointError`."""
+    repo, _, said = name.partition("@")
+    revision = said or None
     try:
         # snapshot_download asks the same first, but without a limit: it would wait for a silent hub for ever.
-        HfApi().model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except FAILURES as error:
-        return _cached(repo, error)
+        return _cached(name, revision, error)
     try:
         with _no_line_per_request():
-            return Path(snapshot_download(repo, allow_patterns=list(FILES), ignore_patterns=list(SPARE)))
+            return Path(snapshot_download(repo, revision=revision, **_WHICH))
     except FAILURES as error:
-        raise CheckpointError(_refusal(repo, error) or _cut_short(repo, error)) from error
+        raise CheckpointError(_refusal(name, error) or _cut_short(name, error)) from error
 
 
 @contextmanager
@@ -49,12 +57,12 @@ def _no_line_per_request() -> Iterator[None]:
         client.setLevel(level)
 
 
-def _cached(repo: str, error: Exception) -> Path:
+def _cached(name: str, revision: str | None, error: Exception) -> Path:
     try:
-        path = snapshot_download(repo, allow_patterns=list(FILES), ignore_patterns=list(SPARE), local_files_only=True)
+        path = snapshot_download(name.partition("@")[0], revision=revision, local_files_only=True, **_WHICH)
     except FAILURES:
-        raise CheckpointError(_refusal(repo, error) or _out_of_reach(repo, error)) from error
-    log.info("%s comes from the cache, the hub could not be asked: %s", repo, _reason(error))
+        raise CheckpointError(_refusal(name, error) or _out_of_reach(name, error)) from error
+    log.info("%s comes from the cache, the hub could not be asked: %s", name, _reason(error))
     return Path(path)
 
 
@@ -63,6 +71,8 @@ def _refusal(repo: str, error: Exception) -> str | None:
     match error:
         case GatedRepoError():
             return f"{repo} is gated: accept its terms on the hub and set HF_TOKEN"
+        case RevisionNotFoundError():
+            return f"{repo}: the repository has no such revision"
         case RepositoryNotFoundError() | HFValidationError():
             return f"{repo} is not on the Hugging Face hub, or it is private: set HF_TOKEN"
         case HfHubHTTPError() if error.response.status_code in (401, 403):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import Gateway, running_gateway
-from tests.hub import Cut, free_address, running_hub, silent_hub
+from tests.hub import Cut, commit, free_address, running_hub, silent_hub
 
 Checkpoints = Callable[[str], Path]
 WEIGHTS = "model.safetensors"
@@ -123,6 +123,16 @@ def test_a_later_start_serves_from_the_cache_without_the_hub(tiny: Path, tmp_pat
         assert answer(running) == "acme/tiny"
 
     assert "acme/tiny comes from the cache" in (tmp_path / "data.log").read_text()
+
+
+def test_a_revision_pins_what_is_served_and_another_is_refused_by_name(tiny: Path, tmp_path: Path) -> None:
+    with running_hub({"acme/tiny": tiny}) as hub:
+        pinned = find(hub.url, tmp_path, f"acme/tiny@{commit(tiny)}")
+        other = find(hub.url, tmp_path, f"acme/tiny@{'0' * 40}")
+
+    assert whole(pinned, tiny)
+    assert other.returncode == 1
+    assert other.stderr.strip() == f"acme/tiny@{'0' * 40}: the repository has no such revision"
 
 
 def test_a_terminal_sees_how_many_bytes_came(tiny: Path, tmp_path: Path) -> None:
