@@ -16,7 +16,10 @@ COPY embeddings embeddings
 COPY kvtier kvtier
 COPY backends backends
 # What installs and what builds stays behind. Files that torch ships for newer Pythons are left alone.
-RUN /opt/twicetold/bin/pip install -c constraints.txt '.[semantic,local,redis,patterns,kv-events,otel]' \
+RUN /opt/twicetold/bin/pip install -c constraints.txt '.[semantic,local,redis,patterns,kv-events,oidc,seal,otel]' \
+    && python -m venv /build/bom && /build/bom/bin/pip install -c constraints.txt cyclonedx-bom \
+    && /build/bom/bin/cyclonedx-py environment --pyproject pyproject.toml -o /opt/twicetold/sbom.cdx.json \
+        /opt/twicetold/bin/python \
     && /opt/twicetold/bin/pip uninstall -y pip setuptools \
     && find /opt/twicetold -name __pycache__ -prune -exec rm -rf {} + \
     && /opt/twicetold/bin/python -m compileall -q -x '/py31[2-9]_' /opt/twicetold/lib

@@ -10,9 +10,10 @@ ARGS ?=
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-SOURCES = gateway embeddings kvtier backends sdk bench tests examples
+SHIPPED = gateway embeddings kvtier backends sdk/src
+SOURCES = gateway embeddings kvtier backends sdk bench tests examples deploy
 
-.PHONY: run test test-engines check format bench screenshots lock clean
+.PHONY: run test test-engines check audit sbom format bench screenshots lock clean
 
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
@@ -32,7 +33,19 @@ check: .venv/.test
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/bandit -q -c pyproject.toml -r $(SHIPPED)
 	$(BIN)/python -m pytest -q tests/test_layers.py
+	@$(MAKE) --no-print-directory audit sbom
+
+# Published advisories against what is pinned; deploy/supply/accepted.toml has those that were looked at.
+audit: .venv/.test
+	$(BIN)/python -m deploy.supply.audit
+
+# What is installed here, with versions and licences, as CycloneDX. The image carries one of its own.
+sbom: .venv/.test
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json $(BIN)/python
+	@echo '==> build/sbom.cdx.json'
 
 format: .venv/.test
 	$(BIN)/ruff format $(SOURCES)

@@ -121,7 +121,7 @@ def load_foreign(path: Path, dtype: torch.dtype, device: torch.device | str = "c
 
 def _load_model(path: Path, dtype: torch.dtype) -> Any:
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(  # nosec B615
             path,
             dtype=dtype,
             local_files_only=True,
