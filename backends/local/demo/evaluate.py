@@ -59,7 +59,8 @@ class Demo:
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)  # nosec B615
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()  # nosec B615
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)  # nosec B615
+        self.model = model.eval()
 
     def answers(self, conversations: Sequence[Messages]) -> list[str]:
         """The greedy answer to each conversation, in order; similar lengths run together."""
