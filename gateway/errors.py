@@ -1,5 +1,6 @@
 """Everything a caller can be told went wrong, and its one shape on the wire: OpenAI's."""
 
+from math import ceil
 from typing import Any
 
 from backends.errors import BackendError, RequestRejected
@@ -26,6 +27,32 @@ class InvalidRequest(GatewayError):
 
 class BodyTooLarge(GatewayError):
     status, kind, code = 413, "invalid_request_error", "body_too_large"
+
+
+class HeadTooLarge(GatewayError):
+    """Headers, or the address, are longer than anybody needs."""
+
+    status, kind, code = 431, "invalid_request_error", "headers_too_large"
+
+    def __init__(self, message: str, *, status: int = 431) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooSlow(GatewayError):
+    """A request did not come in within its time."""
+
+    status, kind, code = 408, "invalid_request_error", "request_timeout"
+
+
+class Overloaded(GatewayError):
+    """There is more to do than the server can hold: it says so before its memory ends."""
+
+    status, kind, code = 503, "server_error", "overloaded"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotCached(GatewayError):
@@ -139,6 +166,40 @@ class PutRefused(GatewayError):
     status, kind, code = 403, "permission_error", "put_refused"
 
 
+class ModelNotAllowed(GatewayError):
+    """The policy of whoever asks has no such model, whether it exists or not."""
+
+    status, kind, code = 403, "permission_error", "model_not_allowed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"This key may not ask model {model!r}; GET /v1/models lists those that it may.", "model")
+
+
+class ControlNotAllowed(GatewayError):
+    """A control of the cache that the policy of whoever asks does not allow."""
+
+    status, kind, code = 403, "permission_error", "control_not_allowed"
+
+    def __init__(self, control: str) -> None:
+        super().__init__(f"This key may not use the cache control {control}.", control)
+
+
+class RateLimited(GatewayError):
+    """A limit by the minute, or on requests under way; it goes on after `retry_after_s`."""
+
+    status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetSpent(RateLimited):
+    """A budget of a day or a month. To try again soon is of no use, and official clients are told not to."""
+
+    kind, code = "insufficient_quota", "insufficient_quota"
+
+
 class NotJson(GatewayError):
     """JSON only, by its content type: what a form of another site can send is refused."""
 
@@ -160,7 +221,8 @@ def retry_headers(error: GatewayError | BackendError) -> list[tuple[bytes, bytes
     if isinstance(error, NotCached):
         return [(b"x-should-retry", b"false")]
     retry_after_s = getattr(error, "retry_after_s", None)
-    return [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode("ascii"))]
+    found = [] if retry_after_s is None else [(b"retry-after", str(max(1, ceil(retry_after_s))).encode("ascii"))]
+    return [*found, (b"x-should-retry", b"false")] if isinstance(error, BudgetSpent) else found
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gateway.identity.questions import is_deictic, is_volatile
 
 Mode = Literal["off", "shadow", "on"]  # of the semantic tier; shadow: decide and measure, never serve
 History = Literal["strict", "loose"]  # loose: a last turn that stands alone may be answered for another history
+MODES: tuple[Mode, ...] = ("off", "shadow", "on")  # each allows what the one before does, and more
 ENDS = frozenset({"stop", "tool_calls", "function_call"})  # how an answer ends by itself
 _SHOWN = frozenset({"image_url", "input_audio", "file", "image", "document", "video_url", "audio_url"})
 LOOSE = ",history=loose"  # names the lane of such hits: what is learned of them is used for nothing else
@@ -79,6 +80,11 @@ class Plan:
     bypass: str | None  # why no stored answer is looked for; None when one is
     ttl_s: float | None
     min_similarity: float
+
+
+def narrower_mode(one: Mode, other: Mode) -> Mode:
+    """Of two modes of the semantic tier, the one that allows less."""
+    return min(one, other, key=MODES.index)
 
 
 def plan(controls: Controls, rules: Rules, *, has_deadline: bool = False) -> Plan:

@@ -1,6 +1,6 @@
 """Who may do what, and how much of it: [keys]."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,3 +8,56 @@ class KeySettings:
     """Keys that the gateway gives out: `twicetold keys`."""
 
     required: bool = False  # whoever shows none of them, or one that ended, is refused
+
+
+COSTLY = frozenset({"no-cache", "max-age", "stale", "ttl", "tags"})  # controls that a policy may take from callers
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much: of one tenant, or of one key. None: no limit. Days and months are those of UTC."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None  # requests under way
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    money_per_month: float | None = None  # in the currency of the price list
+    count_hits: bool = False  # stored answers count as tokens too, and as money
+
+    @property
+    def any(self) -> bool:
+        return self != Limits(count_hits=self.count_hits)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """What one tenant may do: [[tenants]]. It only narrows what [cache] and its routes allow."""
+
+    tenant: str = ""  # the name that the admin API shows, "anonymous", or "*": every tenant that is not named
+    name: str = ""  # what the operator calls it
+    models: tuple[str, ...] = ("*",)  # may hold * and ?
+    semantic_mode: str = "on"
+    max_ttl_s: float | None = None
+    min_similarity: float = 0.0
+    hit_details: bool = True
+    controls: tuple[str, ...] = ("*",)  # of no-cache, max-age, stale, ttl, tags; "*": all of them
+    refuse_controls: bool = False  # answer 403 to a control that is not allowed, instead of leaving it out
+    share: bool = True  # part of routes with share_tenants
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """How much is let in, and how slow it may be: [edge]. 0: no limit."""
+
+    connections: int = 4096  # open at once; fewer where the system allows fewer descriptors
+    requests: int = 2048  # under way on /v1; more get 503 with Retry-After
+    bodies_mb: int = 512  # of bodies of requests under way, together
+    head_kb: int = 64  # request line and headers of one request
+    head_s: float = 10.0  # for these to come in
+    body_s: float = 30.0  # for a body to come in, and a second more for every KiB of it
+    idle_s: float = 30.0  # a connection stays open between two requests
+    write_s: float = 60.0  # a caller may leave unread what is there for it; then it is cut off
+    memory_mb: int = 0  # of this process, without engines; 0: what the container may have, if that is limited
+    flush_s: float = 10.0  # for what is owed to the store when the server stops

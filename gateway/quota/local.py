@@ -1,0 +1,47 @@
+"""The accounts of one gateway, in memory. Those of subjects that have been idle go first when there are too many."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+from gateway.quota.buckets import Account, Entry, Moment, Need, Sums, enter, settle
+from gateway.settings.trust import Limits
+
+MOST = 100_000
+
+
+class LocalAccounts:
+    """By subject: a tenant's name, or the id of a key. Belongs to one event loop."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._most = most
+        self.changed: set[str] = set()  # since somebody took note of them
+
+    def enter(self, subjects: Sequence[tuple[str, Limits]], need: Need, moment: Moment) -> Entry:
+        names, limits = zip(*subjects, strict=True)
+        after, entry = enter([self.of(name) for name in names], limits, need, moment)
+        if entry.refusal is None:
+            for name, account in zip(names, after, strict=True):
+                self.put(name, account)
+        return entry
+
+    def settle(self, subjects: Sequence[tuple[str, Limits]], held: Need, used: Sums, moment: Moment) -> None:
+        for name, limits in subjects:
+            self.put(name, settle(self.of(name), limits, held, used, moment))
+            self.changed.add(name)
+
+    def of(self, name: str) -> Account:
+        return self._accounts.get(name) or Account()
+
+    def put(self, name: str, account: Account) -> None:
+        """The newest is last; of too many, the longest idle one goes that has nothing under way."""
+        self._accounts[name] = account
+        self._accounts.move_to_end(name)
+        while len(self._accounts) > self._most:
+            oldest = next(iter(self._accounts))
+            if self._accounts[oldest].running:
+                break
+            del self._accounts[oldest]
+
+    def __iter__(self) -> Iterator[tuple[str, Account]]:
+        return iter(list(self._accounts.items()))
