@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from gateway.normalise.route import route_of
 from gateway.settings.declared import SettingsError, build, put, scalar
 from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.limits import check, check_engine
@@ -37,6 +36,8 @@ def load_settings(
     settings: Settings = build(Settings, merged, "")
     settings = replace(settings, models=_models(models, settings.engine))
     check(settings)
+    from gateway.normalise.route import route_of  # it reads settings, too
+
     for number, route in enumerate(settings.normalise):
         route_of(route, f"normalise[{number}]")  # a bad one stops the start
     return replace(
