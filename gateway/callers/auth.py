@@ -47,12 +47,16 @@ class AdminRule:
     key: str = field(repr=False)
     is_local: bool  # only this machine can reach the server
 
+    def is_key(self, authorization: str | None) -> bool:
+        """Whether it is the admin key."""
+        given = (credential_of(authorization) or "").encode("utf-8", "surrogateescape")
+        return bool(self.key) and hmac.compare_digest(given, self.key.encode("utf-8"))
+
     def check(self, authorization: str | None, host: str | None) -> None:
         """`host` is the Host header: a page that had its own name resolve to this machine sends that name. Raises
         `NotAdmin` or `AdminRefused`."""
         if self.key:
-            given = (credential_of(authorization) or "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self.key.encode("utf-8")):
+            if not self.is_key(authorization):
                 raise NotAdmin("The admin API needs the admin key as a bearer token.")
         elif not self.is_local:
             raise AdminRefused(

@@ -12,6 +12,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from gateway.callers.auth import AdminRule, Headers
+from gateway.callers.caller import ADMIN_READ, ADMIN_WRITE, Caller
 from gateway.callers.sessions import Attempts, Session, Sessions
 from gateway.errors import AdminRefused, NotAdmin, NotJson
 
@@ -49,9 +50,12 @@ class Door:
         self.sessions = sessions
         self._attempts = attempts
 
-    def admit(self, visit: Visit) -> None:
-        """Raises `NotAdmin`, `AdminRefused` or `TooManyAttempts`."""
-        if not self.rule.key:
+    def admit(self, visit: Visit, caller: Caller | None = None) -> None:
+        """`caller` is who is known by what the visit shows. Raises `NotAdmin`, `AdminRefused`, `ScopeLacking` or
+        `TooManyAttempts`."""
+        if caller is not None and not self.is_open:
+            caller.need(ADMIN_READ if visit.method in SAFE else ADMIN_WRITE)
+        elif not self.rule.key:
             self.rule.check(None, visit.host)
             if not visit.is_ours:
                 raise AdminRefused("The admin API does not answer pages of other sites.")
@@ -59,6 +63,11 @@ class Door:
             self._try(visit, visit.authorization)
         else:
             self._admit_session(visit)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody needs anything but to be on this machine."""
+        return not self.rule.key and self.rule.is_local
 
     def still_admits(self, visit: Visit) -> bool:
         """Whether who was admitted by a session still has it: for what goes on after the door."""

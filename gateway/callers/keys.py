@@ -1,136 +1,54 @@
 """Keys that the gateway gives out itself: who shows one is its tenant, however often it is rotated.
 
 Kept are keyed hashes, so neither file nor Redis holds anything that opens a door; a key is shown once, when it is made.
-Records only ever gain an earlier end, so any two copies can be put together, and none is lost with one of the places
-that keep them: a folder under `data_dir`, and the Redis of gateways that share one.
-
-    data_dir/keys/key_1a2b3c4d5e6f.json      {"id": ..., "name": ..., "tenant": ..., "hash": ..., "created_s": ...}
+256 random bits need no slow hash: nobody guesses one, and whoever reads the hashes lacks the server's secret. Several
+racks keep the records, so none is lost with one of them.
 
 A credential that is none of ours stands for a tenant of its own, as before there were keys, unless they are required.
 """
 
 import asyncio
+import hmac
 import logging
-import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import orjson
-
-from gateway.callers.caller import Caller
+from gateway.callers.caller import OF_CALLERS, SCOPES, Caller
+from gateway.callers.racks import Rack, later
+from gateway.callers.records import MAX_NAME_CHARS, Record
 from gateway.errors import InvalidRequest, NotAuthorised, StoreAway, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
 
 log = logging.getLogger(__name__)
 
 PREFIX = "tt_"
-FOLDER = "keys"
+SHOWN_CHARS = 11  # of a key's text, in listings: 48 of its 256 bits
 REFRESH_S = 2.0  # what another process did is known after so long
+USED_S = 60.0  # when keys were used is kept so often
 MAX_KEYS = 100_000
-MAX_NAME_CHARS = 200
 
 _KEY = re.compile(r"tt_[A-Za-z0-9_-]{43}")
-_ID = re.compile(r"key_[0-9a-f]{12}")
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a key."""
+class Wish:
+    """A key to make. `policy` is what it allows of its tenant's, checked by whoever knows policies."""
 
-    id: str
     name: str
-    tenant: str
-    hash: str
-    created_s: float
-    ends_s: float | None = None  # unix time; None: it does not end
-    is_revoked: bool = False  # whether somebody ended it before its time
-
-    def state(self, now_s: float) -> str:
-        if self.ends_s is None or now_s < self.ends_s:
-            return "active"
-        return "revoked" if self.is_revoked else "expired"
-
-    def with_end(self, other: "Record") -> "Record":
-        """The same with the earlier of two ends."""
-        if other.ends_s is None or (self.ends_s is not None and self.ends_s <= other.ends_s):
-            return self
-        return replace(self, ends_s=other.ends_s, is_revoked=other.is_revoked)
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in Record.__dataclass_fields__}
+    tenant: str = ""  # empty: a new one
+    expires_in_s: float | None = None
+    scopes: Collection[str] = OF_CALLERS
+    policy: Mapping[str, Any] | None = field(default=None)
 
 
-def read_record(raw: bytes) -> Record | None:
-    """A record as it was kept; None for what is none."""
-    try:
-        record = Record(**orjson.loads(raw))
-        ends = record.ends_s is None or isinstance(record.ends_s, int | float)
-        is_one = _ID.fullmatch(record.id) and _HASH.fullmatch(record.hash) and is_tenant(record.tenant) and ends
-    except (TypeError, ValueError):
-        return None
-    return record if is_one else None
-
-
-class Rack(Protocol):
-    """A place that keeps records. Raises `StoreAway`."""
-
-    async def changed(self) -> bool:
-        """Whether there may be something that `load` has not told yet."""
-
-    async def load(self) -> Sequence[Record]: ...
-
-    async def save(self, record: Record) -> None: ...
-
-
-class FolderRack:
-    """One file for each key; whoever writes one gives it its name when it is whole."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._seen_ns = self._read_ns = -1
-
-    async def changed(self) -> bool:
-        """A folder's clock is coarse: one that was changed a moment before it was read is read again."""
-        stamp_ns = self._stamp()
-        return stamp_ns != self._seen_ns or stamp_ns > self._read_ns - 10**9
-
-    async def load(self) -> Sequence[Record]:
-        self._seen_ns, self._read_ns = self._stamp(), time.time_ns()
-        return await asyncio.to_thread(self._read)
-
-    async def save(self, record: Record) -> None:
-        await asyncio.to_thread(self._write, record)
-
-    def _read(self) -> Sequence[Record]:
-        try:
-            return known([path.read_bytes() for path in sorted(self._folder.glob("key_*.json"))])
-        except OSError as error:
-            raise StoreAway(f"{self._folder} cannot be read: {error}") from error
-
-    def _write(self, record: Record) -> None:
-        path = self._folder / f"{record.id}.json"
-        draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}")
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(orjson.dumps(record.as_json()))
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise StoreAway(f"{path} cannot be written: {error}") from error
-
-    def _stamp(self) -> int:
-        try:
-            return self._folder.stat().st_mtime_ns
-        except OSError:
-            return 0
+def is_ours(credential: str) -> bool:
+    """Whether it looks like a key that a gateway gave out."""
+    return _KEY.fullmatch(credential) is not None
 
 
 class Keys:
@@ -145,7 +63,9 @@ class Keys:
         self._now = now
         self._records: dict[str, Record] = {}
         self._by_hash: dict[str, Record] = {}
-        self._used: dict[str, float] = {}  # by id, of this process
+        self._callers: dict[str, Caller] = {}  # by id
+        self._used: dict[str, float] = {}  # by id
+        self._used_kept: dict[str, float] = {}  # as the racks know it
         self._is_behind = False
 
     def tenant(self, credential: str | None) -> str:
@@ -158,16 +78,16 @@ class Keys:
             if self._is_required:
                 raise NotAuthorised("An API key is needed: send it as a bearer token.")
             return Caller(tenant_of(self._secret, None))
-        record = self._by_hash.get(self._hash(credential)) if self._by_hash else None
+        record = self._find(credential) if self._by_hash else None
         if record is None:
-            if self._is_required or _KEY.fullmatch(credential):
+            if self._is_required or is_ours(credential):
                 raise NotAuthorised("This API key is not known here.")
             return Caller(tenant_of(self._secret, credential))
         now_s = self._now()
         if (state := record.state(now_s)) != "active":
             raise NotAuthorised(f"This API key is {state}.")
         self._used[record.id] = now_s
-        return Caller(record.tenant, record.id)
+        return self._callers[record.id]
 
     def caller(self, api_key: str, tenant: str = "") -> str:
         """Whom an operator speaks for: a tenant by name, or whoever shows this key; nobody's name is "anonymous".
@@ -184,23 +104,28 @@ class Keys:
         """All keys, newest first, without anything that opens a door."""
         return [self._shown(one) for one in sorted(self._records.values(), key=lambda one: -one.created_s)]
 
-    async def create(self, name: str, tenant: str = "", expires_in_s: float | None = None) -> dict[str, Any]:
+    async def create(self, wish: Wish) -> dict[str, Any]:
         """A new key, its text shown this once. Raises `InvalidRequest`, `StoreAway`."""
+        name, scopes = wish.name, set(wish.scopes)
         if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
             raise InvalidRequest(f"name must be 1 to {MAX_NAME_CHARS} printable characters.", "name")
-        if tenant and not is_tenant(tenant):
+        if wish.tenant and not is_tenant(wish.tenant):
             raise InvalidRequest("tenant must be 32 hexadecimal digits, as the admin API shows tenants.", "tenant")
+        if not scopes or not scopes <= set(SCOPES):
+            raise InvalidRequest(f"scopes must be one or more of {', '.join(SCOPES)}.", "scopes")
         if len(self._records) >= MAX_KEYS:
             raise InvalidRequest(f"There are {MAX_KEYS} keys already.", "name")
-        ends_s = None if expires_in_s is None else self._now() + expires_in_s
-        return await self._made(name, tenant or secrets.token_hex(16), ends_s)
+        ends_s = None if wish.expires_in_s is None else self._now() + wish.expires_in_s
+        tenant = wish.tenant or secrets.token_hex(16)
+        made = Record("", name, tenant, "", 0.0, ends_s, scopes=tuple(sorted(scopes)), policy=wish.policy)
+        return await self._made(made)
 
     async def rotate(self, key_id: str, grace_s: float = 0.0) -> dict[str, Any]:
-        """A new key for the same tenant; the old one ends after the grace. Raises `UnknownId`, `InvalidRequest`."""
+        """A new key for the same, the old one ends after the grace. Raises `UnknownId`, `InvalidRequest`."""
         old, now_s = self._known(key_id), self._now()
         if old.state(now_s) != "active":
             raise InvalidRequest(f"Key {key_id} is {old.state(now_s)}; create another.", "id")
-        made = await self._made(old.name, old.tenant, old.ends_s)
+        made = await self._made(old)
         await self._keep(old.with_end(replace(old, ends_s=now_s + grace_s, is_revoked=True)))
         return {**made, "replaces": key_id}
 
@@ -209,6 +134,17 @@ class Keys:
         old = self._known(key_id)
         await self._keep(old.with_end(replace(old, ends_s=self._now(), is_revoked=True)))
         return self._shown(self._records[key_id])
+
+    async def forget(self, tenant: str) -> int:
+        """End all keys of a tenant and forget their names; how many there are.
+
+        Their records stay, as the word that they have ended: another place may hold an older copy of one.
+        """
+        theirs = [record for record in self._records.values() if record.tenant == tenant]
+        for old in theirs:
+            ended = old.with_end(replace(old, ends_s=self._now(), is_revoked=True))
+            await self._keep(replace(ended, name="", policy=None))
+        return len(theirs)
 
     # -- where they are kept -----------------------------------------------------------------------------------------
 
@@ -225,29 +161,54 @@ class Keys:
                 if found.get(record.id) != record:
                     await rack.save(record)
 
+    async def note_used(self) -> None:
+        """Keep when keys were used, and learn it of other gateways. Raises `StoreAway`."""
+        for rack in self._racks:
+            known = await rack.used({key: at for key, at in self._used.items() if self._used_kept.get(key) != at})
+            self._used = later(self._used, {key: at for key, at in known.items() if key in self._records})
+        self._used_kept = dict(self._used)
+
     async def open(self) -> None:
         """Read them. What cannot be read opens no door."""
         try:
             await self.refresh()
+            await self.note_used()
         except StoreAway as error:
             log.warning("not all keys are known: %s", error)
             self._is_behind = True
 
     async def follow(self) -> None:
         """Refresh for ever."""
+        noted = time.monotonic()
         while True:
             await asyncio.sleep(REFRESH_S)
             try:
                 await self.refresh()
+                if time.monotonic() - noted > USED_S:
+                    noted = time.monotonic()
+                    await self.note_used()
                 self._is_behind = False
             except StoreAway as error:
                 if not self._is_behind:
                     log.warning("what other gateways do with keys is not known: %s", error)
                 self._is_behind = True
 
-    async def _made(self, name: str, tenant: str, ends_s: float | None) -> dict[str, Any]:
+    async def close(self) -> None:
+        """Keep what was learned since."""
+        try:
+            await self.note_used()
+        except StoreAway as error:
+            log.warning("when keys were used last is not kept: %s", error)
+
+    async def _made(self, like: Record) -> dict[str, Any]:
         text = PREFIX + secrets.token_urlsafe(32)
-        record = Record("key_" + secrets.token_hex(6), name, tenant, self._hash(text), self._now(), ends_s)
+        record = replace(
+            like,
+            id="key_" + secrets.token_hex(6),
+            hash=self._hash(text),
+            created_s=self._now(),
+            prefix=text[:SHOWN_CHARS],
+        )
         await self._keep(record)
         return {**self._shown(record), "key": text}
 
@@ -264,11 +225,18 @@ class Keys:
 
     def _learn(self, record: Record) -> None:
         self._records[record.id] = self._by_hash[record.hash] = record
+        self._callers[record.id] = Caller(record.tenant, record.id, frozenset(record.scopes), record.policy)
 
     def _known(self, key_id: str) -> Record:
         if key_id not in self._records:
             raise UnknownId(f"There is no key {key_id!r}.", "id")
         return self._records[key_id]
+
+    def _find(self, credential: str) -> Record | None:
+        """Time tells nothing: who looks up does so by a keyed hash of what was shown."""
+        digest = self._hash(credential)
+        record = self._by_hash.get(digest)
+        return record if record is not None and hmac.compare_digest(record.hash, digest) else None
 
     def _shown(self, record: Record) -> dict[str, Any]:
         told = {key: value for key, value in record.as_json().items() if key not in ("hash", "is_revoked")}
@@ -277,11 +245,3 @@ class Keys:
     def _hash(self, text: str) -> str:
         said = text.encode("utf-8", "surrogatepass")
         return blake2b(said, key=self._secret, digest_size=32, person=b"api key").hexdigest()
-
-
-def known(raws: Iterable[bytes]) -> list[Record]:
-    """The records that can be read."""
-    found = [read_record(raw) for raw in raws]
-    if None in found:
-        log.error("%d records of keys cannot be read, and open no door", found.count(None))
-    return [record for record in found if record is not None]

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.table import Table
 
 from gateway import __version__
-from gateway.callers.keys import FOLDER as KEYS_FOLDER
-from gateway.callers.keys import known
+from gateway.callers.racks import FOLDER as KEYS_FOLDER
+from gateway.callers.records import known
 from gateway.cli.checkup import Finding, backend_findings, redis_findings
 from gateway.cli.screen import Screen
 from gateway.settings import DEMO, Settings

@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.callers.keys import FOLDER, MAX_NAME_CHARS, FolderRack, Keys
+from gateway.callers.caller import OF_CALLERS, SCOPES
+from gateway.callers.keys import Keys, Wish
+from gateway.callers.racks import FOLDER, FolderRack
+from gateway.callers.records import MAX_NAME_CHARS
 from gateway.cli.asking import seconds_of
 from gateway.cli.client import Failed, add_json, add_server, admin, tenant_name
 from gateway.cli.screen import dump, note, say
@@ -27,6 +30,8 @@ change within seconds. A key that is unknown, revoked or expired is refused with
 Other credentials stand for tenants of their own unless `[keys] required = true`; then they are refused, too, and
 serving beyond loopback needs no `--allow-no-keys`. With `--data-dir` no gateway has to run: so the first key
 can be made before anybody can reach it.
+Scopes: chat (ask), feedback (say whether an answer was good), admin:read (look at what the admin API shows) and
+admin:write (change it). A key with the last two is sent to the admin API as a bearer token.
 """
 
 
@@ -44,6 +49,13 @@ def add_keys(verbs: Any) -> None:
         "--tenant", type=tenant_name, help="the tenant it stands for: 32 hexadecimal digits (a new tenant)"
     )
     create.add_argument("--expires", type=seconds_of, metavar="AGE", help="when it ends: 90s, 15m, 12h, 30d or 4w")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        dest="scopes",
+        help="what it opens; may be given several times (chat and feedback)",
+    )
     _finish(create, _create)
     _finish(actions.add_parser("list", help="all keys, without their texts"), _list)
     rotate = actions.add_parser("rotate", help="make a new key for the same tenant, and end the old one")
@@ -73,8 +85,9 @@ def _finish(action: argparse.ArgumentParser, run: Callable[[argparse.Namespace],
 
 
 def _create(args: argparse.Namespace) -> int:
-    body = {"name": args.name, "tenant": args.tenant or "", "expires_in_s": args.expires}
-    made = _ask(args, "POST", "keys", body, lambda keys: keys.create(args.name, args.tenant or "", args.expires))
+    wish = Wish(args.name, args.tenant or "", args.expires, sorted(args.scopes or OF_CALLERS))
+    body = {"name": wish.name, "tenant": wish.tenant, "expires_in_s": wish.expires_in_s, "scopes": wish.scopes}
+    made = _ask(args, "POST", "keys", body, lambda keys: keys.create(wish))
     return _made(args, made)
 
 
@@ -102,7 +115,8 @@ def _list(args: argparse.Namespace) -> int:
         dump(told)
         return 0
     for one in told["data"]:
-        say(f"{one['state']:<8} {one['id']}  {one['tenant']}  {_end(one):<22}  {one['name']}")
+        row = (f"{one['state']:<8}", one["id"], f"{one['prefix'] or '-':<11}", one["tenant"], f"{_end(one):<22}")
+        say("  ".join((*row, f"{_used(one):<21}", ",".join(one["scopes"]), one["name"])))
     if not told["data"]:
         note("no keys yet: twicetold keys create NAME")
     return 0
@@ -135,7 +149,15 @@ def _end(key: Answer) -> str:
     if key["ends_s"] is None:
         return "without an end"
     word = "ends" if key["ends_s"] > time.time() else "ended"
-    return f"{word} {time.strftime('%Y-%m-%d %H:%M', time.localtime(key['ends_s']))}"
+    return f"{word} {_moment(key['ends_s'])}"
+
+
+def _used(key: Answer) -> str:
+    return "not used yet" if key["last_used_s"] is None else f"used {_moment(key['last_used_s'])}"
+
+
+def _moment(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(unix_s))
 
 
 def _ask(

@@ -52,6 +52,7 @@ SAYS = {
     "refresh": "answer anew what is there already",
     "request": "as it would be sent to its own route",
     "response": "a chat completion; else `answer`",
+    "scopes": "of `chat`, `feedback`, `admin:read`, `admin:write`; `chat` and `feedback` unless given",
     "settings": "those of `[engine]`",
     "shape": "the route it is for: `chat`, `completions`, `responses`, `messages`",
     "source": "`demo`, a directory, or ORG/NAME",

@@ -86,7 +86,9 @@ def admin_routes(admin: Admin) -> APIRouter:
     """Everything below /admin/api."""
 
     async def guard(request: Request) -> None:  # async: the door belongs to the event loop
-        admin.door.admit(visit_of(request))
+        visit = visit_of(request)
+        is_key = admin.door.rule.is_key(visit.authorization)
+        admin.door.admit(visit, None if is_key else await admin.intake.known(visit.authorization))
 
     routes = APIRouter(prefix="/admin/api", dependencies=[Depends(guard)])
 

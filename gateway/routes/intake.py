@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from gateway.body import Curfew
-from gateway.callers.auth import Headers, read_credential
+from gateway.callers.auth import Headers, credential_of, read_credential
 from gateway.callers.caller import CHAT, Caller
-from gateway.callers.keys import Keys
+from gateway.callers.keys import Keys, is_ours
+from gateway.errors import NotAdmin, NotAuthorised
 from gateway.shapes.base import Shape
 
 
@@ -26,3 +27,13 @@ class Intake:
         caller = self.keys.identify(read_credential(headers) if shape is None else shape.credential(headers))
         caller.need(scope)
         return caller
+
+    async def known(self, authorization: str | None) -> Caller | None:
+        """Who shows what this gateway knows; None for anybody else. Raises `NotAdmin` for what has ended."""
+        credential = credential_of(authorization)
+        if credential is None or not is_ours(credential):
+            return None
+        try:
+            return self.keys.identify(credential)
+        except NotAuthorised as error:
+            raise NotAdmin(error.message) from error

@@ -1,7 +1,7 @@
 """Keys in the admin API: make one (its text is shown once), list, rotate, revoke, and say whose a key is.
 
 GET    /admin/api/keys
-POST   /admin/api/keys                 {"name": "chat app", "tenant": "...", "expires_in_s": 86400}
+POST   /admin/api/keys                 {"name": "chat app", "tenant": "...", "expires_in_s": 86400, "scopes": ["chat"]}
 POST   /admin/api/keys/ID/rotate       {"grace_s": 3600}
 DELETE /admin/api/keys/ID
 POST   /admin/api/keys/tenant          {"api_key": "..."}
@@ -14,6 +14,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
+from gateway.callers.caller import OF_CALLERS
+from gateway.callers.keys import Wish
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
@@ -28,6 +30,7 @@ class CreateBody(_Body):
     name: StrictStr
     tenant: StrictStr = ""
     expires_in_s: Seconds | None = None
+    scopes: list[StrictStr] = Field(default_factory=lambda: sorted(OF_CALLERS))
 
 
 class RotateBody(_Body):
@@ -56,7 +59,7 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     @routes.post("/keys")
     async def create(request: Request) -> JSONResponse:
         body = await read_json(CreateBody, request, desk.intake.max_body_bytes)
-        return JSONResponse(await keys.create(body.name, body.tenant, body.expires_in_s), status_code=201)
+        return JSONResponse(await keys.create(Wish(**body.model_dump())), status_code=201)
 
     @routes.post("/keys/tenant")
     async def whose(request: Request) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from functools import partial
 
-from gateway.callers.keys import FOLDER as KEYS_FOLDER
-from gateway.callers.keys import FolderRack, Keys, Rack
+from gateway.callers.keys import Keys
+from gateway.callers.racks import FOLDER as KEYS_FOLDER
+from gateway.callers.racks import FolderRack, Rack
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
+from gateway.edge.descriptors import num_descriptors
+from gateway.edge.edge import Edge, rules_of_edge
 from gateway.engines import Engines
 from gateway.identity.secret import load_secret
 from gateway.ledger import Ledger
@@ -98,6 +101,8 @@ def build(settings: Settings) -> Services:
 
         services.thresholds = Thresholds(semantic, rules)
     services.observing = observing_of(settings, ledger, metrics)
+    services.edge = Edge(rules_of_edge(settings.edge, num_descriptors()))
+    metrics.watch(services.edge.samples)
     metrics.watch(services.samples)
     if shared is not None:
         metrics.watch(shared.flights.samples)

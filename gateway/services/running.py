@@ -19,6 +19,7 @@ from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
 from gateway.embedded.service import Embeddings
+from gateway.edge.edge import Edge
 from gateway.engines import Engines, added
 from gateway.ledger import Ledger, snapshot
 from gateway.live.recent import Recent
@@ -77,6 +78,7 @@ class Services:
     shared: Shared | None = None
     following: Following | None = None
     observing: Observing = field(default_factory=Observing)
+    edge: Edge = field(default_factory=Edge)
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -169,6 +171,7 @@ class Services:
             if self.shared is not None:
                 stack.push_async_callback(self.shared.link.close)
             await self.keys.open()
+            stack.push_async_callback(self.keys.close)
             await self._open_answers()
             stack.push_async_callback(self.answers.close)
             if self.following is not None:

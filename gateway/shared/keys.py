@@ -1,6 +1,6 @@
 """Keys that gateways on one Redis share: one hash of marked records, and a number that rises with every change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -8,7 +8,8 @@ import orjson
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.keys import MAC_BYTES
-from gateway.callers.keys import Record, known
+from gateway.callers.racks import times
+from gateway.callers.records import Record, known
 from gateway.errors import StoreAway
 
 COUNTER = b"changes"
@@ -20,6 +21,7 @@ class RedisRack:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._name = link.name("keys")
+        self._used = link.name("keys used")
         self._seen: Any = None
 
     async def changed(self) -> bool:
@@ -36,6 +38,14 @@ class RedisRack:
         raw = orjson.dumps(record.as_json())
         await self._call("HSET", self._name, record.id, self._link.names.mac(b"api key", record.id.encode(), raw) + raw)
         await self._call("HINCRBY", self._name, COUNTER, 1)
+
+    async def used(self, mine: Mapping[str, float]) -> Mapping[str, float]:
+        """No mark: whoever can write there can only have a key look used."""
+        if mine:
+            await self._call("HSET", self._used, *(part for key, at in mine.items() for part in (key, repr(at))))
+        found = await self._call("HGETALL", self._used)
+        pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
+        return times(b"{" + b",".join(b'"%s":%s' % (key, at) for key, at in pairs) + b"}")
 
     def _is_ours(self, name: bytes, raw: bytes) -> bool:
         return self._link.names.is_ours(raw[:MAC_BYTES], b"api key", name, raw[MAC_BYTES:])

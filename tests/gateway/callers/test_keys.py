@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.answers.redis.connection import Link
-from gateway.callers.keys import FolderRack, Keys
-from gateway.errors import InvalidRequest, NotAuthorised, UnknownId
+from gateway.callers.caller import SCOPES
+from gateway.callers.keys import Keys, Wish
+from gateway.callers.racks import FolderRack
+from gateway.callers.records import read_record
+from gateway.errors import InvalidRequest, NotAuthorised, ScopeLacking, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
 from gateway.settings import SettingsError, load_settings
 from gateway.shared.keys import RedisRack
@@ -35,7 +39,7 @@ def keys_in(folder: Path, **settings: Any) -> Keys:
 
 async def test_a_key_is_its_tenant_and_what_is_kept_opens_no_door(tmp_path: Path) -> None:
     keys = keys_in(tmp_path)
-    made = await keys.create("chat app")
+    made = await keys.create(Wish("chat app"))
 
     assert keys.tenant(made["key"]) == made["tenant"] != tenant_of(SECRET, made["key"])
     assert is_tenant(made["tenant"])
@@ -52,7 +56,7 @@ async def test_a_key_is_its_tenant_and_what_is_kept_opens_no_door(tmp_path: Path
 async def test_a_revoked_key_and_one_that_is_over_are_refused_after_a_restart_too(tmp_path: Path) -> None:
     clock = Clock()
     keys = keys_in(tmp_path, now=clock)
-    short, gone = await keys.create("short", expires_in_s=10.0), await keys.create("gone")
+    short, gone = await keys.create(Wish("short", expires_in_s=10.0)), await keys.create(Wish("gone"))
     assert keys.tenant(short["key"]) == short["tenant"]
     clock.now_s += 11
     await keys.revoke(gone["id"])
@@ -70,7 +74,7 @@ async def test_a_revoked_key_and_one_that_is_over_are_refused_after_a_restart_to
 async def test_a_rotated_key_goes_on_for_its_grace_and_the_tenant_stays(tmp_path: Path) -> None:
     clock = Clock()
     keys = keys_in(tmp_path, now=clock)
-    old = await keys.create("app")
+    old = await keys.create(Wish("app"))
     new = await keys.rotate(old["id"], grace_s=60.0)
 
     assert keys.tenant(old["key"]) == keys.tenant(new["key"]) == old["tenant"]
@@ -86,7 +90,7 @@ async def test_a_rotated_key_goes_on_for_its_grace_and_the_tenant_stays(tmp_path
 
 async def test_without_keys_any_credential_is_a_tenant_and_required_keys_refuse_them(tmp_path: Path) -> None:
     open_, closed = keys_in(tmp_path), keys_in(tmp_path, is_required=True)
-    made = await closed.create("app", tenant="a" * 32)
+    made = await closed.create(Wish("app", tenant="a" * 32))
     await open_.refresh()
 
     assert (open_.tenant(None), open_.tenant("sk-any")) == ("anonymous", tenant_of(SECRET, "sk-any"))
@@ -110,7 +114,7 @@ async def test_gateways_on_one_redis_know_each_others_keys_and_lose_none_with_it
 ) -> None:
     link = Link(redis_server.url, SECRET, timeout_s=10)
     one, two = (Keys(SECRET, [FolderRack(tmp_path / name), RedisRack(link)]) for name in "ab")
-    made = await one.create("app")
+    made = await one.create(Wish("app"))
     await two.refresh()
     assert two.tenant(made["key"]) == made["tenant"]
 
@@ -131,3 +135,79 @@ async def test_gateways_on_one_redis_know_each_others_keys_and_lose_none_with_it
     await fresh.refresh()
     assert len(fresh.listing()) == 1
     await link.close()
+
+
+async def test_a_key_opens_what_its_scopes_name_and_says_which_it_lacks(tmp_path: Path) -> None:
+    keys = keys_in(tmp_path)
+    plain = await keys.create(Wish("app"))
+    reader = await keys.create(Wish("dashboards", scopes=["admin:read"]))
+    writer = await keys.rotate((await keys.create(Wish("deploy", scopes=["admin:write", "chat"])))["id"])
+
+    may = [[scope for scope in SCOPES if keys.identify(one["key"]).may(scope)] for one in (plain, reader, writer)]
+    assert may == [["chat", "feedback"], ["admin:read"], ["chat", "admin:read", "admin:write"]]
+    with pytest.raises(ScopeLacking, match="'feedback'"):
+        keys.identify(writer["key"]).need("feedback")
+    with pytest.raises(InvalidRequest, match="scopes must be"):
+        await keys.create(Wish("all", scopes=["*"]))
+
+
+async def test_a_listing_tells_keys_apart_by_how_they_begin_and_when_they_were_used(tmp_path: Path) -> None:
+    clock = Clock()
+    keys = keys_in(tmp_path, now=clock)
+    made, idle = await keys.create(Wish("app")), await keys.create(Wish("idle"))
+    keys.identify(made["key"])
+    await keys.close()
+    again = keys_in(tmp_path)
+    await again.open()
+
+    told = {one["name"]: (one["prefix"], one["last_used_s"]) for one in again.listing()}
+    assert told == {"app": (made["key"][:11], clock.now_s), "idle": (idle["key"][:11], None)}
+
+
+async def test_a_forgotten_tenants_keys_end_lose_their_names_and_stay_so(tmp_path: Path) -> None:
+    here, there = keys_in(tmp_path / "a"), keys_in(tmp_path / "b")
+    made, other = await here.create(Wish("Ann Example", tenant="a" * 32)), await here.create(Wish("app"))
+    path = tmp_path / "a" / "keys" / f"{made['id']}.json"
+    older = path.read_bytes()
+
+    assert await here.forget("a" * 32) == 1
+    assert "Ann" not in path.read_text()
+    (tmp_path / "b" / "keys").mkdir(parents=True)
+    (tmp_path / "b" / "keys" / path.name).write_bytes(older)
+    await there.open()
+    shared = Keys(SECRET, [FolderRack(tmp_path / "a" / "keys"), FolderRack(tmp_path / "b" / "keys")])
+    await shared.open()
+    with pytest.raises(NotAuthorised):
+        shared.identify(made["key"])
+    assert shared.identify(other["key"]).tenant == other["tenant"]
+    await shared.refresh()
+    kept = [tmp_path / place / "keys" / path.name for place in "ab"]
+    assert all("Ann" not in one.read_text() for one in kept)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scopes": ["root"]}, {"scopes": "chat"}, {"scopes": None}, {"wall": "b"}, {"tenant": 1}, {"ends_s": "never"},
+     {"ends_s": True}, {"name": None}, {"created_s": []}, {"policy": []}, {"prefix": "x"}, {"id": "../key"}],
+    ids=str,
+)  # fmt: skip
+async def test_a_record_that_is_not_whole_opens_no_door(tmp_path: Path, change: dict[str, Any]) -> None:
+    keys = keys_in(tmp_path)
+    made = await keys.create(Wish("app"))
+    path = tmp_path / "keys" / f"{made['id']}.json"
+    path.write_bytes(orjson.dumps({**orjson.loads(path.read_bytes()), **change}))
+    again = keys_in(tmp_path)
+    await again.open()
+
+    assert again.listing() == []
+    with pytest.raises(NotAuthorised):
+        again.identify(made["key"])
+
+
+def test_a_record_of_before_there_were_scopes_is_a_callers() -> None:
+    old = {"id": "key_" + "0" * 12, "name": "n", "tenant": "a" * 32, "hash": "b" * 64, "created_s": 1.0}
+
+    record = read_record(orjson.dumps(old))
+
+    assert record is not None
+    assert record.scopes == ("chat", "feedback")
