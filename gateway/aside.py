@@ -25,6 +25,7 @@ from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
+from gateway.quota.policies import FREE, TenantPolicy
 from gateway.reply import Reply, served_of
 from gateway.semantic.found import Seen
 from gateway.served import ServedMemory
@@ -87,11 +88,18 @@ class CacheAside:
         self._bytes = 0
 
     async def look_up(
-        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, *, response_id: str
+        self,
+        request: ChatRequest,
+        tenant: str,
+        salt: str,
+        controls: Controls,
+        policy: TenantPolicy = FREE,
+        *,
+        response_id: str,
     ) -> Found | Missed:
         """What is stored for `request`. Raises `GatewayError` or `BackendError`."""
         began = self._pipeline.begin()
-        found = await self._pipeline.look_up(request, tenant, salt, controls)
+        found = await self._pipeline.look_up(request, tenant, salt, controls, policy)
         if isinstance(found, Reply):
             self._ledger.looked_up(ROUTE, "hit", found.outcome.tier)
             self._served.note(response_id, found.served)
@@ -111,13 +119,14 @@ class CacheAside:
         salt: str,
         controls: Controls,
         completion: Completion,
+        policy: TenantPolicy = FREE,
         *,
         lookup: str | None = None,
         elapsed_s: float | None = None,
     ) -> Kept:
         """Keep what the caller's own model answered. Raises `GatewayError` or `BackendError`."""
         began = self._pipeline.begin()
-        asked = await self._pipeline.ask(request, tenant, salt, controls, may_generate=False)
+        asked = await self._pipeline.ask(request, tenant, salt, controls, policy, may_generate=False)
         miss = self._recall(lookup, asked) if lookup is not None else None
         if miss is not None:
             asked, began = replace(asked, seen=miss.seen), miss.began

@@ -10,6 +10,7 @@ from gateway.controls import Controls
 from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
 from gateway.policy import Plan, Rules, semantic_refusal
+from gateway.quota.policies import FREE, TenantPolicy
 from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
 
@@ -26,6 +27,7 @@ class Asked:
     rules: Rules
     started: float
     normal: Normalised  # what was taken out of it for its key
+    policy: TenantPolicy = FREE  # of whoever asks; `rules` are under it already
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks

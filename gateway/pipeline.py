@@ -34,6 +34,7 @@ from gateway.native import as_spoken, changes_something
 from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
 from gateway.prefixes.watch import PrefixWatch
+from gateway.quota.policies import FREE, TenantPolicy
 from gateway.recorder import Recorder, tee
 from gateway.reply import Deltas, Reply, generated, served_of, stored
 from gateway.semantic.found import Match, NoMatch
@@ -75,9 +76,11 @@ class Pipeline:
         self._prefixes = prefixes
         self._recorder = Recorder(answers, semantic, ledger)
 
-    async def answer(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply:
+    async def answer(
+        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
+    ) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
-        asked = await self.ask(request, tenant, salt, controls)
+        asked = await self.ask(request, tenant, salt, controls, policy)
         self._normaliser.count(asked.normal)
         found = await self._stored(asked)
         if isinstance(found, Reply):
@@ -86,10 +89,12 @@ class Pipeline:
             raise NotCached("Nothing stored answers this request, and only-if-cached was asked.", "Cache-Control")
         return await self._generate(found)
 
-    async def look_up(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Reply | Asked:
+    async def look_up(
+        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
+    ) -> Reply | Asked:
         """What is stored for `request`, else what was asked. Nothing is generated, not behind the answer's back either.
         Raises `GatewayError` or `BackendError`."""
-        asked = await self.ask(request, tenant, salt, controls, may_generate=False)
+        asked = await self.ask(request, tenant, salt, controls, policy, may_generate=False)
         self._normaliser.count(asked.normal)
         return await self._stored(asked)
 
@@ -110,7 +115,14 @@ class Pipeline:
         await self._recorder.chores.finish()
 
     async def ask(
-        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, *, may_generate: bool = True
+        self,
+        request: ChatRequest,
+        tenant: str,
+        salt: str,
+        controls: Controls,
+        policy: TenantPolicy = FREE,
+        *,
+        may_generate: bool = True,
     ) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
@@ -126,12 +138,13 @@ class Pipeline:
         rules = self._rules.of(tenant, request.model, controls.namespace)
         if self._semantic is not None:
             rules = self._semantic.changes.ruled(tenant, rules)
+        rules = policy.over(rules)
         wish = plan(controls, rules, has_deadline=request.params.get("timeout") is not None)
         kv_salt = scope.kv_salt(self._secret)
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, wish, controls, rules, started, normal, may_generate=may_generate)
+        return Asked(request, route, fp, wish, controls, rules, started, normal, policy, may_generate=may_generate)
 
     async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
         """Who answers. A model that somebody else asks need not be known here."""
@@ -225,7 +238,9 @@ class Pipeline:
     def loose_rule(self, asked: Asked) -> LaneRule:
         """What the operator allows of hits of other histories."""
         rules, tenant = asked.rules.loosely(), asked.request.owner
-        return LaneRule.of(tenant, rules if self._semantic is None else self._semantic.changes.ruled(tenant, rules))
+        if self._semantic is not None:
+            rules = asked.policy.over(self._semantic.changes.ruled(tenant, rules))
+        return LaneRule.of(tenant, rules)
 
     def is_usable(self, entry: Entry, controls: Controls) -> bool:
         """Whether the caller accepts an entry of this age."""
