@@ -55,6 +55,11 @@ class KVArena:
         """Fill a block with NaN, so that a row read after its time shows."""
         self._blocks[block].fill_(float("nan"))
 
+    @torch.inference_mode()
+    def blank(self, block: int) -> None:
+        """Leave nothing of what a block held."""
+        self._blocks[block].zero_()
+
     def _pairs(
         self, blocks: Sequence[int], slab: torch.Tensor, start: int, num_rows: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

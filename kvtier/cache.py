@@ -17,15 +17,17 @@ and never a block: a tier that is slow, broken or gone is a miss, counted, and n
 """
 
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 
 import torch
 
 from kvtier.eviction import KNEE_TOKENS, make_policy
 from kvtier.geometry import KVGeometry
-from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, pack
+from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, owner_mark, pack
 from kvtier.lease import Lease
 from kvtier.pool import Occupancy
 from kvtier.stats import KVStats, MissReason
@@ -35,8 +37,11 @@ from kvtier.tiers.base import Restored, Tier, Wanted
 from kvtier.tiers.behind import WriteBehind
 from kvtier.tiers.gate import RecomputeCost
 from kvtier.tiers.prefetch import Prefetch, Source
+from kvtier.tiers.writer import Erasure
 
 QUEUE_BYTES = 32 << 20  # copies of rows that wait to be written, per tier
+ERASURES = 10_000  # owners whose erasure is remembered: of requests that began before it and still run
+MARKS = 1024  # of owners that are not computed again
 PREFETCHES = 4  # prompts whose rows are being loaded at a time
 
 
@@ -69,7 +74,9 @@ class KVCache:
         self._num_chains = 0
         self._cost = RecomputeCost()
         self._sources = [Source(tier, self._cost, queue_bytes) for tier in tiers]
-        self._behind = WriteBehind(self._store, [source.writer for source in self._sources], queue_bytes)
+        writers = [source.writer for source in self._sources]
+        self._behind = WriteBehind(self._store, writers, queue_bytes, lru_cache(MARKS)(partial(owner_mark, secret)))
+        self._erased: OrderedDict[str, int] = OrderedDict()  # owners, and the newest chain from before
         self._prefetches = ThreadPoolExecutor(PREFETCHES, "kv-prefetch")  # starts no thread before it is needed
         self._epoch = 0  # of `clear`: a prefetch from before it gives nothing
 
@@ -163,6 +170,8 @@ class KVCache:
         """
         self._check_computed(token_ids, slab, num_computed)
         chain = self._as_chain(salt)
+        if self._is_erased(chain):
+            return 0
         known = self._follow(chain, token_ids[:num_computed])
         added = self._store.extend(
             known.path,
@@ -195,6 +204,8 @@ class KVCache:
         """
         chain = self._as_chain(salt)
         self.publish(chain, token_ids, slab, num_computed, num_answered=num_answered)
+        if self._is_erased(chain):
+            return False
         known = self._follow(chain, token_ids[:num_computed])
         tail = known.next_ids()
         if not tail or known.next_key is not None or self._is_covered(known, tail):
@@ -262,6 +273,22 @@ class KVCache:
         self._behind.clear()
         for source in self._sources:
             source.writer.clear()
+
+    def erase(self, owner: str) -> "Erasing":
+        """Forget everything of an owner, in every tier; what is leased stays readable for its holder, and what its
+        requests compute now is not kept. RAM has forgotten when this returns; tiers follow."""
+        self._epoch += 1
+        self._erased[owner] = self._num_chains
+        self._erased.move_to_end(owner)
+        if len(self._erased) > ERASURES:
+            self._erased.popitem(last=False)
+        mark = owner_mark(self._secret, owner)
+        self._behind.erase(mark)
+        blocks = self._store.erase(owner)
+        return Erasing(blocks, {source.tier.name: source.writer.erase(mark) for source in self._sources})
+
+    def _is_erased(self, chain: Chain) -> bool:
+        return bool(self._erased) and chain.sequence <= self._erased.get(chain.owner, -1)
 
     def snapshot(self) -> dict[str, int]:
         """Counters and occupancy under flat names, for whoever exports them; those of a tier begin with its name."""
@@ -358,6 +385,18 @@ class KVCache:
         self._store.arena.check_slab(slab, num_computed)
         if num_computed > len(token_ids):
             raise ValueError(f"computed {num_computed} of {len(token_ids)} tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """What is being forgotten of an owner: blocks of RAM, which are gone, and what the tiers are at."""
+
+    blocks: int
+    tiers: Mapping[str, Erasure]
+
+    @property
+    def is_done(self) -> bool:
+        return all(tier.is_done for tier in self.tiers.values())
 
 
 @dataclass(frozen=True, slots=True)

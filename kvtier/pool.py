@@ -55,6 +55,11 @@ class BlockPool:
     def is_kept(self, block: int) -> bool:
         return self._facts[block] is not None
 
+    def owner(self, block: int) -> str:
+        """Whom a kept block is counted for; nothing for one that is not kept."""
+        facts = self._facts[block]
+        return "" if facts is None else facts.owner
+
     def is_pinned(self, block: int) -> bool:
         return block in self._pins
 

@@ -47,6 +47,7 @@ class BlockStore:
         self._pool = BlockPool(num_blocks, policy)
         self._stats = stats
         self._poison_freed = poison_freed
+        self._blank: set[int] = set()  # erased, and somebody still reads them
 
     @property
     def occupancy(self) -> Occupancy:
@@ -58,7 +59,12 @@ class BlockStore:
 
     def release(self, path: Sequence[int], num_answered: int | None = None) -> None:
         """Let go of a leased path; its blocks become the most recently used."""
-        self._poison(self._pool.release(path, num_answered))
+        freed = self._pool.release(path, num_answered)
+        if self._blank:
+            for block in self._blank.intersection(freed):
+                self.arena.blank(block)
+                self._blank.discard(block)
+        self._poison(freed)
 
     def hit(self, path: Sequence[int], num_tokens: int, *, is_asked: bool = True) -> None:
         """Count the first tokens of a path as found once more; surveys tell what requests found."""
@@ -114,6 +120,27 @@ class BlockStore:
             self._forget(block)
         self._uses = Uses(self.occupancy.total)
         self.evicted.clear()
+
+    def owner(self, block: int) -> str:
+        """Whose a kept block is; nothing for nobody's."""
+        return self._pool.owner(block)
+
+    def erase(self, owner: str) -> int:
+        """Forget every block of an owner and what hangs on it, and blank the memory of those that nobody reads; how
+        many. What is leased stays readable for its holder, and is blanked when the last one lets go."""
+        doomed = [node for node in self.index if self._pool.owner(node.block) == owner]
+        doomed.sort(key=lambda node: -node.depth)
+        count = 0
+        for node in doomed:
+            if self._pool.num_children(node.block):
+                continue  # of somebody else: not with roots that hold the owner
+            self._drop(node.block)
+            count += 1
+            if self._pool.is_leased(node.block):
+                self._blank.add(node.block)
+            else:
+                self.arena.blank(node.block)
+        return count
 
     def check(self) -> None:
         """Raise RuntimeError, with the numbers, when an invariant is broken."""

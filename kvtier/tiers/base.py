@@ -26,6 +26,7 @@ class Segment:
     keys: tuple[bytes, ...]
     packed: bytes  # token ids
     start: int  # tokens before it
+    owner: str = ""  # the mark of whose it is (`kvtier.keys.owner_mark`)
 
     @property
     def key(self) -> bytes:
@@ -119,6 +120,11 @@ class Tier(Protocol):
 
     def clear(self) -> None:
         """Forget every segment of this model."""
+        ...
+
+    def erase(self, owner: str) -> int:
+        """Forget every segment under this mark, of any model that can be told; returns how many. What is of nobody
+        that can be told goes, too. Raises `TierError`: then it is to be tried again."""
         ...
 
     def snapshot(self) -> dict[str, int]:

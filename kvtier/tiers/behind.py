@@ -8,7 +8,7 @@ out of the hands of eviction. Only filled rows are copied: behind them a block m
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +40,12 @@ class Candidate:
 class WriteBehind:
     """Belongs to the engine's thread; the writers' threads only see copies."""
 
-    def __init__(self, store: BlockStore, writers: Sequence[Writer], queue_bytes: int) -> None:
+    def __init__(
+        self, store: BlockStore, writers: Sequence[Writer], queue_bytes: int, mark: Callable[[str], str] = str
+    ) -> None:
+        """`mark` says what stands for an owner in a segment."""
         self._store = store
+        self._mark = mark
         self._writers = writers
         self._candidates: OrderedDict[bytes, Candidate] = OrderedDict()  # used longest ago first
         self._admitted: deque[bytes] = deque()
@@ -93,6 +97,11 @@ class WriteBehind:
         self._candidates.clear()
         self._admitted.clear()
 
+    def erase(self, mark: str) -> None:
+        """Hand nothing to the writers of what is under a mark."""
+        for key in [key for key, one in self._candidates.items() if one.segment.owner == mark]:
+            del self._candidates[key]
+
     def _note(self, nodes: Sequence[Node], *, is_hit: bool, admit: bool) -> None:
         keys = tuple(node.key for node in nodes)
         old = self._candidates.pop(keys[-1], None)
@@ -101,7 +110,7 @@ class WriteBehind:
             self._candidates.pop(key, None)
         packed = b"".join(node.packed for node in nodes)
         start = nodes[0].depth * self._store.geometry.block_tokens
-        segment = Segment(nodes[0].parent, keys, packed, start)
+        segment = Segment(nodes[0].parent, keys, packed, start, self._mark(self._store.owner(nodes[-1].block)))
         if all(writer.holds(segment) for writer in self._writers):
             return
         candidate = Candidate(segment, tuple(node.block for node in nodes), uses)

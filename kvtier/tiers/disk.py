@@ -27,7 +27,7 @@ from stat import S_ISREG
 from kvtier.tiers.base import Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.codec import NotFinite
 from kvtier.tiers.index import Entry, SegmentIndex
-from kvtier.tiers.segment import ALIGN, BadSegment, Head, SegmentForm
+from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, Head, SegmentForm
 
 SUFFIX = ".seg"
 TEMPORARY = ".tmp"
@@ -117,7 +117,8 @@ class DiskTier:
         if not is_reachable or len(head) + payload.size > self._budget_bytes:
             self._count(refused=1)
             return False
-        entry = Entry(segment.key, segment.parent, segment.packed, segment.start, len(head) + payload.size)
+        num_bytes = len(head) + payload.size
+        entry = Entry(segment.key, segment.parent, segment.packed, segment.start, num_bytes, segment.owner)
         try:
             if self._in_use < 0:
                 self._take()  # it may be writable by now
@@ -147,6 +148,20 @@ class DiskTier:
                 raise TierError(f"cannot clear {self._directory.name}: {error}") from error
         for trash in self._root.glob(f"{TRASH}-*"):  # that of earlier tries too
             shutil.rmtree(trash, ignore_errors=True)
+
+    def erase(self, owner: str) -> int:
+        """Delete the segments under a mark, those of models that nobody serves now included."""
+        self._is_indexed.wait()
+        with self._lock:
+            doomed = self._index.of((owner, NOBODY))
+            for entry in doomed:
+                self._index.remove(entry.key)
+        try:
+            for entry in doomed:
+                self._path(entry.key).unlink(missing_ok=True)
+            return len(doomed) + erase_files(self._root, self._form, owner)
+        except OSError as error:
+            raise TierError(f"cannot erase segments: {error}") from error
 
     def snapshot(self) -> dict[str, int]:
         """Counters, and what is resident now."""
@@ -327,6 +342,34 @@ class DiskTier:
                 self._counts[name] += number
 
 
+def erase_files(root: Path, form: SegmentForm, owner: str) -> int:
+    """Delete every segment below `root` under a mark, whatever model it is of, and what dead writers left; how many.
+
+    A process that has one of them in its index takes it for a miss. What cannot be read as a segment of this secret is
+    left to whoever serves its model: it is of no use to anybody. Raises OSError.
+    """
+    count = 0
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name.startswith(TRASH):
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix == TEMPORARY:
+                _sweep(path)
+            elif path.suffix == SUFFIX and _owner_of(path, form) in (owner, NOBODY):
+                path.unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def _owner_of(path: Path, form: SegmentForm) -> str | None:
+    try:
+        with _opened(path) as descriptor:
+            return form.read_owner(_read_head(descriptor, form)) if S_ISREG(os.fstat(descriptor).st_mode) else None
+    except (FileNotFoundError, BadSegment):
+        return None
+
+
 def _hold(folder: Path) -> int:
     """Say that a folder is in use, until the descriptor is closed or the process is dead."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -360,7 +403,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 def _entry(head: Head) -> Entry:
     segment = head.segment
-    return Entry(segment.key, segment.parent, segment.packed, segment.start, head.num_bytes)
+    return Entry(segment.key, segment.parent, segment.packed, segment.start, head.num_bytes, segment.owner)
 
 
 def _read_head(descriptor: int, form: SegmentForm) -> bytes:

@@ -10,7 +10,7 @@ one used longest ago is always a leaf.
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from kvtier.keys import ID_BYTES, count_common_ids
@@ -26,6 +26,7 @@ class Entry:
     packed: bytes
     start: int
     num_bytes: int
+    owner: str = ""
 
 
 class SegmentIndex:
@@ -105,6 +106,10 @@ class SegmentIndex:
     def oldest(self) -> Entry | None:
         """The leaf used longest ago."""
         return next(iter(self._entries.values()), None)
+
+    def of(self, owners: Container[str]) -> list[Entry]:
+        """The segments of these owners."""
+        return [entry for entry in self if entry.owner in owners]
 
     def clear(self) -> None:
         self._entries.clear()

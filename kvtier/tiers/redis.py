@@ -17,16 +17,18 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import redis
 
+from kvtier.keys import ID_BYTES
 from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.breaker import Breaker
 from kvtier.tiers.codec import NotFinite, payload_bytes
 from kvtier.tiers.redis_nodes import AWAY, Nodes
-from kvtier.tiers.segment import ALIGN, BadSegment, SegmentForm
+from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, SegmentForm
 
 PREFIX = "twicetold"
 TIMEOUT_S = 0.25
@@ -36,6 +38,8 @@ WINDOW_BYTES = 16 << 20
 KNOWN_KEYS = 100_000
 KNOWN_FOR_S = 600.0  # how long a key is believed to be there without asking
 SCAN_COUNT = 1000
+ERASE_TOGETHER = 100
+HEAD_BYTES = 2 * ALIGN  # of a segment, beside its token ids, that hold its header
 
 
 class RedisTier:
@@ -133,6 +137,29 @@ class RedisTier:
                 names = server.scan_iter(self._prefix + b"*", count=SCAN_COUNT)
                 for some in _chunks(names, SCAN_COUNT):
                     self._writes.each(some, lambda pipe, name: pipe.unlink(name))
+
+    def erase(self, owner: str) -> int:
+        """Delete the segments under a mark, of whatever model: every head is read, nothing else tells whose it is."""
+        with self._lock:
+            self._known.clear()
+        pattern, count = f"{PREFIX}:{self._form.namespace}:kv:*".encode(), 0
+        num_bytes = HEAD_BYTES + 2 * ID_BYTES * SEGMENT_BLOCKS * self._form.geometry.block_tokens
+        with self._asking():
+            for server in self._writes.every():
+                for some in _chunks(server.scan_iter(pattern, count=SCAN_COUNT), ERASE_TOGETHER):
+                    heads = self._writes.each(some, lambda pipe, name: pipe.getrange(name, 0, num_bytes - 1))
+                    doomed = [
+                        name for name, head in zip(some, heads, strict=True) if self._owner(head) in (owner, NOBODY)
+                    ]
+                    count += sum(self._writes.each(doomed, lambda pipe, name: pipe.unlink(name))) if doomed else 0
+        return count
+
+    def _owner(self, head: bytes) -> str | None:
+        """Whose the segment of this head is; None for what is none of ours."""
+        try:
+            return self._form.read_owner(head)
+        except BadSegment:
+            return None
 
     def snapshot(self) -> dict[str, int]:
         """Counters; what is resident only the server knows."""
@@ -232,9 +259,7 @@ def _windows(run: Sequence[Found], window_bytes: int) -> Iterator[list[Found]]:
 def _without_tail(segment: Segment, block_tokens: int) -> Segment:
     """The full blocks of a segment."""
     num_full = segment.num_tokens // block_tokens
-    return Segment(
-        segment.parent, segment.keys[:num_full], segment.packed[: num_full * block_tokens * 4], segment.start
-    )
+    return replace(segment, keys=segment.keys[:num_full], packed=segment.packed[: num_full * block_tokens * 4])
 
 
 def _first_rows(rows: Rows, form: SegmentForm, num_tokens: int) -> Rows:

@@ -29,6 +29,7 @@ MAGIC = b"2TKVSEG\0"
 VERSION = 1
 ALIGN = 4096
 PIECE_BYTES = 256 << 10
+NOBODY = "unknown"  # whose a segment is that was written before segments told: anybody's, so it goes with anybody's
 KEEP_BYTES = 64 << 20  # of memory for restored rows
 _FIXED = struct.Struct("<8sIIQ32s32s")
 _SIGNED = struct.Struct("<8sIIQ32s")  # the fixed part without the head's MAC
@@ -88,6 +89,11 @@ class SegmentForm:
 
     def read_head(self, data: bytes | memoryview) -> Head:
         """The head at the beginning of `data`. Raises `BadSegment`."""
+        header, start, size, mac = self._read_header(data)
+        return Head(self._segment(header, size), start, size, mac)
+
+    def _read_header(self, data: bytes | memoryview) -> tuple[dict[str, object], int, int, bytes]:
+        """The verified header, where the payload begins, its length and MAC. Raises `BadSegment`."""
         if len(data) < _FIXED.size:
             raise BadSegment(f"{len(data)} bytes are too few")
         magic, version, header_bytes, size, head_mac, mac = _FIXED.unpack(data[: _FIXED.size])
@@ -97,7 +103,11 @@ class SegmentForm:
         signed = _SIGNED.pack(magic, version, header_bytes, size, mac)
         if len(header) != header_bytes or not compare_digest(self._head_mac(signed, header), head_mac):
             raise BadSegment("the head is damaged, cut off, or made under another secret")
-        return Head(self._segment(json.loads(header), size), _aligned(_FIXED.size + header_bytes), size, mac)
+        return json.loads(header), _aligned(_FIXED.size + header_bytes), size, mac
+
+    def read_owner(self, data: bytes | memoryview) -> str:
+        """The mark of whose the segment at the beginning of `data` is, of whatever model. Raises `BadSegment`."""
+        return str(self._read_header(data)[0].get("owner", NOBODY))
 
     def head_bytes(self, data: bytes | memoryview) -> int:
         """How many bytes the head at the beginning of `data` claims, before it is verified; 0 for no segment."""
@@ -152,6 +162,7 @@ class SegmentForm:
             "layout": self.geometry.digest.hex(),
             "dtype": self.geometry.dtype,
             "codec": self.codec,
+            "owner": segment.owner,
             "start": segment.start,
             "num_tokens": segment.num_tokens,
             "parent": segment.parent.hex(),
@@ -173,6 +184,7 @@ class SegmentForm:
             tuple(bytes.fromhex(key) for key in keys),
             bytes.fromhex(str(header["tokens"])),
             start,
+            str(header.get("owner", NOBODY)),
         )
         num_blocks = -(-segment.num_tokens // self.geometry.block_tokens)
         if (

@@ -4,12 +4,22 @@ import logging
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from kvtier.tiers.base import Rows, Segment, Tier, TierError
 
 CLEAR_AGAIN_S = 1.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Erasure:
+    """What is to be forgotten of an owner, and what came of it; read by whoever asked, written by the thread."""
+
+    owner: str  # the mark
+    count: int = 0
+    is_done: bool = False
 
 
 class Writer:
@@ -23,6 +33,7 @@ class Writer:
         self._num_bytes = 0
         self._is_closed = False
         self._clears = False
+        self._erasures: deque[Erasure] = deque()
         self._changed = threading.Condition()
         self.num_dropped = 0
         self.num_failed = 0
@@ -72,7 +83,7 @@ class Writer:
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until everything queued is written or has failed; returns whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queued and not self._clears, timeout_s)
+            return self._changed.wait_for(lambda: not (self._queued or self._clears or self._erasures), timeout_s)
 
     def clear(self) -> None:
         """Forget what is queued, and have the thread clear the tier next."""
@@ -82,6 +93,20 @@ class Writer:
             self._queue.clear()
             self._clears = True
             self._changed.notify_all()
+
+    def erase(self, owner: str) -> "Erasure":
+        """Forget what is queued under a mark, and have the thread erase it from the tier next, however often it takes;
+        what comes of it is told in what is returned."""
+        erasure = Erasure(owner)
+        with self._changed:
+            kept = [item for item in self._queue if item[0].owner != owner]
+            for item in self._queue:
+                if item[0].owner == owner:
+                    self._leave(*item)
+            self._queue = deque(kept)
+            self._erasures.append(erasure)
+            self._changed.notify_all()
+        return erasure
 
     def close(self, timeout_s: float) -> None:
         """Write what is queued within the time, drop the rest, end the thread."""
@@ -99,15 +124,16 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._clears or self._is_closed)
-                if self._clears:
+                self._changed.wait_for(lambda: self._queue or self._clears or self._erasures or self._is_closed)
+                erasure = self._erasures[0] if self._erasures else None
+                if self._clears or erasure is not None:
                     item = None
                 elif self._queue:
                     item = self._queue.popleft()
                 else:
                     return
             if item is None:
-                if not self._clear():
+                if not (self._clear() if erasure is None else self._erase(erasure)):
                     return
                 continue
             try:
@@ -131,6 +157,21 @@ class Writer:
         self._works()
         with self._changed:
             self._clears = False
+            self._changed.notify_all()
+        return True
+
+    def _erase(self, erasure: "Erasure") -> bool:
+        """Erase from the tier, or wait to try again. False at the end."""
+        try:
+            erasure.count = self.tier.erase(erasure.owner)
+        except TierError as error:
+            self._fails(f"not erased yet: {error}")
+            with self._changed:
+                return not self._changed.wait_for(lambda: self._is_closed, CLEAR_AGAIN_S)
+        self._works()
+        with self._changed:
+            erasure.is_done = True
+            self._erasures.popleft()
             self._changed.notify_all()
         return True
 

@@ -79,6 +79,12 @@ class TightCache(RuleBasedStateMachine):
         for salt, ids, pinned in self.pins:
             assert self.cache.peek(salt, ids, limit=len(ids)) >= pinned
 
+    @rule(salt=SALTS)
+    def erase(self, salt: str) -> None:
+        self.pins = [pin for pin in self.pins if pin[0] != salt]
+        self.cache.erase(salt)
+        self.kept[salt] = set()
+
     @rule()
     def clear(self) -> None:
         self.pins.clear()

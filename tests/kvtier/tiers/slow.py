@@ -46,13 +46,21 @@ class SlowTier:
             raise TierError("broken")
         self.saved.append(segment)
         self.rows[segment.key] = rows.copy()
-        self._index.add(Entry(segment.key, segment.parent, segment.packed, segment.start, rows.size))
+        self._index.add(Entry(segment.key, segment.parent, segment.packed, segment.start, rows.size, segment.owner))
         return True
 
     def clear(self) -> None:
         if self.is_broken:
             raise TierError("broken")
         self._index.clear()
+
+    def erase(self, owner: str) -> int:
+        if self.is_broken:
+            raise TierError("broken")
+        doomed = self._index.of((owner,))
+        for entry in doomed:
+            self._index.remove(entry.key)
+        return len(doomed)
 
     def snapshot(self) -> dict[str, int]:
         return {"segments": len(self._index)}
