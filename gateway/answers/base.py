@@ -51,6 +51,7 @@ class Entry:
     alias_of: str | None = None  # id of the entry whose answer this is, kept under another wording
     good: int = 0  # verdicts of users
     bad: int = 0
+    origin: str = ""  # who made the answer: backend, put, import, promotion, refresh; empty: not known
     began: Mark | None = field(default=None, compare=False, repr=False)  # of what is made here and not kept yet
 
     def is_fresh(self, now_s: float) -> bool:

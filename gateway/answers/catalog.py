@@ -11,7 +11,7 @@ from gateway.answers.upkeep import delete
 
 _EQUAL = ("scope", "exact", "model", "namespace", "tenant", "revision", "schema", "embedder")
 _LISTED = """created_s, seq, id, tenant, namespace, model, revision, question, tags, expires_s, elapsed_s, size_bytes,
-    hits, good, bad, alias_of"""
+    hits, good, bad, alias_of, origin"""
 
 
 def select(connection: sqlite3.Connection, selection: Selection, page: Page) -> list[Listed]:
@@ -115,7 +115,7 @@ def _where(selection: Selection) -> tuple[str, list[Any]]:
 
 def _listed(row: Sequence[Any]) -> Listed:
     created_s, seq, entry_id, tenant, namespace, model, revision, question, tags, *rest = row
-    expires_s, elapsed_s, size_bytes, hits, good, bad, alias_of = rest
+    expires_s, elapsed_s, size_bytes, hits, good, bad, alias_of, origin = rest
     return Listed(
         place=(created_s, seq),
         id=entry_id,
@@ -133,4 +133,5 @@ def _listed(row: Sequence[Any]) -> Listed:
         good=good,
         bad=bad,
         alias_of=alias_of,
+        origin=origin,
     )

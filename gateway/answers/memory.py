@@ -353,4 +353,5 @@ def listed(entry: Entry, place: tuple[float, int], size: int, hits: int) -> List
         good=entry.good,
         bad=entry.bad,
         alias_of=entry.alias_of,
+        origin=entry.origin,
     )

@@ -76,6 +76,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE INDEX entries_by_age ON entries (created_s);
     """,
+    """
+    ALTER TABLE entries ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

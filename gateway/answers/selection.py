@@ -77,3 +77,4 @@ class Listed:
     good: int
     bad: int
     alias_of: str | None
+    origin: str = ""  # who made the answer

@@ -19,17 +19,18 @@ _ENTRY = ", ".join(("seq", *_FIELDS))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,
                          model, tags, embedder, vector, question, canonical, completion,
-                         tenant, namespace, revision, schema, sliding_s, alias_of, good, bad)
+                         tenant, namespace, revision, schema, sliding_s, alias_of, good, bad, origin)
     VALUES (:scope, :exact, :compat, :id, :created_s, :expires_s, :elapsed_s, :size_bytes, 0, :worth, :priority,
             :model, :tags, :embedder, :vector, :question, :canonical, :completion,
-            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad)
+            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad, :origin)
     ON CONFLICT (scope, exact) DO UPDATE SET
         compat = excluded.compat, id = excluded.id, created_s = excluded.created_s, expires_s = excluded.expires_s,
         elapsed_s = excluded.elapsed_s, size_bytes = excluded.size_bytes, worth = excluded.worth,
         priority = excluded.priority, model = excluded.model, tags = excluded.tags, embedder = excluded.embedder,
         vector = excluded.vector, question = excluded.question, canonical = excluded.canonical,
         completion = excluded.completion, revision = excluded.revision, schema = excluded.schema,
-        sliding_s = excluded.sliding_s, alias_of = excluded.alias_of, good = excluded.good, bad = excluded.bad
+        sliding_s = excluded.sliding_s, alias_of = excluded.alias_of, good = excluded.good, bad = excluded.bad,
+        origin = excluded.origin
 """
 
 Row = Mapping[str, Any]
@@ -72,6 +73,7 @@ def row_of(entry: Entry) -> Row:
         "alias_of": entry.alias_of,
         "good": entry.good,
         "bad": entry.bad,
+        "origin": entry.origin,
     }
 
 

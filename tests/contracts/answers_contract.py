@@ -86,6 +86,7 @@ def full_entry() -> Entry:
         revision="r1",
         schema=1,
         sliding_s=60.0,
+        origin="backend",
         embedder="mini@1",
         vector=bytes(range(256)) * 6,
     )

@@ -115,6 +115,7 @@ class Card:
             good=self.good,
             bad=self.bad,
             alias_of=self.alias_of,
+            origin=self.rest.get("origin", ""),
         )
 
     def without_content(self) -> Entry:
@@ -146,6 +147,7 @@ class Card:
             alias_of=self.alias_of,
             good=self.good,
             bad=self.bad,
+            origin=rest.get("origin", ""),
         )
 
 
@@ -173,6 +175,7 @@ class Cards:
                 "sliding_s": entry.sliding_s,
                 "tags": entry.tags,
                 "elapsed_s": entry.elapsed_s,
+                "origin": entry.origin,
             }
         )
         fixed = b"".join(
