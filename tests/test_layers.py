@@ -28,6 +28,7 @@ ONLY_IN = {
     "opentelemetry": ("gateway/telemetry/tracing.py",),
     "redis": ("kvtier/tiers/redis", "gateway/answers/redis", "gateway/shared"),
     "blake3": ("kvtier/tiers/segment.py",),
+    "cryptography": ("gateway/seal/ring.py", "kvtier/tiers/sealing.py", "gateway/callers"),
     "re2": ("gateway/normalise/patterns.py",),
     "tenacity": ("backends/routing/asking.py",),
     "zmq": ("backends/routing/kv_events.py",),
