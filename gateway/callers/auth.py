@@ -6,7 +6,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from gateway.errors import AdminRefused, NotAdmin
-from gateway.settings.limits import is_loopback
+from gateway.settings.doors import is_loopback
 
 _KEYS = (
     "x-api-key",

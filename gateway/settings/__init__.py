@@ -7,22 +7,25 @@ from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.loading import load_settings, read_key, read_model
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import KeySettings
+from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, TlsSettings
 from gateway.settings.values import DEMO, Settings, SharedSettings, UpstreamSettings, served_name
 
 __all__ = [
     "DEMO",
     "AccessLogSettings",
     "CacheSettings",
+    "EdgeSettings",
     "EngineSettings",
     "KeySettings",
     "ModelSettings",
     "NormaliseSettings",
+    "OidcSettings",
     "PrefixSettings",
     "RouteSettings",
     "Settings",
     "SettingsError",
     "SharedSettings",
+    "TlsSettings",
     "TracingSettings",
     "UpstreamSettings",
     "load_settings",

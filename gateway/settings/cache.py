@@ -19,6 +19,7 @@ class RouteSettings:
     min_similarity: float | None = None
     semantic_history: str | None = None
     hit_details: bool | None = None
+    share_tenants: int = 0  # an answer is shared when so many tenants asked the very same; 2 or more; 0: never
 
     @property
     def name(self) -> str:
@@ -62,3 +63,4 @@ class CacheSettings:
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"
     hit_details: bool = True  # tell callers which entry answers, and how alike the questions are
+    pad_shared_hits: bool = False  # an answer of the commons takes as long as its generation, and looks like one

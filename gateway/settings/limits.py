@@ -1,16 +1,17 @@
 """What settings may be: every bound and every word that is known. A bad value names its key, and stops the start."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backends.remote import FLAVOURS
 from gateway.settings.backends import check_backends, check_url
 from gateway.settings.declared import SettingsError
+from gateway.settings.doors import check_doors, is_loopback
 
 if TYPE_CHECKING:
-    from gateway.settings import CacheSettings, EngineSettings, Settings
+    from gateway.settings import CacheSettings, EdgeSettings, EngineSettings, Settings
 
 EVICTION = ("cost", "lru", "lfu", "fifo", "random")
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
@@ -23,6 +24,7 @@ def check(settings: "Settings") -> None:
     _check_ranges(_ranges(settings))
     check_engine(settings.engine, "engine.")
     _check_routes(settings.cache)
+    _check_sharing(settings)
     for key in ("judge", "rewriter"):
         if getattr(settings.cache, key) == "local" and not settings.local_model:
             raise SettingsError(
@@ -51,10 +53,12 @@ def check(settings: "Settings") -> None:
         raise SettingsError(
             f"tracing.endpoint must be an http:// or https:// address, got {settings.tracing.endpoint!r}"
         )
-    if not settings.allow_no_keys and not settings.keys.required and not is_loopback(settings.host):
+    check_doors(settings)
+    if not settings.allow_no_keys and not settings.needs_keys and not is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no keys are configured; serve on 127.0.0.1, require"
-            " keys (keys.required, `twicetold keys create`), or set allow_no_keys (--allow-no-keys) to accept everybody"
+            " keys (keys.required, `twicetold keys create`) or tokens (oidc.issuer), or set allow_no_keys"
+            " (--allow-no-keys) to accept everybody"
         )
 
 
@@ -110,6 +114,24 @@ def _check_routes(cache: "CacheSettings") -> None:
         names.add(route.name)
 
 
+def _check_sharing(settings: "Settings") -> None:
+    """Tenants vouch for what is shared: they have to be several, and cost something to make."""
+    for number, route in enumerate(settings.cache.routes):
+        key = f"cache.routes[{number}].share_tenants"
+        if not route.share_tenants:
+            continue
+        if not 2 <= route.share_tenants <= 10_000:
+            raise SettingsError(f"{key} must be 0, or from 2 to 10000, got {route.share_tenants}")
+        if not settings.keys.required:
+            raise SettingsError(
+                f"{key} counts tenants, and without keys.required anybody can be as many as they like: require keys"
+            )
+        if route.tenant:
+            raise SettingsError(f"{key} is of a route of one tenant, who has nobody to share with")
+        if not fnmatchcase("", route.namespace):
+            raise SettingsError(f"{key} is of a route of namespaces, and what has one is never shared")
+
+
 def _check_names(settings: "Settings") -> None:
     names = [model.name for model in settings.local_models]
     for name in names:
@@ -131,8 +153,13 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "cache.default_ttl_s": (settings.cache.default_ttl_s or 0, 0, 10**10),
         "cache.max_ttl_s": (settings.cache.max_ttl_s or 0, 0, 10**10),
         "port": (settings.port, 0, 65535),
+        "oidc.leeway_s": (settings.oidc.leeway_s, 0, 600),
+        "oidc.jwks_s": (settings.oidc.jwks_s, 1, 86400),
+        "oidc.refetch_s": (settings.oidc.refetch_s, 1, 86400),
+        "oidc.timeout_s": (settings.oidc.timeout_s, 0.1, 60),
         "max_body_mb": (settings.max_body_mb, 0.001, 1024),
         "drain_s": (settings.drain_s, 0, 86400),
+        **_of_edge(settings.edge),
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
         "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
         "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
@@ -155,6 +182,21 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
     }
 
 
+def _of_edge(edge: "EdgeSettings") -> dict[str, tuple[float, float, float]]:
+    return {
+        "edge.connections": (edge.connections, 0, 1_000_000),
+        "edge.requests": (edge.requests, 0, 1_000_000),
+        "edge.bodies_mb": (edge.bodies_mb, 0, 1_000_000),
+        "edge.head_kb": (edge.head_kb, 0, 1024),
+        "edge.head_s": (edge.head_s, 0, 86400),
+        "edge.body_s": (edge.body_s, 0, 86400),
+        "edge.idle_s": (edge.idle_s, 0, 86400),
+        "edge.write_s": (edge.write_s, 0, 86400),
+        "edge.memory_mb": (edge.memory_mb, 0, 100_000_000),
+        "edge.flush_s": (edge.flush_s, 0, 86400),
+    }
+
+
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise SettingsError(f"{key} must be one of {', '.join(known)}; got {value!r}")
@@ -166,11 +208,3 @@ def _is_redis(address: str) -> bool:
         return parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
     except ValueError:  # a port that is none, or half an address
         return False
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own, for itself only."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -20,6 +20,7 @@ from gateway.settings.values import Settings, served_name
 
 PREFIX = "TWICETOLD_"
 COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
+KEY_BYTES = 64 * 1024  # the most that is read of a file with a key
 SECRET_CHARS, SECRET_VARIETY = 32, 8  # the least length of a shared secret, and the least number of its characters
 
 
@@ -45,6 +46,9 @@ def load_settings(
         upstream_key=read_key("api_key_env", settings.api_key_env, environ),
         admin_key=read_key("admin_key_env", settings.admin_key_env, environ),
         secret=_read_secret(settings.secret_env, environ),
+        tls=replace(
+            settings.tls, key_password=read_key("tls.key_password_env", settings.tls.key_password_env, environ)
+        ),
         tracing=_tracing(settings.tracing, environ),
         redis=_with_password(settings.redis, read_key("redis_password_env", settings.redis_password_env, environ)),
         backends=tuple(
@@ -105,19 +109,39 @@ def _from_environment(environ: Mapping[str, str], places: Iterable[str] = ()) ->
     return sorted((name[len(PREFIX) :].lower(), text) for name, text in ours.items() if name not in named)
 
 
-def read_key(setting: str, variable: str, environ: Mapping[str, str] | None = None) -> str:
-    """The key in the variable a setting names; empty when it names none. Raises `SettingsError`."""
-    environ = os.environ if environ is None else environ
-    if not variable:
+def read_key(setting: str, place: str, environ: Mapping[str, str] | None = None) -> str:
+    """The key in the variable, or in the `@file`, that a setting names; empty when it names none.
+
+    Raises `SettingsError`, and never says what it read.
+    """
+    if not place:
         return ""
-    key = environ.get(variable, "").strip()  # a line end behind it is none of it
+    said = _said(setting, place)
+    if place.startswith("@"):
+        key = _in_file(Path(place[1:]), said)
+    else:
+        key = (os.environ if environ is None else environ).get(place, "")
+    key = key.strip()  # a line end behind it is none of it
     if not key:
-        raise SettingsError(f"{setting} names the variable {variable}, which is not set")
+        raise SettingsError(f"{said}, which is {'empty' if place.startswith('@') else 'not set'}")
     if not key.isprintable():
-        raise SettingsError(
-            f"{setting} names the variable {variable}, which holds what no key has: a line break or such"
-        )
+        raise SettingsError(f"{said}, which holds what no key has: a line break or such")
     return key
+
+
+def _said(setting: str, place: str) -> str:
+    return f"{setting} names the file {place[1:]}" if place.startswith("@") else f"{setting} names the variable {place}"
+
+
+def _in_file(path: Path, said: str) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(KEY_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{said}, which cannot be read: {error.strerror}") from error
+    if len(raw) > KEY_BYTES:
+        raise SettingsError(f"{said}, which holds more than a key has: over {KEY_BYTES} bytes")
+    return raw.decode("utf-8", "replace").replace("\ufffd", "\x00")  # what is no text is not printable
 
 
 def _tracing(settings: TracingSettings, environ: Mapping[str, str]) -> TracingSettings:
@@ -144,7 +168,7 @@ def _read_secret(variable: str, environ: Mapping[str, str]) -> str:
     text = read_key("secret_env", variable, environ).strip()
     if variable and (len(text) < SECRET_CHARS or len(set(text)) < SECRET_VARIETY):
         raise SettingsError(
-            f"secret_env names the variable {variable}, which holds {len(text)} characters, {len(set(text))} of them"
+            f"{_said('secret_env', variable)}, which holds {len(text)} characters, {len(set(text))} of them"
             f" different; it takes {SECRET_CHARS} and {SECRET_VARIETY} (openssl rand -hex 32)"
         )
     return text

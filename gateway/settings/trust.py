@@ -2,12 +2,43 @@
 
 from dataclasses import dataclass, field
 
+from gateway.settings.declared import NOT_SET
+
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
     """Keys that the gateway gives out: `twicetold keys`."""
 
     required: bool = False  # whoever shows none of them, or one that ended, is refused
+    open_metrics: bool = True  # /metrics needs no key; false: the admin key, or a key with admin:read
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Tokens of an identity provider as credentials: [oidc]. Whoever shows none, and no key of ours, is refused."""
+
+    issuer: str = ""  # as it stands in tokens; empty: none are taken
+    audience: str = ""  # what a token has to be meant for
+    jwks_url: str = ""  # the issuer's public keys; empty: as its /.well-known/openid-configuration says
+    tenant_claim: str = "sub"  # whose is a tenant of its own
+    scope_claim: str = ""  # what a token opens, as keys' scopes; empty: chat and feedback
+    scope_prefix: str = ""  # what stands before a scope's name there
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    leeway_s: float = 30.0  # by which clocks may differ
+    jwks_s: float = 600.0  # keys are read anew so often
+    refetch_s: float = 30.0  # and at most so often for a key that is not among them
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """HTTPS: [tls]. Renewed files are taken up while serving."""
+
+    cert: str = ""  # file with the certificate and those between it and a root, PEM; empty: plain HTTP
+    key: str = ""  # file with its key; empty: in the file of the certificate
+    key_password_env: str = ""  # name of the variable with the key's password
+    key_password: str = field(default="", repr=False, metadata=NOT_SET)
+    client_ca: str = ""  # file with the roots of certificates that every caller has to show; empty: none has to
 
 
 COSTLY = frozenset({"no-cache", "max-age", "stale", "ttl", "tags"})  # controls that a policy may take from callers

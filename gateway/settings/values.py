@@ -6,11 +6,11 @@ from pathlib import Path
 from gateway.settings.backends import AliasSettings, BackendSettings, RoutingSettings
 from gateway.settings.cache import CacheSettings
 from gateway.settings.declared import NOT_SET
+from gateway.settings.doors import is_loopback
 from gateway.settings.engine import EngineSettings, ModelSettings
-from gateway.settings.limits import is_loopback
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import KeySettings
+from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, TlsSettings
 
 DEMO = "demo"  # the name of the bundled model
 
@@ -60,6 +60,7 @@ class Settings:
     secret: str = field(default="", repr=False, metadata=NOT_SET)  # read from the variable secret_env names
     redis: str = field(default="", repr=False)  # URL of a Redis that many gateways keep answers in; empty: a file
     redis_password_env: str = ""  # name of the variable with its password, where the URL has none: arguments are seen
+    hosts: tuple[str, ...] = ()  # names by which pages may speak to a server that asks for no key; its own always may
     allow_no_keys: bool = False  # serve beyond loopback without keys
     max_body_mb: float = 16.0
     drain_s: float = 10.0  # what runs when the server is told to stop may go on so long; then it is told and ended
@@ -74,6 +75,9 @@ class Settings:
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     shared: SharedSettings = field(default_factory=SharedSettings)
     keys: KeySettings = field(default_factory=KeySettings)
+    oidc: OidcSettings = field(default_factory=OidcSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    edge: EdgeSettings = field(default_factory=EdgeSettings)
 
     @property
     def local_model(self) -> str:
@@ -85,6 +89,11 @@ class Settings:
         """Every local model to serve, the one of `model` first."""
         first = self.local_model
         return (*((ModelSettings(first, served_name(first), self.engine),) if first else ()), *self.models)
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether only who is known is served."""
+        return self.keys.required or bool(self.oidc.issuer)
 
     @property
     def is_local(self) -> bool:
