@@ -20,6 +20,8 @@ from gateway.callers.auth import AdminRule
 from gateway.callers.door import Door
 from gateway.callers.sessions import ENDED_FILE, Attempts, Sessions
 from gateway.curation.archive import Archive
+from gateway.edge.admission import Admission
+from gateway.edge.words import Say
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
@@ -61,6 +63,9 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+ERRORS: dict[str, Say] = {path: shape.error for path, shape in SHAPES.items()}  # how each path tells them
+
+
 def create_app(services: Services, opened: Callable[[], AbstractAsyncContextManager[None]], curfew: Curfew) -> FastAPI:
     """The application; `opened` holds the services open while it runs, what takes long ends at the curfew."""
 
@@ -86,6 +91,8 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.add_middleware(AdminHeaders)
     app.add_middleware(_WholePaths)
     app.add_middleware(Exchanges, observers=services.observing.observers)
+    edge = services.edge
+    app.add_middleware(Admission, rules=edge.rules, counts=edge.counts, shapes=ERRORS, memory=edge.memory)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(GatewayError, _told)

@@ -2,6 +2,7 @@
 
     plan        pure: may this be read and kept, and why not
     exact       the same request, from memory, then from the store
+    commons     what enough other tenants asked in these very words, where the operator has them share it
     semantic    the same question in other words, as sure as the operator wants it; a near miss goes down as a draft
     flight      identical requests share one generation; followers replay what is buffered, then tail it
     router      a backend generates; the local engine resumes from kept KV blocks
@@ -12,7 +13,7 @@ What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` 
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ from backends.chat import ChatRequest, Completion, Delta, Fields
 from backends.errors import BackendError, BackendGarbage
 from backends.routing.asking import Step
 from backends.routing.router import Route, Router, UnknownModel
-from gateway.answers.base import Entry, Mark, NearAnswers
+from gateway.answers.base import PUT, REFRESH, Entry, Mark, NearAnswers
 from gateway.asked import Asked
+from gateway.commons.commons import Commons
+from gateway.commons.rule import Place, is_undisputed
 from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flight, Flights
@@ -63,6 +66,8 @@ class Pipeline:
         sharing: "SharedFlights | None" = None,
         normaliser: Normaliser | None = None,
         prefixes: PrefixWatch | None = None,
+        commons: Commons | None = None,
+        check_memory: Callable[[], None] = lambda: None,
     ) -> None:
         self._secret = secret
         self._router = router
@@ -74,7 +79,9 @@ class Pipeline:
         self._sharing = sharing
         self._normaliser = normaliser or Normaliser()
         self._prefixes = prefixes
-        self._recorder = Recorder(answers, semantic, ledger)
+        self._commons = commons
+        self._check_memory = check_memory  # raises when there is too little of it for one more generation
+        self._recorder = Recorder(answers, semantic, ledger, commons)
 
     async def answer(
         self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
@@ -108,7 +115,7 @@ class Pipeline:
             reason = "tiers_off" if asked.plan.bypass == "tiers_off" else "no_store"
             self._ledger.looked_up("write", "refused", reason)
             return reason
-        return self._recorder.keep(asked, began, completion, elapsed_s)
+        return self._recorder.keep(replace(asked, origin=PUT), began, completion, elapsed_s)
 
     async def close(self) -> None:
         """Finish what is owed to the store."""
@@ -144,7 +151,8 @@ class Pipeline:
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        return Asked(request, route, fp, wish, controls, rules, started, normal, policy, may_generate=may_generate)
+        asked = Asked(request, route, fp, wish, controls, rules, started, normal, policy, may_generate=may_generate)
+        return asked if self._commons is None else replace(asked, place=self._commons.place(asked, salt))
 
     async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
         """Who answers. A model that somebody else asks need not be known here."""
@@ -163,6 +171,8 @@ class Pipeline:
             entry, miss = await self._exact(asked)
             if entry is not None and miss is None:
                 return self._replayed(asked, entry)
+            if asked.place is not None and (common := await self._common(asked, asked.place)) is not None:
+                return self._replayed(asked, common)
             if entry is not None and miss == "expired":
                 asked = asked.stale(entry.completion.text)
         if asked.may_generate and asked.plan.share_flight and self._in_the_air(asked) is not None:
@@ -171,6 +181,8 @@ class Pipeline:
             found = await self._similar(asked)
             if isinstance(found, NoMatch) and not found.is_shadowed and asked.reads_loosely:
                 found = await self._loosely(asked, found)
+            if isinstance(found, NoMatch) and not found.is_shadowed and asked.place is not None:
+                found = await self._like_common(asked, asked.place, found)
             if isinstance(found, Match):
                 return self._replayed(asked, found.entry, found)
             asked = replace(asked.near(found.near_answer), seen=found.seen)
@@ -215,6 +227,36 @@ class Pipeline:
         else:
             self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
         return found
+
+    async def _common(self, asked: Asked, place: Place) -> Entry | None:
+        """What tenants share of this very request."""
+        entry = None
+        if self._commons is not None:
+            with self._ledger.best_effort("commons_read"):
+                entry = await self._commons.find(place, asked.request.owner)
+        is_hit = entry is not None and entry.is_fresh(time.time())
+        self._ledger.looked_up("commons", "hit" if is_hit else "miss", "same_request" if is_hit else "absent")
+        return entry if is_hit else None
+
+    async def _like_common(self, asked: Asked, place: Place, own: NoMatch) -> Match | NoMatch:
+        """What tenants share of the same question in other words, when one's own has nothing."""
+        if self._semantic is None or asked.question is None:
+            return own
+        found: Match | NoMatch = NoMatch("failed")
+        with self._ledger.best_effort("commons_read"):
+            found = await self._semantic.find(
+                place.fp,
+                asked.question,
+                rule=asked.rule,
+                min_similarity=asked.plan.min_similarity,
+                is_usable=is_undisputed,
+                may_sample=asked.plan.write,
+            )
+        if isinstance(found, Match):
+            self._ledger.looked_up("commons", "hit", found.reason)
+            return found
+        self._ledger.looked_up("commons", "shadow" if found.is_shadowed else "miss", found.reason)
+        return replace(own, seen=found.seen) if found.is_shadowed or own.seen is None else own
 
     async def _loosely(self, asked: Asked, strict: NoMatch) -> Match | NoMatch:
         """What other histories have, when its own has nothing."""
@@ -262,7 +304,7 @@ class Pipeline:
             return  # somebody else's refresh came in while this one was looking
         if not asked.plan.write:
             return
-        may_share = asked.plan.share_flight
+        asked, may_share = replace(asked, origin=REFRESH), asked.plan.share_flight
         name = asked.fp.exact if may_share else b"alone" + asked.fp.exact  # that one nobody boards
         if self._flights.find(name) is None:
             source = (self._shared(asked) if may_share else None) or partial(self._recorded, asked)
@@ -281,12 +323,14 @@ class Pipeline:
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
                 if landed is not None and self.exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed)
+                self._check_memory()
                 shared = self._shared(asked)
                 flight = self._start(asked, shared)
                 if shared is not None:
                     shared.flight = flight
             deltas = flight.ride(is_patient=self._sharing is not None and not asked.request.stream)
         else:
+            self._check_memory()
             deltas = self._recorded(asked)
         first = await anext(deltas, None)
         if first is None:

@@ -125,6 +125,12 @@ class MemoryAnswers:
             self._drop(key)
             self.stats.evicted += 1
 
+    def shed_now(self) -> None:
+        """Let go of half of what is here, because memory is short."""
+        for key in self._room.shrinking(self._room.size_bytes // 2):
+            self._drop(key)
+            self.stats.evicted += 1
+
     def remove_now(self, scope: bytes, entry_id: str) -> bool:
         """Forget the entry, and what is kept under other wordings of it; False when it is not here."""
         for alias in tuple(self._aliases.get((scope, entry_id), ())):

@@ -60,6 +60,11 @@ class Room:
         while self.size_bytes + size > self._budget_bytes:
             yield self._lowest(None)
 
+    def shrinking(self, to_bytes: int) -> Iterator[Key]:
+        """Who has to leave before what is here weighs so little. The caller lets each leave before asking on."""
+        while self.size_bytes > to_bytes:
+            yield self._lowest(None)
+
     def enter(self, key: Key, tenant: str, size: int, elapsed_s: float, uses: int, *, is_use: bool) -> None:
         """Count `key` in; it was used so often before, as far as the caller knows."""
         self._tick += 1

@@ -43,6 +43,10 @@ class TieredAnswers:
             self._memory.clear_now()
         return self._memory
 
+    def shed(self) -> None:
+        """Let memory hold half; the store has all of it."""
+        self._memory.shed_now()
+
     def begin(self) -> Mark:
         """Names this moment, for an answer that begins to be made."""
         return Mark(self._removed, self._store.mark())

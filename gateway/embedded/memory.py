@@ -34,6 +34,12 @@ class MemoryVectors:
         while self.size_bytes > self._budget_bytes and self._rows:
             self._drop(next(iter(self._rows)))
 
+    def shed(self) -> None:
+        """Let go of half, because memory is short; the file has all of it."""
+        half = self.size_bytes // 2
+        while self.size_bytes > half and self._rows:
+            self._drop(next(iter(self._rows)))
+
     def count(self, selection: Selection) -> int:
         return sum(is_meant(selection, kept) for kept in self._rows.values())
 

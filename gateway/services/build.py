@@ -8,8 +8,6 @@ from gateway.callers.racks import FolderRack, Rack
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
-from gateway.edge.descriptors import num_descriptors
-from gateway.edge.edge import Edge, rules_of_edge
 from gateway.engines import Engines
 from gateway.identity.secret import load_secret
 from gateway.ledger import Ledger
@@ -24,6 +22,7 @@ from gateway.prefixes.watch import PrefixWatch
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
+from gateway.services.edge import edge_of
 from gateway.services.embedded import embeddings_of
 from gateway.services.following import following_of
 from gateway.services.observing import observing_of
@@ -54,6 +53,7 @@ def build(settings: Settings) -> Services:
     rules = rules_of(settings, has_semantic=semantic is not None)
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
+    edge = edge_of(settings.edge)
     pipeline = Pipeline(
         secret=secret,
         router=router,
@@ -64,9 +64,11 @@ def build(settings: Settings) -> Services:
         normaliser=normaliser,
         prefixes=prefixes,
         sharing=None if shared is None else shared.flights,
+        check_memory=edge.memory.check_generation,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
     embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic)
+    edge.memory.sheds = (answers.shed, embeddings.memory.shed)
     prices = Prices(settings.data_dir / PRICES_FILE, () if embeddings.own is None else embeddings.own.names)
     prices.open()
     recent = Recent(prices)
@@ -95,14 +97,14 @@ def build(settings: Settings) -> Services:
         recent=recent,
         keys=_keys(settings, secret, shared),
         transfer=Transfer(answers, semantic, rules, ledger, secret),
+        edge=edge,
     )
     if semantic is not None:
         from gateway.semantic.thresholds import Thresholds
 
         services.thresholds = Thresholds(semantic, rules)
     services.observing = observing_of(settings, ledger, metrics)
-    services.edge = Edge(rules_of_edge(settings.edge, num_descriptors()))
-    metrics.watch(services.edge.samples)
+    metrics.watch(edge.samples)
     metrics.watch(services.samples)
     if shared is not None:
         metrics.watch(shared.flights.samples)

@@ -18,8 +18,8 @@ from gateway.callers.keys import Keys
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
-from gateway.embedded.service import Embeddings
 from gateway.edge.edge import Edge
+from gateway.embedded.service import Embeddings
 from gateway.engines import Engines, added
 from gateway.ledger import Ledger, snapshot
 from gateway.live.recent import Recent
@@ -189,7 +189,13 @@ class Services:
                 stack.push_async_callback(self.shared.close)
             stack.push_async_callback(self.pipeline.close)
             stack.push_async_callback(self.transfer.close)
-            for work in (*self._follow(), self.keys.follow(), self._keep_semantic(), self._keep_house()):
+            for work in (
+                *self._follow(),
+                self.keys.follow(),
+                self._keep_semantic(),
+                self._keep_house(),
+                self.edge.memory.run(),
+            ):
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield
 

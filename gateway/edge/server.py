@@ -1,0 +1,67 @@
+"""The server under the application: our connections, looked at while it runs, and a drain that has an end."""
+
+import asyncio
+import math
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from gateway.body import Curfew
+from gateway.edge.rules import EdgeCounts, EdgeRules
+from gateway.edge.words import Say
+
+LAST_WORDS_S = 2  # from the curfew to the cutting of connections
+FOR_EVER_S = 10**9
+
+
+def protocol_of(rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say]) -> Any:
+    """What uvicorn is to speak HTTP with: ours where httptools is there, else its own, without our clocks."""
+    try:
+        from gateway.edge.connections import connections_of
+    except ImportError:  # no wheel of httptools for this system
+        return "auto"
+    return connections_of(rules, counts, shapes)
+
+
+def config_of(app: Any, rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say], drain_s: float) -> Any:
+    """The configuration of a server with these bounds."""
+    return uvicorn.Config(
+        app,
+        http=protocol_of(rules, counts, shapes),
+        ws="none",  # nothing here speaks it, and it would be beside all bounds
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=math.ceil(rules.idle_s) or FOR_EVER_S,
+        timeout_graceful_shutdown=math.ceil(drain_s) + LAST_WORDS_S,
+    )
+
+
+class Server(uvicorn.Server):
+    """Looks at its connections, and tells whoever still waits some time after the signal that the server stops."""
+
+    def __init__(self, config: uvicorn.Config, curfew: Curfew, drain_s: float, *, look_every_s: float = 1.0) -> None:
+        super().__init__(config)
+        self._curfew = curfew
+        self._drain_s = drain_s
+        self._look_every_s = look_every_s
+        self._watch: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if isinstance(self.config.http, type):
+            from gateway.edge.connections import watch
+
+            self._watch = asyncio.create_task(watch(self.server_state.connections, self._look_every_s))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._curfew.draw_near()
+        timer = asyncio.get_running_loop().call_later(self._drain_s, self._curfew.come)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
