@@ -50,6 +50,8 @@ class LocalEngine(Backend, Protocol):
 
     def clear_kv(self) -> None: ...
 
+    async def erase_kv(self, owner: str) -> Mapping[str, Any]: ...
+
     async def shared_prefixes(self, most_nodes: int) -> Mapping[str, Any]: ...
 
     async def warm(
@@ -196,6 +198,17 @@ class Engines:
                     served.engine.clear_kv()
                     cleared.append(each)
         return cleared
+
+    async def erase_kv(self, owner: str) -> dict[str, Mapping[str, Any]]:
+        """Forget the kept prefixes of one tenant, in every model; what each had, or why it did not do it now."""
+        told: dict[str, Mapping[str, Any]] = {}
+        for name, served in tuple(self._served.items()):
+            if served.engine is not None:
+                try:
+                    told[name] = await served.engine.erase_kv(owner)
+                except (BackendNotReady, BackendUnavailable) as error:
+                    told[name] = {"blocks": 0, "segments": {}, "pending": ["engine"], "error": str(error)}
+        return told
 
     def _found(self, name: str, field: str = "name") -> _Served:
         if name not in self._served:

@@ -11,7 +11,7 @@ from backends.local.params import Generation
 from backends.local.speech.parts import PLAIN, Manner, Speech
 from backends.local.speech.text import Detokeniser, StopMatcher
 from backends.local.speech.tokenizer import ChatTokenizer
-from backends.local.wire import Admitted, Broken, Event, Expired, Refused, Surveyed, Token, Tokens, Warmed
+from backends.local.wire import Admitted, Broken, Erased, Event, Expired, Refused, Surveyed, Token, Tokens, Warmed
 
 
 class Answer:
@@ -60,7 +60,7 @@ class Answer:
                     f"the request's timeout of {event.timeout_s:g} s passed after {event.num_tokens} tokens",
                     retryable=False,
                 )
-            case Warmed() | Surveyed():
+            case Warmed() | Surveyed() | Erased():
                 return []
             case Broken():
                 raise BackendError(event.reason, retryable=False)

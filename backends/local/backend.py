@@ -6,7 +6,7 @@ stream -> params -> template and tokens -> engine process -> events -> text and 
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from backends.local.speech.form import grammar_of, manner_of
 from backends.local.speech.parts import PLAIN, Manner
 from backends.local.speech.raw import refuse_what_it_cannot
 from backends.local.speech.tokenizer import ChatTokenizer
-from backends.local.wire import Event, Load, Refused, Submit, Token, Tokens, Warm, Warmed
+from backends.local.wire import Erase, Event, Load, Refused, Submit, Token, Tokens, Warm, Warmed
 from backends.plain import plain
 
 MOST_CHORES = 8  # looks ahead at a time
@@ -76,6 +76,17 @@ class LocalBackend:
         """Forget every kept prefix. Raises `BackendNotReady`."""
         self._opened.engine.clear()
         self._opened.prefixes.forget()
+
+    async def erase_kv(self, owner: str) -> Mapping[str, Any]:
+        """Forget what is kept for one owner; how much of it there was, and who is not done yet. Raises
+        `BackendNotReady` and `BackendUnavailable`."""
+        opened = self._opened
+        opened.prefixes.forget()
+        try:
+            erased = await opened.engine.erase(Erase(next(self._requests), owner))
+        except EngineDied as death:
+            raise BackendUnavailable(f"the engine process {death.reason} meanwhile") from death
+        return {"blocks": erased.blocks, "segments": erased.segments, "pending": erased.pending}
 
     async def close(self) -> None:
         """End the engine process."""

@@ -19,6 +19,8 @@ from backends.local.wire import (
     Abort,
     Admitted,
     Clear,
+    Erase,
+    Erased,
     Event,
     Failed,
     Load,
@@ -155,7 +157,15 @@ class EngineProcess:
         assert isinstance(event, Surveyed), event
         return event
 
-    async def _one_answer(self, child: Child, asked: Warm | Survey) -> Event:
+    async def erase(self, erase: Erase) -> Erased:
+        """Forget what is kept for one owner. Raises `BackendNotReady` at once, and `EngineDied`."""
+        if self._child is None or not self.is_ready:
+            raise BackendNotReady(self.detail, retry_after_s=RETRY_AFTER_S)
+        event = await self._one_answer(self._child, erase)
+        assert isinstance(event, Erased), event
+        return event
+
+    async def _one_answer(self, child: Child, asked: Warm | Survey | Erase) -> Event:
         """Say something that one event answers. Raises `EngineDied`."""
         queue = child.queues[asked.request] = asyncio.Queue()
         event: Event | EngineDied | None = None
@@ -291,7 +301,7 @@ class EngineProcess:
             case Failed():
                 self.detail = f"the engine cannot load the model: {message.reason}"
                 self._settled.set()
-            case Load() | Submit() | Abort() | Warm() | Clear() | Survey() | Ping():
+            case Load() | Submit() | Abort() | Warm() | Clear() | Erase() | Survey() | Ping():
                 raise RuntimeError(f"the engine process sent {type(message).__name__}")
             case event:
                 child.tell(event)

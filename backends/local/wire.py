@@ -2,7 +2,7 @@
 
     frame = 4 bytes length, little-endian | [[name of the message, its fields], ...]
 
-Down go Load (once, first), Submit, Abort, Warm, Clear, Survey and Ping; up come Loading (often), Ready or Failed
+Down go Load (once, first), Submit, Abort, Warm, Clear, Erase, Survey and Ping; up come Loading (often), Ready or Failed
 (once), then the events of every step. Whatever comes up is a sign of life; a Ping is answered by Stats.
 """
 
@@ -99,6 +99,15 @@ class Warm:
 @dataclass(frozen=True, slots=True)
 class Clear:
     """Forget every kept prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Forget what is kept for one owner, wherever it is; `Erased` answers."""
+
+    request: int
+    owner: str
+    patience_s: float = 10.0  # for slower tiers; what they have not done by then they do later
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +213,16 @@ class Surveyed:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """What was kept for an owner is forgotten: blocks of RAM, segments of each tier that is done by now."""
+
+    request: int
+    blocks: int
+    segments: dict[str, int] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)  # tiers that are not; each goes on trying
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """The engine gives a request up, and lives on."""
 
@@ -234,8 +253,8 @@ class Stats:
     kv: dict[str, int] = field(default_factory=dict)
 
 
-Event = Admitted | Token | Tokens | Refused | Expired | Broken | Warmed | Surveyed
-Message = Load | Submit | Abort | Warm | Clear | Survey | Ping | Loading | Ready | Failed | Event | Stats
+Event = Admitted | Token | Tokens | Refused | Expired | Broken | Warmed | Surveyed | Erased
+Message = Load | Submit | Abort | Warm | Clear | Erase | Survey | Ping | Loading | Ready | Failed | Event | Stats
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
@@ -244,6 +263,7 @@ _KINDS: dict[str, type[Any]] = {
         Abort,
         Warm,
         Clear,
+        Erase,
         Survey,
         Ping,
         Loading,
@@ -257,6 +277,7 @@ _KINDS: dict[str, type[Any]] = {
         Broken,
         Warmed,
         Surveyed,
+        Erased,
         Stats,
     )
 }

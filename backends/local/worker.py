@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from backends.local.decoder.config import CheckpointError
+from backends.local.erasures import Erasures
 from backends.local.memory import give_back_free_memory, held_bytes, is_out_of_memory, limit_memory
 from backends.local.surveys import Surveys
 from backends.local.telling import Telling
 from backends.local.wire import (
     Abort,
     Clear,
+    Erase,
     Event,
     Failed,
     FrameDecoder,
@@ -144,7 +146,7 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
     figures_at = time.monotonic()
     telling = Telling()
     rests = _Rests(pipe)
-    surveys = Surveys(engine)
+    surveys, erasures = Surveys(engine), Erasures(engine)
     while True:
         for message in received:
             match message:
@@ -156,6 +158,8 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
                     telling.add(engine.warm(message))
                 case Clear():
                     engine.clear()
+                case Erase():
+                    erasures.add(message)
                 case Survey():
                     surveys.add(message)
         has_worked = engine.pause_s is not None
@@ -168,10 +172,10 @@ def _drive(engine: "Engine", received: list[Message], pipe: Pipe) -> NoReturn:
         if has_figures:
             due.append(engine.stats())
             figures_at = now
-        due += surveys.step()
+        due += [*surveys.step(), *erasures.done(now)]
         if due:
             pipe.send(*due)
-        received = rests.receive(0.0 if surveys.has_work else engine.pause_s)
+        received = rests.receive(0.0 if surveys.has_work else erasures.pause(engine.pause_s))
 
 
 def too_little(load: Load, held: int) -> str:

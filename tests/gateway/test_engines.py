@@ -34,6 +34,9 @@ class ScriptedEngine(ScriptedBackend):
     def clear_kv(self) -> None:
         self.cleared += 1
 
+    async def erase_kv(self, owner: str) -> Mapping[str, Any]:
+        return {"blocks": len(owner), "segments": {}, "pending": []}
+
     async def shared_prefixes(self, most_nodes: int) -> Mapping[str, Any]:
         return {"nodes": [{"hits": 2}][:most_nodes]}
 

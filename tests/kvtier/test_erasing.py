@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_redis_forgets_one_owner_of_every_model(server: RedisServer) -> None:
 
     assert cache.flush(10)
     assert erasing.tiers["redis"].count == 4
-    left = [server.client.get(name) for name in server.client.scan_iter()]
+    left = [cast("bytes", server.client.get(name)) for name in server.client.scan_iter()]
     assert len(left) == 4
     assert not any(pack(MINE[:8]).hex().encode() in value for value in left)
     cache.close()

@@ -27,6 +27,7 @@ from backends.local.engine.runner import Runner
 from backends.local.engine.scheduler import Chunk, Growth, Limits, plan
 from backends.local.engine.sequence import Sequence
 from backends.local.wire import Abort, Admitted, Broken, Event, Expired, Refused, Stats, Submit, Warm
+from kvtier.cache import Erasing
 from kvtier.survey import Survey
 
 HELD_UP_S = 0.002  # between two looks at what the waiting wait for, when nothing else is to do
@@ -185,6 +186,13 @@ class Engine:
         self._runner.clear()
         if self._idle is not None:
             self._idle.forget()
+
+    def erase(self, owner: str) -> Erasing:
+        """Forget what is kept for one owner; who is answered leaves none of it behind."""
+        erasing = self._runner.erase(owner)
+        if self._idle is not None:
+            self._idle.forget()
+        return erasing
 
     def survey(self, most_nodes: int) -> Survey:
         """Begin to find out which kept prefixes are shared most; it is driven beside the steps."""

@@ -17,7 +17,7 @@ from backends.local.engine.scheduler import Chunk
 from backends.local.engine.sequence import Sequence
 from backends.local.engine.slabs import SPARE_BYTES, Rows, Slabs
 from backends.local.memory import is_out_of_memory
-from kvtier.cache import KVCache
+from kvtier.cache import Erasing, KVCache
 from kvtier.keys import pack
 
 WARM_ROWS = (64, 1)  # a short chunk of a prompt, a decode step
@@ -188,6 +188,16 @@ class Runner:
         self._memory.forget()
         for sequence in self._slabs:
             sequence.publishes = False
+
+    def erase(self, owner: str) -> Erasing:
+        """Forget what is kept for one owner; what lies in its slabs now is published no more. Of memory nobody uses it
+        is not known who used it last: all of it goes."""
+        erasing = self.cache.erase(owner)
+        self._memory.drop_spare()
+        for sequence in self._slabs:
+            if sequence.owner == owner:
+                sequence.publishes = False
+        return erasing
 
     def pin(self, sequence: Sequence) -> int:
         """Keep the blocks of a prompt from eviction, and have them outlive the process; returns how many tokens."""
