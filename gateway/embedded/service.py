@@ -29,6 +29,7 @@ from gateway.identity.scope import Scope
 from gateway.ledger import Ledger
 from gateway.outcome import Outcome
 from gateway.policy import Plan, Rules, plan
+from gateway.quota.policies import FREE, TenantPolicy
 
 AT_ONCE = 16  # vectors read on the event loop; more are read beside it
 MAX_WRITES = 256  # batches that wait for the file; what comes then is kept in memory alone
@@ -106,10 +107,12 @@ class Embeddings:
         if self.file is not None:
             await self.file.close()
 
-    async def answer(self, request: EmbeddingRequest, tenant: str, controls: Controls) -> Embedded:
+    async def answer(
+        self, request: EmbeddingRequest, tenant: str, controls: Controls, policy: TenantPolicy = FREE
+    ) -> Embedded:
         """The vectors of the items. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
-        asked = await self._decide(request, tenant, controls)
+        asked = await self._decide(request, tenant, controls, policy)
         found = await self._stored(asked) if asked.plan.read_exact else {}
         missing = [key for key in asked.items if key not in found]
         if missing and controls.only_if_cached:
@@ -128,7 +131,7 @@ class Embeddings:
         gone = self.memory.remove(selection)
         return gone if self.file is None else await self.file.remove(selection)
 
-    async def _decide(self, request: EmbeddingRequest, tenant: str, controls: Controls) -> _Asked:
+    async def _decide(self, request: EmbeddingRequest, tenant: str, controls: Controls, policy: TenantPolicy) -> _Asked:
         route, revision = None, ""
         if self.own is not None and request.model in self.own.names:
             revision = await self.own.revision()
@@ -139,7 +142,7 @@ class Embeddings:
         scope = Scope(tenant, request.model, revision, controls.namespace, request.cache_salt).digest(self._secret)
         kind = request.kind
         keys = tuple(item_key(self._secret, scope, kind, item) for item in request.items)
-        rules = self._rules.of(tenant, request.model, controls.namespace)
+        rules = policy.over(self._rules.of(tenant, request.model, controls.namespace))
         wish = plan(controls, rules)
         keeps = wish.write and rules.exact and "exact" in controls.tiers
         items = dict(zip(keys, request.items, strict=True))

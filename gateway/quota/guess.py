@@ -1,6 +1,6 @@
 """What a request will use, guessed before anybody has counted its tokens. Pure, and made for limited callers only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ def guess_of(*requests: ChatRequest) -> Guess:
     return Guess(requests[0].model, prompt, sum(map(_answer, requests)))
 
 
-def guess_of_texts(model: str, texts: Iterator[Any]) -> Guess:
+def guess_of_texts(model: str, texts: Sequence[Any]) -> Guess:
     """Of a request for vectors."""
     return Guess(model, sum(_tokens(text) for text in texts))
 

@@ -79,6 +79,7 @@ class TenantPolicy:
             max_ttl_s=min(limits, default=None),
             min_similarity=max(rules.min_similarity, self.min_similarity),
             hit_details=rules.hit_details and self.hit_details,
+            share_tenants=rules.share_tenants if self.shares else 0,
         )
 
 

@@ -1,15 +1,18 @@
 """How much is left, as OpenAI's and Anthropic's APIs say it in headers. Pure."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import ceil
+from typing import Literal
 
 from gateway.quota.buckets import Room, Standing
 
 Header = tuple[bytes, bytes]
+Dialect = Literal["openai", "anthropic"]
 
 
-def headers_of(standing: Standing, dialect: str, now_s: float) -> list[Header]:
-    """`dialect`: whose names, openai or anthropic."""
+def headers_of(standing: Standing, dialect: Dialect, now_s: float) -> list[Header]:
+    """In the names of one of them."""
     rooms = (("requests", standing.requests), ("tokens", standing.tokens))
     write = _anthropic if dialect == "anthropic" else _openai
     return [
@@ -47,3 +50,8 @@ def span(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m{left}s"
     return f"{minutes}m{left}s" if minutes else f"{left}s"
+
+
+def ignored_of(names: Sequence[str]) -> list[Header]:
+    """Which controls were asked for and left out, as the policy of the caller does not allow them."""
+    return [(b"x-twicetold-ignored", ", ".join(names).encode("ascii"))] if names else []

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import orjson
@@ -15,13 +15,14 @@ from backends.chat import Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
-from gateway.callers.auth import read_credential
 from gateway.callers.door import check_page
 from gateway.embedded.request import EmbeddingRequest, parse_embeddings
 from gateway.embedded.service import Embedded, Embeddings
-from gateway.errors import GatewayError, describe, error_body
+from gateway.errors import GatewayError, NotCached, describe, error_body, retry_headers
 from gateway.ledger import Ledger, Line
 from gateway.outcome import headers_of
+from gateway.quota.guess import guess_of_texts
+from gateway.quota.told import Header, ignored_of
 from gateway.routes.intake import Intake
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class _Told:
     started: float
     model: str = ""
     tenant: str = ""
+    headers: list[Header] = field(default_factory=list)  # of every response, be it an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,14 @@ class EmbeddingsEndpoint:
             check_page(headers)
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
             body, more = await while_connected(receive, self.intake.curfew, self._answer(raw, headers, told))
-            await _reply(send, 200, body, more)
+            await _reply(send, 200, body, [*more, *told.headers])
         except ClientGone:
             return
         except (GatewayError, BackendError) as error:
             status, said = describe(error)
             self._failed(told, error.code or "error", status)
-            wait_s = getattr(error, "retry_after_s", None)
-            retry = [] if wait_s is None else [(b"retry-after", str(max(1, round(wait_s))).encode("ascii"))]
-            await _reply(send, status, orjson.dumps(said, default=dict), retry)
+            headers_said = [*retry_headers(error), *told.headers]
+            await _reply(send, status, orjson.dumps(said, default=dict), headers_said)
         except OSError:
             return  # the socket closed under a write
         except Exception:
@@ -73,9 +74,25 @@ class EmbeddingsEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, told: _Told) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         request = parse_embeddings(raw)
         told.model = request.model
-        controls = controls_of(headers, request.cache)
-        tenant = told.tenant = self.intake.keys.tenant(read_credential(headers))
-        embedded = await self.embeddings.answer(request, tenant, controls)
+        wished = controls_of(headers, request.cache)
+        caller = await self.intake.identify(headers)
+        tenant = told.tenant = caller.tenant
+        policy = self.intake.policies.of(caller)
+        policy.check_model(request.model)
+        controls = policy.clamp(wished)
+        if controls is not wished:
+            told.headers = ignored_of(policy.refused(wished))
+        async with self.intake.quota.enter(policy, partial(guess_of_texts, request.model, request.items)) as admission:
+            told.headers += admission.headers("openai")
+            admission.check()
+            try:
+                embedded = await self.embeddings.answer(request, tenant, admission.clamp(controls), policy)
+            except NotCached:
+                admission.check_shortage(controls)
+                raise
+            is_hit = embedded.num_asked_tokens == 0 and embedded.outcome.is_stored
+            tokens = embedded.num_tokens if is_hit else embedded.num_asked_tokens
+            admission.settle(Usage(tokens), is_hit=is_hit, model=request.model)
         num_tokens = embedded.num_asked_tokens if self.intake.zero_usage else embedded.num_tokens
         write = partial(_body, request, embedded, num_tokens)
         body = write() if len(request.items) <= AT_ONCE else await asyncio.to_thread(write)

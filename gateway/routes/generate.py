@@ -10,18 +10,21 @@ from functools import partial
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from backends.chat import Collector, Delta, Fields, Usage
+from backends.chat import ChatRequest, Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.door import check_page
-from gateway.errors import GatewayError, Stopping, describe, error_body, retry_headers
+from gateway.errors import GatewayError, NotCached, Stopping, describe, error_body, retry_headers
 from gateway.identity.canonical import asked_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.native import native_name
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
+from gateway.quota.gate import Admission
+from gateway.quota.guess import guess_of
+from gateway.quota.told import Header, ignored_of
 from gateway.reply import Reply
 from gateway.routes.intake import Intake
 from gateway.routes.several import answer_all
@@ -71,39 +74,55 @@ class GenerateEndpoint:
             await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
 
     async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
-        started = exchange.started = time.perf_counter()
+        exchange.started = time.perf_counter()
         parsed = self.shape.parse(raw)
         parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
         exchange.model = parsed.request.model
-        controls = controls_of(headers, parsed.cache)
-        tenant = exchange.tenant = self.intake.keys.tenant(self.shape.credential(headers))
+        wished = controls_of(headers, parsed.cache)
+        caller = await self.intake.identify(headers, self.shape)
+        tenant = exchange.tenant = caller.tenant
+        policy = self.intake.policies.of(caller)
+        policy.check_model(parsed.request.model)
+        controls = policy.clamp(wished)
+        if controls is not wished:
+            exchange.told = ignored_of(policy.refused(wished))
         request = self.conversations.resume(parsed, tenant)
-        ask = partial(self.pipeline.answer, tenant=tenant, salt=parsed.cache_salt, controls=controls)
-        reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
-        async with aclosing(reply.deltas):
-            if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
-                parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)
-            envelope = self.shape.envelope(parsed)
-            exchange.id = envelope.id
-            self.served.note(envelope.id, reply.served)
-            delivery = _Delivery(envelope, exchange, self.intake.zero_usage and reply.outcome.is_stored)
-            delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
-            await (
-                delivery.stream(reply)
-                if request.stream
-                else delivery.whole(reply, may_be_cut=request.prompt is not None)
+        async with self.intake.quota.enter(policy, partial(guess_of, request, *parsed.others)) as admission:
+            exchange.told += admission.headers(self.shape.dialect)
+            admission.check()
+            ask = partial(
+                self.pipeline.answer,
+                tenant=tenant,
+                salt=parsed.cache_salt,
+                controls=admission.clamp(controls),
+                policy=policy,
             )
-            self.served.ended(envelope.id)
-            if delivery.answer is not None:
-                self.conversations.note(envelope.id, tenant, parsed, request, delivery.answer.completion())
-        now = time.perf_counter()
-        ttft_s = (delivery.first_content or now) - started
-        usage = delivery.usage or Usage()
+            try:
+                reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
+            except NotCached:
+                admission.check_shortage(controls)
+                raise
+            async with aclosing(reply.deltas):
+                if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
+                    parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)
+                delivery = _Delivery(self.shape.envelope(parsed), exchange, reply, admission)
+                delivery.is_free = self.intake.zero_usage and reply.outcome.is_stored
+                delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
+                await self._deliver(delivery, request)
+                if delivery.answer is not None:
+                    self.conversations.note(exchange.id, tenant, parsed, request, delivery.answer.completion())
         question = None if controls.no_store or not controls.tiers else head_of(asked_of(request))
-        route, total_s = self.shape.route, now - started
-        self.ledger.record(
-            Line(reply.outcome, request.model, route, usage, ttft_s, total_s, envelope.id, tenant, question)
-        )
+        self.ledger.record(delivery.line(request.model, self.shape.route, tenant, question))
+
+    async def _deliver(self, delivery: "_Delivery", request: ChatRequest) -> None:
+        """Put the answer on the wire, and count what it used, however far it came."""
+        response_id = delivery.id
+        self.served.note(response_id, delivery.reply.served)
+        try:
+            await (delivery.stream() if request.stream else delivery.whole(may_be_cut=request.prompt is not None))
+        finally:
+            delivery.settle(request.model)
+        self.served.ended(response_id)
 
     def _failed(self, exchange: "_Exchange", code: str, status: int) -> None:
         self.ledger.failed(
@@ -126,16 +145,17 @@ class _Exchange:
         self._stream: Envelope | None = None  # of the stream that has begun
         self.started = time.perf_counter()
         self.model = self.tenant = self.id = ""  # as soon as they are known: for the ledger's line of a failure
+        self.told: list[Header] = []  # what stands on every response, be it an error
 
     async def whole(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii"))]
-        await self._send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*own, *headers, *self.told]})
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, envelope: Envelope, headers: list[tuple[bytes, bytes]]) -> None:
         self._stream = envelope
         own = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*own, *headers]})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*own, *headers, *self.told]})
 
     async def events(self, data: bytes, *, is_last: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
@@ -149,47 +169,73 @@ class _Exchange:
 
 
 class _Delivery:
-    """Deltas of one reply, put on the wire; notes what the ledger wants to know."""
+    """Deltas of one reply, put on the wire; notes what the ledger and the limits want to know."""
 
-    def __init__(self, envelope: Envelope, exchange: _Exchange, is_free: bool) -> None:
-        self._envelope = envelope
-        self._exchange = exchange
-        self._is_free = is_free
+    def __init__(self, envelope: Envelope, exchange: _Exchange, reply: Reply, admission: Admission) -> None:
+        self.reply = reply
+        self.is_free = False  # its usage is told as none
         self.usage: Usage | None = None
         self.answer: Collector | None = None  # of one that is remembered
-        self.first_content: float | None = None  # perf_counter
+        self._envelope = envelope
+        self._exchange = exchange
+        self._admission = admission
+        self._num_pieces = 0
+        self._has_ended = False
+        self._first_content: float | None = None  # perf_counter
+        exchange.id = envelope.id
 
-    async def whole(self, reply: Reply, *, may_be_cut: bool) -> None:
+    @property
+    def id(self) -> str:
+        """Of the response."""
+        return self._envelope.id
+
+    async def whole(self, *, may_be_cut: bool) -> None:
         answer = Collector()
-        async for delta in reply.deltas:
+        async for delta in self.reply.deltas:
             self._note(delta)
             answer.add(delta)
+        self._has_ended = True
         completion = answer.completion()
         body = self._envelope.completion(completion, self._billed(completion.usage))
-        outcome = reply.outcome
+        outcome = self.reply.outcome
         if not outcome.is_stored and refuse_to_keep(completion, may_be_cut=may_be_cut) is not None:
             outcome = replace(outcome, entry=None)  # of a stream it is not known when its headers go out
         await self._exchange.whole(200, body, headers_of(outcome))
 
-    async def stream(self, reply: Reply) -> None:
-        await self._exchange.start(self._envelope, headers_of(reply.outcome))
+    async def stream(self) -> None:
+        await self._exchange.start(self._envelope, headers_of(self.reply.outcome))
         if opening := self._envelope.start():
             await self._exchange.events(opening)
         extra: Fields = {}
-        async for delta in reply.deltas:
+        async for delta in self.reply.deltas:
             self._note(delta)
             extra = delta.extra
             if data := self._envelope.chunk(delta):
                 await self._exchange.events(data)
+        self._has_ended = True
         await self._exchange.events(self._envelope.end(self._billed(self.usage or Usage()), extra), is_last=True)
 
+    def settle(self, model: str) -> None:
+        """Tell the limits what it used; of one that was broken off that is not known yet."""
+        outcome, usage = self.reply.outcome, self.usage if self._has_ended else None
+        is_hit = outcome.tier in ("exact", "semantic")
+        self._admission.settle(usage, is_hit=is_hit, model=outcome.fallback or model, num_pieces=self._num_pieces)
+
+    def line(self, model: str, route: str, tenant: str, question: str | None) -> Line:
+        """The ledger's, of one that is delivered."""
+        now, started = time.perf_counter(), self._exchange.started
+        ttft_s = (self._first_content or now) - started
+        usage = self.usage or Usage()
+        return Line(self.reply.outcome, model, route, usage, ttft_s, now - started, self.id, tenant, question)
+
     def _note(self, delta: Delta) -> None:
+        self._num_pieces += 1
         if self.answer is not None:
             self.answer.add(delta)
         if delta.usage is not None:
             self.usage = delta.usage
-        if self.first_content is None and any(value for key, value in delta.fields.items() if key != "role"):
-            self.first_content = time.perf_counter()
+        if self._first_content is None and any(value for key, value in delta.fields.items() if key != "role"):
+            self._first_content = time.perf_counter()
 
     def _billed(self, usage: Usage) -> Usage:
-        return Usage() if self._is_free else usage
+        return Usage() if self.is_free else usage

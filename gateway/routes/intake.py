@@ -1,12 +1,14 @@
 """What every route takes a request in with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.body import Curfew
 from gateway.callers.auth import Headers, credential_of, read_credential
 from gateway.callers.caller import CHAT, Caller
 from gateway.callers.keys import Keys, is_ours
 from gateway.errors import NotAdmin, NotAuthorised
+from gateway.quota.gate import Quota
+from gateway.quota.policies import Policies
 from gateway.shapes.base import Shape
 
 
@@ -18,6 +20,8 @@ class Intake:
     max_body_bytes: int
     curfew: Curfew
     zero_usage: bool = False  # hits are reported as free
+    policies: Policies = field(default_factory=Policies)
+    quota: Quota = field(default_factory=Quota)
 
     async def identify(self, headers: Headers, shape: Shape | None = None, scope: str = CHAT) -> Caller:
         """Who asks, as the shape's clients say it; somebody who may do what `scope` names.

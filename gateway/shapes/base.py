@@ -15,6 +15,7 @@ import orjson
 
 from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers
+from gateway.quota.told import Dialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Shape(Protocol):
     """One API. Stateless: one value serves all requests."""
 
     route: str  # its name in the ledger: chat, completions, responses, messages
+    dialect: Dialect  # whose names its headers about limits have
 
     def parse(self, raw: bytes) -> Parsed:
         """Read a body. Raises `InvalidRequest` naming the field, and nothing else."""

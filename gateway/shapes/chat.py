@@ -6,6 +6,7 @@ from typing import Any
 
 from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers, read_credential
+from gateway.quota.told import Dialect
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import parse_chat
 
@@ -14,6 +15,7 @@ class ChatShape:
     """OpenAI's chat completions."""
 
     route = "chat"
+    dialect: Dialect = "openai"
 
     def parse(self, raw: bytes) -> Parsed:
         request, body = parse_chat(raw)

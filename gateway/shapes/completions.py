@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from backends.chat import PROMPT, ChatRequest, Choice, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers, read_credential
 from gateway.errors import InvalidRequest
+from gateway.quota.told import Dialect
 from gateway.shapes.base import Parsed, data_event, dump
 from gateway.wire import MAX_CHOICES, MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object
 
@@ -40,6 +41,7 @@ class CompletionsShape:
     """OpenAI's text completions."""
 
     route = "completions"
+    dialect: Dialect = "openai"
 
     def parse(self, raw: bytes) -> Parsed:
         body = read_object(raw)

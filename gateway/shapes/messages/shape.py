@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from backends.chat import ChatRequest, Fields
 from gateway.callers.auth import Headers, read_credential
+from gateway.quota.told import Dialect
 from gateway.shapes.base import Parsed
 from gateway.shapes.messages.errors import error_of
 from gateway.shapes.messages.reply import MessageEnvelope
@@ -16,6 +17,7 @@ class MessagesShape:
     """POST /v1/messages. A stream always tells its usage."""
 
     route = "messages"
+    dialect: Dialect = "anthropic"
 
     def parse(self, raw: bytes) -> Parsed:
         request, body = parse_messages(raw)

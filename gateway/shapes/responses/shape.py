@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.chat import ChatRequest, Choice, Completion, Delta, Fields, Usage
 from gateway.callers.auth import Headers, read_credential
+from gateway.quota.told import Dialect
 from gateway.shapes.base import Envelope, Parsed, dump, named_event
 from gateway.shapes.responses.events import OutputStream
 from gateway.shapes.responses.items import INCOMPLETE, items_of, status_of, usage_of
@@ -18,6 +19,7 @@ class ResponsesShape:
     """OpenAI's responses."""
 
     route = "responses"
+    dialect: Dialect = "openai"
 
     def parse(self, raw: bytes) -> Parsed:
         wanted = read_body(raw)
