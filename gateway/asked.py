@@ -6,6 +6,8 @@ from typing import Self
 
 from backends.chat import ChatRequest
 from backends.routing.router import Route
+from gateway.answers.base import BACKEND
+from gateway.commons.rule import Place
 from gateway.controls import Controls
 from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
@@ -30,6 +32,8 @@ class Asked:
     policy: TenantPolicy = FREE  # of whoever asks; `rules` are under it already
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
+    place: Place | None = None  # where tenants share its answer, if they do
+    origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
 
     @cached_property

@@ -23,6 +23,7 @@ class Outcome:
     saved_tokens: int | None = None  # None: not known yet (an answer still being generated)
     saved_s: float = 0.0
     is_shared: bool = False  # rode on a generation that was under way
+    is_common: bool = False  # an answer that tenants share
     fallback: str | None = None  # the model that answered instead of the one that was asked for
     bypass: str | None = None  # why the store was not asked, when it was not; "stale": it was, and had an ended answer
     hit_details: bool = True  # whether the caller is told which entry answers, and how alike the questions are
@@ -36,6 +37,8 @@ class Outcome:
     @property
     def told(self) -> "Outcome":
         """As much of it as the caller may know."""
+        if self.is_common:  # nor when it was made for somebody, and until when it is kept
+            return replace(self, entry=None, similarity=None, age_s=None, ttl_s=None)
         return self if self.hit_details else replace(self, entry=None, similarity=None)
 
 

@@ -38,6 +38,8 @@ class Rules:
     max_ttl_s: float | None = None
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s
     hit_details: bool = True  # callers are told which entry answers, and how alike the questions are
+    share_tenants: int = 0  # so many have to ask the same before its answer is shared; 0: nothing is
+    pads_shared_hits: bool = False  # a shared hit takes as long as its generation, and looks like one
     route: str = "default"  # what is learned from traffic is learned by tenant and route
     routes: tuple["RouteRules", ...] = ()
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from backends.chat import Collector, Completion, Delta
 from gateway.answers.base import CacheError, Entry, Mark, NearAnswers, unembedded_of
 from gateway.asked import Asked
+from gateway.commons.commons import Commons
+from gateway.commons.rule import Place
 from gateway.identity.scope import SCHEMA
 from gateway.ledger import Ledger
 from gateway.normalise.caution import tells
@@ -85,11 +87,14 @@ class Chores:
 class Recorder:
     """Keeps answers, and what is learned from them, behind the callers' backs."""
 
-    def __init__(self, answers: NearAnswers, semantic: "Semantic | None", ledger: Ledger) -> None:
+    def __init__(
+        self, answers: NearAnswers, semantic: "Semantic | None", ledger: Ledger, commons: Commons | None = None
+    ) -> None:
         self.chores = Chores()
         self._answers = answers
         self._semantic = semantic
         self._ledger = ledger
+        self._commons = commons
         self._may_put = Turns(PUTS_AT_ONCE)
 
     def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
@@ -119,13 +124,14 @@ class Recorder:
             schema=SCHEMA,
             sliding_s=asked.plan.ttl_s if asked.rules.sliding_ttl else None,
             began=began,
+            origin=asked.origin,
         )
         is_loose = asked.plan.remember_question and asked.reads_loosely
         with self._ledger.best_effort("exact_write"):
             if not self._answers.put_now(entry):
                 return "overtaken"
         with self._ledger.best_effort("write_back"):
-            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key, is_loose)):
+            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key, is_loose, asked.place)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
         return None
@@ -142,11 +148,15 @@ class Recorder:
             if expires_s is not None:
                 await self._answers.prolong(entry.scope, entry.id, expires_s)
 
-    async def _write_back(self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool) -> None:
+    async def _write_back(
+        self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool, place: Place | None
+    ) -> None:
         async with self._may_put:
             with self._ledger.best_effort("exact_write"):
                 if not await self._answers.settle(entry):
                     return  # removed, or answered anew, before it was written
+        if place is not None and self._commons is not None:
+            await self._share(self._commons, place, entry, lane)
         if self._semantic is None:
             return
         question, answer = unembedded_of(entry), digest_of(entry)
@@ -161,6 +171,14 @@ class Recorder:
         if compared is not None:
             with self._ledger.best_effort("compare"):
                 await self._semantic.learning.compare(*compared)
+
+    async def _share(self, commons: Commons, place: Place, entry: Entry, lane: LaneKey) -> None:
+        """Let others have the answer if enough have asked, in other words too."""
+        with self._ledger.best_effort("commons_write"):
+            common = await commons.offer(place, entry)
+            question = None if common is None else unembedded_of(common)
+            if question is not None and self._semantic is not None:
+                await self._semantic.remember(question, lane, digest_of(entry))
 
 
 def _told(asked: Asked, completion: Completion) -> str | None:

@@ -8,6 +8,7 @@ from typing import Literal
 from backends.chat import Delta, replay
 from gateway.answers.base import Entry
 from gateway.asked import Asked
+from gateway.commons.rule import is_shared
 from gateway.outcome import Outcome
 from gateway.semantic.found import Match
 from gateway.served import Served
@@ -52,6 +53,9 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
     now_s = time.time()
     usage = entry.completion.usage
     reason = match.reason if match is not None else "same_request" if entry.alias_of is None else "promoted"
+    is_common = is_shared(entry)
+    if is_common:
+        reason = "shared"
     outcome = Outcome(
         tier=tier,
         reason=reason if entry.is_fresh(now_s) else "stale",
@@ -61,11 +65,13 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         ttl_s=None if entry.expires_s is None else entry.expires_s - now_s,
         saved_tokens=usage.prompt_tokens + usage.completion_tokens,
         saved_s=entry.elapsed_s,
+        is_common=is_common,
         hit_details=asked.rules.hit_details,
         overhead_s=time.perf_counter() - asked.started,
     )
     served = replace(
         served_of(asked, outcome, match),
+        scope=entry.scope,
         exact=entry.exact,
         stored_question=entry.question,
         made_after_s=entry.created_s,

@@ -33,7 +33,13 @@ ONLY_IN = {
     "tenacity": ("backends/routing/asking.py",),
     "zmq": ("backends/routing/kv_events.py",),
     "msgspec": ("backends/routing/kv_blocks.py",),
-    "sqlite3": ("gateway/answers", "gateway/embedded/file.py", "gateway/semantic/labels.py", "gateway/cli/doctor.py"),
+    "sqlite3": (
+        "gateway/answers",
+        "gateway/embedded/file.py",
+        "gateway/semantic/labels.py",
+        "gateway/commons/file.py",
+        "gateway/cli/doctor.py",
+    ),
     "fastapi": ("gateway/app.py", "gateway/routes"),
 }
 

@@ -13,6 +13,7 @@ from backends.chat import Completion
 from gateway.answers.selection import Listed, Page, Selection
 
 DIGEST_BYTES = 32
+BACKEND, REFRESH, PUT, IMPORT, PROMOTION = "backend", "refresh", "put", "import", "promotion"  # who made an answer
 BAD_RETIRES = 2  # so many bad verdicts end an entry
 MAX_VERDICTS = 100  # of an entry that are remembered one by one, the last; older ones are in its tally alone
 

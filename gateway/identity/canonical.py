@@ -98,6 +98,11 @@ def fingerprints_of(secret: bytes, scope: bytes, body: dict[str, Any]) -> Finger
     return _fingerprints(secret, scope, body, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
 
 
+def fingerprints_in(secret: bytes, scope: bytes, canonical: bytes) -> Fingerprints:
+    """The same request inside another scope."""
+    return _fingerprints(secret, scope, orjson.loads(canonical), canonical)
+
+
 def _fingerprints(secret: bytes, scope: bytes, body: dict[str, Any], canonical: bytes) -> Fingerprints:
     exact = _keyed(secret, b"exact", scope + canonical)
     blank = orjson.dumps({**body, "messages": _blank_last_user(body["messages"])}, option=orjson.OPT_SORT_KEYS)

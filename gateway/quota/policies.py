@@ -7,17 +7,27 @@ What callers ask of the cache to be left out of it - no-store, a namespace, a sa
 theirs whatever a policy says. What makes work - reading past the cache, other ages and lives, tags - a policy may take.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from gateway.callers.caller import Caller
 from gateway.controls import Controls
-from gateway.errors import ControlNotAllowed, ModelNotAllowed
+from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed, StoreAway
 from gateway.policy import Mode, Rules, narrower_mode
+from gateway.quota.reading import read_said, written
+from gateway.quota.records import EVERYBODY, Rack, Record, is_subject
 from gateway.settings.trust import COSTLY, Limits, TenantSettings
 
-EVERYBODY = "*"  # the policy of every tenant that has none of its own; each has limits for itself
+log = logging.getLogger(__name__)
+
+REFRESH_S = 2.0  # what another process was told is known after so long
+MAX_TENANTS = 100_000
+MOST_KNOWN = 10_000  # policies put together and remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +127,132 @@ def narrower(one: TenantPolicy, other: TenantPolicy) -> TenantPolicy:
     )
 
 
-class Policies:
-    """Who may do what. Belongs to one event loop."""
+NOTHING = TenantPolicy(models=((),))  # of a key whose own policy cannot be read
 
-    def __init__(self, file: Iterable[TenantSettings] = ()) -> None:
-        self.file: Mapping[str, TenantSettings] = {said.tenant: said for said in file}
-        self._said = dict(self.file)
-        self._known: dict[str, TenantPolicy] = {}
+
+class Policies:
+    """Who may do what: the file's word, and over it what was said at run time. Belongs to one event loop."""
+
+    def __init__(
+        self, file: Iterable[TenantSettings] = (), racks: Sequence[Rack] = (), *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._file = {said.tenant: said for said in file}
+        self._racks = racks
+        self._now = now
+        self._records: dict[str, Record] = {}
+        self._said = dict(self._file)
+        self._known: dict[tuple[str, str], TenantPolicy] = {}
+        self._is_behind = False
 
     def of(self, caller: Caller) -> TenantPolicy:
-        """What holds for this caller."""
+        """What holds for this caller: for its tenant, and for its key."""
         if not self._said and caller.narrowing is None:
             return FREE
-        return self.of_tenant(caller.tenant)
+        name = caller.tenant, "" if caller.narrowing is None else caller.key
+        policy = self._known.get(name)
+        if policy is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            policy = self._known[name] = self._made(caller)
+        return policy
 
     def of_tenant(self, tenant: str) -> TenantPolicy:
-        """What holds for all of a tenant."""
-        said = self._said.get(tenant) or self._said.get(EVERYBODY)
-        return FREE if said is None else policy_of(said, tenant)
+        """What holds for a tenant, whichever key it shows."""
+        return self.of(Caller(tenant))
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Every word there is, by tenant, and where it was said: in the file, or to the admin API."""
+        return {
+            tenant: {"policy": written(said), "source": "admin" if self._is_changed(tenant) else "file"}
+            for tenant, said in sorted(self._said.items())
+        }
+
+    # -- the operator ------------------------------------------------------------------------------------------------
+
+    async def say(self, tenant: str, said: Mapping[str, Any]) -> None:
+        """Another word about a tenant, from now on. Raises `InvalidRequest`, `StoreAway`."""
+        if not is_subject(tenant):
+            raise InvalidRequest(
+                f"{tenant!r} is no name of a tenant: 32 hexadecimal digits, anonymous, or *.", "tenant"
+            )
+        if len(self._records) >= MAX_TENANTS and tenant not in self._records:
+            raise InvalidRequest(f"Of {MAX_TENANTS} tenants something is said already.", "tenant")
+        await self._keep(Record(tenant, self._now(), written(read_said(said, tenant))))
+
+    async def unsay(self, tenant: str) -> bool:
+        """Take a word back that was said at run time: what the file says holds again. Raises `StoreAway`."""
+        if not self._is_changed(tenant):
+            return False
+        await self._keep(Record(tenant, self._now(), None))
+        return True
+
+    # -- where it is kept --------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read what was said; what cannot be read now is read again later."""
+        await self._try_refresh()
+
+    async def follow(self) -> None:
+        """Learn for ever what other processes were told."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            await self._try_refresh()
+
+    async def refresh(self) -> None:
+        """Learn what other processes were told, and give each place what it lacks. Raises `StoreAway`."""
+        for rack in self._racks:
+            if not await rack.changed():
+                continue
+            found = {record.tenant: record for record in await rack.load()}
+            for record in found.values():
+                self._learn(record)
+            for record in list(self._records.values()):
+                if found.get(record.tenant) != record:
+                    await rack.save(record)
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+            self._is_behind = False
+        except StoreAway as error:
+            if not self._is_behind:
+                log.warning("what was said of tenants elsewhere is not known: %s", error)
+            self._is_behind = True
+
+    async def _keep(self, record: Record) -> None:
+        """It holds here at once; the other places hear of it now, or when they are back."""
+        for number, rack in enumerate(self._racks):
+            try:
+                await rack.save(record)
+            except StoreAway as error:
+                if number == 0:
+                    raise
+                log.warning("the other gateways do not know yet what holds for tenant %s: %s", record.tenant, error)
+        self._learn(record)
+
+    def _learn(self, record: Record) -> None:
+        mine = self._records.get(record.tenant)
+        newest = record if mine is None else mine.newer(record)
+        if newest == mine:
+            return
+        self._records[record.tenant] = newest
+        self._known.clear()
+        said = None if newest.said is None else read_said(newest.said, newest.tenant)
+        if (said := said or self._file.get(record.tenant)) is None:
+            self._said.pop(record.tenant, None)
+        else:
+            self._said[record.tenant] = said
+
+    def _is_changed(self, tenant: str) -> bool:
+        return (record := self._records.get(tenant)) is not None and record.said is not None
+
+    def _made(self, caller: Caller) -> TenantPolicy:
+        said = self._said.get(caller.tenant) or self._said.get(EVERYBODY)
+        policy = FREE if said is None else policy_of(said, caller.tenant)
+        if caller.narrowing is None:
+            return policy
+        try:
+            return narrower(policy, policy_of(read_said(caller.narrowing), caller.key))
+        except InvalidRequest as error:
+            log.error("the policy of key %s cannot be read, and allows nothing: %s", caller.key, error)
+            return NOTHING

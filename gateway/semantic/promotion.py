@@ -10,7 +10,7 @@ from dataclasses import replace
 from embeddings.base import EmbedderError
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Looked, Neighbour
-from gateway.answers.base import Answers, CacheError, Entry, unembedded_of
+from gateway.answers.base import PROMOTION, Answers, CacheError, Entry, unembedded_of
 from gateway.semantic.found import Judged, digest_of
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.rule import LaneRule
@@ -36,6 +36,7 @@ async def adopt(answers: Answers, vectors: Vectors, fresh: Entry, stored: Entry)
         created_s=stored.created_s,
         expires_s=earlier(now_fresh.expires_s, stored.expires_s),
         alias_of=stored.alias_of or stored.id,
+        origin=PROMOTION,
         embedder=None,
         vector=None,
     )

@@ -23,6 +23,7 @@ def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
         max_ttl_s=cache.max_ttl_s,
         sliding_ttl=cache.sliding_ttl,
         hit_details=cache.hit_details,
+        pads_shared_hits=cache.pad_shared_hits,
     )
     return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
 
@@ -32,5 +33,5 @@ def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
     own = {name: value for name in names if (value := getattr(route, name)) is not None}
     mode = cast("Mode", route.semantic_mode or every.mode)
     history = cast("History", route.semantic_history or every.history)
-    rules = replace(every, route=route.name, mode=mode, history=history, **own)
+    rules = replace(every, route=route.name, mode=mode, history=history, share_tenants=route.share_tenants, **own)
     return RouteRules(route.model, route.namespace, route.tenant, rules)

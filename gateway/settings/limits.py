@@ -1,5 +1,6 @@
 """What settings may be: every bound and every word that is known. A bad value names its key, and stops the start."""
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -9,12 +10,14 @@ from backends.remote import FLAVOURS
 from gateway.settings.backends import check_backends, check_url
 from gateway.settings.declared import SettingsError
 from gateway.settings.doors import check_doors, is_loopback
+from gateway.settings.trust import COSTLY
 
 if TYPE_CHECKING:
-    from gateway.settings import CacheSettings, EdgeSettings, EngineSettings, Settings
+    from gateway.settings import CacheSettings, EdgeSettings, EngineSettings, Settings, TenantSettings
 
 EVICTION = ("cost", "lru", "lfu", "fifo", "random")
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
+MAX_PATTERNS = 100
 MODES = ("off", "shadow", "on")  # of the semantic tier; shadow: decide and measure, never serve
 HISTORIES = ("strict", "loose")
 
@@ -24,6 +27,7 @@ def check(settings: "Settings") -> None:
     _check_ranges(_ranges(settings))
     check_engine(settings.engine, "engine.")
     _check_routes(settings.cache)
+    _check_tenants(settings)
     _check_sharing(settings)
     for key in ("judge", "rewriter"):
         if getattr(settings.cache, key) == "local" and not settings.local_model:
@@ -60,6 +64,41 @@ def check(settings: "Settings") -> None:
             " keys (keys.required, `twicetold keys create`) or tokens (oidc.issuer), or set allow_no_keys"
             " (--allow-no-keys) to accept everybody"
         )
+
+
+def check_tenant(said: "TenantSettings", prefix: str) -> None:
+    """Raises `SettingsError`."""
+    limits = said.limits
+    counts = ("requests_per_minute", "tokens_per_minute", "concurrent", "tokens_per_day", "tokens_per_month")
+    ranges: dict[str, tuple[float, float, float]] = {
+        f"{prefix}limits.{key}": (value, 0, 10**15)
+        for key in (*counts, "money_per_month")
+        if (value := getattr(limits, key)) is not None
+    }
+    ranges[f"{prefix}min_similarity"] = (said.min_similarity, 0, 1)
+    ranges[f"{prefix}max_ttl_s"] = (said.max_ttl_s or 0, 0, 10**10)
+    _check_ranges(ranges)
+    _one_of(f"{prefix}semantic_mode", said.semantic_mode, MODES)
+    for control in said.controls if said.controls != ("*",) else ():
+        _one_of(f"{prefix}controls", control, tuple(sorted(COSTLY)))
+    if not all(0 < len(pattern) <= 256 for pattern in said.models) or len(said.models) > MAX_PATTERNS:
+        raise SettingsError(f"{prefix}models must be at most {MAX_PATTERNS} patterns of 1 to 256 characters")
+    if len(said.name) > 200 or not (said.name.isprintable()):
+        raise SettingsError(f"{prefix}name must be at most 200 printable characters")
+    if re.fullmatch(r"\*|anonymous|[0-9a-f]{32}", said.tenant) is None:
+        raise SettingsError(
+            f"{prefix}tenant must be 32 hexadecimal digits, as the admin API shows tenants, anonymous, or * for all"
+            f" that are not named; got {said.tenant!r}"
+        )
+
+
+def _check_tenants(settings: "Settings") -> None:
+    names = set()
+    for number, said in enumerate(settings.tenants):
+        check_tenant(said, f"tenants[{number}].")
+        if said.tenant in names:
+            raise SettingsError(f"tenants[{number}].tenant is that of a table before it: {said.tenant}")
+        names.add(said.tenant)
 
 
 def _check_ranges(ranges: Mapping[str, tuple[float, float, float]]) -> None:
@@ -122,7 +161,7 @@ def _check_sharing(settings: "Settings") -> None:
             continue
         if not 2 <= route.share_tenants <= 10_000:
             raise SettingsError(f"{key} must be 0, or from 2 to 10000, got {route.share_tenants}")
-        if not settings.keys.required:
+        if not settings.needs_keys:
             raise SettingsError(
                 f"{key} counts tenants, and without keys.required anybody can be as many as they like: require keys"
             )

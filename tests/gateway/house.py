@@ -23,6 +23,8 @@ from gateway.answers.base import Store
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.commons import Commons
+from gateway.commons.witnesses import Witnesses
 from gateway.controls import Controls
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
@@ -102,6 +104,7 @@ class House:
     ledger: Ledger
     labels: LabelStore
     controls: Controls = field(default_factory=Controls)
+    commons: Commons | None = None
 
     async def ask(
         self, text: str, *, tenant: str = "t", salt: str = "", controls: Controls | None = None, **params: Any
@@ -144,8 +147,10 @@ async def house(
     index_bytes: int | None = None,
     beyond: Beyond | None = None,
     aliases: Sequence[Alias] = (),
+    witnesses: Witnesses | None = None,
 ) -> AsyncIterator[House]:
-    """Open a gateway whose labels live in `folder`, and its answers, unless there is another `store`."""
+    """Open a gateway whose labels live in `folder`, and its answers, unless there is another `store`. Tenants
+    share where the rules say so and there are `witnesses`."""
     backend = backend or ScriptedBackend()
     store = store or SqliteAnswers(folder / "answers.db", budget_bytes=1 << 26)
     answers = TieredAnswers(MemoryAnswers(1 << 20), store)
@@ -168,6 +173,7 @@ async def house(
     )
     rules = rules or Rules(shadow_rate=0.0)
     sharing = shares(ledger) if shares is not None else None
+    commons = Commons(SECRET, witnesses, answers, ledger) if witnesses is not None else None
     pipeline = Pipeline(
         secret=SECRET,
         router=router,
@@ -178,14 +184,17 @@ async def house(
         sharing=sharing,
         normaliser=normaliser,
         prefixes=prefixes,
+        commons=commons,
     )
     await answers.open()
+    if commons is not None:
+        await commons.open()
     await semantic.open()
     await router.open()
     if sharing is not None:
         await sharing.open()
     try:
-        yield House(backend, pipeline, answers, semantic, metrics, ledger, labels)
+        yield House(backend, pipeline, answers, semantic, metrics, ledger, labels, commons=commons)
     finally:
         await pipeline.close()
         if sharing is not None:
@@ -193,3 +202,5 @@ async def house(
         await router.close()
         await semantic.close()
         await answers.close()
+        if commons is not None:
+            await commons.close()

@@ -1,0 +1,108 @@
+"""What may be shared among tenants, and where it lies. Pure.
+
+The commons are a scope like any other, of a tenant that no credential stands for. Route and number of witnesses are
+part of it: what crossed when two were enough is not found when the operator asks for five.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from backends.chat import ChatRequest, Completion, Usage
+from gateway.answers.base import BACKEND, REFRESH, Entry
+from gateway.answers.selection import Selection
+from gateway.controls import Controls
+from gateway.identity.canonical import Fingerprints, fingerprints_in
+from gateway.identity.scope import Scope
+from gateway.policy import Rules
+
+COMMONS = "commons"  # no name of a tenant: those are hexadecimal, or `ANONYMOUS`
+LEAST_WITNESSES = 2
+CROSSING = frozenset({BACKEND, REFRESH})  # what a backend of ours said to a tenant: nothing that somebody brought
+
+
+def refusal(request: ChatRequest, rules: Rules, controls: Controls, salt: str, *, is_key_apart: bool) -> str | None:
+    """Why this request has no part in the commons; None when it has. In the order of cheapness."""
+    if rules.share_tenants < LEAST_WITNESSES:
+        return "not_shared"
+    if controls.namespace:
+        return "namespace"
+    if salt:
+        return "salt"
+    if controls.only_if_cached or controls.max_age_s is not None:
+        return "only_looks"  # who asks without generating, or for an age, could feel out what others asked and when
+    if is_key_apart:
+        return "key_apart"
+    if request.native is not None:
+        return "only_exact"
+    called = (message.get("tool_calls") or message.get("function_call") for message in request.messages)
+    if any(called) or any(message.get("role") in ("tool", "function") for message in request.messages):
+        return "tools_called"
+    return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the answer to one request lies in the commons, and how many tenants have to ask for it first."""
+
+    secret: bytes = field(repr=False)
+    scope: bytes
+    canonical: bytes
+    least: int
+
+    @classmethod
+    def of(cls, secret: bytes, rules: Rules, model: str, revision: str, canonical: bytes) -> "Place":
+        wall = f"{rules.share_tenants} of {rules.route}"
+        scope = Scope(COMMONS, model, revision, salt=wall).digest(secret)
+        return cls(secret, scope, canonical, rules.share_tenants)
+
+    @cached_property
+    def fp(self) -> Fingerprints:
+        return fingerprints_in(self.secret, self.scope, self.canonical)
+
+
+def may_cross(completion: Completion) -> bool:
+    """Whether an answer is words alone: what calls a tool would have another tenant's agent do something."""
+    return not any(
+        choice.message.get("tool_calls") or choice.message.get("function_call") for choice in completion.choices
+    )
+
+
+def shared(entry: Entry, place: Place) -> Entry:
+    """An answer of a tenant as the commons keep it: without what only its own request could know.
+
+    In the commons the namespace is the tenant whose answer it is: so its erasure finds it, in every store.
+    """
+    usage = entry.completion.usage
+    return replace(
+        entry,
+        id=place.fp.entry_id,
+        scope=place.fp.scope,
+        exact=place.fp.exact,
+        compat=place.fp.compat,
+        tenant=COMMONS,
+        namespace=entry.tenant,
+        completion=replace(entry.completion, usage=Usage(usage.prompt_tokens, usage.completion_tokens), extra={}),
+        sliding_s=None,  # how often others use it is not to be seen from its end
+        embedder=None,
+        vector=None,
+        good=0,
+        bad=0,
+    )
+
+
+def is_shared(entry: Entry) -> bool:
+    """Whether an entry lies in the commons."""
+    return entry.tenant == COMMONS
+
+
+def is_undisputed(entry: Entry) -> bool:
+    """Whether a shared answer may be given to other words: nobody has said that it is bad."""
+    return is_shared(entry) and entry.is_fresh(time.time()) and not entry.bad
+
+
+def in_commons(selection: Selection) -> Selection | None:
+    """What of a tenant's that is selected lies in the commons; None where nothing can."""
+    if selection.tenant in (None, COMMONS) or selection.namespace or selection.scope or selection.id or selection.exact:
+        return None
+    return replace(selection, tenant=COMMONS, namespace=selection.tenant)
