@@ -1,0 +1,80 @@
+"""The gateways that the bench asks, in this process: one on a file, one without meaning, two on one Redis, one with an
+engine of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from bench.inprocess import ask, started
+from bench.isolation.marking import JUDGE, MarkingBackend
+from gateway.app import create_app
+from gateway.body import Curfew
+from gateway.services import Services, build
+from gateway.settings import CacheSettings, Settings
+
+NOWHERE = "http://127.0.0.1:9"  # so that no engine is started; nobody asks for its models
+NUM_KEYS = 6
+SEMANTIC = CacheSettings(
+    semantic_history="loose", rewriter="rules", judge=JUDGE, judge_per_hour=10**6, memory_mb=1, shadow_rate=0.02
+)
+
+
+@dataclass(slots=True)
+class House:
+    """One place where answers are kept, and the gateways that share it."""
+
+    kind: str
+    apps: Sequence[FastAPI]
+    services: Sequence[Services]
+
+
+@asynccontextmanager
+async def house(kind: str, folder: Path, *, redis: str = "") -> AsyncIterator[House]:
+    """One gateway, or two where there is a Redis that they share; of kind `kv`, one with an engine."""
+    secret = "the same for all that share a Redis"  # noqa: S105
+    async with AsyncExitStack() as stack:
+        apps, services = [], []
+        for n in range(2 if redis else 1):
+            settings = Settings(
+                data_dir=folder / f"{kind}-{n}",
+                upstream="" if kind == "kv" else NOWHERE,
+                redis=redis,
+                secret=secret if redis else "",
+                cache=settled(kind),
+            )
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            one = build(settings)
+            if kind != "kv":
+                one.router.add(MarkingBackend(n))
+            app = create_app(one, one.opened, Curfew())
+            await stack.enter_async_context(started(app))
+            while one.semantic is not None and one.semantic_state != "ready":
+                assert one.semantic_state in ("off", "loading"), one.semantic_state
+                await asyncio.sleep(0.05)
+            apps.append(app)
+            services.append(one)
+        yield House(kind, apps, services)
+
+
+async def give_keys(home: House) -> list[tuple[str, ...]]:
+    """Have the first gateway give out keys: some alone, some two of one tenant."""
+    given: list[tuple[str, ...]] = []
+    for n in range(NUM_KEYS):
+        made = (await ask(home.apps[0], "POST", "/admin/api/keys", {"name": f"k{n}"})).json()
+        texts = [made["key"]]
+        if n % 2:
+            again = await ask(home.apps[0], "POST", "/admin/api/keys", {"name": f"k{n}b", "tenant": made["tenant"]})
+            texts.append(again.json()["key"])
+        given.append(tuple(texts))
+    for one in home.services[1:]:
+        await one.keys.refresh()
+    return given
+
+
+def settled(kind: str) -> CacheSettings:
+    """What the cache of a house of this kind does."""
+    return CacheSettings(semantic=False, memory_mb=1) if kind in ("exact", "kv") else SEMANTIC
