@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from tests.upstream.answers import embeddings
+from tests.upstream.chaos import Chaos
 from tests.upstream.dialects import DIALECTS, Dialect
 from tests.upstream.modes import MODES, Ask, Receive, Send, error, fast
 
@@ -28,6 +29,7 @@ class UpstreamApp:
     clients: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=100))  # one address per connection
     headers: dict[str, str] = field(default_factory=dict)  # of the newest chat request
     address: str = ""  # its path and query
+    chaos: Chaos = field(default_factory=Chaos)
     responses: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None  # its Responses API: a body's events
 
     def __post_init__(self) -> None:
@@ -60,7 +62,7 @@ class UpstreamApp:
             self.counts["models"] += 1
             await self._models(ask)
         elif route == ("GET", "/counters"):
-            await ask.reply(orjson.dumps(self.counts))
+            await ask.reply(orjson.dumps({**self.counts, **self.chaos.did}))
         elif route == ("POST", "/control"):
             self.control(**orjson.loads(raw))
             await ask.reply(b"{}")
@@ -87,7 +89,7 @@ class UpstreamApp:
             name, _, ask.argument = self._mode_of(ask.body, ask.headers).partition(":")
             if name == "fast":
                 await fast(ask)
-            elif not await _until_gone(MODES[name](ask), receive):
+            elif not await _until_gone((self.chaos if name == "chaos" else MODES[name])(ask), receive):
                 self.counts["disconnects"] += 1
         finally:
             self.counts["active"] -= 1
