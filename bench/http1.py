@@ -29,13 +29,14 @@ class Timed:
 class Connection:
     """One connection; one request at a time."""
 
-    def __init__(self, url: str, path: str, *, header: str = "") -> None:
+    def __init__(self, url: str, path: str, *, header: str = "", method: str = "POST") -> None:
         """`header` is one more line that every request has."""
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         extra = f"{header}\r\n" if header else ""
         self._head = (
-            f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\n{extra}content-type: application/json\r\ncontent-length: "
+            f"{method} {path} HTTP/1.1\r\nhost: {parts.netloc}\r\n{extra}"
+            "content-type: application/json\r\ncontent-length: "
         ).encode("ascii")
 
     async def __aenter__(self) -> Self:
