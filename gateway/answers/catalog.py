@@ -2,42 +2,50 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from gateway.answers.base import BAD_RETIRES, MAX_VERDICTS, Entry, Gone, Tally, Verdict, counted
 from gateway.answers.codec import decode_json
+from gateway.answers.sealed import open_about, open_comment, open_words, seal_comment
 from gateway.answers.selection import Listed, Page, Selection, needle
 from gateway.answers.upkeep import delete
+from gateway.seal import NO_SEAL, Seal, Unsealed
 
-_EQUAL = ("scope", "exact", "model", "namespace", "tenant", "revision", "schema", "embedder")
+_EQUAL = ("scope", "exact", "model", "tenant", "revision", "schema", "embedder")
 _LISTED = """created_s, seq, id, tenant, namespace, model, revision, question, tags, expires_s, elapsed_s, size_bytes,
-    hits, good, bad, alias_of, origin"""
+    hits, good, bad, alias_of, origin, scope, seal, about"""
 
 
-def select(connection: sqlite3.Connection, selection: Selection, page: Page) -> list[Listed]:
+def select(connection: sqlite3.Connection, selection: Selection, page: Page, seal: Seal = NO_SEAL) -> list[Listed]:
     """What is selected, newest first, a page of it."""
-    where, values = _where(selection)
+    where, values = _where(selection, seal)
     if page.after is not None:
         where, values = f"{where} AND (created_s, seq) < (?, ?)", [*values, *page.after]
     sql = f"SELECT {_LISTED} FROM entries WHERE {where} ORDER BY created_s DESC, seq DESC LIMIT ?"  # noqa: S608
-    return [_listed(row) for row in connection.execute(sql, (*values, page.limit))]
+    return [_listed(row, seal) for row in connection.execute(sql, (*values, page.limit))]
 
 
-def requests(connection: sqlite3.Connection, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
+def requests(connection: sqlite3.Connection, scope: bytes, limit: int, seal: Seal = NO_SEAL) -> list[tuple[str, bytes]]:
     """Id and canonical request of the newest of a scope."""
-    sql = "SELECT id, canonical FROM entries WHERE scope = ? ORDER BY created_s DESC, seq DESC LIMIT ?"
-    return connection.execute(sql, (scope, limit)).fetchall()
+    sql = "SELECT id, canonical, seal, words FROM entries WHERE scope = ? ORDER BY created_s DESC, seq DESC LIMIT ?"
+    found: list[tuple[str, bytes]] = []
+    for entry_id, canonical, sealed_by, words in connection.execute(sql, (scope, limit)):
+        with suppress(Unsealed):
+            found.append((entry_id, open_words(words, scope, entry_id, seal)[0] if sealed_by else canonical))
+    return found
 
 
-def count(connection: sqlite3.Connection, selection: Selection) -> int:
-    where, values = _where(selection)
+def count(connection: sqlite3.Connection, selection: Selection, seal: Seal = NO_SEAL) -> int:
+    where, values = _where(selection, seal)
     found = connection.execute(f"SELECT count(*) FROM entries WHERE {where}", values).fetchone()  # noqa: S608
     return int(found[0])
 
 
-def places(connection: sqlite3.Connection, selection: Selection) -> list[tuple[int, float]]:
+def places(connection: sqlite3.Connection, selection: Selection, seal: Seal = NO_SEAL) -> list[tuple[int, float]]:
     """Row and time of everything that is selected."""
-    where, values = _where(selection)
+    where, values = _where(selection, seal)
     return connection.execute(f"SELECT seq, created_s FROM entries WHERE {where}", values).fetchall()  # noqa: S608
 
 
@@ -52,7 +60,7 @@ def nothing(_: sqlite3.Connection) -> None:
     """Done when everything that was queued before is."""
 
 
-def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tally | None:
+def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict, seal: Seal = NO_SEAL) -> Tally | None:
     """Write a verdict down, in the place of an earlier one of the same source; enough bad ones delete the entry."""
     key = (entry.scope, entry.id)
     is_here = "SELECT good, bad FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
@@ -65,7 +73,7 @@ def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tal
     good, bad = counted(tally, None if before is None else bool(before[0]), is_good=verdict.is_good)
     connection.execute(
         "INSERT OR REPLACE INTO verdicts (scope, id, source, is_good, comment, at_s) VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, verdict.source, verdict.is_good, verdict.comment, verdict.at_s),
+        (*key, verdict.source, verdict.is_good, seal_comment(verdict.comment, *key, seal), verdict.at_s),
     )
     connection.execute(
         "DELETE FROM verdicts WHERE (scope, id, source) IN (SELECT scope, id, source FROM verdicts"
@@ -80,14 +88,15 @@ def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict) -> Tal
     return Tally(good, bad, tuple(delete(connection, rows)))
 
 
-def verdicts(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> list[Verdict]:
+def verdicts(connection: sqlite3.Connection, scope: bytes, entry_id: str, seal: Seal = NO_SEAL) -> list[Verdict]:
     """What users said of an entry, oldest first."""
     sql = "SELECT source, is_good, comment, at_s FROM verdicts WHERE scope = ? AND id = ? ORDER BY at_s"
     rows = connection.execute(sql, (scope, entry_id))
-    return [Verdict(source, bool(is_good), comment, at_s) for source, is_good, comment, at_s in rows]
+    said = partial(open_comment, scope=scope, entry_id=entry_id, seal=seal)
+    return [Verdict(source, bool(is_good), said(comment), at_s) for source, is_good, comment, at_s in rows]
 
 
-def _where(selection: Selection) -> tuple[str, list[Any]]:
+def _where(selection: Selection, seal: Seal) -> tuple[str, list[Any]]:
     """The condition, and what it is filled with."""
     terms, values = ["true"], list[Any]()
 
@@ -99,32 +108,44 @@ def _where(selection: Selection) -> tuple[str, list[Any]]:
         if (value := getattr(selection, name)) is not None:
             also(f"{name} = ?", value)
     if selection.canonical is not None:  # the length is told without reading the request
-        also("length(canonical) = ? AND canonical = ?", len(selection.canonical), selection.canonical)
+        plain, sealed = "length(canonical) = ? AND canonical = ?", "seal <> '' AND asks(words, scope, id, ?)"
+        also(f"({plain} OR {sealed})", len(selection.canonical), selection.canonical, selection.canonical)
     if selection.id is not None:
         also("(id = ? OR alias_of = ?)", selection.id, selection.id)
     if selection.tag is not None:
-        also("EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?)", selection.tag)
+        tags = dict.fromkeys((selection.tag, *seal.tokens(selection.tag)))
+        among = ", ".join("?" * len(tags))
+        also(f"EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value IN ({among}))", *tags)  # noqa: S608
+    if selection.namespace is not None:
+        names = dict.fromkeys((selection.namespace, *seal.tokens(selection.namespace)))
+        also(f"namespace IN ({', '.join('?' * len(names))})", *names)
     if selection.before_s is not None:
         also("created_s <= ?", selection.before_s)
     if selection.text is not None:
         says = " OR ".join(f"instr(lower(CAST({name} AS TEXT)), ?)" for name in ("canonical", "completion"))
         wanted = needle(selection.text).decode("utf-8", "surrogatepass")
-        also(f"({says})", wanted, wanted)
+        also(f"({says} OR seal <> '' AND says(words, scope, id, ?))", wanted, wanted, selection.text)
     return " AND ".join(terms), values
 
 
-def _listed(row: Sequence[Any]) -> Listed:
+def _listed(row: Sequence[Any], seal: Seal) -> Listed:
     created_s, seq, entry_id, tenant, namespace, model, revision, question, tags, *rest = row
-    expires_s, elapsed_s, size_bytes, hits, good, bad, alias_of, origin = rest
+    expires_s, elapsed_s, size_bytes, hits, good, bad, alias_of, origin, scope, sealed_by, about = rest
+    said = {"question": question, "tags": decode_json(tags), "namespace": namespace}
+    if sealed_by:
+        try:
+            said = open_about(about, scope, entry_id, seal)
+        except Unsealed:  # there is an entry, more cannot be told
+            said = {"question": None, "tags": (), "namespace": ""}
     return Listed(
         place=(created_s, seq),
         id=entry_id,
         tenant=tenant,
-        namespace=namespace,
+        namespace=said["namespace"],
         model=model,
         revision=revision,
-        question=question,
-        tags=tuple(decode_json(tags)),
+        question=said["question"],
+        tags=tuple(said["tags"]),
         created_s=created_s,
         expires_s=expires_s,
         elapsed_s=elapsed_s,

@@ -79,6 +79,12 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE entries ADD COLUMN origin TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE entries ADD COLUMN seal TEXT NOT NULL DEFAULT '';
+    ALTER TABLE entries ADD COLUMN about BLOB;
+    ALTER TABLE entries ADD COLUMN words BLOB;
+    ALTER TABLE totals ADD COLUMN seal TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

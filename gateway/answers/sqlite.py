@@ -23,12 +23,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.answers import catalog, file, table, upkeep
+from gateway.answers import catalog, file, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.generation import Generation
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
-from gateway.answers.purge import Purge
+from gateway.answers.purge import Purge, emptied
+from gateway.answers.resealing import key_of_file, note_key, reseal
 from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.tally import Ends
 from gateway.answers.thread import (
@@ -41,6 +42,7 @@ from gateway.answers.thread import (
     run_in_one_transaction,
 )
 from gateway.answers.uses import Uses
+from gateway.seal import NO_SEAL, Seal
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class SqliteStats:
     failures: int = 0  # calls that ended in `CacheError`
     broken_rows: int = 0
     corrupt_files: int = 0
+    resealed: int = 0  # rows that another key had sealed, or none
+    unopened: int = 0  # rows whose key is not given, when that was last looked for
 
 
 class SqliteAnswers:
@@ -83,8 +87,10 @@ class SqliteAnswers:
         hits_every_s: float = HITS_EVERY_S,
         max_waiting: int = 4096,
         now: Callable[[], float] = time.time,
+        seal: Seal = NO_SEAL,
     ) -> None:
         self._path = path
+        self._seal = seal
         self._budget_bytes = budget_bytes
         self._tenant_bytes = tenant_bytes
         self._policy = policy
@@ -93,7 +99,7 @@ class SqliteAnswers:
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
         self._now = now
-        connect = partial(file.connect, path, busy_timeout_s)
+        connect = partial(sealed.connect, path, busy_timeout_s, seal)
         self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
         self._clerk = ConnectionThread("answers-clerk", connect, run_each, max_waiting=256, max_together=8)
         self._writer = ConnectionThread(
@@ -106,6 +112,7 @@ class SqliteAnswers:
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
+        self._resealing: asyncio.Task[None] | None = None
         self.stats = SqliteStats()
 
     async def open(self) -> None:
@@ -121,14 +128,17 @@ class SqliteAnswers:
             if isinstance(error, OSError):
                 raise cache_error(error) from error
             raise
-        await self._call(self._writer, lambda connection: upkeep.adopt(connection, self._rank()))
+        if await self._call(self._writer, self._adopt) != self._seal.name:
+            self._resealing = asyncio.create_task(self._reseal())
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
-        return await self._read_entry(partial(table.find, scope=scope, exact=exact, horizon_s=self._horizon_s()))
+        return await self._read_entry(
+            partial(table.find, scope=scope, exact=exact, horizon_s=self._horizon_s(), seal=self._seal)
+        )
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         return await self._read_entry(
-            partial(table.find_by_id, scope=scope, entry_id=entry_id, horizon_s=self._horizon_s())
+            partial(table.find_by_id, scope=scope, entry_id=entry_id, horizon_s=self._horizon_s(), seal=self._seal)
         )
 
     async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
@@ -136,11 +146,11 @@ class SqliteAnswers:
 
     async def owned(self, tenant: str, entry_id: str) -> Entry | None:
         return await self._read_entry(
-            partial(table.find_owned, tenant=tenant, entry_id=entry_id, horizon_s=self._horizon_s())
+            partial(table.find_owned, tenant=tenant, entry_id=entry_id, horizon_s=self._horizon_s(), seal=self._seal)
         )
 
     async def put(self, entry: Entry) -> None:
-        row = table.row_of(entry)
+        row = table.row_of(entry, self._seal)
         for whose, budget in (("the whole", self._budget_bytes), ("a tenant's", self._tenant_bytes)):
             if budget is not None and row["size_bytes"] > budget:
                 raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, {whose} budget {budget}")
@@ -152,7 +162,9 @@ class SqliteAnswers:
 
     async def remove_all(self, selection: Selection) -> list[Gone]:
         await self._call(self._writer, catalog.nothing)  # what waits to be written is seen then
-        chosen: list[tuple[int, float]] = await self._call(self._clerk, partial(catalog.places, selection=selection))
+        chosen: list[tuple[int, float]] = await self._call(
+            self._clerk, partial(catalog.places, selection=selection, seal=self._seal)
+        )
         gone: list[Gone] = []
         for start in range(0, len(chosen), REMOVE_ROWS):
             some = chosen[start : start + REMOVE_ROWS]
@@ -160,21 +172,24 @@ class SqliteAnswers:
         return gone
 
     async def select(self, selection: Selection, page: Page) -> list[Listed]:
-        rows: list[Listed] = await self._call(self._clerk, partial(catalog.select, selection=selection, page=page))
+        rows: list[Listed] = await self._call(
+            self._clerk, partial(catalog.select, selection=selection, page=page, seal=self._seal)
+        )
         return rows
 
     async def requests(self, scope: bytes, limit: int) -> list[tuple[str, bytes]]:
         rows: list[tuple[str, bytes]] = await self._call(
-            self._clerk, partial(catalog.requests, scope=scope, limit=limit)
+            self._clerk, partial(catalog.requests, scope=scope, limit=limit, seal=self._seal)
         )
         return rows
 
     async def count(self, selection: Selection) -> int:
-        return int(await self._call(self._clerk, partial(catalog.count, selection=selection)))
+        return int(await self._call(self._clerk, partial(catalog.count, selection=selection, seal=self._seal)))
 
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         tally: Tally | None = await self._remove(
-            partial(catalog.judge, entry=entry, verdict=verdict), lambda tally: tally is not None and tally.is_retired
+            partial(catalog.judge, entry=entry, verdict=verdict, seal=self._seal),
+            lambda tally: tally is not None and tally.is_retired,
         )
         return tally
 
@@ -202,9 +217,12 @@ class SqliteAnswers:
         return self._generation.has_risen()
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
-        read = partial(catalog.verdicts, scope=scope, entry_id=entry_id)
+        read = partial(catalog.verdicts, scope=scope, entry_id=entry_id, seal=self._seal)
         said: list[Verdict] = await self._call(self._clerk, read)
         return said
+
+    async def is_purged(self) -> bool:
+        return bool(await self._writer.submit(emptied, is_alone=True))
 
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.
@@ -228,7 +246,12 @@ class SqliteAnswers:
         place: tuple[float, int] | None = (float("-inf"), 0)
         while place is not None:
             read = partial(
-                table.embedded_page, embedder=embedder, after=place, horizon_s=self._horizon_s(), limit=PAGE_ROWS
+                table.embedded_page,
+                embedder=embedder,
+                after=place,
+                horizon_s=self._horizon_s(),
+                limit=PAGE_ROWS,
+                seal=self._seal,
             )
             rows, place = await self._call(self._reader, read)
             for row in rows:
@@ -238,7 +261,12 @@ class SqliteAnswers:
         place: int | None = 0
         while place is not None:
             read = partial(
-                table.unembedded_page, embedder=embedder, after=place, horizon_s=self._horizon_s(), limit=PAGE_ROWS
+                table.unembedded_page,
+                embedder=embedder,
+                after=place,
+                horizon_s=self._horizon_s(),
+                limit=PAGE_ROWS,
+                seal=self._seal,
             )
             rows, place = await self._call(self._reader, read)
             for row in rows:
@@ -246,7 +274,9 @@ class SqliteAnswers:
 
     async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         return bool(
-            await self._call(self._writer, partial(table.set_vector, row=row, embedder=embedder, vector=vector))
+            await self._call(
+                self._writer, partial(table.set_vector, row=row, embedder=embedder, vector=vector, seal=self._seal)
+            )
         )
 
     async def size(self) -> int:
@@ -289,7 +319,21 @@ class SqliteAnswers:
         except (CacheError, OSError) as trouble:
             log.error("%s cannot be replaced, going on without it: %s", self._path, trouble)
 
+    async def _reseal(self) -> None:
+        """Put what was kept before under the key in use."""
+        try:
+            done = await reseal(self._writer, self._seal)
+        except CacheError as error:  # the next start goes on
+            self.stats.failures += 1
+            log.warning("not all of %s is sealed yet: %s", self._path, error)
+            return
+        self.stats.resealed += done.sealed
+        self.stats.unopened = done.lost
+
     async def _close_threads(self) -> None:
+        if self._resealing is not None:
+            self._resealing.cancel()
+            await asyncio.wait([self._resealing])
         await self._clerk.close()
         await self._reader.close()
         self._purge.close()
@@ -326,6 +370,13 @@ class SqliteAnswers:
         if isinstance(tidied, Exception):
             log.warning("nothing was tidied up in %s: %s", self._path, tidied)
         return results
+
+    def _adopt(self, connection: sqlite3.Connection) -> str:
+        """Take up a file that may have been kept under another policy; the name of the key it is under."""
+        upkeep.adopt(connection, self._rank())
+        if not upkeep.totals(connection)[0]:
+            note_key(connection, self._seal.name)  # there is nothing to seal again
+        return key_of_file(connection)
 
     def _add_uses(self, connection: sqlite3.Connection, hits: Mapping[str, int], ends: Ends) -> None:
         upkeep.add_hits(connection, hits, ends, self._rank())

@@ -12,17 +12,21 @@ from typing import Any
 from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
 from gateway.answers.eviction import worth
+from gateway.answers.sealed import open_about, open_row, open_vector, seal_row, seal_vector, vector_bytes
 from gateway.answers.upkeep import Rank, floor_of
+from gateway.seal import NO_SEAL, Seal, Unsealed
 
 _FIELDS = tuple(field.name for field in fields(Entry) if field.compare)  # each is a column of the same name
-_ENTRY = ", ".join(("seq", *_FIELDS))
+_SEALED = ("seal", "about", "words")
+_ENTRY = ", ".join(("seq", *_FIELDS, *_SEALED))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,
                          model, tags, embedder, vector, question, canonical, completion,
-                         tenant, namespace, revision, schema, sliding_s, alias_of, good, bad, origin)
+                         tenant, namespace, revision, schema, sliding_s, alias_of, good, bad, origin,
+                         seal, about, words)
     VALUES (:scope, :exact, :compat, :id, :created_s, :expires_s, :elapsed_s, :size_bytes, 0, :worth, :priority,
             :model, :tags, :embedder, :vector, :question, :canonical, :completion,
-            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad, :origin)
+            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad, :origin, :seal, :about, :words)
     ON CONFLICT (scope, exact) DO UPDATE SET
         compat = excluded.compat, id = excluded.id, created_s = excluded.created_s, expires_s = excluded.expires_s,
         elapsed_s = excluded.elapsed_s, size_bytes = excluded.size_bytes, worth = excluded.worth,
@@ -30,7 +34,8 @@ _PUT = """
         vector = excluded.vector, question = excluded.question, canonical = excluded.canonical,
         completion = excluded.completion, revision = excluded.revision, schema = excluded.schema,
         sliding_s = excluded.sliding_s, alias_of = excluded.alias_of, good = excluded.good, bad = excluded.bad,
-        origin = excluded.origin
+        origin = excluded.origin, namespace = excluded.namespace, seal = excluded.seal, about = excluded.about,
+        words = excluded.words
 """
 
 Row = Mapping[str, Any]
@@ -44,11 +49,11 @@ class BrokenRow(Exception):
         self.seq = seq
 
 
-def row_of(entry: Entry) -> Row:
+def row_of(entry: Entry, seal: Seal = NO_SEAL) -> Row:
     """`entry` as the parameters of `put`. Raises `CacheError` when it cannot be spelled."""
     completion = encode(entry.completion)
     size = size_bytes(entry, completion)
-    return {
+    row = {
         "id": entry.id,
         "scope": entry.scope,
         "exact": entry.exact,
@@ -75,6 +80,7 @@ def row_of(entry: Entry) -> Row:
         "bad": entry.bad,
         "origin": entry.origin,
     }
+    return seal_row(row, seal)
 
 
 def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
@@ -112,22 +118,28 @@ def _has(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
     return row is not None
 
 
-def find(connection: sqlite3.Connection, scope: bytes, exact: bytes, horizon_s: float) -> Entry | None:
+def find(
+    connection: sqlite3.Connection, scope: bytes, exact: bytes, horizon_s: float, seal: Seal = NO_SEAL
+) -> Entry | None:
     """The entry under this fingerprint unless it ended before `horizon_s`. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE scope = ? AND exact = ?"  # noqa: S608
-    return _entry(connection.execute(sql, (scope, exact)).fetchone(), horizon_s)
+    return _entry(connection.execute(sql, (scope, exact)).fetchone(), horizon_s, seal)
 
 
-def find_by_id(connection: sqlite3.Connection, scope: bytes, entry_id: str, horizon_s: float) -> Entry | None:
+def find_by_id(
+    connection: sqlite3.Connection, scope: bytes, entry_id: str, horizon_s: float, seal: Seal = NO_SEAL
+) -> Entry | None:
     """The entry of this name unless it ended before `horizon_s`. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND scope = ?"  # noqa: S608
-    return _entry(connection.execute(sql, (entry_id, scope)).fetchone(), horizon_s)
+    return _entry(connection.execute(sql, (entry_id, scope)).fetchone(), horizon_s, seal)
 
 
-def find_owned(connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float) -> Entry | None:
+def find_owned(
+    connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float, seal: Seal = NO_SEAL
+) -> Entry | None:
     """The entry of this name if it is this tenant's. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND +tenant = ?"  # noqa: S608 - + keeps it off the tenant's index
-    return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s)
+    return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s, seal)
 
 
 def remove(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
@@ -144,54 +156,98 @@ def remove_broken(connection: sqlite3.Connection, find_it: Callable[[sqlite3.Con
 
 
 def embedded_page(
-    connection: sqlite3.Connection, embedder: str, after: tuple[float, int], horizon_s: float, limit: int
+    connection: sqlite3.Connection,
+    embedder: str,
+    after: tuple[float, int],
+    horizon_s: float,
+    limit: int,
+    seal: Seal = NO_SEAL,
 ) -> tuple[list[Embedded], tuple[float, int] | None]:
     """The next `limit` rows with a vector after the place `after`, and the place reached; None at the end."""
     rows = connection.execute(
-        "SELECT created_s, seq, id, scope, compat, question, vector, expires_s FROM entries"
+        "SELECT created_s, seq, id, scope, compat, question, vector, expires_s, seal, about FROM entries"
         " WHERE embedder = ? AND vector IS NOT NULL AND length(vector) > 0 AND (created_s, seq) > (?, ?)"
         " ORDER BY created_s, seq LIMIT ?",
         (embedder, *after, limit),
     ).fetchall()
-    page = [Embedded(*row[2:]) for row in rows if row[5] is not None and (row[7] is None or horizon_s < row[7])]
+    live = (row[2:] for row in rows if row[5] is not None and (row[7] is None or horizon_s < row[7]))
+    page = [found for row in live if (found := _embedded(row, embedder, seal)) is not None]
     return page, (rows[-1][0], rows[-1][1]) if rows else None
 
 
+def _embedded(row: tuple[Any, ...], embedder: str, seal: Seal) -> Embedded | None:
+    """A row of the index; None when it cannot be opened."""
+    entry_id, scope, compat, question, vector, expires_s, sealed_by, about = row
+    if sealed_by:
+        try:
+            question = open_about(about, scope, entry_id, seal)["question"]
+            vector = open_vector(vector, scope, entry_id, embedder, seal)
+        except Unsealed:
+            return None
+    return Embedded(entry_id, scope, compat, question, vector, expires_s)
+
+
 def unembedded_page(
-    connection: sqlite3.Connection, embedder: str, after: int, horizon_s: float, limit: int
+    connection: sqlite3.Connection, embedder: str, after: int, horizon_s: float, limit: int, seal: Seal = NO_SEAL
 ) -> tuple[list[Unembedded], int | None]:
     """Of the next `limit` rows after the place `after`, those without a vector, and the place reached; None at the end.
 
     It reads every row once, before the long columns begin: a start may cost that, an index would cost every put.
     """
     rows = connection.execute(
-        "SELECT embedder IS ? AND vector IS NOT NULL, seq, id, scope, compat, question, expires_s"
+        "SELECT embedder IS ? AND vector IS NOT NULL, seq, id, scope, compat, question, expires_s, seal, about"
         " FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
         (embedder, after, limit),
     ).fetchall()
-    lacking = [Unembedded(*row[2:]) for row in rows if not row[0] and row[5] is not None]
-    page = [row for row in lacking if row.expires_s is None or horizon_s < row.expires_s]
+    lacking = (row[2:] for row in rows if not row[0] and row[5] is not None and (row[6] is None or horizon_s < row[6]))
+    page = [found for row in lacking if (found := _unembedded(row, seal)) is not None]
     return page, rows[-1][1] if rows else None
 
 
-def set_vector(connection: sqlite3.Connection, row: Unembedded, embedder: str, vector: bytes) -> bool:
+def _unembedded(row: tuple[Any, ...], seal: Seal) -> Unembedded | None:
+    """What has to be embedded; None when it cannot be opened."""
+    entry_id, scope, compat, question, expires_s, sealed_by, about = row
+    if sealed_by:
+        try:
+            question = open_about(about, scope, entry_id, seal)["question"]
+        except Unsealed:
+            return None
+    return Unembedded(entry_id, scope, compat, question, expires_s)
+
+
+def set_vector(
+    connection: sqlite3.Connection, row: Unembedded, embedder: str, vector: bytes, seal: Seal = NO_SEAL
+) -> bool:
     """Give an entry its vector, unless it asks something else by now; its size follows, its priority stays."""
-    done = connection.execute(
-        "UPDATE entries SET embedder = :embedder, vector = :vector, size_bytes = size_bytes"
-        " + length(CAST(:embedder AS BLOB)) - coalesce(length(CAST(embedder AS BLOB)), 0)"
-        " + length(:vector) - coalesce(length(vector), 0)"
-        " WHERE id = :id AND scope = :scope AND question = :question",
-        {"id": row.id, "scope": row.scope, "question": row.question, "embedder": embedder, "vector": vector},
-    )
-    return done.rowcount > 0
+    sql = "SELECT seq, question, embedder, vector, seal, about FROM entries WHERE id = ? AND scope = ?"
+    found = connection.execute(sql, (row.id, row.scope)).fetchone()
+    if found is None:
+        return False
+    seq, question, had, before, sealed_by, about = found
+    if sealed_by:
+        question = open_about(about, row.scope, row.id, seal)["question"]
+    if question != row.question:
+        return False
+    grown = _bytes(embedder) + len(vector) - _bytes(had or "") - vector_bytes(before, is_sealed=bool(sealed_by))
+    kept = seal_vector(vector, row.scope, row.id, embedder, seal) if sealed_by else vector
+    sql = "UPDATE entries SET embedder = ?, vector = ?, size_bytes = size_bytes + ? WHERE seq = ?"
+    return connection.execute(sql, (embedder, kept, grown, seq)).rowcount > 0
 
 
-def _entry(row: tuple[Any, ...] | None, horizon_s: float) -> Entry | None:
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _entry(row: tuple[Any, ...] | None, horizon_s: float, seal: Seal) -> Entry | None:
     if row is None:
         return None
     seq, *values = row
     try:
-        entry = _entry_of(dict(zip(_FIELDS, values, strict=True)))
+        entry = _entry_of(open_row(dict(zip((*_FIELDS, *_SEALED), values, strict=True)), seal))
+    except Unsealed as error:
+        if error.is_foreign:  # its key may come back
+            return None
+        raise BrokenRow(seq, str(error)) from error
     except (CacheError, TypeError, ValueError) as error:
         raise BrokenRow(seq, str(error)) from error
     return entry if entry.is_fresh(horizon_s) else None

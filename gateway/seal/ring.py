@@ -14,7 +14,7 @@ from hashlib import blake2b
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.seal.seal import MAGIC, Unsealed
+from gateway.seal.seal import MAGIC, OVERHEAD_BYTES, Unsealed
 
 KEY_BYTES = 32
 NAME_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 4, 8, 12, 16
@@ -22,7 +22,7 @@ SEALS_PER_SALT = 1 << 28
 _SALT_AT = len(MAGIC) + NAME_BYTES
 _NONCE_AT = _SALT_AT + SALT_BYTES
 _WORDS_AT = _NONCE_AT + NONCE_BYTES
-OVERHEAD_BYTES = _WORDS_AT + TAG_BYTES
+assert _WORDS_AT + TAG_BYTES == OVERHEAD_BYTES
 TOKEN_BYTES = 12
 
 

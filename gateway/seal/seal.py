@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.answers.base import CacheError
 
+OVERHEAD_BYTES = 44  # what sealing adds
 MAGIC = b"\xfe2TS"  # no JSON, no UTF-8, and no vector of length one begins like this
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.seal import NO_SEAL, Unsealed, is_sealed, place
-from gateway.seal.ring import OVERHEAD_BYTES, KeyRing, key_of
+from gateway.seal import NO_SEAL, OVERHEAD_BYTES, Unsealed, is_sealed, place
+from gateway.seal.ring import KeyRing, key_of
 
 OLD, NEW = key_of("an old key"), key_of("a new key")
 HERE = place("answer", b"scope", "id")

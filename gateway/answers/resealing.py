@@ -1,0 +1,98 @@
+"""Rows that another key sealed, or none, are sealed by the one in use: behind everybody's back, a few at a time.
+
+`totals.seal` says which key the whole file is under, so a start that changes nothing reads no row. Afterwards the file
+is made anew (VACUUM) and the log emptied: no page of the words as they were is left.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from gateway.answers.purge import emptied
+from gateway.answers.sealed import open_comment, open_row, seal_comment, seal_row
+from gateway.answers.thread import ConnectionThread
+from gateway.seal import Seal, Unsealed
+
+log = logging.getLogger(__name__)
+
+ROWS = 64  # of one transaction
+PAUSE_S = 0.005  # between two, for those that wait
+_COLUMNS = ("seq", "scope", "id", "embedder", "question", "tags", "namespace", "canonical", "completion", "vector")
+_CHANGED = ("question", "tags", "namespace", "canonical", "completion", "vector", "seal", "about", "words")
+_UPDATE = f"UPDATE entries SET {', '.join(f'{name} = :{name}' for name in _CHANGED)} WHERE seq = :seq"  # noqa: S608
+
+
+@dataclass(slots=True)
+class Sealing:
+    """How far it is."""
+
+    sealed: int = 0
+    lost: int = 0  # what does not open
+
+
+async def reseal(thread: ConnectionThread, seal: Seal) -> Sealing:
+    """Put the whole file under the key in use. Raises `CacheError`."""
+    done = Sealing()
+    at: int | None = 0
+    while at is not None:
+        at = await thread.call(partial(_reseal_some, after=at, seal=seal, done=done))
+        await asyncio.sleep(PAUSE_S)
+    if done.sealed:
+        await thread.submit(_made_anew, is_alone=True)
+        log.info("%d stored answers are %s now", done.sealed, "sealed" if seal.name else "kept in plain")
+    if done.lost:
+        log.warning("%d stored answers are sealed under a key that is not given: they are not found", done.lost)
+    await thread.call(partial(note_key, name=seal.name))
+    return done
+
+
+def key_of_file(connection: sqlite3.Connection) -> str:
+    """The name of the key that all rows were under when this was last looked into; empty: none."""
+    return str(connection.execute("SELECT seal FROM totals").fetchone()[0])
+
+
+def note_key(connection: sqlite3.Connection, name: str) -> None:
+    """All rows are under this key."""
+    connection.execute("UPDATE totals SET seal = ?", (name,))
+
+
+def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: Sealing) -> int | None:
+    """The next rows; the place reached, None at the end."""
+    names = (*_COLUMNS, "seal", "about", "words")
+    sql = f"SELECT {', '.join(names)} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+    rows = [dict(zip(names, row, strict=True)) for row in connection.execute(sql, (after, ROWS))]
+    for row in rows:
+        if row["seal"] == seal.name:
+            continue
+        try:
+            plain = open_row(row, seal)
+        except Unsealed:
+            done.lost += 1
+            continue
+        connection.execute(_UPDATE, _texts(seal_row(plain, seal)))
+        _reseal_comments(connection, row["scope"], row["id"], seal)
+        done.sealed += 1
+    return int(rows[-1]["seq"]) if rows else None
+
+
+def _texts(row: dict[str, Any]) -> dict[str, Any]:
+    tags = row["tags"]
+    return {**row, "tags": tags.decode() if isinstance(tags, bytes) else tags}
+
+
+def _reseal_comments(connection: sqlite3.Connection, scope: bytes, entry_id: str, seal: Seal) -> None:
+    key = (scope, entry_id)
+    said = connection.execute("SELECT source, comment FROM verdicts WHERE scope = ? AND id = ?", key).fetchall()
+    for source, comment in said:
+        again = seal_comment(open_comment(comment, *key, seal), *key, seal)
+        connection.execute(
+            "UPDATE verdicts SET comment = ? WHERE scope = ? AND id = ? AND source = ?", (again, *key, source)
+        )
+
+
+def _made_anew(connection: sqlite3.Connection) -> None:
+    connection.execute("VACUUM")
+    emptied(connection)
