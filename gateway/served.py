@@ -153,6 +153,17 @@ class ServedMemory:
         """The last response that a tenant got from an entry, or that made it."""
         return self._last.get((tenant, entry_id))
 
+    def count(self, tenant: str) -> int:
+        """How many responses of a tenant are remembered."""
+        return len(self._tenants.get(tenant, ()))
+
+    def forget(self, tenant: str) -> int:
+        """Forget every response of a tenant; how many those were."""
+        gone = list(self._tenants.get(tenant, ()))
+        for response_id in gone:
+            self._forget(response_id)
+        return len(gone)
+
     def _forget(self, response_id: str) -> None:
         served = self._responses.pop(response_id)
         self._judged.pop(response_id, None)

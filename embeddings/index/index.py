@@ -144,6 +144,8 @@ class VectorIndex:
     def _free(self, name: bytes) -> None:
         part = self._partitions.pop(name)
         part.cancel()
+        if self._snapshots is not None and part.has_lists:
+            self._snapshots.drop(name)  # what was learned of vectors that are no more
         self._nbytes -= PARTITION_BYTES + part.weighed
 
     def _weigh(self, part: Partition) -> None:

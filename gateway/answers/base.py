@@ -237,6 +237,9 @@ class Store(Answers, Protocol):
     def has_lost_elsewhere(self) -> bool:
         """Whether another process removed entries since this was asked last. Costs next to nothing."""
 
+    async def is_purged(self) -> bool:
+        """Do what is left to do so that nothing of what was removed lies where the store does; whether that is done."""
+
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.
 

@@ -273,6 +273,9 @@ class MemoryAnswers:
         """Nobody else can reach it."""
         return False
 
+    async def is_purged(self) -> bool:
+        return True
+
     def take_gone(self) -> list[Gone]:
         """Nothing is noted: an index meets what is gone when it finds it."""
         return []

@@ -224,6 +224,10 @@ class TieredAnswers:
 
     # ------------------------------------------------------------------------------------------------------------
 
+    async def is_purged(self) -> bool:
+        """Whether nothing of what was removed lies where the store does. Raises `CacheError`."""
+        return await self._store.is_purged()
+
     def take_gone(self) -> list[Gone]:
         """What the store let go by itself since the last call, for an index to forget."""
         return self._store.take_gone()

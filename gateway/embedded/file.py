@@ -15,6 +15,7 @@ import orjson
 
 from gateway.answers.base import CacheError
 from gateway.answers.file import connect, set_aside
+from gateway.answers.purge import Purge, emptied
 from gateway.answers.selection import Selection
 from gateway.answers.thread import BrokenFile, ConnectionThread, run_in_one_transaction
 from gateway.embedded.kept import Kept, names_answers
@@ -49,12 +50,14 @@ class FileVectors:
         self._thread = ConnectionThread(
             "vectors", self._connect, run_in_one_transaction, max_waiting=1024, max_together=32
         )
+        self._purge = Purge(self._thread)
 
     async def open(self) -> None:
         """Make or open the file. Raises `CacheError`."""
         await self._thread.open()
 
     async def close(self) -> None:
+        self._purge.close()
         await self._thread.close()
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
@@ -74,7 +77,16 @@ class FileVectors:
 
     async def remove(self, selection: Selection) -> int:
         """Forget what is meant; how many those were."""
-        return 0 if names_answers(selection) else await self._thread.call(lambda one: self._remove(one, selection))
+        if names_answers(selection):
+            return 0
+        count = await self._thread.call(lambda one: self._remove(one, selection))
+        if count:
+            self._purge.soon()
+        return count
+
+    async def is_purged(self) -> bool:
+        """Empty the log now; whether nothing of what was removed is in it any more. Raises `CacheError`."""
+        return bool(await self._thread.submit(emptied, is_alone=True))
 
     # -- on the thread -------------------------------------------------------------------------------------------
 

@@ -131,6 +131,10 @@ class Embeddings:
         gone = self.memory.remove(selection)
         return gone if self.file is None else await self.file.remove(selection)
 
+    async def is_purged(self) -> bool:
+        """Whether the log beside the file holds nothing of what was removed. Raises `CacheError`."""
+        return self.file is None or await self.file.is_purged()
+
     async def _decide(self, request: EmbeddingRequest, tenant: str, controls: Controls, policy: TenantPolicy) -> _Asked:
         route, revision = None, ""
         if self.own is not None and request.model in self.own.names:

@@ -10,7 +10,7 @@ nothing, and who reads too slowly misses rows and is told how many.
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.ledger import Failure, Line
@@ -88,6 +88,19 @@ class Recent:
         ttft, total = self._latencies.tiers[tier]
         ttft.add(line.ttft_s)
         total.add(line.total_s)
+
+    def count(self, tenant: str) -> int:
+        """How many of the last requests are a tenant's and hold words."""
+        return sum(_has_words_of(row.line, tenant) for row in self._rows)
+
+    def forget(self, tenant: str) -> int:
+        """Blank the words of a tenant's requests; how many had some. Their numbers stay."""
+        count = 0
+        for at, row in enumerate(self._rows):
+            if isinstance(row.line, Line) and _has_words_of(row.line, tenant):
+                self._rows[at] = replace(row, line=replace(row.line, question=None))
+                count += 1
+        return count
 
     # -- asked -------------------------------------------------------------------------------------------------------
 
@@ -187,6 +200,10 @@ class Recent:
             self._earlier.merge(self._slots[0])
         self._slots.append(self._latencies)
         self._latencies = Latencies(at_s)
+
+
+def _has_words_of(line: Line | Failure, tenant: str) -> bool:
+    return isinstance(line, Line) and line.tenant == tenant and line.question is not None
 
 
 def _is_of(line: Line | Failure, tier: str, model: str) -> bool:

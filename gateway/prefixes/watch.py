@@ -94,6 +94,18 @@ class PrefixWatch:
         while self._line:
             self.look(*self._line.popleft())
 
+    def count(self, tenant: str) -> int:
+        """How many prompts of a tenant are held."""
+        return sum(len(sketch.arrived) for sees, sketch in self.sketches.items() if sees[0] == tenant)
+
+    def forget(self, tenant: str) -> int:
+        """Forget the prompts of a tenant and what was found in them; how many prompts those were."""
+        count = self.count(tenant)
+        self._line = deque(item for item in self._line if item[0].owner != tenant)
+        for sees in [sees for sees in self.sketches if sees[0] == tenant]:
+            self.size_bytes -= self.sketches.pop(sees).size_bytes
+        return count
+
     def samples(self) -> Iterator[Sample]:
         """What was found, for Prometheus."""
         totals = {"seen": 0, "shared": 0, "lost": 0}

@@ -55,6 +55,11 @@ class Commonplaces:
         given = self._given.get(lane)
         return given is not None and given.get(answer, ()) is None
 
+    def forget(self, tenant: str) -> None:
+        """Forget what a tenant's lanes were told."""
+        for lane in [lane for lane in self._given if lane.tenant == tenant]:
+            self._size -= len(self._given.pop(lane))
+
     def _forget_one(self, lane: LaneKey) -> None:
         given = self._given[lane]
         given.popitem(last=False)

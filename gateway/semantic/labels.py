@@ -22,7 +22,7 @@ from embeddings.control import Label
 from embeddings.control.support import FEATURES
 from gateway.answers import file
 from gateway.answers.base import CacheError
-from gateway.answers.purge import Purge
+from gateway.answers.purge import Purge, emptied
 from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
 from gateway.semantic.rule import LaneKey
 
@@ -108,6 +108,26 @@ class LabelStore:
     async def forget(self, scope: bytes, entries: Sequence[str]) -> int:
         """Blank the words of every label of these entries; how many labels there were."""
         return self._blanked(await self._thread.call(partial(_forget, scope=scope, entries=tuple(entries))))
+
+    async def count(self, tenant: str, *, with_words: bool = False) -> int:
+        """How many labels a tenant has; with words, if only those are meant."""
+        return await self._thread.call(partial(_count, tenant=tenant, with_words=with_words))
+
+    async def erase(self, tenant: str) -> int:
+        """Delete every label of a tenant; how many there were."""
+        return self._blanked(await self._thread.call(partial(_erase, tenant=tenant)))
+
+    async def blank(self, tenant: str) -> int:
+        """Blank the words of every label of a tenant; how many had some."""
+        return self._blanked(await self._thread.call(partial(_blank, tenant=tenant)))
+
+    async def drop_before(self, at_s: float) -> int:
+        """Delete what was learned before a moment; how many labels."""
+        return self._blanked(await self._thread.call(partial(_drop_before, at_s=at_s)))
+
+    async def is_purged(self) -> bool:
+        """Empty the log now; whether nothing of what was removed is in it any more. Raises `CacheError`."""
+        return bool(await self._thread.submit(emptied, is_alone=True))
 
     async def is_refused(self, scope: bytes, entry: str, question: str) -> bool:
         """Whether the last word of users on this entry's answer to this question is that it is wrong."""
@@ -275,6 +295,27 @@ def _is_refused(connection: sqlite3.Connection, scope: bytes, entry: str, questi
     )
     found = connection.execute(said, (scope, entry, question)).fetchone()
     return found is not None and not found[0]
+
+
+_WORDS = "(question != '' OR stored != '')"
+
+
+def _count(connection: sqlite3.Connection, tenant: str, *, with_words: bool) -> int:
+    query = f"SELECT count(*) FROM labels WHERE tenant = ?{f' AND {_WORDS}' if with_words else ''}"  # noqa: S608
+    return int(connection.execute(query, (tenant,)).fetchone()[0])
+
+
+def _erase(connection: sqlite3.Connection, tenant: str) -> int:
+    return int(connection.execute("DELETE FROM labels WHERE tenant = ?", (tenant,)).rowcount)
+
+
+def _blank(connection: sqlite3.Connection, tenant: str) -> int:
+    blank = f"UPDATE labels SET question = '', stored = '', words_until_s = NULL WHERE tenant = ? AND {_WORDS}"  # noqa: S608
+    return int(connection.execute(blank, (tenant,)).rowcount)
+
+
+def _drop_before(connection: sqlite3.Connection, at_s: float) -> int:
+    return int(connection.execute("DELETE FROM labels WHERE at_s <= ?", (at_s,)).rowcount)
 
 
 def _expire(connection: sqlite3.Connection, now_s: float) -> int:

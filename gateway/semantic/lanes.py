@@ -130,6 +130,15 @@ class Lanes:
         """Restore every lane anew when it is next asked for."""
         self._held.clear()
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Forget a tenant's lanes and what was counted of them; what the file has of them they come back with."""
+        for held in [key for key in self._held if key.tenant == tenant]:
+            del self._held[held]
+        for key in [key for key in self.tallies if key.tenant == tenant]:
+            del self.tallies[key]
+        for counted in [counted for counted in self.decided if counted[0].tenant == tenant]:
+            del self.decided[counted]
+
     async def renew(self, key: LaneKey) -> None:
         """Let a lane in memory use the verifier that is its own by now. Labels keep what was thought of them."""
         future = self._held.get(key)

@@ -8,7 +8,7 @@ Nothing here is waited for by a caller. Comparisons are bounded: what comes in a
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 
 from backends.chat import Completion
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 COMPARED = 8  # neighbours of one question: those that share an answer speak for each other
 MAX_COMPARING = 256  # questions at once
 TIDY_EVERY_S = 600.0
+MOST_ERASED = 10_000  # tenants whose erasure is remembered, of comparisons that began before it
 
 Adopt = Callable[[Entry, Entry], Awaitable[bool]]  # the fresh entry, the stored one whose answer it takes
 
@@ -61,6 +62,8 @@ class Learning:
         self._adopt = adopt
         self._learner = learner
         self._comparing = 0
+        self._num_erasures = 0
+        self._erased: OrderedDict[str, int] = OrderedDict()  # tenants, and the last of these that was theirs
         self._tidied_s = 0.0
 
     async def open(self) -> None:
@@ -94,9 +97,10 @@ class Learning:
             self.outcomes["dropped"] += 1
             return
         self._comparing += 1
+        began = self._num_erasures
         try:
             for judged in seen.judged()[:COMPARED]:
-                await self._compare(judged, seen.entries[judged.entry], fresh)
+                await self._compare(judged, seen.entries[judged.entry], fresh, began)
         finally:
             self._comparing -= 1
 
@@ -133,7 +137,33 @@ class Learning:
         """Blank the words of labels of an entry that is no more. Raises `CacheError`."""
         await self._labels.forget(scope, [entry_id])
 
-    async def _compare(self, judged: Judged, stored: Entry, fresh: Entry) -> None:
+    async def erase(self, tenant: str, *, words_only: bool) -> int:
+        """Forget what was learned of a tenant, or only the words of it; how many labels. Raises `CacheError`."""
+        self._num_erasures += 1
+        self._erased[tenant] = self._num_erasures
+        self._erased.move_to_end(tenant)
+        if len(self._erased) > MOST_ERASED:
+            self._erased.popitem(last=False)
+        self._commonplaces.forget(tenant)
+        if words_only:
+            return await self._labels.blank(tenant)
+        count = await self._labels.erase(tenant)
+        self._lanes.forget_tenant(tenant)
+        return count
+
+    async def count(self, tenant: str, *, words_only: bool) -> int:
+        """How many labels `erase` would be about. Raises `CacheError`."""
+        return await self._labels.count(tenant, with_words=words_only)
+
+    async def drop_before(self, at_s: float) -> int:
+        """Delete what was learned before a moment; lanes know it until they are restored. Raises `CacheError`."""
+        return await self._labels.drop_before(at_s)
+
+    async def is_purged(self) -> bool:
+        """Whether the log beside the labels holds nothing of what was removed. Raises `CacheError`."""
+        return await self._labels.is_purged()
+
+    async def _compare(self, judged: Judged, stored: Entry, fresh: Entry, began: int) -> None:
         if stored.exact == fresh.exact:
             return
         if self._says_nothing(judged, fresh):
@@ -145,11 +175,17 @@ class Learning:
             return
         if is_right is None and judged.was_eligible:
             is_right, source = await self._asked(judged, stored.completion, fresh), "judge"
+            if self._is_erased(judged, began):
+                return
             if is_right and not judged.rule.is_loose:  # an exact hit for one history is none for another
                 await self._promote(fresh, stored)
         self.outcomes["unknown" if is_right is None else "right" if is_right else "wrong"] += 1
-        if is_right is not None:
+        if is_right is not None and not self._is_erased(judged, began):
             await self.label(judged, is_right, "judge" if source == "judge" else "shadow", fresh.expires_s)
+
+    def _is_erased(self, judged: Judged, began: int) -> bool:
+        """Whether the tenant was erased since a comparison began."""
+        return self._erased.get(judged.rule.key.tenant, 0) > began
 
     def _says_nothing(self, judged: Judged, answer: Entry) -> bool:
         """Whether it is an answer that anything gets."""

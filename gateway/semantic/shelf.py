@@ -9,6 +9,7 @@ another embedder, is passed over for the one before it.
 """
 
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -107,6 +108,17 @@ class Shelf:
         except OSError as error:
             raise CacheError(f"{path} cannot be written: {error}") from error
         return path
+
+    def erase(self, lane: LaneKey) -> int:
+        """Delete every version of a lane's verifier; how many there were. Raises `CacheError`."""
+        folder = self._of(lane)
+        count = len(list(_versions(folder)))
+        try:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise CacheError(f"{folder} cannot be deleted: {error}") from error
+        return count
 
     def choose(self, lane: LaneKey, name: str) -> bool:
         """Use a version by its name, or "shipped"; False when there is none of that name."""

@@ -335,6 +335,20 @@ class Semantic:
         self._forget(scope, compat, entry_id)
         await self.learning.forget(scope, entry_id)
 
+    async def erase(self, tenant: str, routes: Iterable[str], *, words_only: bool) -> dict[str, int]:
+        """Forget what was learned of a tenant, on these routes and all that have labels, or only the words of it; how
+        much there was. Raises `CacheError`."""
+        lanes = {lane for lane in await self.learning.counts() if lane.tenant == tenant}
+        told = {"labels": await self.learning.erase(tenant, words_only=words_only)}
+        shelf = self.verifiers.shelf
+        if not words_only and shelf is not None:
+            lanes |= {LaneKey(tenant, route) for route in routes}
+            counts = [await asyncio.to_thread(shelf.erase, lane) for lane in lanes]
+            told["verifiers"] = sum(counts)
+        if self._wordings is not None:
+            await self._wordings.keep()
+        return told
+
 
 def _found(seen: Seen, best: float | None, draft: str) -> Match | NoMatch:
     """What a verdict comes to, of neighbours and of bare forms alike."""

@@ -107,6 +107,19 @@ class Conversations:
         while self._bytes > self._max_bytes:
             self._forget(*next(iter(self._said)))
 
+    def count(self, tenant: str) -> int:
+        """How many responses of a tenant can be gone on from."""
+        mine = self._of_tenants.get(tenant)
+        return 0 if mine is None else len(mine.ids)
+
+    def forget(self, tenant: str) -> int:
+        """Forget every conversation of a tenant; how many responses those were."""
+        mine = self._of_tenants.get(tenant)
+        gone = [] if mine is None else list(mine.ids)
+        for response_id in gone:
+            self._forget(tenant, response_id)
+        return len(gone)
+
     def _forget(self, tenant: str, response_id: str) -> None:
         size = self._said.pop((tenant, response_id)).size_bytes
         mine = self._of_tenants[tenant]

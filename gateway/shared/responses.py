@@ -44,7 +44,7 @@ class SharedResponses:
         self._link = link
         self._most = most
         self._waiting: OrderedDict[str, Served] = OrderedDict()
-        self._written: dict[str, None] = {}  # in order
+        self._written: dict[str, str] = {}  # in order, and whose
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.num_dropped = 0  # that others were never told of: Redis was away for long, or refused them
@@ -84,6 +84,26 @@ class SharedResponses:
         before = await self._link.call("SET", name, int(is_good), "EX", TTL_S, "GET")
         return None if before is None else before == b"1"
 
+    def count(self, tenant: str) -> int:
+        """How many responses of a tenant this gateway told the others, or is about to."""
+        waiting = sum(served.tenant == tenant for served in self._waiting.values())
+        return waiting + sum(whose == tenant for whose in self._written.values())
+
+    async def erase(self, tenant: str) -> int:
+        """Forget the responses of a tenant that this gateway told the others; how many. What one told that is no more
+        ends by itself. Raises `CacheError`."""
+        waiting = [one for one, served in self._waiting.items() if served.tenant == tenant]
+        for one in waiting:
+            del self._waiting[one]
+        written = [one for one, whose in self._written.items() if whose == tenant]
+        names = [(self._name(one), self._name(one) + b":judged") for one in written]
+        for reply in await self._link.together([["UNLINK", name] for pair in names for name in pair]):
+            if isinstance(reply, CacheError):
+                raise reply
+        for one in written:
+            self._written.pop(one, None)
+        return len(waiting) + len(written)
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
@@ -117,7 +137,9 @@ class SharedResponses:
                     self._waiting.move_to_end(one, last=False)
             self._bound()
         self.num_dropped += sum(isinstance(reply, CacheError) and not isinstance(reply, Away) for reply in replies)
-        self._written.update((one, None) for one in spelled if one not in self._waiting)
+        self._written.update(
+            (one, served.tenant) for one, served in popped if one in spelled and one not in self._waiting
+        )
         for one in old:
             self._written.pop(one, None)
         if away := next((reply for reply in replies if isinstance(reply, Away)), None):

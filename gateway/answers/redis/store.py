@@ -279,6 +279,9 @@ class RedisAnswers:
         """Nobody knows what was removed: whatever is in memory is to be read anew."""
         self._has_lost = True
 
+    async def is_purged(self) -> bool:
+        return True  # what Redis itself writes to a disk is its operator's
+
     def take_gone(self) -> list[Gone]:
         taken, self._writer.gone = list(self._writer.gone.values()), {}
         return taken
