@@ -4,13 +4,15 @@
             future     <-- call_soon_threadsafe, once per batch
 
 Only the loop touches `_waiting`; only the thread touches the connection. The queue is bounded: what does not fit is
-refused at once.
+refused at once. So is what comes while the thread has been at one thing for longer than anybody's patience (a disk
+that hangs); who waited already hears of it when theirs is over, and the end does not wait for such a thread for ever.
 """
 
 import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -25,7 +27,11 @@ Work = Callable[[sqlite3.Connection], Any]
 Results = list[Any]  # one per work: its value, or the exception it ended with
 Run = Callable[[sqlite3.Connection, Sequence[Work]], Results]
 
+PATIENCE_S = 60.0
+CLOSE_S = 20.0  # what waits to be written may take so long at the end
+
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_SICK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +41,33 @@ class _Job:
     is_alone: bool = False
 
 
+_Queue = SimpleQueue[_Job | None]
+
+
 class ConnectionThread:
     """Runs work on a connection of its own, off the event loop. Open it once, close it once."""
 
     def __init__(
-        self, name: str, connect: Callable[[], sqlite3.Connection], run: Run, *, max_waiting: int, max_together: int
+        self,
+        name: str,
+        connect: Callable[[], sqlite3.Connection],
+        run: Run,
+        *,
+        max_waiting: int,
+        max_together: int,
+        patience_s: float = PATIENCE_S,
+        close_s: float = CLOSE_S,
     ) -> None:
         self._name = name
         self._connect = connect
         self._run = run
         self._max_waiting = max_waiting
         self._max_together = max_together
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._patience_s = patience_s
+        self._close_s = close_s
+        self._queue: _Queue = SimpleQueue()
         self._waiting = 0
+        self._busy_since_s: float | None = None  # written by the thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -55,10 +75,11 @@ class ConnectionThread:
     async def open(self) -> None:
         """Start the thread and connect. Raises what `connect` raises."""
         self._loop = asyncio.get_running_loop()
-        self._queue = SimpleQueue()
+        self._queue, self._waiting, self._busy_since_s = SimpleQueue(), 0, None
         opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = self._loop.create_future()
-        thread = threading.Thread(target=self._main, args=(opened, self._closed), name=self._name, daemon=True)
+        life = (self._queue, opened, self._closed)  # one that was left behind when it hung may go on some day
+        thread = threading.Thread(target=self._main, args=life, name=self._name, daemon=True)
         thread.start()
         try:
             await opened
@@ -68,8 +89,15 @@ class ConnectionThread:
         self._thread = thread
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on the connection. Raises `CacheError` when closed or too much is waiting, and what it raises."""
-        result: T = await self.submit(work)
+        """Run `work` on the connection. Raises `CacheError` when closed, too much is waiting or it takes too long, and
+        what it raises. What took too long may still be done."""
+        try:
+            async with asyncio.timeout(self._patience_s) as patience:
+                result: T = await self.submit(work)
+        except TimeoutError as error:
+            if patience.expired():
+                raise CacheError(f"{self._name} gave no answer within {self._patience_s:g} s") from error
+            raise
         return result
 
     @property
@@ -81,6 +109,9 @@ class ConnectionThread:
         `CacheError` when closed or too much is waiting."""
         if self._thread is None or self._loop is None:
             raise CacheError("the answer store is not open")
+        busy_since_s = self._busy_since_s
+        if busy_since_s is not None and (busy_s := time.monotonic() - busy_since_s) > self._patience_s:
+            raise CacheError(f"{self._name} hangs for {busy_s:.0f} s")
         if self._waiting >= self._max_waiting:
             raise CacheError(f"{self._waiting} operations wait for the answer store already")
         self._waiting += 1
@@ -89,17 +120,20 @@ class ConnectionThread:
         return future
 
     async def close(self) -> None:
-        """Run what is queued, then disconnect."""
+        """Run what is queued, then disconnect; a thread that hangs is left behind."""
         thread, self._thread = self._thread, None
         if thread is None or self._closed is None:
             return
         self._queue.put(None)
-        await self._closed
-        thread.join()  # it has nothing left to do but return
+        is_over, _ = await asyncio.wait([self._closed], timeout=self._close_s)
+        if is_over:
+            thread.join()  # it has nothing left to do but return
+        else:
+            log.error("%s hangs, %d operations are given up", self._name, self._waiting)
 
     # -- on the thread -------------------------------------------------------------------------------------------
 
-    def _main(self, opened: asyncio.Future[None], closed: asyncio.Future[None]) -> None:
+    def _main(self, queue: _Queue, opened: asyncio.Future[None], closed: asyncio.Future[None]) -> None:
         try:
             connection = self._connect()
         except Exception as error:
@@ -107,21 +141,28 @@ class ConnectionThread:
             return
         self._tell(_settle, [opened], [None])
         try:
-            while jobs := self._take():
-                self._tell(self._done, jobs, self._results(connection, jobs))
+            while jobs := self._take(queue):
+                self._note(queue, time.monotonic())
+                results = self._results(connection, jobs)
+                self._note(queue, None)
+                self._tell(self._done, queue, jobs, results)
         finally:
             connection.close()
             self._tell(_settle, [closed], [None])
 
-    def _take(self) -> list[_Job]:
+    def _note(self, queue: _Queue, busy_since_s: float | None) -> None:
+        if queue is self._queue:
+            self._busy_since_s = busy_since_s
+
+    def _take(self, queue: _Queue) -> list[_Job]:
         """Wait for work, and take all there is up to `max_together`; empty when closing and nothing is left."""
         jobs: list[_Job] = []
         try:
             while len(jobs) < self._max_together:
-                job = self._queue.get(block=not jobs)
+                job = queue.get(block=not jobs)
                 if job is None:
                     if jobs:
-                        self._queue.put(None)  # nothing can be queued behind it any more
+                        queue.put(None)  # nothing can be queued behind it any more
                     break
                 jobs.append(job)
         except Empty:
@@ -146,8 +187,9 @@ class ConnectionThread:
 
     # -- back on the loop ----------------------------------------------------------------------------------------
 
-    def _done(self, jobs: Sequence[_Job], results: Results) -> None:
-        self._waiting -= len(jobs)
+    def _done(self, queue: _Queue, jobs: Sequence[_Job], results: Results) -> None:
+        if queue is self._queue:
+            self._waiting -= len(jobs)
         _settle([job.future for job in jobs], results)
 
 
@@ -194,16 +236,25 @@ class BrokenFile(CacheError):
     """The file is corrupt or gone: nothing will work until it is replaced."""
 
 
+class SickFile(CacheError):
+    """The disk refused it. When that lasts, a connection made anew may help: a file opened while it could only be read
+    stays so."""
+
+
 def cache_error(error: Exception) -> CacheError:
     """SQLite's trouble as the store's."""
-    kind = BrokenFile if is_broken(error) else CacheError
+    kind = BrokenFile if is_broken(error) else SickFile if _code(error) in _SICK else CacheError
     return kind(f"answer store: {type(error).__name__}: {error}")
 
 
 def is_broken(error: Exception) -> bool:
     """Whether `error` says that the file's content is wrong, not that it cannot be had now."""
+    return _code(error) in _BROKEN
+
+
+def _code(error: Exception) -> int | None:
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _BROKEN
+    return code & 0xFF if isinstance(error, sqlite3.Error) and code is not None else None
 
 
 def _attempt(connection: sqlite3.Connection, work: Work) -> Any:
