@@ -14,7 +14,7 @@ from hashlib import blake2b
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.seal.seal import MAGIC, OVERHEAD_BYTES, Unsealed
+from gateway.seal.seal import MAGIC, OVERHEAD_BYTES, Unsealed, is_sealed
 
 KEY_BYTES = 32
 NAME_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 4, 8, 12, 16
@@ -74,6 +74,24 @@ class KeyRing:
 
     def _part(self, name: bytes, salt: bytes) -> AESGCM:
         return AESGCM(_derived(self._by_name[name], b"seal part", salt))
+
+
+class Opening:
+    """Seals nothing any more, and opens what was sealed."""
+
+    name = ""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    def seal(self, plain: bytes, place: bytes) -> bytes:  # noqa: ARG002
+        return plain
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        return self._ring.open(sealed, place) if is_sealed(sealed) else sealed
+
+    def tokens(self, word: str) -> tuple[str, ...]:
+        return (word, *self._ring.tokens(word))
 
 
 def _name(key: bytes) -> bytes:

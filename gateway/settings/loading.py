@@ -16,6 +16,7 @@ from gateway.settings.declared import SettingsError, build, put, scalar
 from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.limits import check, check_engine
 from gateway.settings.observing import TracingSettings
+from gateway.settings.trust import SealSettings
 from gateway.settings.values import Settings, served_name
 
 PREFIX = "TWICETOLD_"
@@ -49,6 +50,7 @@ def load_settings(
         tls=replace(
             settings.tls, key_password=read_key("tls.key_password_env", settings.tls.key_password_env, environ)
         ),
+        seal=_seal(settings.seal, environ),
         tracing=_tracing(settings.tracing, environ),
         redis=_with_password(settings.redis, read_key("redis_password_env", settings.redis_password_env, environ)),
         backends=tuple(
@@ -166,9 +168,31 @@ def _with_password(url: str, password: str) -> str:
 def _read_secret(variable: str, environ: Mapping[str, str]) -> str:
     """The text that replicas share; a line end behind it is none of it. Raises `SettingsError`, and never says it."""
     text = read_key("secret_env", variable, environ).strip()
-    if variable and (len(text) < SECRET_CHARS or len(set(text)) < SECRET_VARIETY):
+    if variable:
+        _check_variety("secret_env", variable, text)
+    return text
+
+
+def _seal(settings: SealSettings, environ: Mapping[str, str]) -> SealSettings:
+    """With the keys that it names. Raises `SettingsError`, and never says them."""
+    key = read_key("seal.key_env", settings.key_env, environ)
+    old = tuple(
+        part
+        for text in read_key("seal.old_keys_env", settings.old_keys_env, environ).split(",")
+        if (part := text.strip())
+    )
+    for setting, place, text in (
+        *((("seal.key_env", settings.key_env, key),) if key else ()),
+        *(("seal.old_keys_env", settings.old_keys_env, one) for one in old),
+    ):
+        _check_variety(setting, place, text)
+    return replace(settings, key=key, old_keys=old)
+
+
+def _check_variety(setting: str, place: str, text: str) -> None:
+    """Raise `SettingsError` for a secret that could be guessed."""
+    if len(text) < SECRET_CHARS or len(set(text)) < SECRET_VARIETY:
         raise SettingsError(
-            f"{_said('secret_env', variable)}, which holds {len(text)} characters, {len(set(text))} of them"
+            f"{_said(setting, place)}, which holds {len(text)} characters, {len(set(text))} of them"
             f" different; it takes {SECRET_CHARS} and {SECRET_VARIETY} (openssl rand -hex 32)"
         )
-    return text

@@ -79,6 +79,16 @@ class TenantSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SealSettings:
+    """Encryption of what is kept, on disk and in Redis: [seal]. The key must not lie beside the data."""
+
+    key_env: str = ""  # name of the variable with the key, or @FILE; empty: what is kept is not encrypted
+    key: str = field(default="", repr=False, metadata=NOT_SET)
+    old_keys_env: str = ""  # the same, of keys that were used before, commas between them: they still open
+    old_keys: tuple[str, ...] = field(default=(), repr=False, metadata=NOT_SET)
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """How much is let in, and how slow it may be: [edge]. 0: no limit."""
 

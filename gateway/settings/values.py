@@ -10,7 +10,7 @@ from gateway.settings.doors import is_loopback
 from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, TlsSettings
+from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, SealSettings, TenantSettings, TlsSettings
 
 DEMO = "demo"  # the name of the bundled model
 
@@ -75,9 +75,11 @@ class Settings:
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     shared: SharedSettings = field(default_factory=SharedSettings)
     keys: KeySettings = field(default_factory=KeySettings)
+    tenants: tuple[TenantSettings, ...] = ()  # what each may do, and how much of it: [[tenants]]
     oidc: OidcSettings = field(default_factory=OidcSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     edge: EdgeSettings = field(default_factory=EdgeSettings)
+    seal: SealSettings = field(default_factory=SealSettings)
 
     @property
     def local_model(self) -> str:
