@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.answers.base import Entry, NearAnswers
 from gateway.answers.selection import Selection
 from gateway.commons.rule import COMMONS, CROSSING, Place, is_shared, may_cross, refusal, shared
-from gateway.commons.witnesses import Testimony, Witnesses, witness_of
+from gateway.commons.witnesses import Statement, Witnesses, witness_of
 from gateway.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Commons:
         have asked. What is kept then. Raises `CacheError`."""
         if entry.origin not in CROSSING:
             return None
-        heard = await self._witnesses.note(self._testimony(place, entry.tenant))
+        heard = await self._witnesses.note(self._statement(place, entry.tenant))
         if heard.count < place.least or heard.objects or not may_cross(entry.completion):
             return None
         there = await self._answers.peek(place.fp.scope, place.fp.exact)
@@ -95,7 +95,7 @@ class Commons:
     async def object(self, entry: Entry, tenant: str, *, objects: bool) -> None:
         """A tenant says that a shared answer is bad, or is not after all. Raises `CacheError`."""
         witness = witness_of(self._secret, entry.exact, tenant)
-        await self._witnesses.object(Testimony(entry.scope, entry.exact, witness, 0), objects=objects)
+        await self._witnesses.object(Statement(entry.scope, entry.exact, witness, 0), objects=objects)
 
     async def forget(self, tenant: str, remove: Remove) -> int:
         """Forget what a tenant asked, and end every shared answer that is its own, or that too few others asked for.
@@ -108,6 +108,6 @@ class Commons:
             count += await remove(Selection(scope=scope, exact=request))
         return count + gone.count
 
-    def _testimony(self, place: Place, tenant: str) -> Testimony:
+    def _statement(self, place: Place, tenant: str) -> Statement:
         fp = place.fp
-        return Testimony(fp.scope, fp.exact, witness_of(self._secret, fp.exact, tenant), place.least)
+        return Statement(fp.scope, fp.exact, witness_of(self._secret, fp.exact, tenant), place.least)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
-from gateway.commons.witnesses import MOST, Forgotten, Heard, Testimony, of_tenant
+from gateway.commons.witnesses import MOST, Forgotten, Heard, Statement, of_tenant
 
 APPLICATION_ID = 0x54774377  # "TwCw", in the file's header
 VERSION = 1
@@ -44,14 +44,14 @@ class FileWitnesses:
     async def close(self) -> None:
         await self._thread.close()
 
-    async def note(self, one: Testimony) -> Heard:
+    async def note(self, one: Statement) -> Heard:
         self._until_trim -= 1
         most = self._most if self._until_trim < 0 else None
         if most is not None:
             self._until_trim = min(TRIM_EVERY, self._most)
         return await self._thread.call(partial(_note, one=one, most=most, now_s=time.time()))
 
-    async def object(self, one: Testimony, *, objects: bool) -> None:
+    async def object(self, one: Statement, *, objects: bool) -> None:
         await self._thread.call(partial(_object, one=one, objects=objects, now_s=time.time()))
 
     async def objects(self, request: bytes, witness: bytes) -> bool:
@@ -67,7 +67,7 @@ class FileWitnesses:
 # -- on the thread -----------------------------------------------------------------------------------------------
 
 
-def _note(connection: sqlite3.Connection, one: Testimony, most: int | None, now_s: float) -> Heard:
+def _note(connection: sqlite3.Connection, one: Statement, most: int | None, now_s: float) -> Heard:
     connection.execute(
         "INSERT INTO witnesses VALUES (?, ?, ?, ?, 0, ?) ON CONFLICT DO UPDATE SET at_s = excluded.at_s",
         (one.request, one.witness, one.scope, one.least, now_s),
@@ -86,7 +86,7 @@ def _count(connection: sqlite3.Connection, request: bytes) -> int:
     return int(connection.execute(query, (request,)).fetchone()[0])
 
 
-def _object(connection: sqlite3.Connection, one: Testimony, *, objects: bool, now_s: float) -> None:
+def _object(connection: sqlite3.Connection, one: Statement, *, objects: bool, now_s: float) -> None:
     if objects:
         connection.execute(
             "INSERT INTO witnesses VALUES (?, ?, ?, ?, 1, ?)"

@@ -101,6 +101,11 @@ def is_undisputed(entry: Entry) -> bool:
     return is_shared(entry) and entry.is_fresh(time.time()) and not entry.bad
 
 
+def written_by(tenant: str, canonical: bytes) -> Selection:
+    """The shared answer to a request, if it was this tenant's."""
+    return Selection(tenant=COMMONS, namespace=tenant, canonical=canonical)
+
+
 def in_commons(selection: Selection) -> Selection | None:
     """What of a tenant's that is selected lies in the commons; None where nothing can."""
     if selection.tenant in (None, COMMONS) or selection.namespace or selection.scope or selection.id or selection.exact:

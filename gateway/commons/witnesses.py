@@ -24,7 +24,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Statement:
     """A request and one of its witnesses; the scope leads to the answer, which so many witnesses make a shared one."""
 
     scope: bytes
@@ -46,10 +46,10 @@ class Witnesses(Protocol):
 
     async def open(self) -> None: ...
 
-    async def note(self, one: Testimony) -> Heard:
+    async def note(self, one: Statement) -> Heard:
         """Write it down, and say what is known then."""
 
-    async def object(self, one: Testimony, *, objects: bool) -> None:
+    async def object(self, one: Statement, *, objects: bool) -> None:
         """Write down an objection, or its end."""
 
     async def objects(self, request: bytes, witness: bytes) -> bool:

@@ -1,7 +1,8 @@
 """What users say of answers: a label for the semantic tier, a verdict on the entry, and its end after two bad ones.
 
 An id is known to the tenant it was given to and to nobody else. One response has one verdict, and the last word counts,
-so a retry changes nothing; a verdict on an entry is one on the last response that came from it.
+so a retry changes nothing; a verdict on an entry is one on the last response that came from it. On an answer that
+tenants share each has one verdict, and is told of no other's.
 """
 
 import time
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.answers.base import CacheError, Entry, Verdict
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.commons import Commons
+from gateway.commons.rule import is_shared
 from gateway.curation.invalidate import Invalidation
 from gateway.errors import StoreAway, UnknownId
 from gateway.ledger import Ledger
@@ -44,12 +47,14 @@ class Feedback:
         served: ServedMemory,
         semantic: "Semantic | None",
         ledger: Ledger,
+        commons: Commons | None = None,
     ) -> None:
         self._answers = answers
         self._invalidation = invalidation
         self._served = served
         self._semantic = semantic
         self._ledger = ledger
+        self._commons = commons
 
     async def of_response(self, tenant: str, response_id: str, *, is_good: bool, comment: str) -> Said:
         """A verdict on what a response said. Raises `UnknownId` or `StoreAway`."""
@@ -66,6 +71,8 @@ class Feedback:
         entry = await self._read(served)
         if entry is None or not served.is_about(entry):
             return Said(served.entry, "not_kept")
+        if is_shared(entry):
+            return await self._say_of_shared(entry, served.tenant, is_good)
         return await self._say(entry, response_id, is_good, comment)
 
     async def of_entry(self, tenant: str, entry_id: str, *, is_good: bool, comment: str) -> Said:
@@ -92,6 +99,18 @@ class Feedback:
         state: State = "not_kept" if tally is None else "retired" if tally.is_retired else "kept"
         self._ledger.looked_up("feedback", "good" if is_good else "bad", state)
         return Said(entry.id, state) if tally is None else Said(entry.id, state, tally.good, tally.bad)
+
+    async def _say_of_shared(self, entry: Entry, tenant: str, is_good: bool) -> Said:
+        """What one of the tenants says that share it; none of its words are kept with what others have."""
+        if self._commons is None:
+            return Said(None, "not_kept")
+        try:
+            await self._commons.object(entry, tenant, objects=not is_good)
+        except CacheError as error:
+            raise StoreAway(str(error)) from error
+        said = await self._say(entry, self._commons.voice(entry, tenant), is_good, "")
+        is_kept = said.state != "not_kept"
+        return Said(None, "kept" if is_kept else said.state, int(is_kept and is_good), int(is_kept and not is_good))
 
     async def _read(self, served: Served) -> Entry | None:
         try:

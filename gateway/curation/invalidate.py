@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.answers.base import Entry, Gone, Tally, Verdict
 from gateway.answers.selection import Page, Selection
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.rule import in_commons, written_by
 from gateway.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -83,12 +84,17 @@ class Invalidation:
         """What `run` would remove. Raises `CacheError`."""
         rows = await self._answers.select(selection, Page(SAMPLE))
         count = len(rows) if len(rows) < SAMPLE else await self._answers.count(selection)
+        for one in await self._in_commons(selection):
+            count += await self._answers.count(one)
         vectors = 0 if self._embeddings is None else await self._embeddings.count(selection)
         return Forgetting(True, count, tuple(row.id for row in rows), vectors=vectors)
 
     async def run(self, selection: Selection) -> Forgetting:
         """Remove what is selected. Raises `CacheError` when the store fails; memory has forgotten it all the same."""
+        also = await self._in_commons(selection)
         gone = await self._answers.remove_all(selection)
+        for one in also:
+            gone += await self._answers.remove_all(one)
         await self._forget(gone)
         vectors = 0 if self._embeddings is None else await self._embeddings.remove(selection)
         heard = await self._heard()
@@ -103,10 +109,20 @@ class Invalidation:
             gone = await self._answers.remove_all(Selection(id=entry.id, scope=entry.scope))
             tally = replace(tally, gone=tuple(gone))
         if tally is not None and tally.is_retired:
-            await self._forget(tally.gone)
+            gone = [*tally.gone, *await self._answers.remove_all(written_by(entry.tenant, entry.canonical))]
+            await self._forget(gone)
             await self._heard()
             log.info("entry %s retired after %d bad verdicts", entry.id, tally.bad)
         return tally
+
+    async def _in_commons(self, selection: Selection) -> list[Selection]:
+        """What goes with it of the answers that tenants share: those that were the selected tenant's, or entry's."""
+        if selection.id is None:
+            of_tenant = in_commons(selection)
+            return [] if of_tenant is None else [of_tenant]
+        rows = await self._answers.select(selection, Page(SAMPLE))
+        found = [await self._answers.owned(row.tenant, row.id) for row in rows]
+        return [written_by(one.tenant, one.canonical) for one in found if one is not None]
 
     async def _heard(self) -> Heard | None:
         """Wait for the others, if there are any."""

@@ -15,8 +15,9 @@ from unicodedata import normalize
 import orjson
 
 from backends.chat import PROMPT, ChatRequest, Choice, Completion, Usage
-from gateway.answers.base import DIGEST_BYTES, Entry
+from gateway.answers.base import DIGEST_BYTES, IMPORT, Entry
 from gateway.answers.codec import encode
+from gateway.commons.rule import COMMONS
 from gateway.curation.lines import AnswerLine, EntryLine, home_of, parsed
 from gateway.errors import InvalidRequest
 from gateway.fit import malformed, misfit, of_others
@@ -129,6 +130,7 @@ def _taken(secret: bytes, line: EntryLine, movement: Movement, now_s: float) -> 
             alias_of=alias_of,
             good=line.good,
             bad=line.bad,
+            origin=IMPORT,
         ),
         line.hits,
     )
@@ -142,6 +144,8 @@ def _tenant(secret: bytes, line: EntryLine, movement: Movement) -> str:
             f"tenant {tenant!r} is one of another deployment's; say who it is here (--map OLD=NEW, --into TENANT).",
             "tenant",
         )
+    if tenant == COMMONS:
+        raise InvalidRequest("what tenants share is never imported: they have to ask it here.", "tenant")
     if not is_tenant(tenant) and not (is_at_home and line.salted is not None and tenant == line.tenant):
         raise InvalidRequest(f"tenant {tenant!r} is no name of a tenant.", "tenant")
     return tenant

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.answers.base import CacheError, Entry, unembedded_of
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.rule import COMMONS
 from gateway.curation.lines import cursor_of, end_line, header_line, place_of
 from gateway.curation.portable import Movement, Taken, entry_line, read_line
 from gateway.errors import InvalidRequest, StoreAway
@@ -62,6 +63,8 @@ class Place:
         return self.number >= NEW_ORIGINALS and row.created_s < self.began_s
 
     def wants(self, row: Listed) -> bool:
+        if row.tenant == COMMONS:  # what tenants of this gateway vouch for is no answer that another can be given
+            return False
         return (row.alias_of is not None) == (self.number in (ALIASES, NEW_ALIASES))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.keys import MAC_BYTES
-from gateway.commons.witnesses import MOST, WITNESS_BYTES, Forgotten, Heard, Testimony, of_tenant
+from gateway.commons.witnesses import MOST, WITNESS_BYTES, Forgotten, Heard, Statement, of_tenant
 
 SHELVES = 16
 PAGE = 2000  # members that are read at once
@@ -33,7 +33,7 @@ class RedisWitnesses:
 
     async def close(self) -> None: ...
 
-    async def note(self, one: Testimony) -> Heard:
+    async def note(self, one: Statement) -> Heard:
         name = self._shelf(one.request)
         objects = await self.objects(one.request, one.witness)
         if not objects:
@@ -41,7 +41,7 @@ class RedisWitnesses:
             await self._bound(name)
         return Heard(await self._count(one.request), objects)
 
-    async def object(self, one: Testimony, *, objects: bool) -> None:
+    async def object(self, one: Statement, *, objects: bool) -> None:
         name = self._shelf(one.request)
         for known in await self._members(one.request + one.witness, name):
             await self._link.call("ZREM", name, known)
@@ -101,7 +101,7 @@ class RedisWitnesses:
     def _shelf(self, request: bytes) -> bytes:
         return self._link.name("commons", str(request[0] % SHELVES))
 
-    def _member(self, one: Testimony, *, objects: bool) -> bytes:
+    def _member(self, one: Statement, *, objects: bool) -> bytes:
         said = one.request + one.witness + bytes([objects]) + one.scope + one.least.to_bytes(2, "little")
         return said + self._link.names.mac(b"commons", said)
 
