@@ -20,7 +20,9 @@ from gateway.callers.auth import AdminRule
 from gateway.callers.door import Door
 from gateway.callers.sessions import ENDED_FILE, Attempts, Sessions
 from gateway.curation.archive import Archive
+from gateway.curation.erase import Held
 from gateway.edge.admission import Admission
+from gateway.edge.framing import OneReading
 from gateway.edge.words import Say
 from gateway.errors import GatewayError, describe, error_body
 from gateway.explain import Explainer
@@ -78,11 +80,19 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.openapi = partial(document, OPERATIONS, __version__)  # type: ignore[method-assign]  # the pages of FastAPI load scripts from elsewhere
     settings = services.settings
     free = settings.cache.usage_on_hit == "zero"
-    intake = Intake(services.keys, int(settings.max_body_mb * 2**20), curfew, zero_usage=free)
+    intake = Intake(
+        services.keys,
+        int(settings.max_body_mb * 2**20),
+        curfew,
+        zero_usage=free,
+        tokens=services.issuer,
+        policies=services.policies,
+        quota=services.quota,
+    )
     sessions = Sessions(services.secret, settings.admin_key, file=settings.data_dir / ENDED_FILE)
     door = Door(AdminRule(settings.admin_key, settings.is_local), sessions, Attempts())
     app.router.routes.extend(_asked(services, intake))
-    app.include_router(models_route(services.router, services.keys))
+    app.include_router(models_route(services.router, intake))
     app.include_router(health_routes(services.readiness, services.metrics))
     app.include_router(dashboard_routes(door, read_pages()))
     app.include_router(admin_routes(_admin(services, intake, door)))
@@ -93,6 +103,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.add_middleware(Exchanges, observers=services.observing.observers)
     edge = services.edge
     app.add_middleware(Admission, rules=edge.rules, counts=edge.counts, shapes=ERRORS, memory=edge.memory)
+    app.add_middleware(OneReading)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(GatewayError, _told)
@@ -103,12 +114,14 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
 def _asked(services: Services, intake: Intake) -> Iterator[Route]:
     """What answers, as plain ASGI."""
     for path, shape in SHAPES.items():
+        conversations = Conversations(services.secret)
+        services.erasure.held.append(Held("conversations", conversations.count, conversations.forget))
         endpoint = GenerateEndpoint(
             shape=shape,
             pipeline=services.pipeline,
             ledger=services.ledger,
             intake=intake,
-            conversations=Conversations(services.secret),
+            conversations=conversations,
             served=services.served,
         )
         yield Route(path, endpoint, methods=["POST"])
@@ -148,6 +161,7 @@ def _admin(services: Services, intake: Intake, door: Door) -> Admin:
         porter=Porter(services.transfer, intake),
         desk=Desk(services.recent, Feed(services.recent, intake.curfew), intake),
         quality=services.thresholds,
+        erasure=services.erasure,
     )
 
 

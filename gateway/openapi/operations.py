@@ -12,6 +12,7 @@ from gateway.routes.explain import ExplainBody
 from gateway.routes.feedback import FeedbackBody
 from gateway.routes.keys import CreateBody, RotateBody, WhoseBody
 from gateway.routes.live import PricesBody
+from gateway.routes.tenants import PolicyBody
 from gateway.routes.thresholds import ChangeBody
 from gateway.routes.transfer import LINES
 from gateway.routes.warm import WarmBody
@@ -25,6 +26,7 @@ _EVENTS = "text/event-stream"
 _ENTRY = Param("entry_id", "as `x-twicetold-entry` names it", "path")
 _NAME = Param("name", "the backend's name", "path")
 _MODEL = Param("name", "the model's name", "path")
+_TENANT = Param("tenant", "its name, `anonymous`, or `*` for all that are not named", "path")
 _KEY = Param("key_id", "as the list names it", "path")
 
 GENERATING = (
@@ -220,6 +222,18 @@ KEYS = (
     ),
     Operation("DELETE", f"{_ADMIN}/keys/{{key_id}}", "Revoke it", "the key", params=(_KEY,)),
     Operation("POST", f"{_ADMIN}/keys/tenant", "Whose a key is", "`tenant`", WhoseBody),
+    Operation("GET", f"{_ADMIN}/tenants", "What tenants may do, and what they used", "`data`"),
+    Operation("GET", f"{_ADMIN}/tenants/{{tenant}}", "One of them", "`policy`, `source`, `usage`", params=(_TENANT,)),
+    Operation(
+        "PUT", f"{_ADMIN}/tenants/{{tenant}}", "Say what it may do, as a whole", "the same", PolicyBody, (_TENANT,)
+    ),
+    Operation(
+        "DELETE",
+        f"{_ADMIN}/tenants/{{tenant}}",
+        "Take that back: what the configuration says holds again",
+        "the same",
+        params=(_TENANT,),
+    ),
     Operation("GET", f"{_ADMIN}/session", "Whether the dashboard has to ask for the key", "`state`"),
     Operation("POST", f"{_ADMIN}/session", "Begin a session with the admin key", "a cookie, and `csrf`", KeyBody),
     Operation("DELETE", f"{_ADMIN}/session", "End it", "`state`"),

@@ -12,16 +12,20 @@ Whoever has no limits passes by all of it. What was held is given back however t
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from backends.chat import Usage
 from gateway.controls import Controls
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.live.prices import FREE as NO_PRICE
 from gateway.live.prices import Prices
-from gateway.quota.buckets import Entry, Moment, Need, Refusal, Standing, Sums, moment_of
+from gateway.quota.buckets import Account, Entry, Moment, Need, Refusal, Standing, Sums, moment_of
+from gateway.quota.file import BudgetFile
 from gateway.quota.guess import Guess
 from gateway.quota.local import LocalAccounts
 from gateway.quota.policies import TenantPolicy
@@ -29,17 +33,19 @@ from gateway.quota.told import Dialect, Header, headers_of
 from gateway.settings.trust import Limits
 
 MILLION = 1_000_000
+KEEP_S = 2.0  # budgets are written down so often, while they change
 NOBODYS = Standing()
 FREE_ENTRY = Entry(None, None, NOBODYS)
 Subjects = Sequence[tuple[str, Limits]]
+BestEffort = Callable[[str], AbstractContextManager[Any]]
 
-_SAID = {
-    "requests": "{who} has reached its limit of requests per minute.",
-    "concurrent": "{who} has as many requests under way as it may.",
-    "tokens": "{who} has reached its limit of tokens per minute.",
-    "day": "{who} has spent its tokens of this day (UTC).",
-    "month": "{who} has spent its tokens of this month (UTC).",
-    "money": "{who} has spent its money of this month (UTC).",
+SAID: Mapping[str, str] = {
+    "requests": "This key has reached its limit of requests per minute.",
+    "concurrent": "This key has as many requests under way as it may.",
+    "tokens": "This key has reached its limit of tokens per minute.",
+    "day": "This key has spent its tokens of this day (UTC).",
+    "month": "This key has spent its tokens of this month (UTC).",
+    "money": "This key has spent its money of this month (UTC).",
 }
 
 
@@ -74,7 +80,7 @@ class Admission:
     def check(self) -> None:
         """Raises `RateLimited`, when this request may not go on."""
         if self._entry.refusal is not None:
-            raise refused(self._entry.refusal)
+            raise self._quota.refused(self._entry.refusal)
 
     def clamp(self, controls: Controls) -> Controls:
         """The controls of a request for which no model may work: what is stored may still be given."""
@@ -85,7 +91,7 @@ class Admission:
     def check_shortage(self, controls: Controls) -> None:
         """Why there is nothing but what is stored, for who asked for more: raises `RateLimited`."""
         if self._entry.shortage is not None and not controls.only_if_cached:
-            raise refused(self._entry.shortage)
+            raise self._quota.refused(self._entry.shortage)
 
     def settle(self, usage: Usage | None, *, is_hit: bool, model: str, num_pieces: int = 0) -> None:
         """What it used; said again, the last word counts. Of an answer that was broken off nobody told the usage: it
@@ -124,13 +130,17 @@ class Quota:
         self,
         prices: Prices | None = None,
         *,
-        accounts: LocalAccounts | None = None,
+        file: BudgetFile | None = None,
+        best_effort: BestEffort = nullcontext,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.accounts = accounts or LocalAccounts()
-        self._unlimited = Unlimited(self, (), Guess(""))
+        self.accounts = LocalAccounts()
+        self.refusals: Counter[str] = Counter()  # by what limit
         self._prices = prices
+        self._file = file
+        self._best_effort = best_effort
         self._now = now
+        self._unlimited = Unlimited(self, (), Guess(""))
 
     def enter(self, policy: TenantPolicy, guess: Callable[[], Guess]) -> Admission:
         """The way in for one request; what it will use is guessed where that is asked."""
@@ -148,9 +158,19 @@ class Quota:
         """Ask to enter."""
         return self.accounts.enter(subjects, need, self.moment)
 
+    async def account(self, subject: str) -> Account:
+        """What is known of one."""
+        return self.accounts.of(subject)
+
     def give_back(self, subjects: Subjects, held: Need, used: Sums) -> None:
         """A request that had entered has ended."""
         self.accounts.settle(subjects, held, used, self.moment)
+
+    def refused(self, refusal: Refusal) -> RateLimited:
+        """The error that says so, counted."""
+        self.refusals[refusal.what] += 1
+        kind = BudgetSpent if refusal.what in ("day", "month", "money") else RateLimited
+        return kind(SAID[refusal.what], refusal.retry_after_s)
 
     def need_of(self, guess: Guess) -> Need:
         """What a request is guessed to use."""
@@ -164,8 +184,36 @@ class Quota:
         cost = computed * price.prompt + usage.cached_tokens * price.cached_prompt
         return (cost + usage.completion_tokens * price.completion) / MILLION
 
+    # -- where budgets are kept --------------------------------------------------------------------------------------
 
-def refused(refusal: Refusal) -> RateLimited:
-    """The error that says so."""
-    kind = BudgetSpent if refusal.what in ("day", "month", "money") else RateLimited
-    return kind(_SAID[refusal.what].format(who="This key"), refusal.retry_after_s)
+    async def open(self) -> None:
+        """Know what was used before the start."""
+        if self._file is not None:
+            with self._best_effort("budget_read"):
+                for subject, account in await self._file.load():
+                    self.accounts.put(subject, account)
+
+    async def follow(self) -> None:
+        """Keep what changes, for ever."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Write down what changed since the last time; what cannot be written now is written later."""
+        if self._file is None or not self.accounts.changed:
+            return
+        subjects, self.accounts.changed = self.accounts.changed, set()
+        changed = [(subject, self.accounts.of(subject)) for subject in subjects]
+        try:
+            with self._best_effort("budget_write"):
+                await self._file.save(changed, self.moment.month)
+                subjects = set()
+        finally:
+            self.accounts.changed |= subjects
+
+    async def forget(self, subjects: Collection[str]) -> int:
+        """Let go of what is known of these; how many there were. Raises `CacheError`."""
+        if self._file is not None:
+            await self._file.forget(subjects)
+        return sum(self.accounts.forget(subject) for subject in subjects)

@@ -43,5 +43,14 @@ class LocalAccounts:
                 break
             del self._accounts[oldest]
 
+    def forget(self, name: str) -> bool:
+        """Let go of one that has nothing under way."""
+        account = self._accounts.get(name)
+        if account is None or account.running:
+            return False
+        del self._accounts[name]
+        self.changed.discard(name)
+        return True
+
     def __iter__(self) -> Iterator[tuple[str, Account]]:
         return iter(list(self._accounts.items()))

@@ -252,7 +252,7 @@ class Policies:
         if caller.narrowing is None:
             return policy
         try:
-            return narrower(policy, policy_of(read_said(caller.narrowing), caller.key))
+            return narrower(policy, policy_of(read_said(caller.narrowing), f"{caller.tenant}/{caller.key}"))
         except InvalidRequest as error:
             log.error("the policy of key %s cannot be read, and allows nothing: %s", caller.key, error)
             return NOTHING

@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from gateway.body import ClientGone, while_connected
 from gateway.callers.door import Door
+from gateway.curation.erase import Erasure
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
 from gateway.identity.scope import Scope
 from gateway.routes.backends import Fleet, add_backends
 from gateway.routes.dashboard import visit_of
 from gateway.routes.entries import Shelves, add_entries
+from gateway.routes.erase import add_erase
 from gateway.routes.explain import Inquiry, add_explain
 from gateway.routes.intake import Intake
 from gateway.routes.keys import KeyDesk, add_keys
@@ -27,6 +29,7 @@ from gateway.routes.live import Desk, add_live
 from gateway.routes.prefixes import add_prefixes
 from gateway.routes.quality import Quality, add_quality
 from gateway.routes.reading import GONE_STATUS, read_json
+from gateway.routes.tenants import add_tenants
 from gateway.routes.thresholds import Panel, add_thresholds
 from gateway.routes.transfer import Porter, add_transfer
 from gateway.routes.warm import Warmer, add_warm
@@ -80,6 +83,7 @@ class Admin:
     quality: Quality | None
     porter: Porter
     warmer: Warmer
+    erasure: Erasure
 
 
 def admin_routes(admin: Admin) -> APIRouter:
@@ -107,6 +111,8 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
     add_keys(routes, KeyDesk(admin.intake))
+    add_erase(routes, admin.erasure, admin.intake)
+    add_tenants(routes, admin.intake)
     add_warm(routes, admin.warmer)
     return routes
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -32,6 +33,10 @@ from gateway.identity.canonical import question_of
 from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
+from gateway.quota.gate import Admission
+from gateway.quota.guess import Guess
+from gateway.quota.policies import TenantPolicy
+from gateway.quota.told import Header, ignored_of
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
@@ -78,6 +83,9 @@ class _Asked:
     parsed: Parsed
     tenant: str
     controls: Controls
+    policy: TenantPolicy
+    admission: Admission  # not entered yet
+    told: list[Header]  # what stands on its response beside the outcome
 
 
 def cache_routes(desk: CacheDesk) -> APIRouter:
@@ -91,14 +99,12 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
                 body = await read_json(LookupBody, request, desk.intake.max_body_bytes)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
-            asked = _read(desk, body, request)
-            envelope = asked.shape.envelope(asked.parsed)
-            found = await desk.aside.look_up(
-                asked.parsed.request, asked.tenant, asked.parsed.cache_salt, asked.controls, response_id=envelope.id
-            )
-            if isinstance(found, Missed):
-                return _json({**_said(found.id, found.outcome), "response": None}, found.outcome)
-            return await _hit(desk, asked, envelope, found, started)
+            asked = await _read(desk, body, request)
+            async with asked.admission as admission:
+                admission.check()
+                response = await _looked_up(desk, asked, started)
+                response.raw_headers.extend([*asked.told, *admission.headers(asked.shape.dialect)])
+            return response
 
     @routes.put("/v1/cache/entries")
     async def put(request: Request) -> Response:
@@ -107,27 +113,52 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
                 body = await read_json(PutBody, request, desk.intake.max_body_bytes)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
-            asked = _read(desk, body, request)
+            asked = await _read(desk, body, request)
             if not desk.is_local and asked.tenant == ANONYMOUS:
                 raise PutRefused("Others can reach this server, so an answer is taken from callers with a key only.")
-            kept = await desk.aside.put(
-                asked.parsed.request,
-                asked.tenant,
-                asked.parsed.cache_salt,
-                asked.controls,
-                answered(body),
-                lookup=body.lookup,
-                elapsed_s=body.elapsed_s,
-            )
-            said = {
-                "kept": kept.entry is not None,
-                "entry": kept.entry if kept.hit_details else None,
-                "reason": kept.reason,
-                "ttl_s": kept.ttl_s,
-            }
-            return Response(orjson.dumps({"object": "cache.entry", **said}), media_type="application/json")
+            async with asked.admission as admission:
+                admission.check()
+                said = await _put(desk, asked, body)
+                response = Response(orjson.dumps(said), media_type="application/json")
+                response.raw_headers.extend([*asked.told, *admission.headers(asked.shape.dialect)])
+            return response
 
     return routes
+
+
+async def _looked_up(desk: CacheDesk, asked: _Asked, started: float) -> Response:
+    envelope = asked.shape.envelope(asked.parsed)
+    found = await desk.aside.look_up(
+        asked.parsed.request,
+        asked.tenant,
+        asked.parsed.cache_salt,
+        asked.controls,
+        asked.policy,
+        response_id=envelope.id,
+    )
+    if isinstance(found, Missed):
+        return _json({**_said(found.id, found.outcome), "response": None}, found.outcome)
+    return await _hit(desk, asked, envelope, found, started)
+
+
+async def _put(desk: CacheDesk, asked: _Asked, body: PutBody) -> dict[str, Any]:
+    kept = await desk.aside.put(
+        asked.parsed.request,
+        asked.tenant,
+        asked.parsed.cache_salt,
+        asked.controls,
+        answered(body),
+        asked.policy,
+        lookup=body.lookup,
+        elapsed_s=body.elapsed_s,
+    )
+    return {
+        "object": "cache.entry",
+        "kept": kept.entry is not None,
+        "entry": kept.entry if kept.hit_details else None,
+        "reason": kept.reason,
+        "ttl_s": kept.ttl_s,
+    }
 
 
 async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found, started: float) -> Response:
@@ -135,6 +166,7 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     async with aclosing(found.reply.deltas) as deltas:
         async for delta in deltas:
             answer.add(delta)
+    asked.admission.settle(answer.completion().usage, is_hit=True, model=asked.parsed.request.model)
     completion = of_others(answer.completion())  # a server's own name for a response is told to nobody
     whole = envelope.completion(completion, Usage() if desk.intake.zero_usage else completion.usage)
     response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
@@ -145,8 +177,8 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     return response
 
 
-def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
-    """Raises `InvalidRequest` naming the field."""
+async def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
+    """Raises `InvalidRequest` naming the field, and what the caller's policy forbids."""
     shape = desk.shapes.get(body.shape)
     if shape is None:
         raise InvalidRequest(f"shape may be {', '.join(desk.shapes)}; got {body.shape!r}.", "shape")
@@ -165,7 +197,13 @@ def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
     except InvalidRequest as error:
         raise (_inside(error) if str(error.param).startswith("cache") else error) from error
     parsed = replace(parsed, request=shape.with_headers(parsed.request, request.headers))
-    return _Asked(shape, parsed, desk.intake.keys.tenant(shape.credential(request.headers)), controls)
+    caller = await desk.intake.identify(request.headers, shape)
+    policy = desk.intake.policies.of(caller)
+    policy.check_model(parsed.request.model)
+    allowed = policy.clamp(controls)
+    told = [] if allowed is controls else ignored_of(policy.refused(controls))
+    admission = desk.intake.quota.enter(policy, partial(Guess, parsed.request.model))
+    return _Asked(shape, parsed, caller.tenant, allowed, policy, admission, told)
 
 
 def _inside(error: InvalidRequest) -> InvalidRequest:

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
@@ -12,9 +13,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.body import ClientGone
-from gateway.callers.auth import read_credential
-from gateway.curation.feedback import Feedback
+from gateway.callers.caller import FEEDBACK
+from gateway.curation.feedback import Feedback, Said
 from gateway.errors import InvalidRequest
+from gateway.quota.guess import Guess
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 
@@ -50,15 +52,20 @@ def feedback_route(desk: FeedbackDesk) -> APIRouter:
             body = await read_json(FeedbackBody, request, desk.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        tenant = desk.intake.keys.tenant(read_credential(request.headers))
-        is_good = body.verdict == "good"
-        if body.id is not None and body.entry is None:
-            said = await desk.feedback.of_response(tenant, body.id, is_good=is_good, comment=body.comment)
-        elif body.entry is not None and body.id is None:
-            said = await desk.feedback.of_entry(tenant, body.entry, is_good=is_good, comment=body.comment)
-        else:
-            raise InvalidRequest("Give either id, of a response, or entry, of a stored answer.", "id")
+        caller = await desk.intake.identify(request.headers, scope=FEEDBACK)
+        async with desk.intake.quota.enter(desk.intake.policies.of(caller), partial(Guess, "")) as admission:
+            admission.check()
+            said = await _said(desk.feedback, caller.tenant, body)
         given = {"id": body.id} if body.id is not None else {}
         return JSONResponse({"object": "cache.feedback", **given, "verdict": body.verdict, **said.as_json()})
 
     return routes
+
+
+async def _said(feedback: Feedback, tenant: str, body: FeedbackBody) -> Said:
+    is_good = body.verdict == "good"
+    if body.id is not None and body.entry is None:
+        return await feedback.of_response(tenant, body.id, is_good=is_good, comment=body.comment)
+    if body.entry is not None and body.id is None:
+        return await feedback.of_entry(tenant, body.entry, is_good=is_good, comment=body.comment)
+    raise InvalidRequest("Give either id, of a response, or entry, of a stored answer.", "id")

@@ -8,18 +8,17 @@ from fastapi import APIRouter, Request
 
 from backends.base import Model
 from backends.routing.router import Router
-from gateway.callers.auth import read_credential
-from gateway.callers.keys import Keys
+from gateway.routes.intake import Intake
 
 
-def models_route(router: Router, keys: Keys) -> APIRouter:
-    """The models every backend serves, for whoever may ask one."""
+def models_route(router: Router, intake: Intake) -> APIRouter:
+    """The models every backend serves, as far as who asks may ask them."""
     routes = APIRouter()
 
     @routes.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        keys.tenant(read_credential(request.headers))
-        served = await router.models()
+        policy = intake.policies.of(await intake.identify(request.headers))
+        served = [model for model in await router.models() if policy.allows(model.name)]
         if "anthropic-version" in request.headers:
             return _for_anthropic(served)
         data = [

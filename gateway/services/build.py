@@ -2,9 +2,6 @@
 
 from functools import partial
 
-from gateway.callers.keys import Keys
-from gateway.callers.racks import FOLDER as KEYS_FOLDER
-from gateway.callers.racks import FolderRack, Rack
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
@@ -22,15 +19,19 @@ from gateway.prefixes.watch import PrefixWatch
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
+from gateway.services.callers import issuer_of, keys_of
+from gateway.services.commons import commons_of
 from gateway.services.edge import edge_of
 from gateway.services.embedded import embeddings_of
+from gateway.services.erasing import erasure_of, erasures_between
 from gateway.services.following import following_of
 from gateway.services.observing import observing_of
+from gateway.services.quota import policies_of, quota_of
 from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
 from gateway.services.semantic import semantic_tier
-from gateway.services.shared import Shared, shared_of
+from gateway.services.shared import shared_of
 from gateway.settings import Settings
 
 MIB = 2**20
@@ -54,6 +55,7 @@ def build(settings: Settings) -> Services:
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
     edge = edge_of(settings.edge)
+    commons = commons_of(settings, secret, answers, shared, ledger)
     pipeline = Pipeline(
         secret=secret,
         router=router,
@@ -64,6 +66,7 @@ def build(settings: Settings) -> Services:
         normaliser=normaliser,
         prefixes=prefixes,
         sharing=None if shared is None else shared.flights,
+        commons=commons,
         check_memory=edge.memory.check_generation,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
@@ -76,7 +79,9 @@ def build(settings: Settings) -> Services:
     ask_others = following.echo.ask if following is not None else None
     invalidation = Invalidation(answers, semantic, ledger, ask_others, embeddings)
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)
-    feedback = Feedback(answers, invalidation, served, semantic, ledger)
+    feedback = Feedback(answers, invalidation, served, semantic, ledger, commons)
+    keys = keys_of(settings, secret, shared)
+    erasures = erasures_between(settings, shared, ledger)
     services = Services(
         settings,
         secret,
@@ -95,14 +100,38 @@ def build(settings: Settings) -> Services:
         prefixes=prefixes,
         embeddings=embeddings,
         recent=recent,
-        keys=_keys(settings, secret, shared),
+        keys=keys,
         transfer=Transfer(answers, semantic, rules, ledger, secret),
+        policies=policies_of(settings, shared),
+        quota=quota_of(settings, prices, ledger),
+        commons=commons,
         edge=edge,
+        erasures=erasures,
+        erasure=erasure_of(
+            settings,
+            secret,
+            answers,
+            invalidation,
+            embeddings=embeddings,
+            engines=engines,
+            keys=keys,
+            served=served,
+            recent=recent,
+            prefixes=prefixes,
+            semantic=semantic,
+            commons=commons,
+            shared=shared,
+            elsewhere=erasures,
+            rules=rules,
+        ),
     )
     if semantic is not None:
         from gateway.semantic.thresholds import Thresholds
 
         services.thresholds = Thresholds(semantic, rules)
+    services.issuer = issuer_of(settings, secret)
+    if services.issuer is not None:
+        metrics.watch(services.issuer.samples)
     services.observing = observing_of(settings, ledger, metrics)
     metrics.watch(edge.samples)
     metrics.watch(services.samples)
@@ -111,13 +140,3 @@ def build(settings: Settings) -> Services:
     metrics.watch(normaliser.samples)
     metrics.watch(prefixes.samples)
     return services
-
-
-def _keys(settings: Settings, secret: bytes, shared: Shared | None) -> Keys:
-    """Keys, from a folder, and from the Redis that gateways share."""
-    racks: list[Rack] = [FolderRack(settings.data_dir / KEYS_FOLDER)]
-    if shared is not None:
-        from gateway.shared.keys import RedisRack
-
-        racks.append(RedisRack(shared.link))
-    return Keys(secret, racks, is_required=settings.keys.required)

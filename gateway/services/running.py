@@ -6,7 +6,7 @@ them are served.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from backends.routing.router import Router
 from gateway.answers.base import CacheError, Figures
 from gateway.answers.tiered import TieredAnswers
 from gateway.callers.keys import Keys
+from gateway.commons.commons import Commons
+from gateway.curation.erase import Erasure
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
@@ -27,6 +29,8 @@ from gateway.metrics import Metrics, Sample
 from gateway.outcome import TIERS
 from gateway.pipeline import Pipeline
 from gateway.prefixes.watch import PrefixWatch
+from gateway.quota.gate import Quota
+from gateway.quota.policies import Policies
 from gateway.routes.health import Readiness
 from gateway.served import ServedMemory
 from gateway.services.embedded import embedding_samples
@@ -45,8 +49,10 @@ from gateway.telemetry.samples import (
 )
 
 if TYPE_CHECKING:
+    from gateway.callers.issuer import Issuer
     from gateway.semantic.thresholds import Thresholds
     from gateway.semantic.tier import Semantic
+    from gateway.shared.erasures import SharedErasures
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +80,13 @@ class Services:
     recent: Recent
     keys: Keys
     transfer: Transfer
+    policies: Policies
+    quota: Quota
+    erasure: Erasure
     thresholds: "Thresholds | None" = None
+    commons: Commons | None = None
+    issuer: "Issuer | None" = None  # whose tokens are taken
+    erasures: "SharedErasures | None" = None  # of other gateways
     shared: Shared | None = None
     following: Following | None = None
     observing: Observing = field(default_factory=Observing)
@@ -171,9 +183,18 @@ class Services:
             if self.shared is not None:
                 stack.push_async_callback(self.shared.link.close)
             await self.keys.open()
+            await self.policies.open()
+            await self.quota.open()
+            stack.push_async_callback(self.quota.keep)
             stack.push_async_callback(self.keys.close)
+            if self.issuer is not None:
+                stack.push_async_callback(self.issuer.close)
             await self._open_answers()
             stack.push_async_callback(self.answers.close)
+            if self.commons is not None:
+                stack.push_async_callback(self.commons.close)
+                with self.ledger.best_effort("commons_open"):
+                    await self.commons.open()
             if self.following is not None:
                 with self.ledger.best_effort("feed"):
                     await self.following.follower.open()  # before anything is read from the store
@@ -192,6 +213,8 @@ class Services:
             for work in (
                 *self._follow(),
                 self.keys.follow(),
+                self.policies.follow(),
+                self.quota.follow(),
                 self._keep_semantic(),
                 self._keep_house(),
                 self.edge.memory.run(),
@@ -199,8 +222,13 @@ class Services:
                 stack.push_async_callback(_cancelled, asyncio.create_task(work))
             yield
 
-    def _follow(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return () if self.following is None else (self.following.follower.run(),)
+    def _follow(self) -> Iterator[Coroutine[Any, Any, None]]:
+        if self.following is not None:
+            yield self.following.follower.run()
+        if self.erasures is not None:
+            yield self.erasures.follow(self.erasure.run_here)
+        if self.issuer is not None:
+            yield self.issuer.follow()
 
     async def _open_answers(self) -> None:
         """Open the store; what fails now is tried again by the house-keeper, and memory serves meanwhile."""

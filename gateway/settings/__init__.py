@@ -7,7 +7,7 @@ from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.loading import load_settings, read_key, read_model
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, TlsSettings
+from gateway.settings.trust import EdgeSettings, KeySettings, Limits, OidcSettings, TenantSettings, TlsSettings
 from gateway.settings.values import DEMO, Settings, SharedSettings, UpstreamSettings, served_name
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "EdgeSettings",
     "EngineSettings",
     "KeySettings",
+    "Limits",
     "ModelSettings",
     "NormaliseSettings",
     "OidcSettings",
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SharedSettings",
+    "TenantSettings",
     "TlsSettings",
     "TracingSettings",
     "UpstreamSettings",

@@ -1,0 +1,25 @@
+"""What each tenant may do, and how much of it."""
+
+from gateway.ledger import Ledger
+from gateway.live.prices import Prices
+from gateway.quota.file import FILE, BudgetFile
+from gateway.quota.gate import Quota
+from gateway.quota.policies import Policies
+from gateway.quota.records import FOLDER, FolderRack, Rack
+from gateway.services.shared import Shared
+from gateway.settings import Settings
+
+
+def policies_of(settings: Settings, shared: Shared | None) -> Policies:
+    """From the configuration, from a folder, and from the Redis that gateways share."""
+    racks: list[Rack] = [FolderRack(settings.data_dir / FOLDER)]
+    if shared is not None:
+        from gateway.shared.tenants import RedisRack
+
+        racks.append(RedisRack(shared.link))
+    return Policies(settings.tenants, racks)
+
+
+def quota_of(settings: Settings, prices: Prices, ledger: Ledger) -> Quota:
+    """Limits, and the budgets that survive a restart."""
+    return Quota(prices, file=BudgetFile(settings.data_dir / FILE), best_effort=ledger.best_effort)

@@ -1,0 +1,64 @@
+"""A gateway with limits on a socket of this process, before a scripted upstream."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from gateway.app import create_app
+from gateway.body import Curfew
+from gateway.services import Services, build
+from gateway.settings import load_settings
+from tests.upstream import RunningUpstream
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that is listening."""
+
+    url: str
+    services: Services
+
+    def chat(self, text: str, key: str = "sk-one", *, model: str = "m", **more: Any) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}", **more.pop("headers", {})}
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+        return self.post("/v1/chat/completions", body, **headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, headers=headers, timeout=30, trust_env=False)
+
+    def admin(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return httpx.request(method, f"{self.url}/admin/api{path}", json=body, timeout=30, trust_env=False)
+
+    def tenant(self, key: str = "sk-one") -> str:
+        """The name of whoever shows this key."""
+        return self.services.keys.tenant(key)
+
+
+@contextmanager
+def limited_gateway(folder: Path, upstream: RunningUpstream, **said: Any) -> Iterator[Gateway]:
+    """Serve on a free port; `said` is what the configuration says of every tenant."""
+    tenants = [{"tenant": "*", **said}] if said else []
+    flags = {"upstream": upstream.base_url, "data_dir": folder, "tenants": tenants, "cache": {"semantic": False}}
+    services = build(load_settings(flags, environ={}))
+    curfew = Curfew()
+    app = create_app(services, services.opened, curfew)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.005)
+            yield Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", services)
+        finally:
+            curfew.come()
+            server.should_exit = True
+            thread.join(timeout=10)
