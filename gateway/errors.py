@@ -134,6 +134,16 @@ class NotAuthorised(GatewayError):
     status, kind, code = 401, "invalid_request_error", "invalid_api_key"
 
 
+class IssuerAway(GatewayError):
+    """No token can be checked: the identity provider has not said by which keys yet."""
+
+    status, kind, code = 503, "server_error", "identity_provider_unavailable"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("The identity provider cannot be reached, so no token can be checked just now.")
+        self.retry_after_s = retry_after_s
+
+
 class ScopeLacking(GatewayError):
     """The caller is known, and may not do this."""
 

@@ -64,7 +64,7 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     @routes.post("/keys/tenant")
     async def whose(request: Request) -> dict[str, Any]:
         body = await read_json(WhoseBody, request, desk.intake.max_body_bytes)
-        return {"tenant": keys.caller(body.api_key)}
+        return {"tenant": await desk.intake.caller(body.api_key)}
 
     @routes.post("/keys/{key_id}/rotate")
     async def rotate(key_id: str, request: Request) -> JSONResponse:
