@@ -21,6 +21,7 @@ from gateway.cli.asking import add_explain, add_invalidate, add_prefixes
 from gateway.cli.bench import add_bench
 from gateway.cli.client import Failed
 from gateway.cli.completion import add_completion
+from gateway.cli.erasing import add_erase
 from gateway.cli.exporting import add_export
 from gateway.cli.importing import add_import
 from gateway.cli.keys import add_keys
@@ -69,8 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"twicetold {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
-        add_serve, add_doctor, add_stats, add_explain, add_invalidate, add_warm, add_export, add_import, add_keys,
-        add_prefixes, add_backtest, add_calibrate, add_simulate, add_bench, add_completion,
+        add_serve, add_doctor, add_stats, add_explain, add_invalidate, add_erase, add_warm, add_export, add_import,
+        add_keys, add_prefixes, add_backtest, add_calibrate, add_simulate, add_bench, add_completion,
     ):  # fmt: skip
         add(verbs)
     return parser

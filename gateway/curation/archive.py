@@ -55,12 +55,12 @@ class Archive:
         selection = Selection(**{name: asked[name] for name in CRITERIA if name in asked})  # type: ignore[arg-type]
         if "meaning" in asked:
             return await self._nearest(asked["meaning"], selection, page)
-        rows = await _stored(self._answers.select(selection, replace(page, limit=page.limit + 1)))
+        rows = await stored(self._answers.select(selection, replace(page, limit=page.limit + 1)))
         shown, has_more = rows[: page.limit], len(rows) > page.limit
         listed = {"data": await self._rows(shown), "next": _place(shown[-1]) if has_more else None}
         if page.after is not None:
             return listed
-        return {**listed, "total": await _stored(self._answers.count(selection)) if has_more else len(shown)}
+        return {**listed, "total": await stored(self._answers.count(selection)) if has_more else len(shown)}
 
     async def _rows(self, rows: Sequence[Listed]) -> list[JSON]:
         """Rows as they are shown: one that has no question of its own is known by the last thing a user said."""
@@ -69,7 +69,7 @@ class Archive:
     async def _previewed(self, row: Listed) -> JSON:
         if row.question is not None:
             return _row(row, row.question)
-        entry = await _stored(self._answers.owned(row.tenant, row.id))
+        entry = await stored(self._answers.owned(row.tenant, row.id))
         return _row(row, "" if entry is None else _asked(entry))
 
     async def _nearest(self, meaning: str, selection: Selection, page: Page) -> JSON:
@@ -80,10 +80,10 @@ class Archive:
             )
         if not meaning.strip():
             raise InvalidRequest("meaning must say something.", "meaning")
-        found = await _stored(self._semantic.browse(meaning, LOOKED_THROUGH))
+        found = await stored(self._semantic.browse(meaning, LOOKED_THROUGH))
         data: list[JSON] = []
         for near in found.near:
-            rows = await _stored(self._answers.select(replace(selection, id=near.id, scope=near.scope), Page(MAX_PAGE)))
+            rows = await stored(self._answers.select(replace(selection, id=near.id, scope=near.scope), Page(MAX_PAGE)))
             if (row := next((row for row in rows if row.id == near.id), None)) is not None:
                 data.append({**_row(row, row.question), "similarity": near.similarity})
             if len(data) == page.limit:
@@ -92,19 +92,19 @@ class Archive:
 
     async def show(self, entry_id: str) -> JSON:
         """One entry with its request, its answer, and what users said. Raises `UnknownId`."""
-        rows = await _stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
+        rows = await stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
         row = next((row for row in rows if row.id == entry_id), None)
-        found = None if row is None else await _stored(self._answers.owned(row.tenant, row.id))
+        found = None if row is None else await stored(self._answers.owned(row.tenant, row.id))
         if row is None or found is None:
             raise _unknown(entry_id)
-        said = await _stored(self._answers.verdicts(found.scope, found.id))
+        said = await stored(self._answers.verdicts(found.scope, found.id))
         aliases = [_row(other, other.question) for other in rows if other.alias_of == entry_id]
         content = {**_row(row, _asked(found)), **_content(found)}
         return {**content, "verdicts": [_verdict(verdict) for verdict in said], "aliases": aliases}
 
     async def judge(self, entry_id: str, *, is_good: bool, comment: str) -> Said:
         """Say what an answer is worth, in the name of the tenant it belongs to. Raises `UnknownId`."""
-        rows = await _stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
+        rows = await stored(self._answers.select(Selection(id=entry_id), Page(MAX_PAGE)))
         row = next((row for row in rows if row.id == entry_id), None)
         if row is None:
             raise _unknown(entry_id)
@@ -112,7 +112,7 @@ class Archive:
 
     async def remove(self, entry_id: str) -> int:
         """Remove one entry and its aliases; how many. Raises `UnknownId`."""
-        done = await _stored(self._invalidation.run(Selection(id=entry_id)))
+        done = await stored(self._invalidation.run(Selection(id=entry_id)))
         if not done.count:
             raise _unknown(entry_id)
         return done.count
@@ -127,10 +127,11 @@ class Archive:
         if selection.is_empty and not is_all:
             raise InvalidRequest("Name what to remove, or say all: true.", "all")
         work = self._invalidation.preview if is_dry_run else self._invalidation.run
-        return (await _stored(work(selection))).as_json()
+        return (await stored(work(selection))).as_json()
 
 
-async def _stored(work: Awaitable[T]) -> T:
+async def stored(work: Awaitable[T]) -> T:
+    """What a store says. Raises `StoreAway` where it fails."""
     try:
         return await work
     except CacheError as error:

@@ -8,6 +8,7 @@ from gateway.routes.backends import NothingBody, WeightBody
 from gateway.routes.cache import LookupBody, PutBody
 from gateway.routes.dashboard import KeyBody
 from gateway.routes.entries import InvalidateBody, JudgeBody
+from gateway.routes.erase import EraseBody
 from gateway.routes.explain import ExplainBody
 from gateway.routes.feedback import FeedbackBody
 from gateway.routes.keys import CreateBody, RotateBody, WhoseBody
@@ -147,6 +148,13 @@ ENTRIES = (
         "Remove what meets every criterion; a dry run unless told otherwise",
         "how many, and some of them",
         InvalidateBody,
+    ),
+    Operation(
+        "POST",
+        f"{_ADMIN}/erase",
+        "Erase a tenant, or what wears a tag, from everything that is kept; a dry run unless told otherwise",
+        "counts by place, what is not done yet, and what the other gateways did (docs/data-care.md)",
+        EraseBody,
     ),
     Operation("POST", f"{_ADMIN}/explain", "Why a request would hit or miss", "every step and its reason", ExplainBody),
     Operation(

@@ -1,0 +1,69 @@
+"""`twicetold erase`: everything that a deployment keeps of one tenant, or under one tag."""
+
+import argparse
+from typing import Any
+
+from gateway.cli.client import add_json, add_server, admin, tell
+from gateway.cli.screen import counted
+from gateway.settings import SettingsError
+
+WAIT_S = 300.0  # other gateways, logs of files, and every segment in a Redis
+
+NAMES = {
+    "answers": "answers",
+    "embeddings": "vectors of /v1/embeddings",
+    "labels": "labels",
+    "verifiers": "verifiers fitted to them",
+    "commons": "witnesses and shared answers",
+    "responses": "responses that feedback may name",
+    "shared_responses": "of them in Redis",
+    "conversations": "responses that conversations go on from",
+    "requests": "last requests with words",
+    "prompts": "prompts compared by their beginnings",
+    "kv_blocks": "blocks of prefixes in memory",
+    "kv_disk_segments": "segments of prefixes on disk",
+    "kv_redis_segments": "segments of prefixes in Redis",
+    "keys": "keys ended",
+    "set_aside": "corrupt files that were set aside",
+}
+
+
+def add_erase(verbs: Any) -> None:
+    verb = verbs.add_parser("erase", help="remove all that is kept of a tenant or a tag; without --yes, only say what")
+    verb.add_argument("--tenant", metavar="TENANT", help="by the name the admin API shows")
+    verb.add_argument("--tag", metavar="TAG", help="with this tag; with --tenant, of that tenant alone")
+    verb.add_argument("--keys", action="store_true", help="end the tenant's keys, too")
+    verb.add_argument("--yes", action="store_true", help="do it; without this, only say what would go")
+    add_json(verb)
+    add_server(verb)
+    verb.set_defaults(run=_erase)
+
+
+def _erase(args: argparse.Namespace) -> int:
+    if args.tenant is None and args.tag is None:
+        raise SettingsError("say whom: --tenant, --tag, or both")
+    body = {"tenant": args.tenant, "tag": args.tag, "keys": args.keys, "dry_run": not args.yes}
+    with admin(args, timeout_s=WAIT_S) as gateway:
+        done = gateway.ask("POST", "erase", json=body)
+    tell(args, done, rendered)
+    return 0 if done["dry_run"] or done["is_whole"] else 1
+
+
+def rendered(done: dict[str, Any]) -> str:
+    """What was erased, place by place, and what is left to do."""
+    lines = [f"  {count:>8,}  {NAMES.get(place, place)}" for place, count in done["counts"].items() if count]
+    for number, other in enumerate(done["replicas"] or (), 1):
+        lines += [
+            f"  {count:>8,}  {NAMES.get(place, place)}, gateway {number} of the others"
+            for place, count in other["counts"].items()
+            if count
+        ]
+    if done["dry_run"]:
+        head = f"{counted(done['total'], 'thing')} would go, and what engines keep of prefixes; --yes does it"
+        return "\n".join((head, *lines))
+    lines += [f"  not done yet: {place}" for place in done["pending"]]
+    lines += [
+        f"  not done yet on another gateway: {place}" for one in done["replicas"] or () for place in one["pending"]
+    ]
+    head = f"{counted(done['total'], 'thing')} gone" + ("" if done["is_whole"] else ", and not everything is done")
+    return "\n".join((head, *lines))
