@@ -142,7 +142,8 @@ class StreamReader:
 
     def _delta(self, choice: Any, extra: Fields) -> Delta:
         fields = choice.get("delta") or NOTHING if isinstance(choice, dict) else None
-        if not is_message(fields):
+        is_piece = fields is not None and not ("message" in choice and "delta" not in choice)  # not a whole answer
+        if not is_piece or not is_message(fields):
             raise BackendGarbage(f"{self._upstream} sent a choice that is not one")
         fields = said(fields)
         index = choice.get("index")

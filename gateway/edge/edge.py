@@ -1,6 +1,8 @@
 """The edge of one server: its bounds, what it counts, and its watch over memory, for whoever has to ask."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +28,8 @@ class Edge:
         yield Sample("twicetold_connections", "Connections of callers", counts.connections)
         yield Sample("twicetold_requests_under_way", "Requests on /v1 that have not ended", counts.requests)
         yield Sample("twicetold_body_bytes", "Bodies of requests under way", counts.body_bytes)
+        with suppress(RuntimeError):  # asked from outside of the loop
+            yield Sample("twicetold_tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         use = self.memory.use
         yield Sample("twicetold_memory_share", "Memory used, of what there may be; 0: no limit is known", use.share)
         yield Sample("twicetold_memory_shed", "Times caches let go for memory", self.memory.times_shed, is_total=True)

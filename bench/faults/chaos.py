@@ -1,0 +1,214 @@
+"""An upstream that fails one request in five, in every way: what callers hear, what is kept, what stays behind.
+
+    python -m bench.faults.chaos [--requests 50000] [--clients 200] [--share 0.2] [--seed 0]
+
+Resets before and within an answer, half streams that break or end in good order, storms of 429, errors in the middle,
+garbage instead of JSON or of an event, error pages, and stalls of a minute (`tests/upstream/chaos.py`). Clients speak
+three APIs, streamed and whole; three in ten repeat a question. Every client must get the one right answer, whole, or a
+clear error. Afterwards everything that is stored must be what a sane upstream says, memory flat, and tasks and
+descriptors back where they began.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import httpx
+
+from bench.faults.clients import APIS, Api, judge, question
+from bench.faults.watching import Look, at_rest, look, metrics_of, slope
+from bench.http1 import Connection
+from bench.processes import Server, gateway, upstream
+from tests.upstream.chaos import sane_text
+
+REPEATED = 0.3  # of all questions
+PATIENCE_S = 60.0  # nobody waits for longer, whatever the upstream does
+LOOK_EVERY_S = 2.0
+CLIENT_APIS = ("chat", "chat", "chat", "messages", "responses")
+SETTINGS = """
+[cache]
+semantic = false
+memory_mb = 16
+[timeouts]
+first_token_s = 4
+idle_s = 4
+total_s = 8
+"""
+
+
+@dataclass
+class Course:
+    """What was asked, and what came of it."""
+
+    left: int
+    rng: Random
+    asked: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    details: Counter[str] = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+    def next(self) -> int | None:
+        """The number of the next question; some were asked before. None: it was the last."""
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        if self.asked and self.rng.random() < REPEATED:
+            return self.rng.randrange(self.asked)
+        self.asked += 1
+        return self.asked - 1
+
+
+def main() -> int:
+    """Run it; 1 when a promise was broken."""
+    options = _parser().parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
+        (folder / "config.toml").write_text(SETTINGS, "utf-8")
+        behind = stack.enter_context(upstream(f"chaos:{options.share}"))
+        server = stack.enter_context(
+            gateway("--upstream", behind.url, "--config", str(folder / "config.toml"), wait_semantic=False)
+        )
+        return 1 if run(server, behind, options) else 0
+
+
+def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str]:
+    """All of it; what was broken."""
+    began_s = time.monotonic()
+    before = at_rest(server.url, server.pid, began_s)
+    course = Course(options.requests, Random(options.seed))
+    looks = asyncio.run(_storm(server, course, options.clients, began_s))
+    seconds = time.monotonic() - began_s
+    after = at_rest(server.url, server.pid, began_s)
+    did = httpx.get(behind.url.removesuffix("/v1") + "/counters", trust_env=False).json()
+    stored, wrong = check_stored(server.url)
+    faults = [*course.bad[:20], *wrong[:20], *_left_behind(before, after), *_ledger(server.url, course)]
+    _report(course, looks, before, after, did, stored, seconds)
+    for fault in faults:
+        print(f"BROKEN: {fault}")
+    print("chaos:", "BROKEN" if faults else "all promises kept", flush=True)
+    return faults
+
+
+async def _storm(server: Server, course: Course, clients: int, began_s: float) -> list[Look]:
+    looks: list[Look] = []
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_watch(server, looks, began_s))
+        async with asyncio.TaskGroup() as work:
+            for number in range(clients):
+                work.create_task(_client(server.url, APIS[CLIENT_APIS[number % len(CLIENT_APIS)]], course))
+        watching.cancel()
+    return looks
+
+
+async def _watch(server: Server, looks: list[Look], began_s: float) -> None:
+    while True:
+        looks.append(await asyncio.to_thread(look, server.url, server.pid, began_s))
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _client(url: str, api: Api, course: Course) -> None:
+    """One connection after another; a question at a time, until there are none."""
+    while course.left > 0:
+        async with Connection(url, api.path) as lane:
+            while (number := course.next()) is not None:
+                if not await _ask(lane, api, number, course):
+                    break
+
+
+async def _ask(lane: Connection, api: Api, number: int, course: Course) -> bool:
+    """Whether the connection can go on."""
+    text, is_stream = question(number), course.rng.random() < 0.5
+    body = json.dumps({**api.body(text), "stream": is_stream}).encode()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            timed = await lane.post(body)
+    except (OSError, EOFError, ValueError, TimeoutError) as error:
+        course.kinds["bad"] += 1
+        course.bad.append(f"question {number}: {type(error).__name__}: {error}")
+        return False
+    course.slowest_s = max(course.slowest_s, timed.total_s)
+    told = judge(api, timed, sane_text(text), is_stream=is_stream)
+    course.kinds[told.kind] += 1
+    course.details[told.detail] += told.kind == "error"
+    if told.kind == "bad":
+        course.bad.append(f"question {number}: {told.detail}")
+    return timed.headers.get("connection") != "close"
+
+
+def check_stored(url: str) -> tuple[int, list[str]]:
+    """How many answers are kept, and those that are not what a sane upstream says."""
+    wrong, count = [], 0
+    with httpx.stream("GET", f"{url}/admin/api/export", timeout=600.0, trust_env=False) as response:
+        for line in response.iter_lines():
+            entry = json.loads(line)
+            if entry["kind"] != "entry":
+                continue
+            count += 1
+            content = entry["request"]["messages"][-1]["content"]
+            asked = content if isinstance(content, str) else "".join(part["text"] for part in content)
+            said = entry["answer"]["choices"][0]["message"]["content"]
+            if said != sane_text(asked):
+                wrong.append(f"stored: {said[:100]!r} for {asked[:60]!r}")
+    return count, wrong
+
+
+def _left_behind(before: Look, after: Look) -> list[str]:
+    faults = []
+    if after.tasks > before.tasks:
+        faults.append(f"{after.tasks} tasks at the end, {before.tasks} at the beginning")
+    if after.under_way or after.descriptors > before.descriptors + 8:
+        faults.append(f"{after.under_way} requests and {after.descriptors} descriptors, {before.descriptors} before")
+    return faults
+
+
+def _ledger(url: str, course: Course) -> list[str]:
+    """Every request is in the ledger: answered by a tier, or an error."""
+    counted = metrics_of(url)
+    answered = sum(value for name, value in counted.items() if name.startswith("twicetold_requests_total"))
+    failed = sum(value for name, value in counted.items() if name.startswith("twicetold_errors_total"))
+    told = sum(course.kinds.values())
+    print(f"ledger: {answered:.0f} answered + {failed:.0f} errors = {answered + failed:.0f} of {told} told")
+    return [] if answered + failed == told else [f"the ledger has {answered + failed:.0f} of {told} requests"]
+
+
+def _report(
+    course: Course, looks: list[Look], before: Look, after: Look, did: dict[str, int], stored: int, seconds: float
+) -> None:
+    total = sum(course.kinds.values())
+    print(f"{total} requests of {course.asked} questions in {seconds:.0f} s; the slowest took {course.slowest_s:.1f} s")
+    print(f"told: {dict(course.kinds)}")
+    print(f"errors: {dict(course.details.most_common(20))}")
+    troubles = {name.removeprefix("chaos_"): count for name, count in did.items() if name.startswith("chaos_")}
+    asked = sum(troubles.values())
+    print(f"upstream: {asked} requests, {1 - troubles.get('well', 0) / max(1, asked):.1%} in trouble: {troubles}")
+    print(f"stored: {stored} answers, all compared with what a sane upstream says")
+    print(f"before: {before.as_json()}\nafter:  {after.as_json()}")
+    late = looks[len(looks) // 3 :]
+    if len(late) >= 30:
+        growth = slope([(one.at_s, one.gateway_mb) for one in late])
+        print(
+            f"memory of the gateway, after a third: {late[0].gateway_mb:.1f} -> {late[-1].gateway_mb:.1f} MiB, {growth}"
+        )
+    print(f"most at one moment: {max(one.tasks for one in looks)} tasks, {max(one.descriptors for one in looks)} fds")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults.chaos", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--share", type=float, default=0.2, help="of requests that the upstream fails")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
