@@ -6,8 +6,8 @@ from typing import Self
 
 from backends.chat import ChatRequest
 from backends.routing.router import Route
-from gateway.answers.base import BACKEND
-from gateway.commons.rule import Place
+from gateway.answers.base import BACKEND, SHARED, Entry
+from gateway.commons.rule import Place, copied_from
 from gateway.controls import Controls
 from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
@@ -33,6 +33,7 @@ class Asked:
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
     place: Place | None = None  # where tenants share its answer, if they do
+    common: Entry | None = None  # a shared answer, told as slowly as if it were made now
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
 
@@ -63,6 +64,16 @@ class Asked:
         if not answer or self.request.near_answer:
             return self
         return replace(self, request=replace(self.request, near_answer=answer))
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether what tenants share is told as slowly as it was made."""
+        return self.rules.pads_shared_hits and self.place is not None
+
+    def slowly(self, common: Entry) -> Self:
+        """The same with a shared answer to be told in place of a generation, and kept as one's own like it."""
+        tags = (*self.controls.tags, copied_from(common))
+        return replace(self, common=common, origin=SHARED, controls=replace(self.controls, tags=tags))
 
     def stale(self, answer: str) -> Self:
         """The same after an answer was found that has ended; it is drafted from."""

@@ -24,9 +24,11 @@ class Outcome:
     saved_s: float = 0.0
     is_shared: bool = False  # rode on a generation that was under way
     is_common: bool = False  # an answer that tenants share
+    is_padded: bool = False  # it came as slowly as if it were made, and the caller is told that it was
     fallback: str | None = None  # the model that answered instead of the one that was asked for
     bypass: str | None = None  # why the store was not asked, when it was not; "stale": it was, and had an ended answer
     hit_details: bool = True  # whether the caller is told which entry answers, and how alike the questions are
+    tells_overhead: bool = True  # which tells whether all tiers were asked
     overhead_s: float = field(default=0.0, compare=False)  # what the gateway's own lookups took
 
     @property
@@ -37,6 +39,9 @@ class Outcome:
     @property
     def told(self) -> "Outcome":
         """As much of it as the caller may know."""
+        if self.is_padded:
+            told = replace(self, tier="full", reason="miss", saved_tokens=0, is_padded=False, is_common=False)
+            return told.told
         if self.is_common:  # nor when it was made for somebody, and until when it is kept
             return replace(self, entry=None, similarity=None, age_s=None, ttl_s=None)
         return self if self.hit_details else replace(self, entry=None, similarity=None)
@@ -48,9 +53,10 @@ def headers_of(outcome: Outcome) -> list[tuple[bytes, bytes]]:
     headers = {
         "x-twicetold-tier": outcome.tier,
         "x-twicetold-reason": outcome.reason,
-        "x-twicetold-overhead-ms": f"{outcome.overhead_s * 1000:.2f}",
         "cache-status": cache_status(outcome),
     }
+    if outcome.tells_overhead:
+        headers["x-twicetold-overhead-ms"] = f"{outcome.overhead_s * 1000:.2f}"
     if outcome.entry is not None:
         headers["x-twicetold-entry"] = outcome.entry
     if outcome.fallback is not None:

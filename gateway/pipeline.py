@@ -26,7 +26,8 @@ from backends.routing.router import Route, Router, UnknownModel
 from gateway.answers.base import PUT, REFRESH, Entry, Mark, NearAnswers
 from gateway.asked import Asked
 from gateway.commons.commons import Commons
-from gateway.commons.rule import Place, is_undisputed
+from gateway.commons.padding import Paces, padded
+from gateway.commons.rule import Place, is_shared, is_undisputed
 from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flight, Flights
@@ -80,6 +81,7 @@ class Pipeline:
         self._normaliser = normaliser or Normaliser()
         self._prefixes = prefixes
         self._commons = commons
+        self._paces = Paces()
         self._check_memory = check_memory  # raises when there is too little of it for one more generation
         self._recorder = Recorder(answers, semantic, ledger, commons)
 
@@ -171,10 +173,10 @@ class Pipeline:
             entry, miss = await self._exact(asked)
             if entry is not None and miss is None:
                 return self._replayed(asked, entry)
-            if asked.place is not None and (common := await self._common(asked, asked.place)) is not None:
-                return self._replayed(asked, common)
             if entry is not None and miss == "expired":
                 asked = asked.stale(entry.completion.text)
+            if asked.place is not None and (common := await self._common(asked, asked.place)) is not None:
+                return asked.slowly(common) if asked.is_padded else self._replayed(asked, common)
         if asked.may_generate and asked.plan.share_flight and self._in_the_air(asked) is not None:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
@@ -184,7 +186,8 @@ class Pipeline:
             if isinstance(found, NoMatch) and not found.is_shadowed and asked.place is not None:
                 found = await self._like_common(asked, asked.place, found)
             if isinstance(found, Match):
-                return self._replayed(asked, found.entry, found)
+                is_slow = asked.is_padded and is_shared(found.entry)
+                return asked.slowly(found.entry) if is_slow else self._replayed(asked, found.entry, found)
             asked = replace(asked.near(found.near_answer), seen=found.seen)
         return asked
 
@@ -337,6 +340,8 @@ class Pipeline:
             raise BackendGarbage("The backend ended without an answer.")
         rides_along = rides_along or (shared is not None and shared.is_elsewhere)
         outcome = generated(asked, first, rides_along, overhead_s)
+        if asked.common is not None and not rides_along:
+            self._recorder.count_hit(asked, asked.common)
         return Reply(outcome, Deltas(first, deltas), served_of(asked, outcome))
 
     def _in_the_air(self, asked: Asked) -> Flight | None:
@@ -365,9 +370,15 @@ class Pipeline:
 
     def _recorded(self, asked: Asked, term: "Term | None" = None) -> AsyncGenerator[Delta, None]:
         """Generate, and keep the answer; under a lease, only if that is ours to the end."""
-        if self._prefixes is not None and asked.plan.publish_kv:
-            self._prefixes.saw(asked.request)
-        deltas = self._router.stream(asked.route, asked.request)
+        if asked.common is not None:
+            due = partial(self._paces.due, asked.request.model, asked.common.elapsed_s)
+            deltas = padded(asked.common.completion, due, asked.started)
+        else:
+            if self._prefixes is not None and asked.plan.publish_kv:
+                self._prefixes.saw(asked.request)
+            deltas = self._router.stream(asked.route, asked.request)
+            if asked.is_padded:
+                deltas = self._paces.watched(asked.request.model, deltas)
         if not asked.plan.write:
             return deltas
         keep = partial(self._recorder.keep, asked, self._answers.begin())

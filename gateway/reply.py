@@ -67,6 +67,7 @@ def stored(asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         saved_s=entry.elapsed_s,
         is_common=is_common,
         hit_details=asked.rules.hit_details,
+        tells_overhead=not asked.is_padded,
         overhead_s=time.perf_counter() - asked.started,
     )
     served = replace(
@@ -92,6 +93,22 @@ def generated(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) 
             is_shared=True,
             entry=asked.fp.entry_id,
             hit_details=asked.rules.hit_details,
+            tells_overhead=not asked.is_padded,
+            overhead_s=overhead_s,
+        )
+    if asked.common is not None:
+        usage = asked.common.completion.usage
+        return Outcome(
+            tier="exact" if asked.common.canonical == asked.fp.canonical else "semantic",
+            reason="shared",
+            entry=asked.fp.entry_id if asked.plan.write else None,
+            saved_tokens=usage.prompt_tokens + usage.completion_tokens,
+            saved_s=asked.common.elapsed_s,
+            is_common=True,
+            is_padded=True,
+            bypass="stale" if asked.was_stale else None,
+            hit_details=asked.rules.hit_details,
+            tells_overhead=False,
             overhead_s=overhead_s,
         )
     cached_tokens = first.usage.cached_tokens if first.usage is not None else 0
@@ -102,6 +119,7 @@ def generated(asked: Asked, first: Delta, rides_along: bool, overhead_s: float) 
         saved_tokens=cached_tokens,
         bypass=asked.plan.bypass or ("stale" if asked.was_stale else None),
         hit_details=asked.rules.hit_details,
+        tells_overhead=not asked.is_padded,
         overhead_s=overhead_s,
     )
 

@@ -13,7 +13,8 @@ from backends.chat import Completion
 from gateway.answers.selection import Listed, Page, Selection
 
 DIGEST_BYTES = 32
-BACKEND, REFRESH, PUT, IMPORT, PROMOTION = "backend", "refresh", "put", "import", "promotion"  # who made an answer
+# Who made an answer; SHARED: another tenant's generation, which this one was told as slowly as its own.
+BACKEND, REFRESH, PUT, IMPORT, PROMOTION, SHARED = "backend", "refresh", "put", "import", "promotion", "shared"
 BAD_RETIRES = 2  # so many bad verdicts end an entry
 MAX_VERDICTS = 100  # of an entry that are remembered one by one, the last; older ones are in its tally alone
 

@@ -17,6 +17,7 @@ from gateway.answers.selection import Selection
 from gateway.commons.rule import COMMONS, CROSSING, Place, is_shared, may_cross, refusal, shared
 from gateway.commons.witnesses import Statement, Witnesses, witness_of
 from gateway.ledger import Ledger
+from gateway.policy import Rules
 
 if TYPE_CHECKING:
     from gateway.asked import Asked
@@ -96,6 +97,11 @@ class Commons:
         """A tenant says that a shared answer is bad, or is not after all. Raises `CacheError`."""
         witness = witness_of(self._secret, entry.exact, tenant)
         await self._witnesses.object(Statement(entry.scope, entry.exact, witness, 0), objects=objects)
+
+    async def original(self, copy: Entry, rules: Rules) -> Entry | None:
+        """The shared answer that a tenant's entry is a copy of. Raises `CacheError`."""
+        place = Place.of(self._secret, rules, copy.model, copy.revision, copy.canonical)
+        return await self._answers.peek(place.fp.scope, place.fp.exact)
 
     async def forget(self, tenant: str, remove: Remove) -> int:
         """Forget what a tenant asked, and end every shared answer that is its own, or that too few others asked for.

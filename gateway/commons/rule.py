@@ -18,6 +18,7 @@ from gateway.policy import Rules
 
 COMMONS = "commons"  # no name of a tenant: those are hexadecimal, or `ANONYMOUS`
 LEAST_WITNESSES = 2
+TELLING = ("model", "system_fingerprint")  # what a model says of itself; the rest may be of the tenant or its prefixes
 CROSSING = frozenset({BACKEND, REFRESH})  # what a backend of ours said to a tenant: nothing that somebody brought
 
 
@@ -33,6 +34,8 @@ def refusal(request: ChatRequest, rules: Rules, controls: Controls, salt: str, *
         return "only_looks"  # who asks without generating, or for an age, could feel out what others asked and when
     if is_key_apart:
         return "key_apart"
+    if rules.pads_shared_hits and ((request.params.get("n") or 1) > 1 or request.params.get("logprobs")):
+        return "not_padded"  # what comes with every word is not told word by word
     if request.native is not None:
         return "only_exact"
     called = (message.get("tool_calls") or message.get("function_call") for message in request.messages)
@@ -73,7 +76,7 @@ def shared(entry: Entry, place: Place) -> Entry:
 
     In the commons the namespace is the tenant whose answer it is: so its erasure finds it, in every store.
     """
-    usage = entry.completion.usage
+    usage, extra = entry.completion.usage, entry.completion.extra
     return replace(
         entry,
         id=place.fp.entry_id,
@@ -82,7 +85,11 @@ def shared(entry: Entry, place: Place) -> Entry:
         compat=place.fp.compat,
         tenant=COMMONS,
         namespace=entry.tenant,
-        completion=replace(entry.completion, usage=Usage(usage.prompt_tokens, usage.completion_tokens), extra={}),
+        completion=replace(
+            entry.completion,
+            usage=Usage(usage.prompt_tokens, usage.completion_tokens),
+            extra={name: extra[name] for name in TELLING if name in extra},
+        ),
         sliding_s=None,  # how often others use it is not to be seen from its end
         embedder=None,
         vector=None,
@@ -101,13 +108,24 @@ def is_undisputed(entry: Entry) -> bool:
     return is_shared(entry) and entry.is_fresh(time.time()) and not entry.bad
 
 
-def written_by(tenant: str, canonical: bytes) -> Selection:
-    """The shared answer to a request, if it was this tenant's."""
-    return Selection(tenant=COMMONS, namespace=tenant, canonical=canonical)
+def copied_from(common: Entry) -> str:
+    """The tag of a copy of a shared answer: whose it was."""
+    return f"shared:{common.namespace}"
 
 
-def in_commons(selection: Selection) -> Selection | None:
-    """What of a tenant's that is selected lies in the commons; None where nothing can."""
+def written_by(tenant: str, canonical: bytes) -> list[Selection]:
+    """The shared answer to a request, if it was this tenant's, and copies of it."""
+    return [
+        Selection(tenant=COMMONS, namespace=tenant, canonical=canonical),
+        Selection(tag=f"shared:{tenant}", canonical=canonical),
+    ]
+
+
+def in_commons(selection: Selection) -> list[Selection]:
+    """What of a tenant's that is selected others share, and copies of it."""
     if selection.tenant in (None, COMMONS) or selection.namespace or selection.scope or selection.id or selection.exact:
-        return None
-    return replace(selection, tenant=COMMONS, namespace=selection.tenant)
+        return []
+    there = [replace(selection, tenant=COMMONS, namespace=selection.tenant)]
+    if selection.tag is None:
+        there.append(replace(selection, tenant=None, tag=f"shared:{selection.tenant}"))
+    return there

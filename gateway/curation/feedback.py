@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.answers.base import CacheError, Entry, Verdict
+from gateway.answers.base import SHARED, CacheError, Entry, Verdict
 from gateway.answers.tiered import TieredAnswers
 from gateway.commons.commons import Commons
 from gateway.commons.rule import is_shared
@@ -73,6 +73,11 @@ class Feedback:
             return Said(served.entry, "not_kept")
         if is_shared(entry):
             return await self._say_of_shared(entry, served.tenant, is_good)
+        if entry.origin == SHARED and self._commons is not None:
+            with self._ledger.best_effort("feedback"):
+                common = await self._commons.original(entry, served.rules)
+                if common is not None:
+                    await self._say_of_shared(common, served.tenant, is_good)
         return await self._say(entry, response_id, is_good, comment)
 
     async def of_entry(self, tenant: str, entry_id: str, *, is_good: bool, comment: str) -> Said:

@@ -109,7 +109,9 @@ class Invalidation:
             gone = await self._answers.remove_all(Selection(id=entry.id, scope=entry.scope))
             tally = replace(tally, gone=tuple(gone))
         if tally is not None and tally.is_retired:
-            gone = [*tally.gone, *await self._answers.remove_all(written_by(entry.tenant, entry.canonical))]
+            gone = list(tally.gone)
+            for one in written_by(entry.tenant, entry.canonical):
+                gone += await self._answers.remove_all(one)
             await self._forget(gone)
             await self._heard()
             log.info("entry %s retired after %d bad verdicts", entry.id, tally.bad)
@@ -118,11 +120,10 @@ class Invalidation:
     async def _in_commons(self, selection: Selection) -> list[Selection]:
         """What goes with it of the answers that tenants share: those that were the selected tenant's, or entry's."""
         if selection.id is None:
-            of_tenant = in_commons(selection)
-            return [] if of_tenant is None else [of_tenant]
+            return in_commons(selection)
         rows = await self._answers.select(selection, Page(SAMPLE))
         found = [await self._answers.owned(row.tenant, row.id) for row in rows]
-        return [written_by(one.tenant, one.canonical) for one in found if one is not None]
+        return [goes for one in found if one is not None for goes in written_by(one.tenant, one.canonical)]
 
     async def _heard(self) -> Heard | None:
         """Wait for the others, if there are any."""

@@ -22,7 +22,7 @@ from gateway.native import native_name
 from gateway.outcome import headers_of
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
-from gateway.quota.gate import Admission
+from gateway.quota.admission import Admission
 from gateway.quota.guess import guess_of
 from gateway.quota.told import Header, ignored_of
 from gateway.reply import Reply
@@ -106,7 +106,7 @@ class GenerateEndpoint:
                 if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
                     parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)
                 delivery = _Delivery(self.shape.envelope(parsed), exchange, reply, admission)
-                delivery.is_free = self.intake.zero_usage and reply.outcome.is_stored
+                delivery.is_free = self.intake.zero_usage and reply.outcome.told.is_stored
                 delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
                 await self._deliver(delivery, request)
                 if delivery.answer is not None:
@@ -217,7 +217,7 @@ class _Delivery:
 
     def settle(self, model: str) -> None:
         """Tell the limits what it used; of one that was broken off that is not known yet."""
-        outcome, usage = self.reply.outcome, self.usage if self._has_ended else None
+        outcome, usage = self.reply.outcome.told, self.usage if self._has_ended else None
         is_hit = outcome.tier in ("exact", "semantic")
         self._admission.settle(usage, is_hit=is_hit, model=outcome.fallback or model, num_pieces=self._num_pieces)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -95,8 +96,8 @@ async def test_who_writes_to_redis_cannot_make_witnesses(server: RedisServer) ->
     link = Link(server.url, SECRET)
     kept = RedisWitnesses(link)
     await kept.note(said_by("a"))
-    (name,) = server.client.keys("*commons*")
-    (member,) = server.client.zrange(name, 0, -1)
+    (name,) = cast("list[bytes]", server.client.keys("*commons*"))
+    (member,) = cast("list[bytes]", server.client.zrange(name, 0, -1))
     forged = [member[:32] + bytes([n]) * 16 + member[48:] for n in range(20)]
     server.client.zadd(name, dict.fromkeys([*forged, b"x", member[:40]], 0))
     heard = await kept.note(said_by("b"))

@@ -1,0 +1,130 @@
+"""A padded hit looks like the generation that it saves, to the tenant that gets it."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backends.chat import Choice, Completion, Usage, collect
+from backends.fake import ScriptedBackend, Step, say
+from gateway.answers.base import SHARED as COPY
+from gateway.answers.selection import Page, Selection
+from gateway.commons.padding import FIRST_SHARE, JITTER, MOST_PIECES, MOST_S, Paces, pieces_of
+from gateway.controls import Controls
+from gateway.outcome import headers_of
+from tests.gateway.commons.test_care import Desk
+from tests.gateway.commons.test_sharing import QUESTION, REWORDED, SHARED, asked_by, sharing
+from tests.gateway.house import read
+
+PADDED = replace(SHARED, pads_shared_hits=True)
+SLOW: list[Step] = [0.2, *say("Paris, of course.")]
+SLOWER: list[Step] = [*say("Paris, of")[:-2], 0.2, *say("course.")[1:]]
+
+
+async def test_a_padded_hit_takes_its_time_and_is_told_as_a_generation(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED, ScriptedBackend(SLOW)) as gateway:
+        first = (await asked_by(gateway, "a", "b", "c"))[-1]
+        for tenant, text in (("d", QUESTION), ("e", REWORDED)):
+            started = time.perf_counter()
+            (hit,) = await asked_by(gateway, tenant, text=text)
+
+            assert time.perf_counter() - started >= 0.2 * (1 - JITTER)
+            assert (hit.reason, hit.is_padded) == ("shared", True)  # to the operator
+            told, made = dict(headers_of(hit)), dict(headers_of(first))
+            assert told.keys() == made.keys()
+            assert told[b"x-twicetold-entry"] != made[b"x-twicetold-entry"]
+            alike = {b"x-twicetold-tier", b"x-twicetold-reason", b"cache-status", b"x-twicetold-saved-tokens"}
+            assert {name: told[name] for name in alike} == {name: made[name] for name in alike}
+        assert gateway.backend.calls == 3
+
+
+async def test_a_padded_hit_is_ones_own_from_then_on_as_a_generation_is(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        await asked_by(gateway, "a", "b", "c")
+        leader, rider = await asyncio.gather(gateway.chat(QUESTION, tenant="d"), gateway.chat(QUESTION, tenant="d"))
+        await gateway.pipeline.close()
+        (again,) = await asked_by(gateway, "d")
+
+        assert (leader[0].reason, rider[0].reason, again.reason) == ("shared", "in_flight", "same_request")
+        assert leader[1] == rider[1]
+        (row,) = await gateway.answers.select(Selection(tenant="d"), Page())
+        assert row.origin == COPY
+
+
+async def test_a_copy_is_no_witness_and_ends_with_the_tenant_whose_answer_it_is(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        shop = Desk(gateway)
+        await asked_by(gateway, "a", "b", "c", "d")
+        assert gateway.commons is not None
+        await gateway.commons.look()
+        assert gateway.commons.num_witnesses == 3
+        await shop.invalidation.run(Selection(tenant="c"))
+
+        assert (await asked_by(gateway, "d"))[0].tier == "full"
+
+
+async def test_who_objects_to_its_copy_is_given_no_other(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        shop = Desk(gateway)
+        await asked_by(gateway, "a", "b", "c")
+        await shop.ask("d")
+        await shop.say("d", is_good=False)
+        await shop.invalidation.run(Selection(tenant="d"))
+        (outcome,) = await asked_by(gateway, "d")
+
+        assert outcome.tier == "full"
+        assert (await asked_by(gateway, "e"))[0].reason == "shared"
+
+
+async def test_what_is_no_longer_waited_for_is_not_kept(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED, ScriptedBackend(SLOWER)) as gateway:
+        await asked_by(gateway, "a", "b", "c")
+        reply = await gateway.ask(QUESTION, tenant="d", controls=Controls(tiers=frozenset({"exact"})))
+        await reply.deltas.aclose()
+        await gateway.pipeline.close()
+
+        assert await gateway.answers.count(Selection(tenant="d")) == 0
+
+
+async def test_what_comes_with_every_word_is_not_shared_where_hits_are_padded(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        outcomes = await asked_by(gateway, "a", "b", "c", "d", logprobs=True)
+
+        assert [one.tier for one in outcomes] == ["full"] * 4
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Paris", " two  words ", "a\n\nb\tc", "中文 没有 空格。", "x " * (3 * MOST_PIECES)]
+)
+def test_the_pieces_of_an_answer_are_the_answer(text: str) -> None:
+    said = Completion((Choice({"role": "assistant", "content": text}, "stop"),), Usage(3, 4))
+    pieces = list(pieces_of(said))
+
+    assert collect(pieces) == said
+    assert len(pieces) <= MOST_PIECES + 8
+    assert [one.usage is None for one in pieces] == [True] * (len(pieces) - 1) + [False]
+
+
+def test_pieces_are_due_in_the_time_the_generation_took_and_never_later_than_a_minute() -> None:
+    paces = Paces(seed=1)
+    for _ in range(3):
+        paces.note("m", 1.5, 2.0)
+    due, unknown, long = paces.due("m", 10.0, 5), paces.due("other", 10.0, 5), paces.due("m", 9000.0, 2)
+
+    assert due == sorted(due)
+    assert 10.0 * (1 - JITTER) <= due[-1] <= 10.0 * (1 + JITTER)
+    assert due[0] == pytest.approx(0.75 * due[-1])
+    assert unknown[0] == pytest.approx(FIRST_SHARE * unknown[-1])
+    assert long[-1] == MOST_S
+    assert (paces.due("m", 1.0, 0), len(paces.due("m", 1.0, 1))) == ([], 1)
+
+
+async def test_the_answer_of_a_padded_hit_is_whole(tmp_path: Path) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        _, made = await gateway.chat(QUESTION, tenant="a")
+        await asked_by(gateway, "b", "c")
+        reply = await gateway.ask(QUESTION, tenant="d")
+
+        assert await read(reply) == made
