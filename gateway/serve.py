@@ -2,14 +2,18 @@
 
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from gateway.app import ERRORS, create_app
 from gateway.body import Curfew
 from gateway.edge.descriptors import raise_descriptors
 from gateway.edge.server import Server, config_of
 from gateway.engines import Unavailable
-from gateway.services import build
-from gateway.settings import Settings
+from gateway.services import Services, build
+from gateway.settings import Settings, SettingsError
+from gateway.tls import Certificates
 
 BACKLOG = 2048
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
@@ -24,18 +28,32 @@ def serve(settings: Settings) -> int:
         print(f"twicetold: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     try:
+        certificates = Certificates(settings.tls) if settings.tls.cert else None
         services = build(settings)
-    except (Unavailable, OSError, ValueError) as error:
+    except (SettingsError, Unavailable, OSError, ValueError) as error:
         print(f"twicetold: {error}", file=sys.stderr)
         listener.close()
         return 1
     sys.setswitchinterval(SWITCH_S)
     curfew = Curfew()
-    app, edge = create_app(services, services.opened, curfew), services.edge
-    server = Server(config_of(app, edge.rules, edge.counts, ERRORS, settings.drain_s), curfew, settings.drain_s)
-    print(f"Twicetold serves on {_address(listener)}", flush=True)
+    app, edge = create_app(services, partial(_opened, services, certificates), curfew), services.edge
+    context = None if certificates is None else certificates.context
+    config = config_of(app, edge.rules, edge.counts, ERRORS, settings.drain_s, context)
+    server = Server(config, curfew, settings.drain_s)
+    scheme = "http" if context is None else "https"
+    print(f"Twicetold serves on {scheme}://{_address(listener)}", flush=True)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+@asynccontextmanager
+async def _opened(services: Services, certificates: Certificates | None) -> AsyncIterator[None]:
+    """Everything that is held open while it serves."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(services.opened())
+        if certificates is not None:
+            await stack.enter_async_context(certificates.followed())
+        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -53,4 +71,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,15 @@ def protocol_of(rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say])
     return connections_of(rules, counts, shapes)
 
 
-def config_of(app: Any, rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say], drain_s: float) -> Any:
-    """The configuration of a server with these bounds."""
+def config_of(
+    app: Any,
+    rules: EdgeRules,
+    counts: EdgeCounts,
+    shapes: Mapping[str, Say],
+    drain_s: float,
+    context: ssl.SSLContext | None = None,
+) -> Any:
+    """The configuration of a server with these bounds; with a context it speaks TLS."""
     return uvicorn.Config(
         app,
         http=protocol_of(rules, counts, shapes),
@@ -34,6 +42,7 @@ def config_of(app: Any, rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[st
         log_config=None,
         access_log=False,
         lifespan="on",
+        ssl_context_factory=None if context is None else lambda *_: context,
         timeout_keep_alive=math.ceil(rules.idle_s) or FOR_EVER_S,
         timeout_graceful_shutdown=math.ceil(drain_s) + LAST_WORDS_S,
     )
