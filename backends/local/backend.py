@@ -327,6 +327,7 @@ class _Loaded:
             drafts=settings.drafts,
             idle_work=settings.idle_work,
             secret=settings.secret.hex(),
+            seal_keys=[key.hex() for key in settings.seal_keys],
             memory_bytes=settings.memory_bytes,
             kv_dir=str(settings.kv_dir.absolute())
             if settings.kv_dir is not None

@@ -11,6 +11,7 @@ class LocalSettings:
     """Limits and numerics of one engine. `secret` keys the block hashes: without it nobody can name a prefix."""
 
     secret: bytes = field(repr=False)
+    seal_keys: tuple[bytes, ...] = field(default=(), repr=False)  # the first seals what leaves RAM, all open it
     kv_budget_bytes: int = 1 << 30  # kept prefixes; 0 keeps none
     slab_budget_bytes: int = 1 << 30  # keys and values of the running sequences; at least one full context
     max_running: int = 8

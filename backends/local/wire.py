@@ -48,6 +48,7 @@ class Load:
     weights: str = ""  # of the products: 'int8' or 'int4'; empty: as the checkpoint has them
     device: str = "auto"
     model: str = ""  # what clients call it, for the log
+    seal_keys: list[str] = field(default_factory=list, repr=False)  # hex; the first seals what leaves RAM
 
     @property
     def spare_budget_bytes(self) -> int:

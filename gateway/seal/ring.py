@@ -72,6 +72,10 @@ class KeyRing:
         raw = word.encode("utf-8", "surrogatepass")
         return tuple(blake2b(raw, key=key, digest_size=TOKEN_BYTES).hexdigest() for key in self._token_keys)
 
+    def keys_for(self, purpose: str) -> tuple[bytes, ...]:
+        """Keys of their own for somebody who seals elsewhere, in the same order."""
+        return tuple(_derived(key, b"seal elsewhere", purpose.encode()) for key in self.keys)
+
     def _part(self, name: bytes, salt: bytes) -> AESGCM:
         return AESGCM(_derived(self._by_name[name], b"seal part", salt))
 

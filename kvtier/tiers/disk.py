@@ -27,7 +27,7 @@ from stat import S_ISREG
 from kvtier.tiers.base import Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.codec import NotFinite
 from kvtier.tiers.index import Entry, SegmentIndex
-from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, Head, SegmentForm
+from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, Head, SegmentForm, is_plain
 
 SUFFIX = ".seg"
 TEMPORARY = ".tmp"
@@ -331,6 +331,9 @@ class DiskTier:
             elif folder != self._directory and folder.is_dir() and not _is_in_use(folder):
                 for path in folder.glob(f"*{SUFFIX}"):
                     with suppress(OSError):  # another process may sweep the same folder
+                        if self._form.seal is not None and _is_plain(path):
+                            path.unlink(missing_ok=True)  # words that lie there in plain, of a model that is not served
+                            continue
                         stat = path.stat()
                         if S_ISREG(stat.st_mode):
                             strangers.append((stat.st_mtime, path, stat.st_size))
@@ -399,6 +402,11 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_plain(path: Path) -> bool:
+    with _opened(path) as descriptor:
+        return is_plain(os.pread(descriptor, ALIGN, 0))
 
 
 def _entry(head: Head) -> Entry:

@@ -11,6 +11,7 @@ Timeouts are short and there are no retries: while the server is away, a breaker
 (GETEX) or what speaks like it.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -28,7 +29,9 @@ from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, Ti
 from kvtier.tiers.breaker import Breaker
 from kvtier.tiers.codec import NotFinite, payload_bytes
 from kvtier.tiers.redis_nodes import AWAY, Nodes
-from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, SegmentForm
+from kvtier.tiers.segment import ALIGN, NOBODY, PIECE_BYTES, BadSegment, SegmentForm, is_plain
+
+log = logging.getLogger(__name__)
 
 PREFIX = "twicetold"
 TIMEOUT_S = 0.25
@@ -39,6 +42,7 @@ KNOWN_KEYS = 100_000
 KNOWN_FOR_S = 600.0  # how long a key is believed to be there without asking
 SCAN_COUNT = 1000
 ERASE_TOGETHER = 100
+PLAIN_BYTES = 12  # the first of a segment, that say of which version it is
 HEAD_BYTES = 2 * ALIGN  # of a segment, beside its token ids, that hold its header
 
 
@@ -60,6 +64,11 @@ class RedisTier:
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, float] = OrderedDict()  # keys and until when they are believed to be there
         self._counts = {"writes": 0, "write_bytes": 0, "refused": 0, "errors": 0, "bad": 0, "evictions": 0}
+        self._is_closed = False
+        self._sweeper: threading.Thread | None = None
+        if form.seal is not None:
+            self._sweeper = threading.Thread(target=self._drop_plain, name="kv-redis-sweep", daemon=True)
+            self._sweeper.start()
 
     def find(self, wanted: Wanted) -> Sequence[Found]:
         """The run of segments whose names the prompt reaches; asked in one round trip."""
@@ -143,7 +152,9 @@ class RedisTier:
         with self._lock:
             self._known.clear()
         pattern, count = f"{PREFIX}:{self._form.namespace}:kv:*".encode(), 0
-        num_bytes = HEAD_BYTES + 2 * ID_BYTES * SEGMENT_BLOCKS * self._form.geometry.block_tokens
+        geometry = self._form.geometry
+        num_tags = 1 + geometry.block_bytes * SEGMENT_BLOCKS // PIECE_BYTES  # of a sealed one, 16 bytes each
+        num_bytes = HEAD_BYTES + 2 * ID_BYTES * SEGMENT_BLOCKS * geometry.block_tokens + 32 * num_tags
         with self._asking():
             for server in self._writes.every():
                 for some in _chunks(server.scan_iter(pattern, count=SCAN_COUNT), ERASE_TOGETHER):
@@ -153,6 +164,23 @@ class RedisTier:
                     ]
                     count += sum(self._writes.each(doomed, lambda pipe, name: pipe.unlink(name))) if doomed else 0
         return count
+
+    def _drop_plain(self) -> None:
+        """Delete what was written before there was a key, of whatever model: nobody would read it again."""
+        pattern = f"{PREFIX}:{self._form.namespace}:kv:*".encode()
+        try:
+            with self._asking():
+                for server in self._writes.every():
+                    for some in _chunks(server.scan_iter(pattern, count=SCAN_COUNT), SCAN_COUNT):
+                        if self._is_closed:
+                            return
+                        heads = self._writes.each(some, lambda pipe, name: pipe.getrange(name, 0, PLAIN_BYTES - 1))
+                        plain = [name for name, head in zip(some, heads, strict=True) if is_plain(head)]
+                        if plain:
+                            self._writes.each(plain, lambda pipe, name: pipe.unlink(name))
+                            log.info("%d segments in redis were not sealed and are deleted", len(plain))
+        except TierError as error:
+            log.warning("segments in redis that are not sealed may be left until they expire: %s", error)
 
     def _owner(self, head: bytes) -> str | None:
         """Whose the segment of this head is; None for what is none of ours."""
@@ -168,6 +196,9 @@ class RedisTier:
 
     def close(self) -> None:
         """Close the connections."""
+        self._is_closed = True
+        if self._sweeper is not None:
+            self._sweeper.join()
         self._fetcher.shutdown(wait=False, cancel_futures=True)
         self._reads.close()
         self._writes.close()

@@ -1,9 +1,10 @@
 """The KV cache of an engine: which model its blocks belong to, to the bit, and where they go when RAM is not enough."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from kvtier.tiers.base import Tier, TierError
 from kvtier.tiers.codec import CODECS
 from kvtier.tiers.disk import DiskTier
 from kvtier.tiers.segment import SegmentForm
+
+if TYPE_CHECKING:
+    from kvtier.tiers.sealing import SegmentSeal
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ def build_cache(load: Load, geometry: KVGeometry, knee_tokens: float = KNEE_TOKE
             model=identity,
             tokenizer=load.fingerprint,
             codec=next(codec for codec in CODECS if codec == load.kv_codec),
+            seal=_seal(load.seal_keys),
         )
         if load.kv_dir and load.kv_disk_bytes:
             try:
@@ -82,6 +87,16 @@ def processor(capabilities: Mapping[str, object]) -> str:
     """Which processors give the same bits: torch and oneDNN choose their ways by what it can do and by its caches."""
     told = " ".join(f"{name}={value}" for name, value in sorted(capabilities.items()))
     return f"{torch.backends.cpu.get_cpu_capability()}-{blake2b(told.encode(), digest_size=8).hexdigest()}"
+
+
+def _seal(keys: Sequence[str]) -> "SegmentSeal | None":
+    if not keys:
+        return None
+    try:
+        from kvtier.tiers.sealing import SegmentSeal
+    except ImportError as error:
+        raise RuntimeError(f"[seal] needs {error.name}: pip install 'twicetold-server[seal]'") from error
+    return SegmentSeal([bytes.fromhex(key) for key in keys])
 
 
 def _redis(url: str, form: SegmentForm) -> Tier:

@@ -7,14 +7,17 @@ from kvtier.cache import KVCache
 from kvtier.tiers.base import Tier
 from kvtier.tiers.codec import Codec
 from kvtier.tiers.disk import DiskTier
+from kvtier.tiers.sealing import SegmentSeal
 from kvtier.tiers.segment import SegmentForm
 from tests.kvtier.rows import SMALL, assert_rows
 
 MIB = 1 << 20
 
 
-def small_form(*, secret: bytes = b"secret", model: str = "model", codec: Codec = "raw") -> SegmentForm:
-    return SegmentForm(SMALL, secret=secret, model=model, tokenizer="tokenizer", codec=codec)
+def small_form(
+    *, secret: bytes = b"secret", model: str = "model", codec: Codec = "raw", seal: SegmentSeal | None = None
+) -> SegmentForm:
+    return SegmentForm(SMALL, secret=secret, model=model, tokenizer="tokenizer", codec=codec, seal=seal)
 
 
 def disk_tier(folder: Path, *, budget_bytes: int = 64 * MIB, form: SegmentForm | None = None) -> DiskTier:
