@@ -23,6 +23,7 @@ from random import Random
 
 import httpx
 
+from backends.http import KEEPALIVE_S
 from bench.faults.clients import APIS, Api, judge, question
 from bench.faults.watching import Look, at_rest, look, metrics_of, slope
 from bench.http1 import Connection
@@ -30,7 +31,7 @@ from bench.processes import Server, gateway, upstream
 from tests.upstream.chaos import sane_text
 
 REPEATED = 0.3  # of all questions
-PATIENCE_S = 60.0  # nobody waits for longer, whatever the upstream does
+PATIENCE_S = 120.0  # nobody waits for longer, whatever the upstream does
 LOOK_EVERY_S = 2.0
 CLIENT_APIS = ("chat", "chat", "chat", "messages", "responses")
 SETTINGS = """
@@ -38,9 +39,9 @@ SETTINGS = """
 semantic = false
 memory_mb = 16
 [timeouts]
-first_token_s = 4
-idle_s = 4
-total_s = 8
+first_token_s = 10
+idle_s = 6
+total_s = 15
 """
 
 
@@ -87,6 +88,7 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     course = Course(options.requests, Random(options.seed))
     looks = asyncio.run(_storm(server, course, options.clients, began_s))
     seconds = time.monotonic() - began_s
+    time.sleep(KEEPALIVE_S + 1)
     after = at_rest(server.url, server.pid, began_s)
     did = httpx.get(behind.url.removesuffix("/v1") + "/counters", trust_env=False).json()
     stored, wrong = check_stored(server.url)

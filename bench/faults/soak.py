@@ -26,6 +26,7 @@ from typing import Any
 
 import httpx
 
+from backends.http import KEEPALIVE_S
 from bench.faults.clients import question
 from bench.faults.reading import read_stream
 from bench.faults.watching import Look, at_rest, look, metrics_of, slope
@@ -149,6 +150,7 @@ async def _run(server: Server, options: argparse.Namespace, out: Any) -> list[st
     crowd.may_ask.set()
     await clients
     watching.cancel()
+    await asyncio.sleep(KEEPALIVE_S + 1)
     after = await asyncio.to_thread(at_rest, server.url, server.pid, began_s)
     return _report(server, crowd, looks, before, after, idle, busy)
 
@@ -240,7 +242,8 @@ def _engine(url: str) -> list[str]:
     kv = engine["kv"]
     parts = [kv[f"blocks_{name}"] for name in ("free", "cached", "leased", "total")]
     print(f"engine: running {engine['running']}, waiting {engine['waiting']}; blocks: free {parts[0]}"
-          f" + cached {parts[1]} + leased {parts[2]} = {sum(parts[:3])}, total {parts[3]}; restarts {engine['restarts']}")  # fmt: skip
+          f" + cached {parts[1]} + leased {parts[2]} = {sum(parts[:3])}, total {parts[3]};"
+          f" restarts {engine['restarts']}")  # fmt: skip
     is_whole = sum(parts[:3]) == parts[3] and not (parts[2] or engine["running"] or engine["waiting"])
     return [] if is_whole and not engine["restarts"] else ["slots, leases or processes of the engine are lost"]
 
