@@ -150,7 +150,7 @@ async def _run(server: Server, options: argparse.Namespace, out: Any) -> list[st
     crowd.may_ask.set()
     await clients
     watching.cancel()
-    await asyncio.sleep(KEEPALIVE_S + 1)
+    await asyncio.sleep(KEEPALIVE_S + 20)  # and the next look at the upstream finds them over
     after = await asyncio.to_thread(at_rest, server.url, server.pid, began_s)
     return _report(server, crowd, looks, before, after, idle, busy)
 

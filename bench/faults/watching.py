@@ -52,11 +52,7 @@ def look(url: str, pid: int, began_s: float) -> Look:
 
 
 def at_rest(url: str, pid: int, began_s: float, within_s: float = 90.0) -> Look:
-    """The first look at which nothing is under way, and nobody but who looks is connected.
-
-    Idle connections to the upstream are closed by the first request behind their end: that is made here.
-    """
-    httpx.get(f"{url}/v1/models", timeout=60.0, trust_env=False)
+    """The first look at which nothing is under way, and nobody but who looks is connected."""
     deadline = time.monotonic() + within_s
     while True:
         seen = look(url, pid, began_s)
