@@ -7,30 +7,11 @@ import time
 from pathlib import Path
 
 from gateway.answers.schema import migrate
-from gateway.answers.thread import cache_error, is_broken
+from gateway.answers.thread import cache_error
 
 log = logging.getLogger(__name__)
 
 _COMPANIONS = ("", "-wal", "-shm")
-
-
-def prepare(path: Path, busy_timeout_s: float) -> bool:
-    """Make `path` a sound answer store of the newest schema; True when a corrupt file had to be set aside for that.
-
-    Raises `CacheError` when there can be no store here.
-    """
-    try:
-        try:
-            _check(path, busy_timeout_s)
-        except sqlite3.DatabaseError as error:
-            if not is_broken(error):
-                raise
-            set_aside(path, str(error))
-            _check(path, busy_timeout_s)
-            return True
-    except (sqlite3.Error, OSError) as error:
-        raise cache_error(error) from error
-    return False
 
 
 def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -77,7 +58,9 @@ def _enter_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
         time.sleep(0.01)
 
 
-def _check(path: Path, busy_timeout_s: float) -> None:
+def check(path: Path, busy_timeout_s: float) -> None:
+    """Make `path` an answer store of the newest schema, unless it is one. Raises `sqlite3.Error`, `OSError`, and
+    `CacheError` when there can be no store here."""
     _make_private(path)
     connection = _connect(path, busy_timeout_s)
     try:
@@ -100,11 +83,12 @@ def _make_private(path: Path) -> None:
         path.chmod(0o600)
 
 
-def set_aside(path: Path, why: str) -> None:
-    """Move a corrupt file away, for whoever wants to know what happened to it."""
+def set_aside(path: Path, why: str) -> Path:
+    """Move a corrupt file away, for whoever wants to know what happened to it; where it is."""
     moved = path.with_name(f"{path.name}.corrupt-{time.time_ns() // 1_000_000}")
     for companion in _COMPANIONS:
         source = path.with_name(path.name + companion)
         if source.exists():
             source.rename(moved.with_name(moved.name + companion))
-    log.error("%s is corrupt (%s): moved to %s, starting empty", path, why, moved.name)
+    log.error("%s is corrupt (%s): moved to %s, beginning a new one", path, why, moved.name)
+    return moved

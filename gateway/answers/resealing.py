@@ -22,7 +22,7 @@ ROWS = 64  # of one transaction
 PAUSE_S = 0.005  # between two, for those that wait
 _COLUMNS = ("seq", "scope", "id", "embedder", "question", "tags", "namespace", "canonical", "completion", "vector")
 _CHANGED = ("question", "tags", "namespace", "canonical", "completion", "vector", "seal", "about", "words")
-_UPDATE = f"UPDATE entries SET {', '.join(f'{name} = :{name}' for name in _CHANGED)} WHERE seq = :seq"  # noqa: S608
+_UPDATE = f"UPDATE entries SET {', '.join(f'{name} = :{name}' for name in _CHANGED)}, checksum = NULL WHERE seq = :seq"  # noqa: S608
 
 
 @dataclass(slots=True)

@@ -85,6 +85,9 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE entries ADD COLUMN words BLOB;
     ALTER TABLE totals ADD COLUMN seal TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE entries ADD COLUMN checksum BLOB;
+    """,
 )
 
 

@@ -7,9 +7,9 @@
 One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
 WAL lets readers go on while a write runs, in this process or another on the same file. Trouble (locked, disk full)
 is a `CacheError` of the call that met it; the next call starts afresh. A row that cannot be read is a miss, and is
-deleted. A file that is corrupt is set aside, at start or while running, and one that somebody deleted is made again:
-the store is then empty, and the server goes on. Upkeep (expired entries, the budget) rides on the transactions of
-the puts, in small batches.
+deleted. A file that is corrupt is set aside, at start or while running, and what can be trusted of it is taken over
+(`gateway.answers.salvage`); one that somebody deleted is made again. The server goes on meanwhile, without the store.
+Upkeep (expired entries, the budget) rides on the transactions of the puts, in small batches.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.answers import catalog, file, sealed, table, upkeep
+from gateway.answers import catalog, file, salvage, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.generation import Generation
 from gateway.answers.memory import KEEP_STALE_S
@@ -36,6 +36,7 @@ from gateway.answers.thread import (
     BrokenFile,
     ConnectionThread,
     Results,
+    SickFile,
     Work,
     cache_error,
     run_each,
@@ -53,6 +54,10 @@ EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not st
 EVICT_TO = 0.95  # of the budget, so that not every put evicts
 HITS_EVERY_S = 1.0
 REMOVE_ROWS = 512  # of an invalidation in one transaction, so that puts go on between them
+READ_S = 2.0  # a request goes on without the store when that is silent for so long
+SICK_S = 5.0  # a disk that refuses writes for so long is tried with a new connection
+MEND_AGAIN_S = 0.2  # until the next try to open the file, and twice as long each time
+MEND_SELDOM_S = 15.0
 MAX_GONE = 100_000  # entries let go that nobody has asked for yet
 
 
@@ -67,6 +72,7 @@ class SqliteStats:
     failures: int = 0  # calls that ended in `CacheError`
     broken_rows: int = 0
     corrupt_files: int = 0
+    salvaged: int = 0  # entries taken over from those
     resealed: int = 0  # rows that another key had sealed, or none
     unopened: int = 0  # rows whose key is not given, when that was last looked for
 
@@ -86,6 +92,8 @@ class SqliteAnswers:
         busy_timeout_s: float = 2.0,
         hits_every_s: float = HITS_EVERY_S,
         max_waiting: int = 4096,
+        read_s: float = READ_S,
+        sick_s: float = SICK_S,
         now: Callable[[], float] = time.time,
         seal: Seal = NO_SEAL,
     ) -> None:
@@ -100,7 +108,9 @@ class SqliteAnswers:
         self._busy_timeout_s = busy_timeout_s
         self._now = now
         connect = partial(sealed.connect, path, busy_timeout_s, seal)
-        self._reader = ConnectionThread("answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32)
+        self._reader = ConnectionThread(
+            "answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32, patience_s=read_s
+        )
         self._clerk = ConnectionThread("answers-clerk", connect, run_each, max_waiting=256, max_together=8)
         self._writer = ConnectionThread(
             "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
@@ -112,23 +122,28 @@ class SqliteAnswers:
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
+        self._sick_s = sick_s
+        self._sick_since_s: float | None = None  # since when nothing could be written
         self._resealing: asyncio.Task[None] | None = None
         self.stats = SqliteStats()
 
     async def open(self) -> None:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
-        self.stats.corrupt_files += await asyncio.to_thread(file.prepare, self._path, self._busy_timeout_s)
+        taken = await asyncio.to_thread(salvage.prepare, self._path, self._busy_timeout_s)
+        if taken is not None:
+            self._note_corrupt(taken)
         self._identity = file.identity(self._path)
         try:
             self._generation.open()
             for thread in (self._writer, self._reader, self._clerk):
                 await thread.open()
+            name = await self._writer.call(self._adopt)
         except (CacheError, OSError) as error:
             await self._close_threads()
             if isinstance(error, OSError):
                 raise cache_error(error) from error
             raise
-        if await self._call(self._writer, self._adopt) != self._seal.name:
+        if name != self._seal.name:
             self._resealing = asyncio.create_task(self._reseal())
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
@@ -293,7 +308,8 @@ class SqliteAnswers:
     async def close(self) -> None:
         """Write what waits, the hits included, and close the file."""
         if self._repair is not None:
-            await self._repair
+            self._repair.cancel()
+            await asyncio.wait([self._repair])
         self._uses.flush()
         await self._close_threads()
 
@@ -301,23 +317,47 @@ class SqliteAnswers:
 
     async def _call(self, thread: ConnectionThread, work: Work) -> Any:
         try:
-            return await thread.call(work)
+            result = await thread.call(work)
         except CacheError as error:
             self.stats.failures += 1
-            if isinstance(error, BrokenFile) and (self._repair is None or self._repair.done()):
-                self._repair = asyncio.create_task(self._replace_file(error))
+            if self._needs_repair(error) and (self._repair is None or self._repair.done()):
+                self._sick_since_s = None
+                self._repair = asyncio.create_task(self._mend(error))
             raise
+        if thread is self._writer:
+            self._sick_since_s = None
+        return result
 
-    async def _replace_file(self, error: BrokenFile) -> None:
-        """Start again with an empty file; calls fail meanwhile."""
+    def _needs_repair(self, error: CacheError) -> bool:
+        """At once when the file is broken or gone; when the disk refuses, only after a while in which nothing could be
+        written: reads may go well meanwhile."""
+        if not isinstance(error, SickFile):
+            return isinstance(error, BrokenFile)
+        now_s = time.monotonic()
+        if self._sick_since_s is None:
+            self._sick_since_s = now_s
+        return now_s - self._sick_since_s > self._sick_s
+
+    async def _mend(self, error: CacheError) -> None:
+        """Open the file anew, a broken one in place of a new one, until it works; calls fail meanwhile."""
         await self._close_threads()
-        try:
-            if file.identity(self._path) == self._identity:
-                await asyncio.to_thread(file.set_aside, self._path, str(error))
-                self.stats.corrupt_files += 1
-            await self.open()
-        except (CacheError, OSError) as trouble:
-            log.error("%s cannot be replaced, going on without it: %s", self._path, trouble)
+        is_broken, pause_s = isinstance(error, BrokenFile), MEND_AGAIN_S
+        while True:
+            try:
+                if is_broken and file.identity(self._path) == self._identity:
+                    taken = await asyncio.to_thread(salvage.replace, self._path, str(error), self._busy_timeout_s)
+                    self._note_corrupt(taken)
+                is_broken = False
+                await self.open()
+                return
+            except (CacheError, OSError) as trouble:
+                log.error("%s cannot be opened again, going on without it: %s", self._path, trouble)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MEND_SELDOM_S)
+
+    def _note_corrupt(self, taken: int) -> None:
+        self.stats.corrupt_files += 1
+        self.stats.salvaged += taken
 
     async def _reseal(self) -> None:
         """Put what was kept before under the key in use."""

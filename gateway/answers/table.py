@@ -12,21 +12,23 @@ from typing import Any
 from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
 from gateway.answers.eviction import worth
+from gateway.answers.salvage import checksum, is_sound
 from gateway.answers.sealed import open_about, open_row, open_vector, seal_row, seal_vector, vector_bytes
 from gateway.answers.upkeep import Rank, floor_of
 from gateway.seal import NO_SEAL, Seal, Unsealed
 
 _FIELDS = tuple(field.name for field in fields(Entry) if field.compare)  # each is a column of the same name
 _SEALED = ("seal", "about", "words")
-_ENTRY = ", ".join(("seq", *_FIELDS, *_SEALED))
+_ENTRY = ", ".join(("seq", *_FIELDS, *_SEALED, "checksum"))
 _PUT = """
     INSERT INTO entries (scope, exact, compat, id, created_s, expires_s, elapsed_s, size_bytes, hits, worth, priority,
                          model, tags, embedder, vector, question, canonical, completion,
                          tenant, namespace, revision, schema, sliding_s, alias_of, good, bad, origin,
-                         seal, about, words)
+                         seal, about, words, checksum)
     VALUES (:scope, :exact, :compat, :id, :created_s, :expires_s, :elapsed_s, :size_bytes, 0, :worth, :priority,
             :model, :tags, :embedder, :vector, :question, :canonical, :completion,
-            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad, :origin, :seal, :about, :words)
+            :tenant, :namespace, :revision, :schema, :sliding_s, :alias_of, :good, :bad, :origin,
+            :seal, :about, :words, :checksum)
     ON CONFLICT (scope, exact) DO UPDATE SET
         compat = excluded.compat, id = excluded.id, created_s = excluded.created_s, expires_s = excluded.expires_s,
         elapsed_s = excluded.elapsed_s, size_bytes = excluded.size_bytes, worth = excluded.worth,
@@ -35,7 +37,7 @@ _PUT = """
         completion = excluded.completion, revision = excluded.revision, schema = excluded.schema,
         sliding_s = excluded.sliding_s, alias_of = excluded.alias_of, good = excluded.good, bad = excluded.bad,
         origin = excluded.origin, namespace = excluded.namespace, seal = excluded.seal, about = excluded.about,
-        words = excluded.words
+        words = excluded.words, checksum = excluded.checksum
 """
 
 Row = Mapping[str, Any]
@@ -80,7 +82,7 @@ def row_of(entry: Entry, seal: Seal = NO_SEAL) -> Row:
         "bad": entry.bad,
         "origin": entry.origin,
     }
-    return seal_row(row, seal)
+    return {**seal_row(row, seal), "checksum": None if seal.name else checksum(row)}
 
 
 def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
@@ -241,9 +243,12 @@ def _bytes(text: str) -> int:
 def _entry(row: tuple[Any, ...] | None, horizon_s: float, seal: Seal) -> Entry | None:
     if row is None:
         return None
-    seq, *values = row
+    seq, *values, summed = row
+    said = dict(zip((*_FIELDS, *_SEALED), values, strict=True))
+    if not is_sound({**said, "checksum": summed}):
+        raise BrokenRow(seq, "it does not say what was written")
     try:
-        entry = _entry_of(open_row(dict(zip((*_FIELDS, *_SEALED), values, strict=True)), seal))
+        entry = _entry_of(open_row(said, seal))
     except Unsealed as error:
         if error.is_foreign:  # its key may come back
             return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.answers.file import prepare
+from gateway.answers.salvage import prepare
 from gateway.cli.doctor import findings_of
 from gateway.settings import CacheSettings, Settings
 from tests.e2e.server import Gateway, running_gateway
