@@ -43,9 +43,9 @@ class BudgetFile:
         """Keep these, and let go of what is of months before the last one."""
         await asyncio.to_thread(self._save, [_row(*one) for one in accounts], month)
 
-    async def forget(self, subjects: Iterable[str]) -> None:
-        """Keep nothing of these any more."""
-        await asyncio.to_thread(self._forget, [(subject,) for subject in subjects])
+    async def forget(self, tenant: str) -> None:
+        """Keep nothing of a tenant and its keys any more."""
+        await asyncio.to_thread(self._forget, tenant)
 
     def _load(self) -> list[tuple[str, Account]]:
         if not self._path.exists():
@@ -68,11 +68,14 @@ class BudgetFile:
             connection.executemany(_PUT, rows)
             connection.execute("DELETE FROM budgets WHERE month < ?", (month - 1,))
 
-    def _forget(self, rows: list[tuple[str]]) -> None:
+    def _forget(self, tenant: str) -> None:
         if self._path.exists():
             with self._opened() as connection:
                 connection.execute("PRAGMA secure_delete=ON")
-                connection.executemany("DELETE FROM budgets WHERE subject = ?", rows)
+                keys = f"{tenant}/"
+                connection.execute(
+                    "DELETE FROM budgets WHERE subject = ? OR substr(subject, 1, ?) = ?", (tenant, len(keys), keys)
+                )
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -1,42 +1,30 @@
-"""Where limited requests go in and out: a thin shell over `buckets.py`.
-
-    async with quota.enter(policy, guess) as admission:
-        admission.check()                        429 when a limit is reached
-        controls = admission.clamp(controls)     without tokens left, what is stored is still given
-        admission.check_shortage(controls)       ... and what is not, is a 429
-        admission.settle(usage, is_hit=...)      what it used; what is not settled used nothing
-        admission.headers(dialect)               how much is left, on every response
-
-Whoever has no limits passes by all of it. What was held is given back however the request ends.
-"""
+"""All limits of a gateway: a thin shell over `buckets.py`, that knows where accounts and budgets are kept."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, Protocol
 
 from backends.chat import Usage
-from gateway.controls import Controls
+from gateway.answers.base import CacheError
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.live.prices import FREE as NO_PRICE
 from gateway.live.prices import Prices
-from gateway.quota.buckets import Account, Entry, Moment, Need, Refusal, Standing, Sums, moment_of
+from gateway.metrics import Sample
+from gateway.quota.admission import Admission, Subjects, Unlimited
+from gateway.quota.buckets import Account, Entry, Moment, Need, Refusal, Sums, moment_of
 from gateway.quota.file import BudgetFile
 from gateway.quota.guess import Guess
 from gateway.quota.local import LocalAccounts
 from gateway.quota.policies import TenantPolicy
-from gateway.quota.told import Dialect, Header, headers_of
 from gateway.settings.trust import Limits
 
 MILLION = 1_000_000
 KEEP_S = 2.0  # budgets are written down so often, while they change
-NOBODYS = Standing()
-FREE_ENTRY = Entry(None, None, NOBODYS)
-Subjects = Sequence[tuple[str, Limits]]
+ALONE = "Limited requests that were decided on without the other gateways"
+UNTOLD = "Settlements that the other gateways were never told"
 BestEffort = Callable[[str], AbstractContextManager[Any]]
 
 SAID: Mapping[str, str] = {
@@ -49,80 +37,6 @@ SAID: Mapping[str, str] = {
 }
 
 
-class Admission:
-    """One request's way through."""
-
-    def __init__(self, quota: "Quota", subjects: Subjects, guess: Guess) -> None:
-        self._quota = quota
-        self._subjects = subjects
-        self._guess = guess
-        self._counts_hits = any(limits.count_hits for _, limits in subjects)
-        self._entry = FREE_ENTRY
-        self._held = Need()
-        self._used: Sums | None = None
-
-    async def __aenter__(self) -> "Admission":
-        self._held = self._quota.need_of(self._guess)
-        self._entry = await self._quota.take(self._subjects, self._held)
-        if self._entry.shortage is not None:
-            self._held = Need()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._entry.refusal is not None:
-            return
-        if self._used is None and isinstance(error, asyncio.CancelledError) and self._held.tokens:
-            self.settle(None, is_hit=False, model=self._guess.model)  # who left while a model read the prompt
-        self._quota.give_back(self._subjects, self._held, self._used or Sums(requests=1))
-
-    def check(self) -> None:
-        """Raises `RateLimited`, when this request may not go on."""
-        if self._entry.refusal is not None:
-            raise self._quota.refused(self._entry.refusal)
-
-    def clamp(self, controls: Controls) -> Controls:
-        """The controls of a request for which no model may work: what is stored may still be given."""
-        if self._entry.shortage is None:
-            return controls
-        return replace(controls, only_if_cached=True, stale_s=0.0)
-
-    def check_shortage(self, controls: Controls) -> None:
-        """Why there is nothing but what is stored, for who asked for more: raises `RateLimited`."""
-        if self._entry.shortage is not None and not controls.only_if_cached:
-            raise self._quota.refused(self._entry.shortage)
-
-    def settle(self, usage: Usage | None, *, is_hit: bool, model: str, num_pieces: int = 0) -> None:
-        """What it used; said again, the last word counts. Of an answer that was broken off nobody told the usage: it
-        is guessed from the number of its pieces."""
-        usage = usage or Usage(self._guess.prompt_tokens, num_pieces)
-        counts = not is_hit or self._counts_hits
-        tokens = usage.prompt_tokens + usage.completion_tokens if counts else 0
-        money = self._quota.money_of(model, usage) if counts else 0.0
-        self._used = Sums(requests=1, hits=int(is_hit), tokens=tokens, money=money)
-
-    def headers(self, dialect: Dialect) -> list[Header]:
-        """How much is left, in the names of an API."""
-        standing = self._entry.standing
-        return [] if standing is NOBODYS else headers_of(standing, dialect, self._quota.now_s)
-
-
-class Unlimited(Admission):
-    """The way of whoever has no limits. One for all: nothing is noted in it."""
-
-    async def __aenter__(self) -> Admission:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def settle(self, usage: Usage | None, *, is_hit: bool, model: str, num_pieces: int = 0) -> None:
-        pass
-
-
 class Quota:
     """All limits of a gateway. Belongs to one event loop."""
 
@@ -131,13 +45,16 @@ class Quota:
         prices: Prices | None = None,
         *,
         file: BudgetFile | None = None,
+        shared: "SharedAccounts | None" = None,
         best_effort: BestEffort = nullcontext,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.accounts = LocalAccounts()
         self.refusals: Counter[str] = Counter()  # by what limit
+        self.num_alone = 0  # requests that were decided on without the other gateways
         self._prices = prices
         self._file = file
+        self._shared = shared
         self._best_effort = best_effort
         self._now = now
         self._unlimited = Unlimited(self, (), Guess(""))
@@ -154,17 +71,37 @@ class Quota:
     def moment(self) -> Moment:
         return moment_of(self._now())
 
-    async def take(self, subjects: Subjects, need: Need) -> Entry:
-        """Ask to enter."""
-        return self.accounts.enter(subjects, need, self.moment)
+    async def take(self, subjects: Subjects, need: Need) -> tuple[Entry, str | None]:
+        """Ask to enter: what came of it, and the lease where gateways share accounts."""
+        moment = self.moment
+        if self._shared is not None:
+            try:
+                accounts, entry, lease = await self._shared.enter(subjects, need, moment)
+            except CacheError:
+                self.num_alone += 1
+            else:
+                for (name, _), account in zip(subjects, accounts, strict=True):
+                    self.accounts.learn(name, account)
+                return entry, lease
+        return self.accounts.enter(subjects, need, moment), None
 
-    async def account(self, subject: str) -> Account:
-        """What is known of one."""
-        return self.accounts.of(subject)
-
-    def give_back(self, subjects: Subjects, held: Need, used: Sums) -> None:
+    def give_back(self, subjects: Subjects, lease: str | None, held: Need, used: Sums) -> None:
         """A request that had entered has ended."""
-        self.accounts.settle(subjects, held, used, self.moment)
+        moment = self.moment
+        if lease is None:
+            self.accounts.settle(subjects, held, used, moment)
+            held = Need()
+        else:
+            self.accounts.note(subjects, used, moment)
+        if self._shared is not None:
+            self._shared.settle(subjects, lease or "", held, used, moment)
+
+    async def account(self, subject: str, limits: Limits) -> Account:
+        """What is known of one."""
+        if self._shared is not None:
+            with suppress(CacheError):
+                return await self._shared.read(subject, limits, self.moment)
+        return self.accounts.of(subject)
 
     def refused(self, refusal: Refusal) -> RateLimited:
         """The error that says so, counted."""
@@ -199,6 +136,17 @@ class Quota:
             await asyncio.sleep(KEEP_S)
             await self.keep()
 
+    async def tell(self) -> None:
+        """Tell the other gateways, for ever."""
+        if self._shared is not None:
+            await self._shared.run()
+
+    async def close(self) -> None:
+        """Write down and tell what is owed."""
+        await self.keep()
+        if self._shared is not None:
+            await self._shared.tell()
+
     async def keep(self) -> None:
         """Write down what changed since the last time; what cannot be written now is written later."""
         if self._file is None or not self.accounts.changed:
@@ -212,8 +160,43 @@ class Quota:
         finally:
             self.accounts.changed |= subjects
 
-    async def forget(self, subjects: Collection[str]) -> int:
-        """Let go of what is known of these; how many there were. Raises `CacheError`."""
+    async def forget(self, tenant: str) -> int:
+        """Let go of what is known of a tenant and its keys; how many accounts there were. Raises `CacheError`."""
+        names = [name for name, _ in self.accounts if name.partition("/")[0] == tenant]
+        if self._shared is not None:
+            await self._shared.forget([tenant, *names])
         if self._file is not None:
-            await self._file.forget(subjects)
-        return sum(self.accounts.forget(subject) for subject in subjects)
+            await self._file.forget(tenant)
+        return sum(self.accounts.forget(name) for name in names)
+
+    def samples(self) -> Iterator[Sample]:
+        """What Prometheus is told."""
+        for what, number in self.refusals.items():
+            yield Sample("twicetold_limited", "Requests a limit refused", number, (("limit", what),), is_total=True)
+        if self._shared is not None:
+            yield Sample("twicetold_limits_alone", ALONE, self.num_alone, is_total=True)
+            yield Sample("twicetold_limits_untold", UNTOLD, self._shared.num_dropped, is_total=True)
+
+
+class SharedAccounts(Protocol):
+    """The accounts of all gateways together."""
+
+    num_dropped: int
+
+    async def enter(self, subjects: Subjects, need: Need, moment: Moment) -> tuple[list[Account], Entry, str]:
+        """Ask to enter: how things stand, what came of it, and the lease. Raises `CacheError`."""
+
+    def settle(self, subjects: Subjects, lease: str, held: Need, used: Sums, moment: Moment) -> None:
+        """A request has ended. It is told behind its back."""
+
+    async def read(self, name: str, limits: Limits, moment: Moment) -> Account:
+        """How things stand with one. Raises `CacheError`."""
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Let go of what is known of these. Raises `CacheError`."""
+
+    async def tell(self) -> bool:
+        """Tell what is owed; whether all of it is told."""
+
+    async def run(self) -> None:
+        """Tell what is owed, and renew leases, for ever."""

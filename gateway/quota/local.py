@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from gateway.quota.buckets import Account, Entry, Moment, Need, Sums, enter, settle
 from gateway.settings.trust import Limits
@@ -20,15 +21,26 @@ class LocalAccounts:
     def enter(self, subjects: Sequence[tuple[str, Limits]], need: Need, moment: Moment) -> Entry:
         names, limits = zip(*subjects, strict=True)
         after, entry = enter([self.of(name) for name in names], limits, need, moment)
-        if entry.refusal is None:
-            for name, account in zip(names, after, strict=True):
-                self.put(name, account)
+        for name, account in zip(names, after, strict=True):
+            self.put(name, account)
         return entry
 
     def settle(self, subjects: Sequence[tuple[str, Limits]], held: Need, used: Sums, moment: Moment) -> None:
         for name, limits in subjects:
             self.put(name, settle(self.of(name), limits, held, used, moment))
             self.changed.add(name)
+
+    def note(self, subjects: Sequence[tuple[str, Limits]], used: Sums, moment: Moment) -> None:
+        """What a request used that did not enter here."""
+        for name, limits in subjects:
+            after = settle(self.of(name), limits, Need(), used, moment)
+            self.put(name, replace(after, running=self.of(name).running))
+            self.changed.add(name)
+
+    def learn(self, name: str, account: Account) -> None:
+        """How things stand with all gateways together; what is under way here is known here."""
+        mine = self.of(name)
+        self.put(name, replace(account, running=mine.running, held=mine.held))
 
     def of(self, name: str) -> Account:
         return self._accounts.get(name) or Account()

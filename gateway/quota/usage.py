@@ -1,6 +1,5 @@
 """What a tenant used, as the operator is told it. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,13 +7,10 @@ from gateway.quota.buckets import Account, Moment, standing_of
 from gateway.settings.trust import Limits
 
 
-def usage_of(account: Account, limits: Sequence[tuple[str, Limits]], moment: Moment) -> dict[str, Any] | None:
-    """Of this day and this month (UTC), and what is under way. Nothing is counted of who has no limits: None."""
-    if not limits:
-        return None
-    own = limits[0][1]
-    now = account.at(own, moment)
-    standing = standing_of([now], [own], moment)
+def usage_of(account: Account, limits: Limits, moment: Moment) -> dict[str, Any]:
+    """Of this day and this month (UTC), and what is under way. Nothing is counted of who has no limits."""
+    now = account.at(limits, moment)
+    standing = standing_of([now], [limits], moment)
     return {
         "day": asdict(now.day.sums),
         "month": asdict(now.month.sums),

@@ -33,7 +33,7 @@ from gateway.identity.canonical import question_of
 from gateway.identity.scope import ANONYMOUS
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome, headers_of
-from gateway.quota.gate import Admission
+from gateway.quota.admission import Admission
 from gateway.quota.guess import Guess
 from gateway.quota.policies import TenantPolicy
 from gateway.quota.told import Header, ignored_of

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from gateway.callers.caller import Caller
 from gateway.errors import UnknownId
+from gateway.quota.records import EVERYBODY
 from gateway.quota.usage import usage_of
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
@@ -59,8 +60,12 @@ def add_tenants(routes: APIRouter, intake: Intake) -> None:
 
     async def told(tenant: str) -> dict[str, Any]:
         said = policies.told().get(tenant, {"policy": None, "source": None})
-        limits = policies.of(Caller(tenant)).limits
-        return {"tenant": tenant, **said, "usage": usage_of(await quota.account(tenant), limits, quota.moment)}
+        limits = () if tenant == EVERYBODY else policies.of(Caller(tenant)).limits
+        usage = None
+        if limits:
+            own = limits[0][1]
+            usage = usage_of(await quota.account(tenant, own), own, quota.moment)
+        return {"tenant": tenant, **said, "usage": usage}
 
     @routes.get("/tenants")
     async def every() -> dict[str, Any]:

@@ -103,7 +103,7 @@ def build(settings: Settings) -> Services:
         keys=keys,
         transfer=Transfer(answers, semantic, rules, ledger, secret),
         policies=policies_of(settings, shared),
-        quota=quota_of(settings, prices, ledger),
+        quota=quota_of(settings, prices, ledger, shared),
         commons=commons,
         edge=edge,
         erasures=erasures,
@@ -135,6 +135,7 @@ def build(settings: Settings) -> Services:
     services.observing = observing_of(settings, ledger, metrics)
     metrics.watch(edge.samples)
     metrics.watch(services.samples)
+    metrics.watch(services.quota.samples)
     if shared is not None:
         metrics.watch(shared.flights.samples)
     metrics.watch(normaliser.samples)

@@ -20,6 +20,12 @@ def policies_of(settings: Settings, shared: Shared | None) -> Policies:
     return Policies(settings.tenants, racks)
 
 
-def quota_of(settings: Settings, prices: Prices, ledger: Ledger) -> Quota:
-    """Limits, and the budgets that survive a restart."""
-    return Quota(prices, file=BudgetFile(settings.data_dir / FILE), best_effort=ledger.best_effort)
+def quota_of(settings: Settings, prices: Prices, ledger: Ledger, shared: Shared | None) -> Quota:
+    """Limits, of all gateways together where they share a Redis, and the budgets that survive a restart."""
+    accounts = None
+    if shared is not None:
+        from gateway.shared.quota import RedisAccounts
+
+        accounts = RedisAccounts(shared.link, shared.replica.decode())
+    file = BudgetFile(settings.data_dir / FILE)
+    return Quota(prices, file=file, shared=accounts, best_effort=ledger.best_effort)

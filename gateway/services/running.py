@@ -185,7 +185,7 @@ class Services:
             await self.keys.open()
             await self.policies.open()
             await self.quota.open()
-            stack.push_async_callback(self.quota.keep)
+            stack.push_async_callback(self.quota.close)
             stack.push_async_callback(self.keys.close)
             if self.issuer is not None:
                 stack.push_async_callback(self.issuer.close)
@@ -215,6 +215,7 @@ class Services:
                 self.keys.follow(),
                 self.policies.follow(),
                 self.quota.follow(),
+                self.quota.tell(),
                 self._keep_semantic(),
                 self._keep_house(),
                 self.edge.memory.run(),

@@ -1,0 +1,147 @@
+"""Accounts that gateways share: Lua decides as the values do, and what dies or is away holds nobody up."""
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+
+from backends.chat import Usage
+from gateway.answers.base import CacheError
+from gateway.answers.redis.connection import Link
+from gateway.controls import Controls
+from gateway.errors import BudgetSpent, RateLimited
+from gateway.quota.admission import Admission, Subjects
+from gateway.quota.buckets import Need, Refusal, Sums, moment_of
+from gateway.quota.gate import Quota
+from gateway.quota.guess import Guess
+from gateway.quota.local import LocalAccounts
+from gateway.quota.policies import TenantPolicy
+from gateway.quota.records import Record
+from gateway.settings.trust import Limits
+from gateway.shared.quota import LEASE_S, RedisAccounts
+from gateway.shared.tenants import RedisRack
+from tests.gateway.shared.servers import SECRET
+
+LATE_S = datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp()  # a day and a month end soon
+TENANT, KEY = "a" * 32, "a" * 32 + "/key_1"
+
+
+class Clock:
+    """Stands where it is put."""
+
+    def __init__(self) -> None:
+        self.now_s = LATE_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize("count_hits", [False, True])
+async def test_redis_decides_as_the_values_do(link: Link, *, count_hits: bool) -> None:
+    draw, clock = random.Random(7), Clock()
+    mine, theirs = LocalAccounts(), RedisAccounts(link, "r", now=clock)
+    key = Limits(4, 500, count_hits=count_hits)
+    subjects: Subjects = [(TENANT, Limits(6, 900, 4, 4000, 9000, 0.2)), (KEY, key)]
+    out: list[tuple[Need, str]] = []
+    seen = set()
+    for _ in range(200):
+        clock.now_s += draw.choice((0.0, 0.3, 4.0, 20.0, -5.0))
+        await theirs.renew()
+        moment = moment_of(clock.now_s)
+        if out and draw.random() < 0.6:
+            held, lease = out.pop(draw.randrange(len(out)))
+            used = Sums(1, draw.randrange(2), draw.randrange(300), draw.random() / 100)
+            mine.settle(subjects, held, used, moment)
+            theirs.settle(subjects, lease, held, used, moment)
+            assert await theirs.tell()
+            continue
+        need = Need(draw.randrange(400), draw.random() / 100)
+        wanted = mine.enter(subjects, need, moment)
+        _, got, lease = await theirs.enter(subjects, need, moment)
+        assert got == wanted
+        seen.add((_what(got.refusal), _what(got.shortage)))
+        if got.refusal is None:
+            out.append((Need() if got.shortage else need, lease))
+    assert len(seen) >= 4, seen  # it came to different ends
+    for name, limits in subjects:
+        account = mine.of(name).at(limits, moment)
+        read = await theirs.read(name, limits, moment)
+        assert (read.day.number, read.month.number) == (account.day.number, account.month.number)
+        assert read.month.sums.tokens == account.month.sums.tokens
+        assert read.month.sums.money == pytest.approx(account.month.sums.money)
+        assert read.running == account.running == len(out)
+
+
+def _what(refusal: Refusal | None) -> str:
+    return "" if refusal is None else refusal.what
+
+
+def gateway(link: Link, clock: Clock, name: str) -> tuple[Quota, RedisAccounts]:
+    shared = RedisAccounts(link, name, now=clock)
+    return Quota(shared=shared, now=clock), shared
+
+
+def admission(quota: Quota, limits: Limits) -> Admission:
+    return quota.enter(TenantPolicy(limits=((TENANT, limits),)), lambda: Guess("m", 10, 20))
+
+
+async def test_what_one_gateway_gives_the_other_does_not_give_again(link: Link) -> None:
+    clock = Clock()
+    (one, told), (other, _) = gateway(link, clock, "one"), gateway(link, clock, "other")
+    async with admission(one, Limits(concurrent=1)), admission(other, Limits(concurrent=1)) as late:
+        with pytest.raises(RateLimited):
+            late.check()
+    await told.tell()
+    async with admission(other, Limits(concurrent=1)) as now:
+        now.check()
+        now.settle(Usage(50, 50), is_hit=False, model="m")
+    await other.close()
+    async with admission(one, Limits(tokens_per_day=100)) as spent:
+        with pytest.raises(BudgetSpent):
+            spent.check_shortage(Controls())
+
+
+async def test_what_a_dead_gateway_held_is_free_when_its_lease_has_run_out(link: Link) -> None:
+    clock = Clock()
+    (dead, _), (alive, _) = gateway(link, clock, "dead"), gateway(link, clock, "alive")
+    limits = Limits(concurrent=1, tokens_per_month=40)
+    await admission(dead, limits).__aenter__()
+    clock.now_s += LEASE_S + 1
+    async with admission(alive, limits) as admitted:
+        admitted.check()
+        admitted.check_shortage(Controls())
+
+
+async def test_without_redis_a_gateway_goes_by_what_it_last_heard_and_tells_later() -> None:
+    clock, away = Clock(), Link("redis://127.0.0.1:1", SECRET, timeout_s=0.05)
+    quota, shared = gateway(away, clock, "one")
+    limits = Limits(tokens_per_day=100)
+    async with admission(quota, limits) as first:
+        first.check()
+        first.settle(Usage(60, 60), is_hit=False, model="m")
+    async with admission(quota, limits) as second:
+        with pytest.raises(BudgetSpent):
+            second.check_shortage(Controls())
+    assert quota.num_alone == 2
+    assert not await shared.tell()  # it still owes
+    await away.close()
+
+
+async def test_a_policy_said_to_one_gateway_is_known_to_the_other_and_a_forged_one_is_none(link: Link) -> None:
+    said = Record(TENANT, 5.0, {"limits": {"concurrent": 2}})
+    await RedisRack(link).save(said)
+    assert list(await RedisRack(link).load()) == [said]
+    await link.call("HSET", link.name("tenants"), TENANT, b"0" * 16 + Record(TENANT, 9.0, None).as_bytes())
+    assert list(await RedisRack(link).load()) == []
+
+
+async def test_what_is_forgotten_is_gone_from_redis(link: Link) -> None:
+    clock = Clock()
+    quota, shared = gateway(link, clock, "one")
+    async with admission(quota, Limits(tokens_per_day=100)) as admitted:
+        admitted.settle(Usage(60, 60), is_hit=False, model="m")
+    await shared.tell()
+    assert await quota.forget(TENANT) == 1
+    assert await link.call("EXISTS", link.name("quota", "{" + TENANT + "}", "h", TENANT)) == 0
+    with pytest.raises(CacheError):
+        await Quota(shared=RedisAccounts(Link("redis://127.0.0.1:1", SECRET, timeout_s=0.05), "x")).forget(TENANT)
