@@ -307,8 +307,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", default="", help=f"of {', '.join(SHARES)}: all kills are of this one")
+    parser.add_argument(
+        "--house", choices=tuple(LANES), help="of all those kills, these alone: they may run side by side"
+    )
     options = parser.parse_args(argv)
     counts = {options.only: options.kills} if options.only else shared_out(options.kills)
+    counts = {name: count for name, count in counts.items() if options.house in (None, name.partition("/")[0])}
     began_s = time.monotonic()
     tallies, faults, ends = run(counts, options.seed)
     heads = (
