@@ -36,6 +36,7 @@ from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.routes.count_tokens import TokenCounter
 from gateway.routes.dashboard import AdminHeaders, dashboard_routes, read_pages
 from gateway.routes.embeddings import EmbeddingsEndpoint
+from gateway.routes.entrance import Entrance
 from gateway.routes.entries import Shelves
 from gateway.routes.explain import Inquiry
 from gateway.routes.feedback import FeedbackDesk, feedback_route
@@ -44,6 +45,7 @@ from gateway.routes.health import health_routes
 from gateway.routes.intake import Intake
 from gateway.routes.live import Desk
 from gateway.routes.models import models_route
+from gateway.routes.names import OwnNames
 from gateway.routes.thresholds import Panel
 from gateway.routes.transfer import Porter
 from gateway.routes.warm import Warmer
@@ -93,11 +95,15 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     door = Door(AdminRule(settings.admin_key, settings.is_local), sessions, Attempts())
     app.router.routes.extend(_asked(services, intake))
     app.include_router(models_route(services.router, intake))
-    app.include_router(health_routes(services.readiness, services.metrics))
+    entrance = Entrance(door, intake)
+    guard = None if settings.keys.open_metrics else entrance.admit
+    app.include_router(health_routes(services.readiness, services.metrics, guard))
     app.include_router(dashboard_routes(door, read_pages()))
-    app.include_router(admin_routes(_admin(services, intake, door)))
+    app.include_router(admin_routes(_admin(services, intake, entrance)))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, intake)))
     app.include_router(cache_routes(_cache_desk(services, intake)))
+    if settings.is_local and not settings.needs_keys:
+        app.add_middleware(OwnNames, hosts=settings.hosts, shapes=ERRORS)
     app.add_middleware(AdminHeaders)
     app.add_middleware(_WholePaths)
     app.add_middleware(Exchanges, observers=services.observing.observers)
@@ -141,12 +147,12 @@ def _cache_desk(services: Services, intake: Intake) -> CacheDesk:
     )
 
 
-def _admin(services: Services, intake: Intake, door: Door) -> Admin:
+def _admin(services: Services, intake: Intake, entrance: Entrance) -> Admin:
     settings = services.settings
     archive = Archive(services.answers, services.invalidation, services.feedback, services.semantic)
     explainer = Explainer(services.pipeline, services.answers, services.semantic)
     return Admin(
-        door=door,
+        entrance=entrance,
         engines=services.engines,
         defaults=settings.engine,
         stats=services.stats,

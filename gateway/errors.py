@@ -160,6 +160,18 @@ class AdminRefused(GatewayError):
     status, kind, code = 403, "permission_error", "admin_refused"
 
 
+class StrangePage(GatewayError):
+    """A browser's page of a name that is not ours came to a server that asks for no key."""
+
+    status, kind, code = 403, "permission_error", "foreign_page"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server asks for no key, and answers pages under the names of this machine only; an operator may"
+            " name others in `hosts`."
+        )
+
+
 class TooManyAttempts(GatewayError):
     """Wrong admin keys came from this address; it may try again after `retry_after_s`."""
 

@@ -62,11 +62,12 @@ class AdminRule:
             raise AdminRefused(
                 "The admin API is closed: others can reach this server and no admin key is configured (admin_key_env)."
             )
-        elif not is_loopback(_hostname(host)):
+        elif not is_loopback(hostname(host)):
             raise AdminRefused("Without an admin key the admin API answers on localhost and loopback addresses only.")
 
 
-def _hostname(host: str | None) -> str:
+def hostname(host: str | None) -> str:
+    """The name in a Host header, without its port; empty for what is none."""
     try:
         return urlsplit(f"//{host or ''}").hostname or ""
     except ValueError:

@@ -70,6 +70,14 @@ class Issuer:
                 raise NotAuthorised("This token names no key that is known here.") from error
         return read_token(token, key, self._rule, self._secret)
 
+    def still_holds(self, token: str) -> bool:
+        """Whether one that was good is still, by what is known."""
+        try:
+            read_token(token, key_of(token, self._ring, self._rule), self._rule, self._secret)
+        except (UnknownKey, NotAuthorised):
+            return False
+        return True
+
     async def follow(self) -> None:
         """Read its keys now, and anew for ever; who is away is asked again when a token comes, too."""
         while True:

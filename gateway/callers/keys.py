@@ -89,6 +89,11 @@ class Keys:
         self._used[record.id] = now_s
         return self._callers[record.id]
 
+    def holds(self, credential: str) -> bool:
+        """Whether it is a key that has not ended."""
+        record = self._find(credential)
+        return record is not None and record.state(self._now()) == "active"
+
     def caller(self, api_key: str, tenant: str = "") -> str:
         """Whom an operator speaks for: a tenant by name, or whoever shows this key; nobody's name is "anonymous".
 

@@ -13,13 +13,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from gateway.body import ClientGone, while_connected
-from gateway.callers.door import Door
 from gateway.curation.erase import Erasure
 from gateway.engines import Engines
 from gateway.errors import InvalidRequest
 from gateway.identity.scope import Scope
 from gateway.routes.backends import Fleet, add_backends
-from gateway.routes.dashboard import visit_of
+from gateway.routes.entrance import Entrance
 from gateway.routes.entries import Shelves, add_entries
 from gateway.routes.erase import add_erase
 from gateway.routes.explain import Inquiry, add_explain
@@ -68,7 +67,7 @@ class WarmBody(BaseModel):
 class Admin:
     """What the routes work on."""
 
-    door: Door
+    entrance: Entrance
     engines: Engines
     defaults: EngineSettings  # of a model's settings
     stats: Callable[[], Awaitable[dict[str, Any]]]
@@ -89,12 +88,7 @@ class Admin:
 def admin_routes(admin: Admin) -> APIRouter:
     """Everything below /admin/api."""
 
-    async def guard(request: Request) -> None:  # async: the door belongs to the event loop
-        visit = visit_of(request)
-        is_key = admin.door.rule.is_key(visit.authorization)
-        admin.door.admit(visit, None if is_key else await admin.intake.known(visit.authorization))
-
-    routes = APIRouter(prefix="/admin/api", dependencies=[Depends(guard)])
+    routes = APIRouter(prefix="/admin/api", dependencies=[Depends(admin.entrance.admit)])
 
     @routes.get("/stats")
     async def stats() -> dict[str, Any]:
@@ -107,7 +101,7 @@ def admin_routes(admin: Admin) -> APIRouter:
     add_thresholds(routes, admin.panel)
     add_backends(routes, admin.fleet)
     add_prefixes(routes, admin.prefixes)
-    add_live(routes, admin.desk, admin.door)
+    add_live(routes, admin.desk, admin.entrance)
     add_quality(routes, admin.quality)
     add_transfer(routes, admin.porter)
     add_keys(routes, KeyDesk(admin.intake))
@@ -133,10 +127,10 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
         body = await read_json(LoadBody, request, admin.intake.max_body_bytes)
         if not (body.name or body.source).isprintable():
             raise InvalidRequest("name must be printable.", "name")
-        if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get("warm_prompts"))):
-            raise InvalidRequest(
-                "Files are read by the configuration only; give the text itself.", "settings.warm_prompts"
-            )
+        for name in ("warm_prompts", "public_prompts"):
+            if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get(name))):
+                told = "Files are read by the configuration only; give the text itself."
+                raise InvalidRequest(told, f"settings.{name}")
         try:
             wanted = read_model(body.source, body.name, body.settings, admin.defaults, "settings.")
         except SettingsError as error:

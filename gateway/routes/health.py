@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.metrics import CONTENT_TYPE, Metrics
@@ -17,8 +17,12 @@ class Readiness:
     parts: dict[str, str]
 
 
-def health_routes(readiness: Callable[[], Awaitable[Readiness]], metrics: Metrics) -> APIRouter:
-    """Probes and the scrape endpoint."""
+def health_routes(
+    readiness: Callable[[], Awaitable[Readiness]],
+    metrics: Metrics,
+    guard: Callable[[Request], Awaitable[None]] | None = None,
+) -> APIRouter:
+    """Probes, and the scrape endpoint, which the guard may refuse."""
     routes = APIRouter()
 
     @routes.get("/healthz")
@@ -32,7 +36,9 @@ def health_routes(readiness: Callable[[], Awaitable[Readiness]], metrics: Metric
         return JSONResponse(body, status_code=200 if state.is_ready else 503)
 
     @routes.get("/metrics")
-    async def scrape() -> Response:
+    async def scrape(request: Request) -> Response:
+        if guard is not None:
+            await guard(request)
         return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
 
     return routes

@@ -22,6 +22,9 @@ class Tokens(Protocol):
     async def identify(self, token: str) -> Caller:
         """Who shows it. Raises `NotAuthorised` and `IssuerAway`."""
 
+    def still_holds(self, token: str) -> bool:
+        """Whether one that was good is still, by what is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -66,3 +69,12 @@ class Intake:
             return await self._identify(credential)
         except NotAuthorised as error:
             raise NotAdmin(error.message) from error
+
+    def still_knows(self, authorization: str | None) -> bool:
+        """Whether what was known is still; what never was is not of our making, and does not end."""
+        credential = credential_of(authorization)
+        if credential is None:
+            return True
+        if self.tokens is not None and self.tokens.takes(credential):
+            return self.tokens.still_holds(credential)
+        return not is_ours(credential) or self.keys.holds(credential)

@@ -8,12 +8,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, StrictStr
 from starlette.types import Receive, Scope, Send
 
-from gateway.callers.door import Door
 from gateway.errors import StoreAway
 from gateway.live.feed import Feed, Stream
 from gateway.live.prices import checked, checked_currency
 from gateway.live.recent import KEPT, Recent
-from gateway.routes.dashboard import visit_of
+from gateway.routes.entrance import Entrance
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
@@ -47,15 +46,14 @@ class _Following(Response):
         await self._stream(scope, receive, send)
 
 
-def add_live(routes: APIRouter, desk: Desk, door: Door) -> None:
-    """Add them to the admin API; a live stream ends with the session that opened it."""
+def add_live(routes: APIRouter, desk: Desk, entrance: Entrance) -> None:
+    """Add them to the admin API; a live stream ends with the session or the key that opened it."""
     recent = desk.recent
 
     @routes.get("/live")
     async def live(request: Request, replay: Annotated[int, Query(ge=0, le=200)] = 0) -> Response:
-        visit = visit_of(request)
         last = request.headers.get("last-event-id")
-        return _Following(desk.feed.stream(last, replay, lambda: door.still_admits(visit)))
+        return _Following(desk.feed.stream(last, replay, lambda: entrance.still_admits(request)))
 
     @routes.get("/requests")
     async def requests(

@@ -3,10 +3,11 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ class Gateway:
 @contextmanager
 def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Gateway]:
     """Start `twicetold serve` with flags and `TWICETOLD_*` settings; stop it at the end."""
+    with started(data_dir, flags, settings) as gateway:
+        yield gateway
+
+
+@contextmanager
+def started(
+    data_dir: Path, flags: Sequence[str], settings: Mapping[str, str], trust: ssl.SSLContext | None = None
+) -> Iterator[Gateway]:
+    """The same for one that speaks TLS."""
     ours = ("TWICETOLD_", "OMP_NUM_THREADS")  # a user has none of them
     environment = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     environment |= {f"TWICETOLD_{name.upper()}": text for name, text in settings.items()}
@@ -79,7 +89,7 @@ def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Ga
     log = data_dir.with_suffix(".log").open("a")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        yield Gateway(_address(process), process, Path(log.name))
+        yield Gateway(_address(process, trust), process, Path(log.name))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -93,15 +103,15 @@ def running_gateway(data_dir: Path, *flags: str, **settings: str) -> Iterator[Ga
         log.close()
 
 
-def _address(process: "subprocess.Popen[str]") -> str:
+def _address(process: "subprocess.Popen[str]", trust: ssl.SSLContext | None) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = re.search(r"http://\S+", line)
+    found = re.search(r"https?://\S+", line)
     assert found is not None, f"the gateway did not start: {line!r}"
     deadline = time.monotonic() + START_S
     while True:
         try:
-            httpx.get(found[0] + "/healthz", trust_env=False)
+            httpx.get(found[0] + "/healthz", trust_env=False, verify=trust or True)
             return found[0]
         except httpx.TransportError:
             assert time.monotonic() < deadline

@@ -24,14 +24,14 @@ def test_what_a_foreign_page_sends_unasked_reaches_no_model(
         f"{gateway.url}/v1/{route}", content=ASK, headers={**EVIL, "content-type": "text/plain"}, trust_env=False
     )
 
-    assert refused.status_code == 415
-    assert "application/json" in refused.json()["error"]["message"]
+    assert refused.status_code == 403
+    assert refused.json()["error"].get("code", "foreign_page") == "foreign_page"
     assert refused.json().get("type") == ("error" if route.startswith("messages") else None)
     assert upstream.counters()["requests"] == 0
 
 
 @pytest.mark.parametrize(
-    "page", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "same-site"}], ids=str
+    "page", [{"origin": "http://localhost:5173"}, {"origin": "null"}, {"sec_fetch_site": "same-site"}], ids=str
 )
 @pytest.mark.parametrize("kind", [{}, {"content_type": "application/x-www-form-urlencoded"}], ids=str)
 def test_each_sign_of_a_foreign_page_is_enough(gateway: Gateway, page: dict[str, str], kind: dict[str, str]) -> None:
@@ -51,5 +51,15 @@ def test_who_is_no_foreign_page_is_asked_for_no_content_type(gateway: Gateway) -
     assert post(gateway, "chat/completions", content_type="text/plain").status_code == 200
     ours = {"origin": gateway.url, "sec_fetch_site": "same-origin", "content_type": "text/plain"}
     assert post(gateway, "chat/completions", **ours).status_code == 200
-    named = {"origin": "http://evil.example", "content_type": "application/json; charset=utf-8"}
-    assert post(gateway, "chat/completions", **named).status_code == 200
+    other = {"origin": "http://localhost:5173", "content_type": "application/json; charset=utf-8"}
+    assert post(gateway, "chat/completions", **other).status_code == 200
+    assert post(gateway, "chat/completions", host="gate.example").status_code == 200
+
+
+def test_a_page_whose_name_was_made_to_resolve_to_this_machine_gets_nothing(
+    gateway: Gateway, upstream: RunningUpstream
+) -> None:
+    rebound = {"host": "evil.example:8420", "origin": "http://evil.example:8420", "content_type": "application/json"}
+    for route in ROUTES:
+        assert post(gateway, route, **rebound).status_code == 403
+    assert upstream.counters()["requests"] == 0
