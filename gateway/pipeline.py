@@ -69,6 +69,7 @@ class Pipeline:
         prefixes: PrefixWatch | None = None,
         commons: Commons | None = None,
         check_memory: Callable[[], None] = lambda: None,
+        flush_s: float = 10.0,
     ) -> None:
         self._secret = secret
         self._router = router
@@ -82,6 +83,7 @@ class Pipeline:
         self._prefixes = prefixes
         self._commons = commons
         self._paces = Paces()
+        self._flush_s = flush_s  # how long a stop waits for writes
         self._check_memory = check_memory  # raises when there is too little of it for one more generation
         self._recorder = Recorder(answers, semantic, ledger, commons)
 
@@ -121,7 +123,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Finish what is owed to the store."""
-        await self._recorder.chores.finish()
+        await self._recorder.finish(self._flush_s)
 
     async def ask(
         self,
@@ -311,7 +313,7 @@ class Pipeline:
         name = asked.fp.exact if may_share else b"alone" + asked.fp.exact  # that one nobody boards
         if self._flights.find(name) is None:
             source = (self._shared(asked) if may_share else None) or partial(self._recorded, asked)
-            self._recorder.chores.add(_drain(self._flights.start(name, source, self._answers.begin()).ride()))
+            self._recorder.lessons.add(_drain(self._flights.start(name, source, self._answers.begin()).ride()))
 
     # -- generation ----------------------------------------------------------------------------------------------
 

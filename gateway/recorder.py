@@ -1,15 +1,15 @@
 """Keep an answer when it has ended by itself: the tee inside the flight, and the write-back behind it."""
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backends.chat import Collector, Completion, Delta
 from gateway.answers.base import CacheError, Entry, Mark, NearAnswers, unembedded_of
 from gateway.asked import Asked
+from gateway.chores import Chores
 from gateway.commons.commons import Commons
 from gateway.commons.rule import Place
 from gateway.identity.scope import SCHEMA
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
 
 SLIDE_BY = 0.01  # of its time to live: not every use of a busy entry is worth a write
+LESSONS_S = 5.0  # that a stop waits for lessons
+ENTRY_BYTES = 2_000  # without its texts
 PUTS_AT_ONCE = 1024  # of a burst of answers; the others wait their turn, so the store never refuses one
 
 log = logging.getLogger(__name__)
@@ -47,50 +49,14 @@ async def tee(
         keep(answer.completion(), time.perf_counter() - started)
 
 
-class Chores:
-    """Work owed after an answer: owned tasks, bounded, finished at shutdown."""
-
-    def __init__(self, limit: int = 100_000) -> None:  # more than the embedder's queue of patient texts
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._limit = limit
-        self.dropped = 0
-
-    def add(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run `work` soon. False, and the work is dropped, when too much is owed already."""
-        if len(self._tasks) >= self._limit:
-            work.close()
-            self.dropped += 1
-            return False
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return True
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a chore failed: %s", error, exc_info=error)
-
-    async def finish(self, timeout_s: float = 5.0) -> None:
-        """Wait for what is owed; what is not done in time is cancelled and counted."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-            self.dropped += 1
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-
 class Recorder:
     """Keeps answers, and what is learned from them, behind the callers' backs."""
 
     def __init__(
         self, answers: NearAnswers, semantic: "Semantic | None", ledger: Ledger, commons: Commons | None = None
     ) -> None:
-        self.chores = Chores()
+        self.chores = Chores()  # writes: what a stop waits for
+        self.lessons = Chores()  # vectors, comparisons: what the next start makes up for
         self._answers = answers
         self._semantic = semantic
         self._ledger = ledger
@@ -131,10 +97,17 @@ class Recorder:
             if not self._answers.put_now(entry):
                 return "overtaken"
         with self._ledger.best_effort("write_back"):
-            if not self.chores.add(self._write_back(entry, asked.seen, asked.rule.key, is_loose, asked.place)):
+            write = self._write_back(entry, asked.seen, asked.rule.key, is_loose, asked.place)
+            if not self.chores.add(write, weight(entry)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
         return None
+
+    async def finish(self, flush_s: float) -> None:
+        """Write what is owed to the store; what is left of it then is given up and told."""
+        if late := await self.chores.finish(flush_s):
+            log.error("%d writes were not done within %g s and are given up", late, flush_s)
+        await self.lessons.finish(min(flush_s, LESSONS_S))
 
     def count_hit(self, asked: Asked, entry: Entry) -> None:
         """Note that an entry was served; its end moves if it slides."""
@@ -157,20 +130,25 @@ class Recorder:
                     return  # removed, or answered anew, before it was written
         if place is not None and self._commons is not None:
             await self._share(self._commons, place, entry, lane)
-        if self._semantic is None:
-            return
+        if self._semantic is not None:
+            self.lessons.add(self._learn(self._semantic, entry, seen, lane, is_loose))
+
+    async def _learn(
+        self, semantic: "Semantic", entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool
+    ) -> None:
+        """Let other words find it, and compare it with what they would have found."""
         question, answer = unembedded_of(entry), digest_of(entry)
         compared, told = None if seen is None else (seen, entry), entry if is_loose else None
         del entry, seen  # its vector may be long in coming, and needs the question alone
         if told is not None:
             with self._ledger.best_effort("embed_loosely"):
-                await self._semantic.remember_loosely(told)
+                await semantic.remember_loosely(told)
         if question is not None:
             with self._ledger.best_effort("embed"):
-                await self._semantic.remember(question, lane, answer)
+                await semantic.remember(question, lane, answer)
         if compared is not None:
             with self._ledger.best_effort("compare"):
-                await self._semantic.learning.compare(*compared)
+                await semantic.learning.compare(*compared)
 
     async def _share(self, commons: Commons, place: Place, entry: Entry, lane: LaneKey) -> None:
         """Let others have the answer if enough have asked, in other words too."""
@@ -179,6 +157,12 @@ class Recorder:
             question = None if common is None else unembedded_of(common)
             if question is not None and self._semantic is not None:
                 await self._semantic.remember(question, lane, digest_of(entry))
+
+
+def weight(entry: Entry) -> int:
+    """About what an entry holds while it waits for the store."""
+    said = sum(len(str(choice.message.get("content") or "")) for choice in entry.completion.choices)
+    return ENTRY_BYTES + len(entry.canonical) + 2 * said
 
 
 def _told(asked: Asked, completion: Completion) -> str | None:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.answers.base import CacheError, Entry, unembedded_of
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
+from gateway.chores import Chores
 from gateway.commons.rule import COMMONS
 from gateway.curation.lines import cursor_of, end_line, header_line, place_of
 from gateway.curation.portable import Movement, Taken, entry_line, read_line
 from gateway.errors import InvalidRequest, StoreAway
 from gateway.ledger import Ledger
 from gateway.policy import Rules
-from gateway.recorder import Chores
 from gateway.semantic.found import digest_of
 from gateway.semantic.rule import LaneRule
 

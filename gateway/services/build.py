@@ -68,6 +68,7 @@ def build(settings: Settings) -> Services:
         sharing=None if shared is None else shared.flights,
         commons=commons,
         check_memory=edge.memory.check_generation,
+        flush_s=settings.edge.flush_s,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
     embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic)

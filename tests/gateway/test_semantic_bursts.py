@@ -13,8 +13,8 @@ import pytest
 from backends.fake import ScriptedBackend, say
 from embeddings.base import Reading, Vectors
 from embeddings.hashing import HashingEmbedder
+from gateway.chores import Chores
 from gateway.controls import Controls
-from gateway.recorder import Chores
 from tests.gateway.house import House, house
 
 ASKED = "What is the capital city of France?"
