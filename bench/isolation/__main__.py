@@ -19,7 +19,7 @@ from bench.isolation.town import give_keys, house
 from bench.isolation.watch import Watch
 from bench.redis_server import redis_server
 
-SHARES = {"exact": 0.7, "file": 0.2, "redis": 0.095, "kv": 0.005}
+SHARES = {"exact": 0.855, "file": 0.1, "redis": 0.04, "kv": 0.005}
 DIFFERENCES = ("same", "tenant", "namespace", "salt", "model", "swapped")
 STARTS = 2
 _NAMES = {"first": "asked first", "same": "the same scope", "swapped": "swapped walls"}

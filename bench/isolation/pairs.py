@@ -10,7 +10,7 @@ from typing import Any
 from bench.inprocess import Answer, ask
 from bench.isolation.askers import NUM_BEARERS, Asker, Crowd, tenants
 from bench.isolation.asking import Question, draw, near
-from bench.isolation.marking import ASKING
+from bench.isolation.marking import ASKING, digest_of
 from bench.isolation.town import House
 from bench.isolation.watch import Watch
 
@@ -64,7 +64,11 @@ class Pairs:
     async def _kept(self, first: Asker, second: Asker, difference: str) -> None:
         """One puts an answer of its own; then the other looks it up, or asks."""
         question = draw(self.rng, ASIDE)
-        body = {"shape": question.shape, "request": question.body(first), "answer": f"{first.mark} kept by hand"}
+        body = {
+            "shape": question.shape,
+            "request": question.body(first),
+            "answer": f"{first.mark} q{digest_of(question.text)} by hand",
+        }
         put = await self._call(first, "PUT", "/v1/cache/entries", body)
         self.watch.look(put, first)
         self.watch.tiers["first", "put", str(put.status)] += 1
