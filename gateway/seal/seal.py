@@ -62,6 +62,11 @@ def is_sealed(raw: bytes) -> bool:
     return raw[: len(MAGIC)] == MAGIC
 
 
+def key_name(raw: bytes) -> str:
+    """The name of the key that these bytes are sealed under; empty when they are not."""
+    return raw[len(MAGIC) : len(MAGIC) + 4].hex() if is_sealed(raw) else ""
+
+
 def place(kind: str, *parts: bytes | str) -> bytes:
     """The name of a place: no two lists of parts have the same."""
     raw = [kind.encode(), *(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts)]

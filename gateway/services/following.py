@@ -33,7 +33,7 @@ def following_of(
     from gateway.shared.near import NearStores
     from gateway.shared.stream import RedisFeed
 
-    near = NearStores(answers, shared.store, semantic, rules, ledger)
+    near = NearStores(answers, shared.store, semantic, rules, ledger, shared.link.seal)
     echo = Echo(shared.link, shared.replica, also=shared.store.learn_clock)
     stream = RedisFeed(shared.link, shared.replica)
     return Following(Follower(stream, near, shared.replica, ledger, echo=echo), echo)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.engines import Unavailable
 from gateway.ledger import Ledger
+from gateway.seal import NO_SEAL, Seal
 from gateway.services.answers import MIB, share_bytes
 from gateway.settings import Settings
 
@@ -36,7 +37,7 @@ class Shared:
         await self.responses.close()
 
 
-def shared_of(settings: Settings, secret: bytes, ledger: Ledger) -> Shared | None:
+def shared_of(settings: Settings, secret: bytes, ledger: Ledger, seal: Seal = NO_SEAL) -> Shared | None:
     """What `redis` asks for; nothing is connected yet. Raises `Unavailable` when the packages are not installed."""
     if not settings.redis:
         return None
@@ -48,7 +49,7 @@ def shared_of(settings: Settings, secret: bytes, ledger: Ledger) -> Shared | Non
     except ImportError as error:
         raise Unavailable(f"--redis needs {error.name}: pip install 'twicetold-server[redis]'") from error
     own, replica = settings.shared, secrets.token_bytes(8).hex().encode()
-    link = Link(settings.redis, secret, timeout_s=own.timeout_s)
+    link = Link(settings.redis, secret, timeout_s=own.timeout_s, seal=seal)
     store = RedisAnswers(
         link,
         replica=replica,

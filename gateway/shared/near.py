@@ -13,6 +13,7 @@ from gateway.answers.selection import Selection
 from gateway.answers.tiered import TieredAnswers
 from gateway.ledger import Ledger
 from gateway.policy import Rules
+from gateway.seal import NO_SEAL, Seal
 from gateway.shared.feed import News, Removed
 
 if TYPE_CHECKING:
@@ -37,13 +38,20 @@ class NearStores:
     """Belongs to one event loop."""
 
     def __init__(
-        self, answers: TieredAnswers, source: Source, semantic: "Semantic | None", rules: Rules, ledger: Ledger
+        self,
+        answers: TieredAnswers,
+        source: Source,
+        semantic: "Semantic | None",
+        rules: Rules,
+        ledger: Ledger,
+        seal: Seal = NO_SEAL,
     ) -> None:
         self._answers = answers
         self._source = source
         self._semantic = semantic
         self._rules = rules
         self._ledger = ledger
+        self._seal = seal
 
     def clear(self) -> None:
         """Keep nothing in memory that others may have changed."""
@@ -58,7 +66,7 @@ class NearStores:
         """Forget what others remove, whether the store has it or not. All of memory first."""
         gone: list[Gone] = []
         for one in removed:
-            selection = selection_of(one.selection)
+            selection = selection_of(one.selection, self._seal)
             gone += self._answers.forget_all_near(selection)
             self._source.heard(one.place, selection)
         if self._semantic is not None:

@@ -22,6 +22,7 @@ from gateway.answers.redis.connection import Away, Link, Value
 from gateway.answers.redis.keys import MAC_BYTES
 from gateway.outcome import Outcome
 from gateway.policy import Rules
+from gateway.seal import Unsealed, is_sealed, place
 from gateway.served import Served
 
 if TYPE_CHECKING:
@@ -160,13 +161,17 @@ class SharedResponses:
             body = orjson.dumps(_as_json(served))
         except orjson.JSONEncodeError:  # half a character in a question
             return None
+        body = self._link.seal.seal(body, place("response", response_id))
         return self._mark(response_id, body) + body
 
     def _read(self, response_id: str, raw: bytes) -> Served | None:
         mark, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
         if not self._link.names.is_ours(mark, KIND, _raw(response_id), body):
             return None  # whoever wrote it was none of us
-        said = orjson.loads(body)
+        try:
+            said = orjson.loads(self._link.seal.open(body, place("response", response_id)) if is_sealed(body) else body)
+        except Unsealed:  # under a key that is not given here
+            return None
         try:
             return _served(said) if said["v"] == VERSION else None
         except TypeError:  # of a gateway with other fields, while a deployment is being renewed

@@ -119,7 +119,9 @@ class RedisVectors:
         self._embedder = b""
         self._dim = 0
         self._dialect: Dialect | None = None
-        self._cannot = False  # the server has no vector search
+        self._cannot = bool(
+            link.seal.name
+        )  # nobody can search there: the server has no vector search, or all is sealed
         self._partitions: set[bytes] = set()  # some of whose rows may lie there
         self._waiting: deque[tuple[bytes, str, bytes | None]] = deque()
         self._has_news = asyncio.Event()
@@ -131,6 +133,8 @@ class RedisVectors:
     @property
     def state(self) -> str:
         """In words."""
+        if self._link.seal.name:
+            return "let go, what is kept in Redis is sealed and a sealed vector cannot be searched"
         if self._cannot:
             return "let go, this Redis has no vector search"
         return "not known yet" if self._dialect is None else f"searched in Redis ({self._dialect.name})"

@@ -6,6 +6,8 @@
     body   a byte that says whether it is packed, then: length of the request, request, answer
     vector mark, float32
 
+With a seal the JSON, the body and the vector are sealed, each for its member, under the marks.
+
 Who can write to that Redis must not be able to plant answers: every part carries a keyed mark (BLAKE2b, 16 bytes) over
 itself and the entry it belongs to, checked before anything is unpacked. Hits and the tallies of verdicts carry none,
 and nothing keeps such a writer from deleting, or from putting back what once was there. No pickle, no guesses: what
@@ -23,6 +25,7 @@ from gateway.answers.codec import decode, decode_json, encode, encode_json, size
 from gateway.answers.eviction import worth
 from gateway.answers.redis.keys import MAC_BYTES, Names
 from gateway.answers.selection import Listed
+from gateway.seal import NO_SEAL, Seal, Unsealed, is_sealed, key_name, place
 
 NUMBERS = struct.Struct("<dddIIIII8s")
 LENGTH = struct.Struct("<H")
@@ -37,6 +40,10 @@ PLACE_BYTES = 6  # of a member: what tells rows made at one moment apart
 
 class Broken(Exception):
     """What lies in Redis is not what this deployment wrote."""
+
+    def __init__(self, why: str, *, is_foreign: bool = False) -> None:
+        super().__init__(why)
+        self.is_foreign = is_foreign  # it is ours, under a key that is not given here
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class Card:
     has_vector: bool
     body_mark: bytes
     rest: dict[str, Any]
+    seal: str = ""  # name of the key; empty: it is not sealed
 
     @property
     def place(self) -> tuple[float, int]:
@@ -154,15 +162,17 @@ class Card:
 class Cards:
     """Packs and reads under the marks of one deployment. Ends lie in Redis by its clock, which is `ahead_s` of ours."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, seal: Seal = NO_SEAL) -> None:
         self._names = names
+        self.seal = seal
         self.ahead_s = 0
 
     def pack(self, entry: Entry) -> Packed:
         """`entry` as it is written. Raises `CacheError` when it cannot be spelled."""
         names, member = self._names, self._names.member(entry.scope, entry.exact)
         completion = encode(entry.completion)
-        body = _packed(LENGTH4.pack(len(entry.canonical)) + entry.canonical + completion)
+        words = _packed(LENGTH4.pack(len(entry.canonical)) + entry.canonical + completion)
+        body = self.seal.seal(words, place("body", member))
         size = size_bytes(entry, completion)
         head = [_text(text or "") for text in (entry.id, entry.tenant, entry.alias_of)]
         rest = encode_json(
@@ -178,6 +188,7 @@ class Cards:
                 "origin": entry.origin,
             }
         )
+        rest = self.seal.seal(rest, place("card", member))
         fixed = b"".join(
             (entry.scope, entry.exact, entry.compat, names.mac(b"body", member, body), self.asks(entry.question))
         )
@@ -215,7 +226,9 @@ class Cards:
         """A vector as it is written; nothing for an empty one."""
         if not vector:
             return b""
-        return self._names.mac(b"vector", scope, _text(entry_id), _text(embedder), vector) + vector
+        whose = (scope, _text(entry_id), _text(embedder))
+        kept = self.seal.seal(vector, place("vector", *whose))
+        return self._names.mac(b"vector", *whose, kept) + kept
 
     def read_card(self, member: bytes, raw: bytes) -> Card:
         """Raises `Broken`."""
@@ -241,8 +254,11 @@ class Cards:
             return Card(
                 member, entry_id, scope, exact, compat, made, None if ends == NEVER else ends - self.ahead_s,
                 size, hits, good, bad, tenant, alias_of or None, None if vector_bytes == NO_VECTOR else embedder,
-                vector_bytes not in (0, NO_VECTOR), fixed[3 * DIGEST_BYTES : -MAC_BYTES], decode_json(rest),
+                vector_bytes not in (0, NO_VECTOR), fixed[3 * DIGEST_BYTES : -MAC_BYTES],
+                decode_json(self._opened(rest, place("card", member))), key_name(rest),
             )  # fmt: skip
+        except Unsealed as error:
+            raise Broken(str(error), is_foreign=error.is_foreign) from error
         except (struct.error, UnicodeDecodeError, CacheError) as error:
             raise Broken(str(error)) from error
 
@@ -250,6 +266,10 @@ class Cards:
         """The canonical request, and the answer as bytes. Raises `Broken`."""
         if not self._names.is_ours(card.body_mark, b"body", card.member, raw):
             raise Broken("a body that is not the card's")
+        try:
+            raw = self._opened(raw, place("body", card.member))
+        except Unsealed as error:
+            raise Broken(str(error), is_foreign=error.is_foreign) from error
         plain = zlib.decompress(raw[1:]) if raw[:1] == b"\1" else raw[1:]
         (length,) = LENGTH4.unpack_from(plain)
         return plain[LENGTH4.size : LENGTH4.size + length], plain[LENGTH4.size + length :]
@@ -260,7 +280,25 @@ class Cards:
         whose = (card.scope, _text(card.id), _text(card.embedder or ""))
         if not self._names.is_ours(mark, b"vector", *whose, vector):
             raise Broken("a vector that nobody of ours made")
-        return vector
+        try:
+            return self._opened(vector, place("vector", *whose))
+        except Unsealed as error:
+            raise Broken(str(error), is_foreign=error.is_foreign) from error
+
+    def seal_comment(self, comment: str, scope: bytes, entry_id: str) -> bytes:
+        """What a user said, as it is written."""
+        return self.seal.seal(comment.encode("utf-8", "surrogatepass"), place("comment", scope, entry_id))
+
+    def open_comment(self, said: bytes, scope: bytes, entry_id: str) -> str:
+        """What a user said; nothing when it cannot be read."""
+        try:
+            return self._opened(said, place("comment", scope, entry_id)).decode("utf-8", "surrogatepass")
+        except (Unsealed, UnicodeDecodeError):
+            return ""
+
+    def _opened(self, raw: bytes, where: bytes) -> bytes:
+        """As it was before it was sealed; what was written before there was a key is as it is. Raises `Unsealed`."""
+        return self.seal.open(raw, where) if is_sealed(raw) else raw
 
     def read(self, card: Card, raw_body: bytes, raw_vector: bytes | None) -> Entry:
         """The entry. Raises `Broken`."""

@@ -129,6 +129,11 @@ class Catalog:
             if (found := row.card.unembedded()) is not None:
                 yield found
 
+    async def cards(self) -> AsyncIterator[Card]:
+        """Every card that can be read, oldest first."""
+        async for row in self._rows(float("-inf"), is_up=True):
+            yield row.card
+
     async def _selected(
         self, selection: Selection, after: tuple[float, int] | None, horizon_s: float
     ) -> AsyncIterator[Row]:
@@ -201,9 +206,10 @@ class Catalog:
                 for member, raw, more in rows:
                     try:
                         yield Row(self._cards.read_card(member, raw), more, shelf)
-                    except Broken:
+                    except Broken as broken:
                         self.broken += 1
-                        await self._shelves.run(scripts.DROP, shelf, "", member, b"")
+                        if not broken.is_foreign:  # its key may come back
+                            await self._shelves.run(scripts.DROP, shelf, "", member, b"")
                 if page is None and reached is not None:
                     page = read(reached, place)
         finally:

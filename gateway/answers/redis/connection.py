@@ -34,6 +34,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from gateway.answers.base import CacheError
 from gateway.answers.redis.breaker import Breaker
 from gateway.answers.redis.keys import Names
+from gateway.seal import NO_SEAL, Seal
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class Script:
 class Link:
     """Connections to the Redis at `url`. Belongs to one event loop. `?cluster=1` in the URL spares the question."""
 
-    def __init__(self, url: str, secret: bytes, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, secret: bytes, *, timeout_s: float = TIMEOUT_S, seal: Seal = NO_SEAL) -> None:
         self.names = Names(secret)
+        self.seal = seal  # for all content that is written there
         self.commands = 0
         self.round_trips = 0
         self.failures: Counter[str] = Counter()  # by what it was: "away" or the server's word

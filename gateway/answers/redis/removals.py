@@ -20,6 +20,7 @@ from gateway.answers.redis import scripts
 from gateway.answers.redis.connection import Link, Refused, Value
 from gateway.answers.redis.places import Shelves
 from gateway.answers.selection import Selection
+from gateway.seal import NO_SEAL, Seal, is_sealed, place
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ MOST_BYTES = 4096  # of one
 NOTHING = b""  # the place of who knows of no removal
 EVERYTHING = b"9" * 16 + b"-" + b"9" * 10  # of what begins as it is put
 _PLACE = re.compile(rb"\d{16}-\d{10}")
+PLACE = place("removal")
 _DIGESTS = ("scope", "exact", "canonical")
 
 
@@ -55,7 +57,7 @@ class Removals:
 
     async def add(self, selection: Selection) -> None:
         """Make known what is about to be removed: to every shelf, and to the memories of the others."""
-        said = spelled(selection)
+        said = self._link.seal.seal(spelled(selection), PLACE)
         raw = await self._call("XADD", self._name, "MAXLEN", MOST, "*", "r", self._replica, "b", said)
         place = _place(raw)
         await self._shelves.run_all(scripts.BAR, [(shelf, (place,)) for shelf in self._shelves.all])
@@ -77,7 +79,7 @@ class Removals:
             if not is_whole or newest < until:
                 return None
             others = [
-                (at, selection_of(row.get(b"b", b"")))
+                (at, selection_of(row.get(b"b", b""), self._link.seal))
                 for at, row in rows
                 if at > place and row.get(b"r") != self._replica
             ]
@@ -107,10 +109,10 @@ def _spelled(selection: Selection) -> bytes:
     return encode_json({k: v.hex() if isinstance(v, bytes) else v for k, v in given.items() if v is not None})
 
 
-def selection_of(raw: bytes) -> Selection:
+def selection_of(raw: bytes, seal: Seal = NO_SEAL) -> Selection:
     """What `spelled` made; everything when it cannot be read."""
     try:
-        said = decode_json(raw)
+        said = decode_json(seal.open(raw, PLACE) if is_sealed(raw) else raw)
         return Selection(
             **cast("dict[str, Any]", {k: bytes.fromhex(v) if k in _DIGESTS else v for k, v in said.items()})
         )

@@ -44,6 +44,7 @@ from gateway.answers.redis.connection import Away, Link, Refused
 from gateway.answers.redis.order import Order
 from gateway.answers.redis.places import Shelves, linked
 from gateway.answers.redis.removals import EVERYTHING, Removals
+from gateway.answers.redis.resealing import reseal
 from gateway.answers.redis.uses import Uses
 from gateway.answers.redis.writer import Budget, Writer
 from gateway.answers.selection import Listed, Page, Selection
@@ -83,7 +84,7 @@ class RedisAnswers:
         """`replica` is this process's name on the feed."""
         self._link = link
         self._names = link.names
-        self._cards = Cards(link.names)
+        self._cards = Cards(link.names, link.seal)
         self._shelves = Shelves(link, replica)
         self._catalog = Catalog(self._shelves, self._cards)
         self._behind = Behind(queue_bytes)
@@ -95,6 +96,7 @@ class RedisAnswers:
         self._now = now
         self._has_lost = False
         self._flushing: asyncio.Task[None] | None = None
+        self._resealing: asyncio.Task[None] | None = None
         self._refusal, self._refused_s = "", -math.inf
         self.stats = self._writer.stats
 
@@ -105,6 +107,7 @@ class RedisAnswers:
         await self._removals.open()
         await self._writer.adopt()
         await self._link.warn_of_policy()
+        self._resealing = asyncio.create_task(self._reseal())
 
     async def learn_clock(self) -> None:
         """Compare our clock with that of Redis, by which all gateways say when something ends."""
@@ -173,6 +176,18 @@ class RedisAnswers:
                     raise
             self._wait(Put(entry, packed.size_bytes, known))
 
+    async def put_again(self, entry: Entry) -> None:
+        """Write what is there anew: nothing of it changes."""
+        async with self._order.after(entry.scope + entry.exact):
+            await self._writer.put(entry, self._writer.pack(entry), EVERYTHING, is_late=False)
+
+    async def _reseal(self) -> None:
+        """Put what was kept before under the key in use."""
+        try:
+            await reseal(self._link, self._catalog, self)
+        except CacheError as error:  # the next start goes on
+            log.warning("not everything in redis is sealed yet: %s", error)
+
     async def put_late(self, entry: Entry) -> None:
         """As `put`, but an answer that was made later, and is there already, stays."""
         await self._writer.put(entry, self._writer.pack(entry), self._known(entry), is_late=True)
@@ -206,7 +221,12 @@ class RedisAnswers:
         reply, _ = await self._shelves.follow_id(scripts.VERDICTS, scope, entry_id)
         pairs = zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else (reply or {}).items()
         found = [
-            Verdict(source.decode(), said[:1] == b"1", said[9:].decode(), struct.unpack("<d", said[1:9])[0])
+            Verdict(
+                source.decode(),
+                said[:1] == b"1",
+                self._cards.open_comment(said[9:], scope, entry_id),
+                struct.unpack("<d", said[1:9])[0],
+            )
             for source, said in pairs
         ]
         return sorted(found, key=lambda verdict: verdict.at_s)
@@ -318,6 +338,9 @@ class RedisAnswers:
 
     async def close(self) -> None:
         """Write what waits, if Redis is there."""
+        if self._resealing is not None:
+            self._resealing.cancel()
+            await asyncio.wait([self._resealing])
         await self._uses.close()
         if self._flushing is not None:
             await asyncio.wait([self._flushing], timeout=0 if self._link.is_away else FLUSH_AT_END_S)
@@ -346,6 +369,8 @@ class RedisAnswers:
                 return None
             return self._visible(self._cards.read(known, body, vector))
         except Broken as broken:
+            if broken.is_foreign:  # its key may come back
+                return None
             log.error("an entry in redis cannot be read, deleting it: %s", broken)
             self.stats.broken += 1
             await self._writer.drop(shelf, member, "")

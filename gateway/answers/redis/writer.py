@@ -160,7 +160,8 @@ class Writer:
     async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None:
         """Write a verdict down; None when this very answer is gone."""
         member, made = self._names.member(entry.scope, entry.exact), struct.pack("<d", entry.created_s)
-        said = ("1" if verdict.is_good else "0", verdict.comment, struct.pack("<d", verdict.at_s))
+        comment = self._cards.seal_comment(verdict.comment, entry.scope, entry.id)
+        said = ("1" if verdict.is_good else "0", comment, struct.pack("<d", verdict.at_s))
         asked: tuple[Value, ...] = (member, made, verdict.source, *said, MAX_VERDICTS, BAD_RETIRES)
         reply, _ = await self._shelves.follow(scripts.JUDGE, self._names.shelf_of(entry.exact), (member,), *asked)
         if reply is None:

@@ -13,6 +13,7 @@ from typing import cast
 
 from gateway.answers.base import CacheError
 from gateway.answers.redis.connection import Link, Script, Value
+from gateway.seal import Unsealed, is_sealed, place
 from gateway.shared.flights import leases
 from gateway.shared.flights.leases import Claim
 from gateway.shared.flights.words import NotOurs, Word, mail_key, seal, unseal
@@ -55,7 +56,8 @@ class Post:
     async def send(self, replica: str, words: Sequence[Word]) -> None:
         """Put letters into the box of another replica, in order, in one round trip."""
         box = self._link.name("post", replica)
-        letters = [seal(self._key, replica, word) for word in words]
+        where = place("letter", replica)
+        letters = [self._link.seal.seal(seal(self._key, replica, word), where) for word in words]
         commands: list[list[Value]] = [["RPUSH", box, *letters], ["PEXPIRE", box, TTL_MS]]
         for reply in await self._link.together(commands):
             if isinstance(reply, CacheError):
@@ -78,7 +80,8 @@ class Post:
 
     def _read(self, raw: bytes) -> Word | None:
         try:
+            raw = self._link.seal.open(raw, place("letter", self.replica)) if is_sealed(raw) else raw
             return unseal(self._key, self.replica, raw)
-        except NotOurs:
+        except (NotOurs, Unsealed):
             self.num_foreign += 1
             return None

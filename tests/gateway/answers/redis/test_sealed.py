@@ -1,0 +1,94 @@
+"""A sealed Redis keeps its promises, and shows nobody a word."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from gateway.answers.base import Entry, Verdict
+from gateway.answers.redis.connection import Link
+from gateway.answers.redis.store import RedisAnswers
+from gateway.answers.selection import Page, Selection
+from gateway.seal import NO_SEAL, Seal
+from gateway.seal.ring import KeyRing, key_of
+from tests.contracts.answers_contract import Clock, digest, embedded
+from tests.gateway.answers.redis.conftest import PATIENCE_S, SECRET, store_of
+from tests.gateway.answers.test_sealed import MARKS, VECTOR, telling
+from tests.kvtier.tiers.servers import RedisServer, needs_redis
+
+pytestmark = needs_redis
+
+ONE, TWO = KeyRing([key_of("one")]), KeyRing([key_of("two")])
+BOTH = KeyRing([*TWO.keys, *ONE.keys])
+
+
+@asynccontextmanager
+async def opened(server: RedisServer, seal: Seal) -> AsyncIterator[RedisAnswers]:
+    link = Link(server.url, SECRET, timeout_s=PATIENCE_S, seal=seal)
+    store = store_of(link, Clock())
+    await store.open()
+    try:
+        assert store._resealing is not None
+        await store._resealing
+        yield store
+    finally:
+        await store.close()
+        await link.close()
+
+
+async def fill(server: RedisServer, seal: Seal) -> Entry:
+    async with opened(server, seal) as store:
+        await store.put(telling())
+        await store.judge(telling(), Verdict("r", is_good=True, comment="said grumpily", at_s=1.0))
+        found = await store.get(digest("s"), digest("t"))
+        assert found is not None
+        return found
+
+
+def words_in(server: RedisServer, *without: str) -> set[bytes]:
+    """Words in what a dump of every key holds, packed bodies unpacked by who wrote them: they are too short to be."""
+    names = [name for name in server.client.scan_iter() if not name.endswith(tuple(end.encode() for end in without))]
+    dumps = b"".join(server.client.dump(name) or b"" for name in names)
+    return {mark for mark in MARKS if mark in dumps}
+
+
+async def test_no_word_and_no_vector_lies_in_redis(server: RedisServer) -> None:
+    assert replace(await fill(server, ONE), good=0) == telling()
+    assert words_in(server) == set()
+
+    async with opened(server, ONE) as store:
+        for selection in (Selection(tag="zoology"), Selection(namespace="burrows"), Selection(text="A Herbivore")):
+            (listed,) = await store.select(selection, Page())
+            assert listed.question == "what is a wombat?"
+        assert [row.vector for row in await embedded(store, "mini@1")] == [VECTOR]
+        assert [said.comment for said in await store.verdicts(digest("s"), "e_t")] == ["said grumpily"]
+        await store.remove_all(Selection(text="herbivore"))
+        assert await store.size() == 0
+    assert words_in(server) == set()
+
+
+@pytest.mark.parametrize(("before", "after"), [(NO_SEAL, ONE), (ONE, BOTH)])
+async def test_what_was_kept_before_comes_under_the_new_key(server: RedisServer, before: Seal, after: Seal) -> None:
+    entry = await fill(server, before)
+    assert bool(words_in(server)) == (before is NO_SEAL)
+
+    async with opened(server, after) as store:
+        assert await store.get(entry.scope, entry.exact) == entry
+        assert [said.comment for said in await store.verdicts(digest("s"), "e_t")] == ["said grumpily"]
+    assert words_in(server) == set()
+    async with opened(server, KeyRing([after.keys[0]])) as store:  # type: ignore[attr-defined]
+        assert await store.get(entry.scope, entry.exact) == entry
+
+
+@pytest.mark.parametrize("other", [TWO, NO_SEAL])
+async def test_without_its_key_an_entry_is_a_miss_and_is_there_again_with_it(server: RedisServer, other: Seal) -> None:
+    entry = await fill(server, ONE)
+
+    async with opened(server, other) as store:
+        assert await store.get(entry.scope, entry.exact) is None
+        assert await store.owned("", "e_t") is None
+        assert await embedded(store, "mini@1") == []
+        assert await store.select(Selection(), Page()) == []
+    async with opened(server, ONE) as store:
+        assert await store.get(entry.scope, entry.exact) == entry
