@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import CacheError
-from gateway.identity.secret import SECRET_BYTES, load_secret
+from gateway.identity.secret import SECRET_BYTES, has_secret, load_secret
+from gateway.services.seal import seal_of
 from gateway.settings import Settings
 from gateway.settings.backends import BackendSettings
 
@@ -149,8 +150,8 @@ def _secret(seen: Seen, settings: Settings) -> Finding:
 async def _look(settings: Settings) -> Seen:
     from gateway.answers.redis.connection import Link
 
-    has_secret = bool(settings.secret) or (settings.data_dir / "secret").exists()  # one that looks makes none
-    secret = load_secret(settings.data_dir, settings.secret) if has_secret else bytes(SECRET_BYTES)
+    is_made = bool(settings.secret) or has_secret(settings.data_dir)  # one that looks makes none
+    secret = load_secret(settings.data_dir, settings.secret, seal_of(settings)) if is_made else bytes(SECRET_BYTES)
     link = Link(settings.redis, secret, timeout_s=settings.shared.timeout_s)
     try:
         async with asyncio.timeout(LOOK_S):

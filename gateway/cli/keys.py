@@ -20,6 +20,7 @@ from gateway.cli.client import Failed, add_json, add_server, admin, tenant_name
 from gateway.cli.screen import dump, note, say
 from gateway.errors import GatewayError
 from gateway.identity.secret import load_secret
+from gateway.services.seal import seal_of
 from gateway.settings import load_settings, read_key
 
 Answer = dict[str, Any]
@@ -171,7 +172,9 @@ def _ask(
     settings = load_settings({"data_dir": args.data_dir}, args.config)
 
     async def done() -> Answer:
-        keys = Keys(load_secret(settings.data_dir, settings.secret), [FolderRack(settings.data_dir / FOLDER)])
+        keys = Keys(
+            load_secret(settings.data_dir, settings.secret, seal_of(settings)), [FolderRack(settings.data_dir / FOLDER)]
+        )
         await keys.refresh()
         return await work(keys)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.identity.secret import load_secret
+from gateway.seal import NO_SEAL, Seal
+from gateway.seal.ring import KeyRing, Opening, key_of
 
 
 def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
@@ -34,3 +36,39 @@ def test_servers_that_are_told_one_text_have_one_secret_and_keep_none(tmp_path: 
     assert load_secret(tmp_path / "a", text) not in (load_secret(tmp_path / "a", text + "."), text.encode()[:32])
     assert len(load_secret(tmp_path / "a", text)) == 32
     assert not list((tmp_path / "a").iterdir())
+
+
+ONE, TWO = KeyRing([key_of("one")]), KeyRing([key_of("two")])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_seal_takes_in_the_secret_that_was_there(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path)
+
+    assert load_secret(tmp_path, seal=ONE) == secret
+    assert list(files(tmp_path)) == [f"secret.{ONE.name}"]
+    assert secret not in files(tmp_path)[f"secret.{ONE.name}"]
+    assert load_secret(tmp_path, seal=ONE) == secret
+
+
+def test_a_new_key_takes_over_from_an_old_one_and_so_does_none(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path, seal=ONE)
+
+    assert load_secret(tmp_path, seal=KeyRing([*TWO.keys, *ONE.keys])) == secret
+    assert list(files(tmp_path)) == [f"secret.{TWO.name}"]
+    assert load_secret(tmp_path, seal=Opening(TWO)) == secret
+    assert list(files(tmp_path)) == ["secret"]
+
+
+@pytest.mark.parametrize("other", [TWO, NO_SEAL])
+def test_without_its_key_another_secret_is_made_and_told_and_the_first_is_back_with_it(
+    tmp_path: Path, other: Seal, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = load_secret(tmp_path, seal=ONE)
+
+    assert load_secret(tmp_path, seal=other) != secret
+    assert "sealed under a key that is not given" in caplog.text
+    assert load_secret(tmp_path, seal=ONE) == secret
