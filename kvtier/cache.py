@@ -11,6 +11,9 @@ it ends. A sequence never sees a block's memory and a block never sees a sequenc
 What may be relied on: nothing is found under another salt; token ids are compared on every hit; rows past the fill of a
 block are never copied out; a full pool keeps less, and is never an error. It belongs to one thread.
 
+What was published through `public_chain`, whose root is that of no salt, everybody may begin with: its full blocks are
+found where a chain of one's own has fewer. What follows them is published under one's own root like everything else.
+
 With colder tiers, `prefetch` starts to load what RAM lacks while the request queues, and a `match` that is given the
 prefetch leases those rows too; what was published is written behind. Tiers have threads of their own, which see bytes
 and never a block: a tier that is slow, broken or gone is a miss, counted, and never an error.
@@ -27,7 +30,7 @@ import torch
 
 from kvtier.eviction import KNEE_TOKENS, make_policy
 from kvtier.geometry import KVGeometry
-from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, owner_mark, pack
+from kvtier.keys import ID_BYTES, Chain, block_key, chain_root, count_common_ids, owner_mark, pack, public_root
 from kvtier.lease import Lease
 from kvtier.pool import Occupancy
 from kvtier.stats import KVStats, MissReason
@@ -42,6 +45,7 @@ from kvtier.tiers.writer import Erasure
 QUEUE_BYTES = 32 << 20  # copies of rows that wait to be written, per tier
 ERASURES = 10_000  # owners whose erasure is remembered: of requests that began before it and still run
 MARKS = 1024  # of owners that are not computed again
+PUBLIC = "public"  # the owner of what everybody may begin with; no tenant is called so
 PREFETCHES = 4  # prompts whose rows are being loaded at a time
 
 
@@ -68,6 +72,8 @@ class KVCache:
         self.geometry = geometry
         self.stats = KVStats()
         self._secret, self._model, self._tokenizer = secret, model, tokenizer
+        self._public_root = public_root(secret, model, tokenizer, geometry)
+        self._has_public = False
         num_blocks = max(0, budget_bytes) // geometry.block_bytes
         ranking = make_policy(policy, num_blocks, knee_tokens=knee_tokens)
         self._store = BlockStore(geometry, num_blocks, self.stats, ranking, poison_freed=poison_freed)
@@ -89,6 +95,12 @@ class KVCache:
         root = chain_root(self._secret, self._model, self._tokenizer, self.geometry, salt)
         self._num_chains += 1
         return Chain(root, self.geometry.block_tokens, owner, self._num_chains)
+
+    def public_chain(self) -> Chain:
+        """As `chain`, for a prompt that everybody may begin with: what it publishes is found under every salt."""
+        self._num_chains += 1
+        self._has_public = True
+        return Chain(self._public_root, self.geometry.block_tokens, PUBLIC, self._num_chains)
 
     def keys(self, salt: str | Chain, token_ids: Sequence[int]) -> list[bytes]:
         """Keys of every full block of `token_ids`: equal keys mean equal prefixes under equal salts."""
@@ -321,10 +333,27 @@ class KVCache:
         known = self._follow(chain, token_ids[: max(0, asked)])
         num_tokens = len(known.path) * self.geometry.block_tokens
         child = self._store.index.nearest_child(known.parent, known.next_ids())
-        if child is None:
-            return Found(known.path, num_tokens, known.next_key)
-        block, num_rows = child
-        return Found([*known.path, block], num_tokens + num_rows, known.next_key)
+        found = Found(known.path, num_tokens, known.next_key)
+        if child is not None:
+            found = Found([*known.path, child[0]], num_tokens + child[1], known.next_key)
+        if self._has_public and chain.root != self._public_root:
+            public = self._public_run(known.packed)
+            if len(public) * self.geometry.block_tokens > found.num_tokens:
+                return Found(public, len(public) * self.geometry.block_tokens, known.next_key)
+        return found
+
+    def _public_run(self, packed: bytes) -> list[int]:
+        """The leading full blocks that are public. Hashed as far as they are, so others' prompts cost one hash."""
+        path: list[int] = []
+        key, size = self._public_root, self.geometry.block_tokens * ID_BYTES
+        for start in range(0, len(packed) - size + 1, size):
+            ids = packed[start : start + size]
+            key = block_key(self._public_root, key, ids)
+            block = self._store.index.find(key)
+            if block is None or self._store.index.node(block).packed != ids:
+                break
+            path.append(block)
+        return path
 
     def _joined(
         self,

@@ -22,11 +22,20 @@ ID_BYTES = 4
 
 def chain_root(secret: bytes, model: str, tokenizer: str, geometry: KVGeometry, salt: str) -> bytes:
     """Root of every chain of one salt, 32 bytes. Raises ValueError without a secret."""
+    return _root(b"kv-chain-root", secret, model.encode(), tokenizer.encode(), geometry.digest, salt.encode())
+
+
+def public_root(secret: bytes, model: str, tokenizer: str, geometry: KVGeometry) -> bytes:
+    """Root of what is for everybody, which is that of no salt. Raises ValueError without a secret."""
+    return _root(b"kv-public-root", secret, model.encode(), tokenizer.encode(), geometry.digest)
+
+
+def _root(purpose: bytes, secret: bytes, *fields: bytes) -> bytes:
     if not secret:
         raise ValueError("the secret of the block keys is empty")
     key = secret if len(secret) <= blake2b.MAX_KEY_SIZE else blake2b(secret).digest()
-    mac = blake2b(key=key, digest_size=KEY_BYTES, person=b"kv-chain-root")
-    for field in (model.encode(), tokenizer.encode(), geometry.digest, salt.encode()):
+    mac = blake2b(key=key, digest_size=KEY_BYTES, person=purpose)
+    for field in fields:
         mac.update(len(field).to_bytes(8, "little"))  # so that two fields cannot trade their border
         mac.update(field)
     return mac.digest()

@@ -33,6 +33,7 @@ from backends.local.wire import Erase, Event, Load, Refused, Submit, Token, Toke
 from backends.plain import plain
 
 MOST_CHORES = 8  # looks ahead at a time
+RESTARTED_EVERY_S = 5.0  # between two looks
 PROMPT_TOKENS = 16  # generated after a raw prompt whose caller says no limit, as OpenAI does
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
 
@@ -61,8 +62,8 @@ class LocalBackend:
         """
         self._loaded = await asyncio.to_thread(_load, self._source, self._settings, self._served_name)
         self._loaded.engine.open()
-        if self._settings.warm_prompts:
-            self._begin_chore(self._warm_at_start())
+        if self._settings.warm_prompts or self._settings.public_prompts:
+            self._begin_chore(self._keep_warm())
 
     async def drain(self, within_s: float) -> bool:
         """Take no new request, and wait for those in flight; returns whether all have ended."""
@@ -168,13 +169,23 @@ class LocalBackend:
         yield Delta(usage=answer.usage)
 
     async def warm(
-        self, messages: Sequence[Fields], tools: Any, salt: str, owner: str, *, pin: bool = True
+        self,
+        messages: Sequence[Fields],
+        tools: Any,
+        salt: str,
+        owner: str,
+        *,
+        pin: bool = True,
+        is_public: bool = False,
     ) -> dict[str, int]:
-        """Compute a prefix when nothing else is to do, and keep it; how many of its tokens are kept and pinned."""
+        """Compute a prefix when nothing else is to do, and keep it; how many of its tokens are kept and pinned.
+
+        What is public is found by requests under every salt: it must be the operator's word, never a caller's.
+        """
         loaded = self._opened
         prompt = await asyncio.to_thread(to_warm, loaded.tokenizer, tuple(messages), tools or ())
         self._refuse_unknown(prompt)
-        warm = Warm(next(self._requests), prompt, salt, owner, pin, is_awaited=True)
+        warm = Warm(next(self._requests), prompt, salt, owner, pin, is_awaited=True, is_public=is_public)
         try:
             event = await loaded.engine.warm(warm)
         except EngineDied as death:
@@ -216,13 +227,23 @@ class LocalBackend:
         if 0 < len(prompt) <= loaded.context_tokens:
             loaded.engine.send(Warm(next(self._requests), prompt, submit.salt, submit.owner))
 
-    async def _warm_at_start(self) -> None:
+    async def _keep_warm(self) -> None:
+        """Warm what the operator wants warm, again whenever the engine process is a new one."""
+        while True:
+            restarts = self._opened.engine.restarts
+            await self._warm_all()
+            while self._opened.engine.restarts == restarts:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(RESTARTED_EVERY_S)
+
+    async def _warm_all(self) -> None:
         """Have the operator's system prompts computed and pinned, as soon as the engine is there."""
-        salt, owner = self._settings.warm_salt, self._settings.warm_owner
-        for text in self._settings.warm_prompts:
+        own, salt, owner = self._settings, self._settings.warm_salt, self._settings.warm_owner
+        wanted = [(text, True) for text in own.public_prompts] + [(text, False) for text in own.warm_prompts]
+        for text, is_public in wanted:
             while True:
                 try:
-                    kept = await self.warm(({"role": "system", "content": text},), (), salt, owner)
+                    messages = ({"role": "system", "content": text},)
+                    kept = await self.warm(messages, (), salt, owner, is_public=is_public)
                     log.info("a system prompt is warm: %d tokens, %d pinned", kept["tokens"], kept["pinned"])
                 except BackendNotReady:
                     await asyncio.sleep(1)  # it has waited for the engine already, and goes on waiting

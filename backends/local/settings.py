@@ -27,6 +27,7 @@ class LocalSettings:
         True  # compute the next turn of a conversation, and what is to be warm, while nothing else is to do
     )
     warm_prompts: tuple[str, ...] = ()  # system prompts to compute and pin at the start
+    public_prompts: tuple[str, ...] = ()  # likewise, and found by requests under every salt
     warm_salt: str = ""  # whose they are
     warm_owner: str = ""
     max_new_tokens: int | None = None  # when the caller names no limit; None: the rest of the context

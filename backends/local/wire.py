@@ -95,6 +95,7 @@ class Warm:
     owner: str = ""
     pin: bool = False  # and keep them whatever comes
     is_awaited: bool = False  # somebody wants to hear of it: it is refused rather than dropped
+    is_public: bool = False  # the operator's, for requests under every salt, whatever `salt` and `owner` say
 
 
 @dataclass(frozen=True, slots=True)

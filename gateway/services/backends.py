@@ -43,6 +43,7 @@ def local_engine(settings: Settings, secret: bytes, model: ModelSettings, num_en
         drafts=engine.drafts,
         idle_work=engine.idle_work,
         warm_prompts=tuple(map(_prompt_text, engine.warm_prompts)),
+        public_prompts=tuple(map(_prompt_text, engine.public_prompts)),
         warm_salt=Scope(anonymous, model.name).kv_salt(secret),
         warm_owner=anonymous,
         max_new_tokens=engine.max_new_tokens or None,
@@ -75,7 +76,7 @@ def _prompt_text(prompt: str) -> str:
     try:
         return Path(prompt[1:]).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Unavailable(f"engine.warm_prompts: {prompt[1:]} cannot be read: {error}") from error
+        raise Unavailable(f"engine.warm_prompts or public_prompts: {prompt[1:]} cannot be read: {error}") from error
 
 
 def upstream_of(settings: Settings) -> AnyModelBackend:

@@ -22,6 +22,7 @@ class EngineSettings:
     drafts: bool = True  # check guesses of the next tokens where that is faster; not with exact
     idle_work: bool = True  # compute what the next turn of a conversation begins with, while nothing else is to do
     warm_prompts: tuple[str, ...] = ()  # system prompts to compute and pin at the start; @FILE for the text of a file
+    public_prompts: tuple[str, ...] = ()  # likewise, and every tenant's requests begin from them
     max_new_tokens: int = 0
     context_tokens: int = 0
     ready_wait_s: float = 30.0  # a request waits so long for an engine that is loading

@@ -155,7 +155,7 @@ class IdleWork:
         return None
 
     def _begin(self, task: _Task) -> Sequence:
-        warm = task.warm
+        warm, cache = task.warm, self._runner.cache
         wanted = len(warm.prompt)
         if self._limits.is_exact:  # nothing but whole chunks is kept
             wanted -= wanted % self._limits.chunk_tokens
@@ -168,7 +168,7 @@ class IdleWork:
             sampling=Sampling(),
             eos_token_ids=frozenset(),
             random=Random(0),  # noqa: S311 - it chooses no token
-            chain=self._runner.cache.chain(warm.salt, warm.owner),
+            chain=cache.public_chain() if warm.is_public else cache.chain(warm.salt, warm.owner),
             owner=warm.owner,
             is_ahead=True,
         )
