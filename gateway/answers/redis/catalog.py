@@ -7,7 +7,7 @@ by embedder. An operator's list of all entries with some word in them reads them
 import asyncio
 import heapq
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ class Catalog:
             if (found := row.card.unembedded()) is not None:
                 yield found
 
-    async def cards(self) -> AsyncIterator[Card]:
+    async def cards(self) -> AsyncGenerator[Card, None]:
         """Every card that can be read, oldest first."""
         async for row in self._rows(float("-inf"), is_up=True):
             yield row.card

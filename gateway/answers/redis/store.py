@@ -44,7 +44,7 @@ from gateway.answers.redis.connection import Away, Link, Refused
 from gateway.answers.redis.order import Order
 from gateway.answers.redis.places import Shelves, linked
 from gateway.answers.redis.removals import EVERYTHING, Removals
-from gateway.answers.redis.resealing import reseal
+from gateway.answers.redis.resealing import Resealing
 from gateway.answers.redis.uses import Uses
 from gateway.answers.redis.writer import Budget, Writer
 from gateway.answers.selection import Listed, Page, Selection
@@ -96,7 +96,7 @@ class RedisAnswers:
         self._now = now
         self._has_lost = False
         self._flushing: asyncio.Task[None] | None = None
-        self._resealing: asyncio.Task[None] | None = None
+        self.resealing = Resealing(link, self._catalog, self)
         self._refusal, self._refused_s = "", -math.inf
         self.stats = self._writer.stats
 
@@ -107,7 +107,7 @@ class RedisAnswers:
         await self._removals.open()
         await self._writer.adopt()
         await self._link.warn_of_policy()
-        self._resealing = asyncio.create_task(self._reseal())
+        await self.resealing.open()
 
     async def learn_clock(self) -> None:
         """Compare our clock with that of Redis, by which all gateways say when something ends."""
@@ -180,13 +180,6 @@ class RedisAnswers:
         """Write what is there anew: nothing of it changes."""
         async with self._order.after(entry.scope + entry.exact):
             await self._writer.put(entry, self._writer.pack(entry), EVERYTHING, is_late=False)
-
-    async def _reseal(self) -> None:
-        """Put what was kept before under the key in use."""
-        try:
-            await reseal(self._link, self._catalog, self)
-        except CacheError as error:  # the next start goes on
-            log.warning("not everything in redis is sealed yet: %s", error)
 
     async def put_late(self, entry: Entry) -> None:
         """As `put`, but an answer that was made later, and is there already, stays."""
@@ -338,9 +331,7 @@ class RedisAnswers:
 
     async def close(self) -> None:
         """Write what waits, if Redis is there."""
-        if self._resealing is not None:
-            self._resealing.cancel()
-            await asyncio.wait([self._resealing])
+        await self.resealing.close()
         await self._uses.close()
         if self._flushing is not None:
             await asyncio.wait([self._flushing], timeout=0 if self._link.is_away else FLUSH_AT_END_S)

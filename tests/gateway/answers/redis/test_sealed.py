@@ -29,8 +29,7 @@ async def opened(server: RedisServer, seal: Seal) -> AsyncIterator[RedisAnswers]
     store = store_of(link, Clock())
     await store.open()
     try:
-        assert store._resealing is not None
-        await store._resealing
+        await store.resealing.wait()
         yield store
     finally:
         await store.close()
