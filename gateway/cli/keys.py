@@ -6,8 +6,10 @@ seconds: so the first key can be made before anybody can reach the server.
 
 import argparse
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from gateway.cli.client import Failed, add_json, add_server, admin, tenant_name
 from gateway.cli.screen import dump, note, say
 from gateway.errors import GatewayError
 from gateway.identity.secret import load_secret
+from gateway.quota.reading import read_said, written
 from gateway.services.seal import seal_of
 from gateway.settings import load_settings, read_key
 
@@ -57,6 +60,12 @@ def add_keys(verbs: Any) -> None:
         dest="scopes",
         help="what it opens; may be given several times (chat and feedback)",
     )
+    create.add_argument(
+        "--policy",
+        type=_policy,
+        metavar="FILE",
+        help="what it allows of its tenant's policy, as JSON: docs/policies.md",
+    )
     _finish(create, _create)
     _finish(actions.add_parser("list", help="all keys, without their texts"), _list)
     rotate = actions.add_parser("rotate", help="make a new key for the same tenant, and end the old one")
@@ -77,6 +86,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _policy(path: str) -> dict[str, Any]:
+    try:
+        return written(read_said(json.loads(Path(path).read_text("utf-8"))))
+    except (OSError, ValueError, TypeError, GatewayError) as error:
+        raise argparse.ArgumentTypeError(f"{path} holds no policy: {error}") from error
+
+
 def _finish(action: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     add_json(action)
     action.add_argument("--data-dir", type=Path, help="the folder of a gateway, instead of asking it")
@@ -86,9 +102,8 @@ def _finish(action: argparse.ArgumentParser, run: Callable[[argparse.Namespace],
 
 
 def _create(args: argparse.Namespace) -> int:
-    wish = Wish(args.name, args.tenant or "", args.expires, sorted(args.scopes or OF_CALLERS))
-    body = {"name": wish.name, "tenant": wish.tenant, "expires_in_s": wish.expires_in_s, "scopes": wish.scopes}
-    made = _ask(args, "POST", "keys", body, lambda keys: keys.create(wish))
+    wish = Wish(args.name, args.tenant or "", args.expires, sorted(args.scopes or OF_CALLERS), args.policy)
+    made = _ask(args, "POST", "keys", asdict(wish), lambda keys: keys.create(wish))
     return _made(args, made)
 
 

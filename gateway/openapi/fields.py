@@ -48,6 +48,7 @@ SAYS = {
     "mode": "`shadow`: decide and measure, never serve",
     "older_than": "seconds",
     "pin": "keep it from eviction",
+    "policy": "what the key allows of its tenant's: [policies.md](policies.md)",
     "previous_response_id": "what was said up to that response comes before `input`: [responses.md](responses.md)",
     "refresh": "answer anew what is there already",
     "request": "as it would be sent to its own route",

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.callers.caller import OF_CALLERS
 from gateway.callers.keys import Wish
+from gateway.errors import InvalidRequest
+from gateway.quota.reading import read_said, written
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 
@@ -30,6 +32,7 @@ class CreateBody(_Body):
     name: StrictStr
     tenant: StrictStr = ""
     expires_in_s: Seconds | None = None
+    policy: dict[str, Any] | None = None
     scopes: list[StrictStr] = Field(default_factory=lambda: sorted(OF_CALLERS))
 
 
@@ -59,7 +62,9 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     @routes.post("/keys")
     async def create(request: Request) -> JSONResponse:
         body = await read_json(CreateBody, request, desk.intake.max_body_bytes)
-        return JSONResponse(await keys.create(Wish(**body.model_dump())), status_code=201)
+        return JSONResponse(
+            await keys.create(Wish(**body.model_dump() | {"policy": _checked(body.policy)})), status_code=201
+        )
 
     @routes.post("/keys/tenant")
     async def whose(request: Request) -> dict[str, Any]:
@@ -74,3 +79,13 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     @routes.delete("/keys/{key_id}")
     async def revoke(key_id: str) -> dict[str, Any]:
         return await keys.revoke(key_id)
+
+
+def _checked(policy: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a key allows of its tenant's policy, as it is kept. Raises `InvalidRequest`."""
+    if policy is None:
+        return None
+    try:
+        return written(read_said(policy))
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, f"policy.{error.param}") from error

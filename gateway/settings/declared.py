@@ -39,17 +39,17 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         return None if value in (None, "") else _convert(value, inner, key)
     if is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise SettingsError(f"{key} is a group of settings, got {value!r}")
+            raise SettingsError(f"{key} is a group of settings, got {_kind(value)}")
         return build(kind, value, f"{key}.")  # type: ignore[arg-type]
     if get_origin(kind) is Mapping:
         if not isinstance(value, Mapping):
-            raise SettingsError(f"{key} is a table of texts, got {value!r}")
+            raise SettingsError(f"{key} is a table of texts, got {_kind(value)}")
         return {name: scalar(text, str, f"{key}.{name}") for name, text in value.items()}
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         items = value.split(",") if isinstance(value, str) and inner is str else value
         if not isinstance(items, list):
-            raise SettingsError(f"{key} must be a list of {_listed(inner)}, got {value!r}")
+            raise SettingsError(f"{key} must be a list of {_listed(inner)}, got {_kind(value)}")
         return tuple(
             _convert(item, inner, key if inner is str else f"{key}[{number}]") for number, item in enumerate(items)
         )
@@ -65,7 +65,9 @@ def scalar(value: Any, kind: type[Any], key: str) -> Any:
             raise SettingsError(f"{key} must be true or false, got {value!r}")
         return known
     is_cut = kind is int and isinstance(value, float)
-    if isinstance(value, bool) or is_cut or (kind in (str, Path) and not isinstance(value, str | Path)):
+    if kind in (str, Path) and not isinstance(value, str | Path):
+        raise SettingsError(f"{key} must be {_said(kind)}, got {_kind(value)}")
+    if isinstance(value, bool) or is_cut:
         raise SettingsError(f"{key} must be {_said(kind)}, got {value!r}")
     try:
         return kind(value)
@@ -79,3 +81,9 @@ def _listed(kind: Any) -> str:
 
 def _said(kind: type[Any]) -> str:
     return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}[kind]
+
+
+def _kind(value: Any) -> str:
+    """What it is instead of what it says, which may be a secret."""
+    kinds = {str: "a text", dict: "a table", list: "a list", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(value), "something else")

@@ -39,7 +39,7 @@ def _check_oidc(oidc: "OidcSettings") -> None:
             raise SettingsError(f"oidc.algorithms may hold {', '.join(ALGORITHMS)}; got {algorithm!r}")
     for key in ("issuer", "jwks_url"):
         if (url := getattr(oidc, key)) and not is_safe_url(url):
-            raise SettingsError(f"oidc.{key} must be an https:// address, or http:// on this machine; got {url!r}")
+            raise SettingsError(f"oidc.{key} must be an https:// address, or http:// on this machine")
 
 
 def is_safe_url(url: str) -> bool:

@@ -109,6 +109,18 @@ def test_a_credential_without_the_scope_is_refused_by_name_in_the_shape_of_the_r
     assert house.call("GET", "/v1/models", house.key("feedback")).status_code == 403
 
 
+def test_a_key_may_narrow_what_its_tenant_may_do(house: House) -> None:
+    def make(policy: dict[str, Any]) -> httpx.Response:
+        return house.call("POST", "/admin/api/keys", ADMIN_KEY, {"name": "small", "policy": policy})
+
+    made = make({"models": ["other-*"]}).json()
+    refused = make({"models": ["*"], "limits": {"concurrent": -1}})
+
+    assert made["policy"] == {"models": ["other-*"]}
+    assert house.chat(made["key"]).status_code == 403
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "policy.limits.concurrent")
+
+
 def test_the_admin_api_opens_for_scopes_and_reading_changes_nothing(house: House) -> None:
     reader, writer = house.key("admin:read"), house.provider.token(scope=["admin:write"])
 
