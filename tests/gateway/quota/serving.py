@@ -25,6 +25,7 @@ class Gateway:
 
     url: str
     services: Services
+    http: httpx.Client
 
     def chat(self, text: str, key: str = "sk-one", *, model: str = "m", **more: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}", **more.pop("headers", {})}
@@ -32,10 +33,10 @@ class Gateway:
         return self.post("/v1/chat/completions", body, **headers)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, headers=headers, timeout=30, trust_env=False)
+        return self.http.post(path, json=body, headers=headers)
 
     def admin(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        return httpx.request(method, f"{self.url}/admin/api{path}", json=body, timeout=30, trust_env=False)
+        return self.http.request(method, f"/admin/api{path}", json=body)
 
     def tenant(self, key: str = "sk-one") -> str:
         """The name of whoever shows this key."""
@@ -57,7 +58,9 @@ def limited_gateway(folder: Path, upstream: RunningUpstream, **said: Any) -> Ite
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.005)
-            yield Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", services)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+                yield Gateway(url, services, http)
         finally:
             curfew.come()
             server.should_exit = True

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +27,7 @@ def why(account: Account, limits: Limits, tokens: int = 1, at_s: float = NOON_S)
     """What stands in the way, and for how long."""
     _, entry = enter([account], [limits], Need(tokens), moment_of(at_s))
     refusal = entry.refusal or entry.shortage
-    return None if refusal is None else (refusal.what, refusal.retry_after_s)
+    return None if refusal is None else (refusal.what, round(refusal.retry_after_s, 6))
 
 
 def test_requests_of_a_minute_come_back_one_by_one() -> None:
@@ -38,13 +37,13 @@ def test_requests_of_a_minute_come_back_one_by_one() -> None:
     assert why(account, limits) == ("requests", 10.0)
     assert why(account, limits, at_s=after(9.9)) is not None
     account = take(account, limits, at_s=after(10))
-    assert why(account, limits, at_s=after(10)) == ("requests", pytest.approx(10.0))
+    assert why(account, limits, at_s=after(10)) == ("requests", 10.0)
 
 
 def test_tokens_are_held_while_a_request_runs_and_what_it_did_not_use_comes_back() -> None:
     limits = Limits(tokens_per_minute=1000)
     account = take(Account(), limits, tokens=900)
-    assert why(account, limits, tokens=200) == ("tokens", pytest.approx(6.0))
+    assert why(account, limits, tokens=200) == ("tokens", 6.0)
     account = settle(account, limits, Need(900), Sums(1, 0, 300), NOON)
     assert why(account, limits, tokens=700) is None
     assert why(account, limits, tokens=701) is not None
@@ -53,13 +52,13 @@ def test_tokens_are_held_while_a_request_runs_and_what_it_did_not_use_comes_back
 def test_who_used_more_than_was_guessed_waits_until_that_has_drained() -> None:
     limits = Limits(tokens_per_minute=1000)
     account = settle(take(Account(), limits, tokens=10), limits, Need(10), Sums(1, 0, 3000), NOON)
-    assert why(account, limits, tokens=1) == ("tokens", pytest.approx(120.06))
+    assert why(account, limits, tokens=1) == ("tokens", 120.06)
 
 
 def test_a_request_larger_than_the_limit_waits_for_all_of_it_and_is_not_shut_out_for_ever() -> None:
     limits = Limits(tokens_per_minute=100)
     assert why(Account(), limits, tokens=5000) is None
-    assert why(take(Account(), limits, tokens=50), limits, tokens=5000) == ("tokens", pytest.approx(30.0))
+    assert why(take(Account(), limits, tokens=50), limits, tokens=5000) == ("tokens", 30.0)
 
 
 def test_a_day_is_open_until_its_tokens_are_reached_and_opens_again_with_the_next() -> None:
@@ -104,7 +103,7 @@ def test_a_clock_that_jumps_shuts_nobody_out() -> None:
     ahead = spent.at(limits, moment_of(after(3600)))
     assert why(ahead, limits, at_s=after(3590)) == (
         "day",
-        pytest.approx(12 * 3600 - 3590),
+        12 * 3600 - 3590,
     )
 
 
