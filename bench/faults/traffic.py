@@ -43,8 +43,9 @@ class Book:
         return len(self.kinds) - 1
 
     def repeat(self, draws: Random) -> int | None:
-        """Some question that was told before."""
-        return draws.choice(list(self.told_s)) if self.told_s else None
+        """Some question to the upstream that was told before; while a store is away it is answered anew, and alike."""
+        number = draws.choice(list(self.told_s)) if self.told_s else None
+        return number if number is not None and self.kinds[number] == "chat" else None
 
     def expected(self, number: int) -> str:
         """The only right answer."""
