@@ -12,6 +12,7 @@ from gateway.answers.thread import cache_error
 log = logging.getLogger(__name__)
 
 _COMPANIONS = ("", "-wal", "-shm")
+_NO_TEXT = "it holds bytes where text belongs"  # in a name of the schema, which SQLite quotes, and Python cannot read
 
 
 def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -42,6 +43,9 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     except sqlite3.Error:
         connection.close()
         raise
+    except UnicodeError as error:
+        connection.close()
+        raise _corrupt(_NO_TEXT) from error
     return connection
 
 
@@ -66,12 +70,18 @@ def check(path: Path, busy_timeout_s: float) -> None:
     try:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            error = sqlite3.DatabaseError(verdict)
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise error
+            raise _corrupt(verdict)
         migrate(connection)
+    except UnicodeError as error:
+        raise _corrupt(_NO_TEXT) from error
     finally:
         connection.close()
+
+
+def _corrupt(why: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(why)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def _make_private(path: Path) -> None:

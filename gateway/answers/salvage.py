@@ -67,7 +67,7 @@ def replace(path: Path, why: str, busy_timeout_s: float) -> int:
         aside = file.set_aside(path, why)
         file.check(path, busy_timeout_s)
         taken = _take_over(aside, path, busy_timeout_s)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError) as error:
         raise cache_error(error) from error
     log.warning("%d answers of %s were taken over", taken, aside.name)
     return taken
@@ -82,7 +82,7 @@ def _take_over(aside: Path, path: Path, busy_timeout_s: float) -> int:
     ):
         try:
             names = _shared_columns(old, new)
-        except sqlite3.DatabaseError:  # not even what is in it can be read
+        except (sqlite3.DatabaseError, UnicodeError):  # not even what is in it can be read
             return 0
         if not {*SAID, "seal", "checksum"} <= set(names):
             return 0
@@ -126,7 +126,7 @@ def _last(old: sqlite3.Connection) -> int | None:
     """The last row's number; None when nobody knows."""
     try:
         found: tuple[int | None] = old.execute("SELECT max(seq) FROM entries").fetchone()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeError):
         return None
     return found[0] or 0
 

@@ -107,7 +107,7 @@ def _read_ended(file: Path) -> dict[bytes, float]:
         return {bytes.fromhex(nonce): float(ends_s) for nonce, ends_s in kept.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         log.warning("What was logged out before this start is not known, %s cannot be read: %s", file, error)
         return {}
 

@@ -86,7 +86,7 @@ class Prices:
         try:
             kept = json.loads(self._file.read_text("utf-8"))
             self._take(checked_currency(kept["currency"]), checked(kept["models"]))
-        except (OSError, ValueError, KeyError, TypeError, InvalidRequest) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, InvalidRequest) as error:
             log.warning("%s cannot be used, list prices are shown instead: %s", self._file, error)
 
     def of(self, model: str) -> Price | None:
