@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from gateway.callers.caller import Caller
-from gateway.callers.tokens import Keyring, TokenRule, UnknownKey, is_token, key_of, keyring_of, read_token
+from gateway.callers.tokens import Checked, Keyring, TokenRule, UnknownKey, is_token, key_of, keyring_of, read_token
 from gateway.errors import IssuerAway, NotAuthorised
 from gateway.metrics import Sample
 from gateway.settings.doors import is_safe_url
@@ -47,6 +47,7 @@ class Issuer:
             settings.leeway_s,
         )
         self._ring: Keyring = {}
+        self._checked = Checked()
         self._tried: float | None = None
         self._reading: asyncio.Task[None] | None = None
         self._is_away = False
@@ -58,6 +59,8 @@ class Issuer:
 
     async def identify(self, token: str) -> Caller:
         """Who shows it. Raises `NotAuthorised` and `IssuerAway`."""
+        if (known := self._checked.find(token, time.time())) is not None:
+            return known
         try:
             key = key_of(token, self._ring, self._rule)
         except UnknownKey:
@@ -68,7 +71,9 @@ class Issuer:
                 if not self._ring:
                     raise IssuerAway(self._settings.refetch_s) from error
                 raise NotAuthorised("This token names no key that is known here.") from error
-        return read_token(token, key, self._rule, self._secret)
+        caller, ends_s = read_token(token, key, self._rule, self._secret)
+        self._checked.keep(token, caller, ends_s, time.time())
+        return caller
 
     def still_holds(self, token: str) -> bool:
         """Whether one that was good is still, by what is known."""
@@ -127,6 +132,8 @@ class Issuer:
             return
         self.fetches["ok"] += 1
         self._is_away = False
+        if ring.keys() != self._ring.keys() or any(ring[at].key != key.key for at, key in self._ring.items()):
+            self._checked.clear()
         self._ring = ring
 
     def _client(self) -> httpx.AsyncClient:

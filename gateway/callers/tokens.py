@@ -6,6 +6,7 @@ what is allowed, and no secret text is ever a key, so a token cannot be signed w
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from gateway.callers.caller import OF_CALLERS, SCOPES, Caller
 from gateway.errors import NotAuthorised
 
 CHECKS_PUBLIC_KEYS: bool = has_crypto  # the library starts without cryptography, too
+CHECKED_S = 60.0  # a token that was checked is not checked again for so long
 MAX_CHARS = 16 * 1024  # of a token
 MAX_KID_CHARS = 512
 MAX_CLAIM_CHARS = 1024
@@ -107,8 +109,8 @@ def key_of(token: str, ring: Keyring, rule: TokenRule) -> jwt.PyJWK:
     return key
 
 
-def read_token(token: str, key: jwt.PyJWK, rule: TokenRule, secret: bytes) -> Caller:
-    """Who shows it. Raises `NotAuthorised`, and says of a token nothing but what is wrong with it."""
+def read_token(token: str, key: jwt.PyJWK, rule: TokenRule, secret: bytes) -> tuple[Caller, float]:
+    """Who shows it, and until when that holds. Raises `NotAuthorised`, which says nothing of a token but its fault."""
     try:
         claims = jwt.decode(
             token,
@@ -124,7 +126,35 @@ def read_token(token: str, key: jwt.PyJWK, rule: TokenRule, secret: bytes) -> Ca
     who = claims.get(rule.tenant_claim)
     if not isinstance(who, str) or not 0 < len(who) <= MAX_CLAIM_CHARS:
         raise NotAuthorised(f"This token has no {rule.tenant_claim}.")
-    return Caller(tenant_by_claim(secret, rule.issuer, rule.tenant_claim, who), scopes=_scopes(claims, rule))
+    caller = Caller(tenant_by_claim(secret, rule.issuer, rule.tenant_claim, who), scopes=_scopes(claims, rule))
+    return caller, int(claims["exp"]) + rule.leeway_s
+
+
+class Checked:
+    """Who showed a token a moment ago: to check a signature takes longer than to answer from memory.
+
+    Kept are hashes, each for a minute and not beyond its token's end; what the provider changes its keys for ends all.
+    """
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+
+    def find(self, token: str, now_s: float) -> Caller | None:
+        found = self._known.get(_digest(token))
+        return found[0] if found is not None and now_s < found[1] else None
+
+    def keep(self, token: str, caller: Caller, ends_s: float, now_s: float) -> None:
+        self._known[_digest(token)] = caller, min(ends_s, now_s + CHECKED_S)
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+def _digest(token: str) -> bytes:
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32).digest()
 
 
 def tenant_by_claim(secret: bytes, issuer: str, claim: str, value: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.callers.caller import Caller
 from gateway.callers.issuer import DISCOVERY, Issuer
-from gateway.callers.tokens import MAX_CHARS, TokenRule, UnknownKey, key_of, keyring_of, read_token
+from gateway.callers.tokens import MAX_CHARS, Checked, TokenRule, UnknownKey, key_of, keyring_of, read_token
 from gateway.errors import IssuerAway, NotAuthorised
 from gateway.identity.scope import is_tenant
 from gateway.settings import OidcSettings, SettingsError, load_settings
@@ -148,7 +148,7 @@ ATTACKS: dict[str, Callable[[Provider], str]] = {
 
 def read(token: str, keys: list[Any], issuer: str) -> Caller:
     rule = TokenRule(issuer, AUDIENCE)
-    return read_token(token, key_of(token, keyring_of({"keys": keys}, rule.algorithms), rule), rule, SECRET)
+    return read_token(token, key_of(token, keyring_of({"keys": keys}, rule.algorithms), rule), rule, SECRET)[0]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -213,6 +213,32 @@ async def test_a_new_key_is_read_at_once_but_seldom_for_whoever_makes_names_up(
     together = [issuer.identify(provider.token(OTHER_RSA, "r2")) for _ in range(20)]
     assert len(set(await asyncio.gather(*together))) == 1
     assert provider.asked.count("/jwks") == 2
+
+
+async def test_a_key_that_the_provider_took_back_opens_nothing_from_then_on(
+    provider: Provider, issuer: Issuer, clock: Clock
+) -> None:
+    token = provider.token()
+    await issuer.identify(token)
+    provider.keys = [public(OTHER_RSA, "r1"), public(EC, "e1")]
+    assert (await issuer.identify(token)).tenant  # nobody has told us yet
+    clock.now_s += 31
+    with pytest.raises(NotAuthorised):
+        await issuer.identify(provider.token(OTHER_RSA, "r2"))
+
+    with pytest.raises(NotAuthorised):
+        await issuer.identify(token)
+
+
+def test_what_was_checked_holds_a_minute_and_never_beyond_its_end() -> None:
+    checked, ann = Checked(capacity=2), Caller("a" * 32)
+    checked.keep("long", ann, 1e9, now_s=1000.0)
+    checked.keep("short", ann, 1010.0, now_s=1000.0)
+
+    assert (checked.find("long", 1059.0), checked.find("long", 1061.0)) == (ann, None)
+    assert (checked.find("short", 1009.0), checked.find("short", 1011.0)) == (ann, None)
+    checked.keep("third", ann, 1e9, now_s=1000.0)
+    assert [checked.find(one, 1001.0) for one in ("long", "short", "third", "other")] == [None, ann, ann, None]
 
 
 async def test_known_keys_go_on_while_the_provider_is_away(provider: Provider, issuer: Issuer, clock: Clock) -> None:
