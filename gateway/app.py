@@ -24,7 +24,7 @@ from gateway.curation.erase import Held
 from gateway.edge.admission import Admission
 from gateway.edge.framing import OneReading
 from gateway.edge.words import Say
-from gateway.errors import GatewayError, describe, error_body
+from gateway.errors import GatewayError, describe, error_body, retry_headers
 from gateway.explain import Explainer
 from gateway.live.feed import Feed
 from gateway.openapi.document import document
@@ -204,6 +204,6 @@ async def _bad_parameter(request: Request, error: Exception) -> JSONResponse:
 async def _told(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GatewayError | BackendError)
     status, body = describe(error)
-    retry_after_s = getattr(error, "retry_after_s", None)
-    headers = {} if retry_after_s is None else {"retry-after": str(max(1, round(retry_after_s)))}
-    return JSONResponse(body, status_code=status, headers=headers)
+    response = JSONResponse(body, status_code=status)
+    response.raw_headers.extend([*retry_headers(error), *getattr(error, "headers", ())])
+    return response

@@ -1,5 +1,6 @@
 """Everything a caller can be told went wrong, and its one shape on the wire: OpenAI's."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -12,6 +13,7 @@ class GatewayError(Exception):
     status = 500
     kind = "server_error"
     code: str | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()  # what is told beside it
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)

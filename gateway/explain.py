@@ -22,6 +22,7 @@ from gateway.controls import Controls
 from gateway.errors import StoreAway
 from gateway.identity.differences import SHOWN_CHARS, Difference, differences, likeness
 from gateway.pipeline import Pipeline
+from gateway.quota.policies import FREE, TenantPolicy
 from gateway.semantic.found import Match, NoMatch
 from gateway.served import Served
 
@@ -69,9 +70,11 @@ class Explainer:
         self._answers = answers
         self._semantic = semantic
 
-    async def explain(self, request: ChatRequest, tenant: str, salt: str, controls: Controls) -> Explanation:
+    async def explain(
+        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
+    ) -> Explanation:
         """What would happen to `request` now. Raises `GatewayError` or `BackendError`."""
-        asked = await self._pipeline.ask(request, tenant, salt, controls)
+        asked = await self._pipeline.ask(request, tenant, salt, policy.clamp(controls), policy)
         try:
             entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
             miss = self._pipeline.exact_miss(asked, entry)

@@ -1,10 +1,12 @@
 """How much is left, as OpenAI's and Anthropic's APIs say it in headers. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import ceil
 from typing import Literal
 
+from gateway.errors import GatewayError
 from gateway.quota.buckets import Room, Standing
 
 Header = tuple[bytes, bytes]
@@ -55,3 +57,13 @@ def span(seconds: float) -> str:
 def ignored_of(names: Sequence[str]) -> list[Header]:
     """Which controls were asked for and left out, as the policy of the caller does not allow them."""
     return [(b"x-twicetold-ignored", ", ".join(names).encode("ascii"))] if names else []
+
+
+@contextmanager
+def told_with_errors(headers: Sequence[Header]) -> Iterator[None]:
+    """What is told of limits and controls, on errors as well."""
+    try:
+        yield
+    except GatewayError as error:
+        error.headers = headers
+        raise

@@ -36,7 +36,7 @@ from gateway.outcome import Outcome, headers_of
 from gateway.quota.admission import Admission
 from gateway.quota.guess import Guess
 from gateway.quota.policies import TenantPolicy
-from gateway.quota.told import Header, ignored_of
+from gateway.quota.told import Header, ignored_of, told_with_errors
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
@@ -101,9 +101,11 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
                 return Response(status_code=GONE_STATUS)
             asked = await _read(desk, body, request)
             async with asked.admission as admission:
-                admission.check()
-                response = await _looked_up(desk, asked, started)
-                response.raw_headers.extend([*asked.told, *admission.headers(asked.shape.dialect)])
+                told = [*asked.told, *admission.headers(asked.shape.dialect)]
+                with told_with_errors(told):
+                    admission.check()
+                    response = await _looked_up(desk, asked, started)
+                response.raw_headers.extend(told)
             return response
 
     @routes.put("/v1/cache/entries")
@@ -117,10 +119,12 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
             if not desk.is_local and asked.tenant == ANONYMOUS:
                 raise PutRefused("Others can reach this server, so an answer is taken from callers with a key only.")
             async with asked.admission as admission:
-                admission.check()
-                said = await _put(desk, asked, body)
-                response = Response(orjson.dumps(said), media_type="application/json")
-                response.raw_headers.extend([*asked.told, *admission.headers(asked.shape.dialect)])
+                told = [*asked.told, *admission.headers(asked.shape.dialect)]
+                with told_with_errors(told):
+                    admission.check()
+                    said = await _put(desk, asked, body)
+            response = Response(orjson.dumps(said), media_type="application/json")
+            response.raw_headers.extend(told)
             return response
 
     return routes

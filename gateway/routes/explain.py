@@ -42,7 +42,8 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         asked = read_request(inquiry.intake.keys, body.request, body.api_key, body.cache_control, body.tenant)
-        return JSONResponse((await inquiry.explainer.explain(*asked)).as_json())
+        policy = inquiry.intake.policies.of_tenant(asked[1])
+        return JSONResponse((await inquiry.explainer.explain(*asked, policy)).as_json())
 
     @routes.get("/explain/{response_id}")
     async def explain_response(response_id: str) -> dict[str, Any]:

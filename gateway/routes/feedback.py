@@ -17,6 +17,7 @@ from gateway.callers.caller import FEEDBACK
 from gateway.curation.feedback import Feedback, Said
 from gateway.errors import InvalidRequest
 from gateway.quota.guess import Guess
+from gateway.quota.told import told_with_errors
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 
@@ -54,10 +55,14 @@ def feedback_route(desk: FeedbackDesk) -> APIRouter:
             return Response(status_code=GONE_STATUS)
         caller = await desk.intake.identify(request.headers, scope=FEEDBACK)
         async with desk.intake.quota.enter(desk.intake.policies.of(caller), partial(Guess, "")) as admission:
-            admission.check()
-            said = await _said(desk.feedback, caller.tenant, body)
+            told = admission.headers("openai")
+            with told_with_errors(told):
+                admission.check()
+                said = await _said(desk.feedback, caller.tenant, body)
         given = {"id": body.id} if body.id is not None else {}
-        return JSONResponse({"object": "cache.feedback", **given, "verdict": body.verdict, **said.as_json()})
+        response = JSONResponse({"object": "cache.feedback", **given, "verdict": body.verdict, **said.as_json()})
+        response.raw_headers.extend(told)
+        return response
 
     return routes
 

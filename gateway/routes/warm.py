@@ -22,6 +22,7 @@ from gateway.body import ClientGone, while_connected
 from gateway.controls import Controls
 from gateway.pipeline import Pipeline
 from gateway.policy import refuse_to_keep
+from gateway.quota.policies import TenantPolicy
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 
@@ -57,18 +58,19 @@ def add_warm(routes: APIRouter, warmer: Warmer) -> None:
                 warmer.intake.keys, body.request, body.api_key, tenant=body.tenant
             )
             controls = replace(controls, no_cache=controls.no_cache or body.refresh, min_similarity=NOTHING_NEAR)
-            work = _warmed(warmer.pipeline, asked, tenant, salt, controls)
+            policy = warmer.intake.policies.of_tenant(tenant)
+            work = _warmed(warmer.pipeline, asked, tenant, salt, controls, policy)
             return JSONResponse(await while_connected(request.receive, warmer.intake.curfew, work))
         except ClientGone:
             return Response(status_code=GONE_STATUS)
 
 
 async def _warmed(
-    pipeline: Pipeline, request: ChatRequest, tenant: str, salt: str, controls: Controls
+    pipeline: Pipeline, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy
 ) -> dict[str, Any]:
     """Ask, read to the end, and say what came of it."""
     started, answer = time.perf_counter(), Collector()
-    reply = await pipeline.answer(request, tenant, salt, controls)
+    reply = await pipeline.answer(request, tenant, salt, controls, policy)
     async with aclosing(reply.deltas):
         async for delta in reply.deltas:
             answer.add(delta)
