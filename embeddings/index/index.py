@@ -29,7 +29,7 @@ from embeddings.base import Vector
 from embeddings.index.building import Known
 from embeddings.index.partition import FLAT_ROWS, Partition
 from embeddings.index.rows import Floats
-from embeddings.index.snapshot import Snapshots
+from embeddings.index.snapshot import Seals, Snapshots
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class VectorIndex:
         *,
         budget_bytes: int | None = None,
         snapshots: Path | None = None,
+        seal: Seals | None = None,
         flat_rows: int = FLAT_ROWS,
         slow_rows: int = SLOW_ROWS,
     ) -> None:
@@ -75,6 +76,7 @@ class VectorIndex:
         self._wide: deque[bytes] = deque()  # partitions whose rows have not been looked at since the budget was passed
         self._turn = threading.Lock()  # one partition's lists are made at a time
         self._folder = snapshots
+        self._seal = seal
         self._snapshots: Snapshots | None = None
         self._known: dict[bytes, Known] = {}
         self._is_loading = False
@@ -208,7 +210,7 @@ class VectorIndex:
         """Read what was trained at another time for this embedder. Lists wait until `start`: rows are to be added
         first, from the store. May be called by another thread, before anything else is."""
         if self._folder is not None:
-            self._snapshots = Snapshots(self._folder, fingerprint, self.dim)
+            self._snapshots = Snapshots(self._folder, fingerprint, self.dim, self._seal)
             self._known = self._snapshots.read()
         self._is_loading = True
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,19 @@ DIGEST_BYTES = 32
 END = ".lists"
 
 
+class Seals(Protocol):
+    """Keeps a file from being read. What does not open is a ValueError."""
+
+    def seal(self, plain: bytes, place: bytes) -> bytes: ...
+
+    def open(self, sealed: bytes, place: bytes) -> bytes: ...
+
+
 class Snapshots:
     """Training of large partitions under `folder`, for one embedder. Writing is done by the thread that trained."""
 
-    def __init__(self, folder: Path, fingerprint: str, dim: int) -> None:
+    def __init__(self, folder: Path, fingerprint: str, dim: int, seal: "Seals | None" = None) -> None:
+        self._seal = seal
         self._folder = folder
         self._fingerprint = fingerprint
         self._dim = dim
@@ -47,7 +57,7 @@ class Snapshots:
         for path in sorted(self._folder.iterdir()):
             if path.suffix == END:
                 try:
-                    name, known = self._parse(path.read_bytes())
+                    name, known = self._parse(self._opened(path))
                 except (OSError, ValueError, KeyError, SafetensorError) as error:
                     log.warning("lists of a partition are made anew, %s is of no use: %s", path.name, error)
                     _unlink(path)
@@ -70,6 +80,8 @@ class Snapshots:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(name)
         body = self._dump(name, trained, ids, lists, self._generation(path) + 1)
+        if self._seal is not None:
+            body = self._seal.seal(body, _place(path))
         half = path.with_suffix(".half")
         with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(body)
@@ -80,9 +92,13 @@ class Snapshots:
     def _path(self, name: bytes) -> Path:
         return self._folder / (blake2b(name, digest_size=16).hexdigest() + END)
 
+    def _opened(self, path: Path) -> bytes:
+        raw = path.read_bytes()
+        return raw if self._seal is None else self._seal.open(raw, _place(path))
+
     def _generation(self, path: Path) -> int:
         try:
-            return int(_opened(path.read_bytes())[0]["generation"])
+            return int(_opened(self._opened(path))[0]["generation"])
         except (OSError, ValueError, KeyError):
             return 0
 
@@ -121,11 +137,15 @@ class Snapshots:
         starts = [0, *ends[:-1]]
         ids = [words[a:b].decode("utf-8", "surrogatepass") for a, b in zip(starts, ends, strict=True)]
         belongs = dict(zip(ids, arrays["lists"].tolist(), strict=True))
-        if belongs and max(belongs.values()) >= len(centroids):
+        if belongs and not -1 <= min(belongs.values()) <= max(belongs.values()) < len(centroids):
             raise ValueError("it names a list that is not there")
         return bytes.fromhex(meta["partition"]), Known(
             Trained(centroids, encoder, num_probes, num_rows, imbalance), belongs
         )
+
+
+def _place(path: Path) -> bytes:
+    return b"index lists " + path.stem.encode()
 
 
 def _unlink(path: Path) -> None:

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.answers.purge import emptied
 from gateway.answers.sealed import open_comment, open_row, seal_comment, seal_row
@@ -33,19 +33,31 @@ class Sealing:
     lost: int = 0  # what does not open
 
 
+class Sweep(Protocol):
+    """Seals the next rows after a place; the place reached, None at the end."""
+
+    def __call__(self, connection: sqlite3.Connection, *, after: int, seal: Seal, done: Sealing) -> int | None: ...
+
+
 async def reseal(thread: ConnectionThread, seal: Seal) -> Sealing:
-    """Put the whole file under the key in use. Raises `CacheError`."""
+    """Put all answers under the key in use. Raises `CacheError`."""
+    done = await swept(thread, seal, _reseal_some, "stored answers")
+    await thread.call(partial(note_key, name=seal.name))
+    return done
+
+
+async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str) -> Sealing:
+    """Go through a file; then nothing that was changed is left in it. Raises `CacheError`."""
     done = Sealing()
     at: int | None = 0
     while at is not None:
-        at = await thread.call(partial(_reseal_some, after=at, seal=seal, done=done))
+        at = await thread.call(partial(sweep, after=at, seal=seal, done=done))
         await asyncio.sleep(PAUSE_S)
     if done.sealed:
         await thread.submit(_made_anew, is_alone=True)
-        log.info("%d stored answers are %s now", done.sealed, "sealed" if seal.name else "kept in plain")
+        log.info("%d %s are %s now", done.sealed, what, "sealed" if seal.name else "kept in plain")
     if done.lost:
-        log.warning("%d stored answers are sealed under a key that is not given: they are not found", done.lost)
-    await thread.call(partial(note_key, name=seal.name))
+        log.warning("%d %s are sealed under a key that is not given: they are not found", done.lost, what)
     return done
 
 

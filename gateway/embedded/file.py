@@ -1,13 +1,17 @@
 """Vectors in a SQLite file: what a restart does not forget. One thread owns the connection; the least recently used go.
 
-No text is kept, only keyed digests of them. A file that is corrupt is set aside, and an empty one begun.
+No text is kept, only keyed digests of them. With a seal a vector lies there sealed with its tags and namespace, for
+which tokens stand, and its code ends with a tilde. A file that is corrupt is set aside, and an empty one begun.
 """
 
+import asyncio
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +19,20 @@ import orjson
 
 from gateway.answers.base import CacheError
 from gateway.answers.file import connect, set_aside
+from gateway.answers.mended import MendedThread
 from gateway.answers.purge import Purge, emptied
+from gateway.answers.resealing import Sealing, swept
 from gateway.answers.selection import Selection
-from gateway.answers.thread import BrokenFile, ConnectionThread, run_in_one_transaction
+from gateway.answers.thread import BrokenFile, run_in_one_transaction
 from gateway.embedded.kept import Kept, names_answers
 from gateway.embedded.vector import Vector
+from gateway.seal import NO_SEAL, Seal, Unsealed, key_name, place
+
+log = logging.getLogger(__name__)
 
 BUSY_S = 2.0
+SEALED = "~"  # behind the code of a vector that is sealed
+ROWS = 256  # sealed in one transaction
 TOGETHER = 500  # keys of one statement
 USED_AGAIN_S = 3600.0  # a use is written down when the one that was is older than this
 LEFT_SHARE = 0.95  # of the budget, once something had to go
@@ -42,27 +53,42 @@ _COLUMNS = "key, code, data, num_tokens, tenant, model, namespace, revision, cre
 class FileVectors:
     """As many as fit a budget of bytes. Open it once, close it once."""
 
-    def __init__(self, path: Path, budget_bytes: int) -> None:
+    def __init__(self, path: Path, budget_bytes: int, seal: Seal = NO_SEAL) -> None:
+        self._seal = seal
+        self._resealing: asyncio.Task[None] | None = None
         self.size_bytes = 0  # as of the last write
         self.rows = 0
         self._path = path
         self._budget_bytes = budget_bytes
-        self._thread = ConnectionThread(
-            "vectors", self._connect, run_in_one_transaction, max_waiting=1024, max_together=32
+        self._thread = MendedThread(
+            path, "vectors", self._connect, run_in_one_transaction, max_waiting=1024, max_together=32
         )
         self._purge = Purge(self._thread)
 
     async def open(self) -> None:
         """Make or open the file. Raises `CacheError`."""
         await self._thread.open()
+        if not await self._thread.call(partial(_is_under, name=self._seal.name)):
+            self._resealing = asyncio.create_task(self._reseal())
+
+    async def _reseal(self) -> None:
+        """Put what was kept before under the key in use."""
+        try:
+            await swept(self._thread, self._seal, _reseal_some, "vectors of embeddings")
+            await self._thread.call(partial(_note, name=self._seal.name))
+        except CacheError as error:  # the next start goes on
+            log.warning("not all of %s is sealed yet: %s", self._path, error)
 
     async def close(self) -> None:
+        if self._resealing is not None:
+            self._resealing.cancel()
+            await asyncio.wait([self._resealing])
         self._purge.close()
         await self._thread.close()
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
         """Those that are here."""
-        return await self._thread.call(lambda connection: _get(connection, keys))
+        return await self._thread.call(lambda connection: _get(connection, keys, self._seal))
 
     async def put(self, kept: Sequence[Kept]) -> None:
         await self._thread.call(lambda connection: self._put(connection, kept))
@@ -71,7 +97,7 @@ class FileVectors:
         """How many are meant."""
         if names_answers(selection):
             return 0
-        where, values = _where(selection)
+        where, values = _where(selection, self._seal)
         query = f"SELECT count(*) FROM vectors WHERE {where}"  # noqa: S608
         return await self._thread.call(lambda connection: int(connection.execute(query, values).fetchone()[0]))
 
@@ -119,7 +145,7 @@ class FileVectors:
             self._delete(connection, "key = ?", [one.key])
             connection.execute(
                 f"INSERT INTO vectors ({_COLUMNS}, used_s, size_bytes) VALUES ({', '.join('?' * 14)})",  # noqa: S608
-                (*_values(one), now_s, one.size_bytes),
+                (*_values(one, self._seal), now_s, one.size_bytes),
             )
             self.rows += 1
             self.size_bytes += one.size_bytes
@@ -140,7 +166,7 @@ class FileVectors:
             self._delete(connection, "rowid = ?", [number])
 
     def _remove(self, connection: sqlite3.Connection, selection: Selection) -> int:
-        return self._delete(connection, *_where(selection))
+        return self._delete(connection, *_where(selection, self._seal))
 
     def _delete(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> int:
         sizes = connection.execute(f"DELETE FROM vectors WHERE {where} RETURNING size_bytes", values).fetchall()  # noqa: S608
@@ -153,44 +179,102 @@ class FileVectors:
         self.rows, self.size_bytes = found
 
 
-def _get(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Kept]:
+def _get(connection: sqlite3.Connection, keys: Sequence[bytes], seal: Seal) -> dict[bytes, Kept]:
     found: dict[bytes, Kept] = {}
     now_s, again = time.time(), list[tuple[float, bytes]]()
     for start in range(0, len(keys), TOGETHER):
         some = list(keys[start : start + TOGETHER])
         query = f"SELECT {_COLUMNS}, used_s FROM vectors WHERE key IN ({', '.join('?' * len(some))})"  # noqa: S608
         for *values, used_s in connection.execute(query, some):
-            kept = _kept(values)
-            found[kept.key] = kept
+            with suppress(Unsealed):  # its key may come back
+                found[bytes(values[0])] = _kept(values, seal)
             if now_s - used_s > USED_AGAIN_S:
-                again.append((now_s, kept.key))
+                again.append((now_s, values[0]))
     if again:
         with suppress(sqlite3.OperationalError):  # a full disk: it was read all the same
             connection.executemany("UPDATE vectors SET used_s = ? WHERE key = ?", again)
     return found
 
 
-def _where(selection: Selection) -> tuple[str, list[Any]]:
+def _where(selection: Selection, seal: Seal) -> tuple[str, list[Any]]:
     """What is meant, as SQL."""
-    said = [(name, getattr(selection, name)) for name in ("tenant", "model", "namespace", "revision")]
-    parts = [(f"{name} = ?", value) for name, value in said if value is not None]
+    said = [(name, getattr(selection, name)) for name in ("tenant", "model", "revision")]
+    parts: list[tuple[str, tuple[Any, ...]]] = [(f"{name} = ?", (value,)) for name, value in said if value is not None]
     if selection.before_s is not None:
-        parts.append(("created_s <= ?", selection.before_s))
+        parts.append(("created_s <= ?", (selection.before_s,)))
     if selection.tag is not None:
-        parts.append(("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", selection.tag))
-    return " AND ".join(part for part, _ in parts) or "1", [value for _, value in parts]
+        _among(parts, "EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN ({}))", selection.tag, seal)
+    if selection.namespace is not None:
+        _among(parts, "namespace IN ({})", selection.namespace, seal)
+    return " AND ".join(part for part, _ in parts) or "1", [value for _, values in parts for value in values]
 
 
-def _values(kept: Kept) -> Iterable[Any]:
+def _among(parts: list[tuple[str, tuple[Any, ...]]], term: str, word: str, seal: Seal) -> None:
+    """`word` as it may be written."""
+    words = tuple(dict.fromkeys((word, *seal.tokens(word))))
+    parts.append((term.format(", ".join("?" * len(words))), words))
+
+
+def _values(kept: Kept, seal: Seal) -> Iterable[Any]:
+    code, data, namespace, tags = _shut(kept, seal)
     return (
-        kept.key, kept.vector.code, kept.vector.data, kept.num_tokens, kept.tenant, kept.model, kept.namespace,
-        kept.revision, kept.created_s, kept.expires_s, kept.elapsed_s, orjson.dumps(kept.tags).decode(),
+        kept.key, code, data, kept.num_tokens, kept.tenant, kept.model, namespace,
+        kept.revision, kept.created_s, kept.expires_s, kept.elapsed_s, tags,
     )  # fmt: skip
 
 
-def _kept(values: Sequence[Any]) -> Kept:
+def _shut(kept: Kept, seal: Seal) -> tuple[str, bytes, str, str]:
+    """Code, data, namespace and tags as they are written."""
+    if not seal.name:
+        return kept.vector.code, kept.vector.data, kept.namespace, orjson.dumps(kept.tags).decode()
+    about = orjson.dumps({"namespace": kept.namespace, "tags": kept.tags})
+    data = seal.seal(len(about).to_bytes(4, "little") + about + kept.vector.data, place("embedding", kept.key))
+    tags = orjson.dumps([seal.tokens(tag)[0] for tag in kept.tags]).decode()
+    return kept.vector.code + SEALED, data, seal.tokens(kept.namespace)[0] if kept.namespace else "", tags
+
+
+def _kept(values: Sequence[Any], seal: Seal) -> Kept:
+    """Raises `Unsealed`."""
     key, code, data, num_tokens, tenant, model, namespace, revision, created_s, expires_s, elapsed_s, tags = values
+    said = {"namespace": namespace, "tags": orjson.loads(tags)}
+    if code.endswith(SEALED):
+        plain, code = seal.open(data, place("embedding", key)), code.removesuffix(SEALED)
+        size = int.from_bytes(plain[:4], "little")
+        said, data = orjson.loads(plain[4 : 4 + size]), plain[4 + size :]
     return Kept(
-        key, Vector(code, data), num_tokens, tenant, model, namespace, revision, created_s, expires_s, elapsed_s,
-        tuple(orjson.loads(tags)),
+        key, Vector(code, data), num_tokens, tenant, model, said["namespace"], revision, created_s, expires_s,
+        elapsed_s, tuple(said["tags"]),
     )  # fmt: skip
+
+
+def _is_under(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether all vectors were under this key when that was last looked into."""
+    connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
+    if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is None:
+        _note(connection, name)  # there is nothing to seal
+    found = connection.execute("SELECT name FROM seal").fetchone()
+    return bool((found[0] if found else "") == name)
+
+
+def _note(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute("DELETE FROM seal")
+    connection.execute("INSERT INTO seal VALUES (?)", (name,))
+
+
+def _reseal_some(connection: sqlite3.Connection, *, after: int, seal: Seal, done: Sealing) -> int | None:
+    """Seal the next rows; the place reached, None at the end."""
+    sql = f"SELECT rowid, {_COLUMNS} FROM vectors WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
+    rows = connection.execute(sql, (after, ROWS)).fetchall()
+    update = "UPDATE vectors SET code = ?, data = ?, namespace = ?, tags = ? WHERE rowid = ?"
+    for number, *values in rows:
+        is_sealed = values[1].endswith(SEALED)
+        if (key_name(values[2]) if is_sealed else "") == seal.name:
+            continue
+        try:
+            kept = _kept(values, seal)
+        except Unsealed:
+            done.lost += 1
+            continue
+        connection.execute(update, (*_shut(kept, seal), number))
+        done.sealed += 1
+    return int(rows[-1][0]) if rows else None

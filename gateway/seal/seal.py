@@ -13,7 +13,7 @@ OVERHEAD_BYTES = 44  # what sealing adds
 MAGIC = b"\xfe2TS"  # no JSON, no UTF-8, and no vector of length one begins like this
 
 
-class Unsealed(CacheError):
+class Unsealed(CacheError, ValueError):
     """These bytes do not open: another key, another place, or somebody changed them."""
 
     def __init__(self, why: str, *, is_foreign: bool = False) -> None:

@@ -5,6 +5,7 @@ words of questions, so it is as private as the answers are: mode 0600, bounded, 
 removes the entry, or when the first of the two answers would have expired. The numbers stay.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -22,8 +23,12 @@ from embeddings.control import Label
 from embeddings.control.support import FEATURES
 from gateway.answers import file
 from gateway.answers.base import CacheError
+from gateway.answers.mended import MendedThread
 from gateway.answers.purge import Purge, emptied
-from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
+from gateway.answers.resealing import swept
+from gateway.answers.thread import BrokenFile, cache_error, run_in_one_transaction
+from gateway.seal import NO_SEAL, Seal
+from gateway.semantic import label_words as sealing
 from gateway.semantic.rule import LaneKey
 
 log = logging.getLogger(__name__)
@@ -48,7 +53,7 @@ _SCHEMA = (
     "CREATE INDEX labels_by_entry ON labels (scope, entry)",
     "CREATE INDEX labels_by_words ON labels (words_until_s) WHERE words_until_s IS NOT NULL",
 )
-_COLUMNS = "seq, question, stored, entry, is_right, source, probability, features, was_eligible, at_s"
+_COLUMNS = "seq, scope, question, stored, entry, is_right, source, probability, features, was_eligible, at_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +77,38 @@ class Given:
 class LabelStore:
     """Labels in the file `path`. Belongs to one event loop."""
 
-    def __init__(self, path: Path, *, per_tenant: int) -> None:
+    def __init__(self, path: Path, *, per_tenant: int, seal: Seal = NO_SEAL) -> None:
         self._path = path
+        self._seal = seal
+        self._resealing: asyncio.Task[None] | None = None
         self._per_tenant = per_tenant
         connect = partial(_connect, path)
-        self._thread = ConnectionThread("labels", connect, run_in_one_transaction, max_waiting=4096, max_together=256)
+        self._thread = MendedThread(path, "labels", connect, run_in_one_transaction, max_waiting=4096, max_together=256)
         self._purge = Purge(self._thread)
         self._until_trim = 0
 
     async def open(self) -> None:
         """Open the file; a corrupt one is set aside and an empty one started. Raises `CacheError`."""
         await self._thread.open()
+        if await self._thread.call(partial(sealing.is_under, name=self._seal.name)):
+            return
+        self._resealing = asyncio.create_task(self._reseal())
 
     async def close(self) -> None:
         """Write what waits and close the file."""
+        if self._resealing is not None:
+            self._resealing.cancel()
+            await asyncio.wait([self._resealing])
         self._purge.close()
         await self._thread.close()
+
+    async def _reseal(self) -> None:
+        """Put the words of labels that were kept before under the key in use."""
+        try:
+            await swept(self._thread, self._seal, sealing.reseal_some, "labels")
+            await self._thread.call(partial(sealing.note, name=self._seal.name))
+        except CacheError as error:  # the next start goes on
+            log.warning("not all of %s is sealed yet: %s", self._path, error)
 
     async def put(self, given: Given) -> int:
         """Keep a label; its number."""
@@ -95,11 +116,11 @@ class LabelStore:
         trim = self._per_tenant if self._until_trim < 0 else None
         if trim is not None:
             self._until_trim = TRIM_EVERY
-        return await self._thread.call(partial(_put, given=given, trim=trim))
+        return await self._thread.call(partial(_put, given=given, trim=trim, seal=self._seal))
 
     async def read(self, lane: LaneKey) -> list[Kept]:
         """Every label of a lane, oldest first."""
-        return await self._thread.call(partial(_read, lane=lane))
+        return await self._thread.call(partial(_read, lane=lane, seal=self._seal))
 
     async def lanes(self) -> Counter[LaneKey]:
         """Every lane that has labels, and how many."""
@@ -131,7 +152,9 @@ class LabelStore:
 
     async def is_refused(self, scope: bytes, entry: str, question: str) -> bool:
         """Whether the last word of users on this entry's answer to this question is that it is wrong."""
-        return await self._thread.call(partial(_is_refused, scope=scope, entry=entry, question=question))
+        return await self._thread.call(
+            partial(_is_refused, scope=scope, entry=entry, question=question, seal=self._seal)
+        )
 
     async def tidy(self) -> int:
         """Blank words whose time is over; how many labels had some."""
@@ -143,7 +166,7 @@ class LabelStore:
         return count
 
 
-def read_all(path: Path) -> dict[LaneKey, list[Kept]]:
+def read_all(path: Path, seal: Seal = NO_SEAL) -> dict[LaneKey, list[Kept]]:
     """Every label of a file that no server has to have open, by lane. Raises `CacheError`."""
     if not path.is_file():
         raise CacheError(f"there is no {path}")
@@ -151,7 +174,7 @@ def read_all(path: Path) -> dict[LaneKey, list[Kept]]:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
         try:
             is_old = _version(connection) < VERSION
-            return {lane: _read(connection, lane, is_old=is_old) for lane in _lanes(connection)}
+            return {lane: _read(connection, lane, is_old=is_old, seal=seal) for lane in _lanes(connection)}
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -213,13 +236,14 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _put(connection: sqlite3.Connection, given: Given, trim: int | None) -> int:
+def _put(connection: sqlite3.Connection, given: Given, trim: int | None, seal: Seal = NO_SEAL) -> int:
     label = given.label
+    question, stored = (sealing.shut(text, given.scope, label.entry, seal) for text in (label.question, label.stored))
     row = connection.execute(
         "INSERT INTO labels (tenant, route, scope, entry, question, stored, words_until_s, is_right, source,"
         " probability, features, was_eligible, at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *given.lane, given.scope, label.entry, label.question, label.stored, given.words_until_s,
+            *given.lane, given.scope, label.entry, question, stored, given.words_until_s,
             int(label.is_right), label.source, label.probability, _pack(label.features), _bits(label),
             label.at_s,
         ),
@@ -240,17 +264,17 @@ def _trim(connection: sqlite3.Connection, tenant: str, keep: int) -> None:
     connection.execute("DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (TENANTS * keep,))
 
 
-def _read(connection: sqlite3.Connection, lane: LaneKey, *, is_old: bool = False) -> list[Kept]:
+def _read(connection: sqlite3.Connection, lane: LaneKey, *, is_old: bool = False, seal: Seal = NO_SEAL) -> list[Kept]:
     query = f"SELECT {_COLUMNS} FROM labels WHERE tenant = ? AND route = ? ORDER BY seq"  # noqa: S608 - our own names
-    return [_kept(row, is_old=is_old) for row in connection.execute(query, lane)]
+    return [_kept(row, is_old=is_old, seal=seal) for row in connection.execute(query, lane)]
 
 
-def _kept(row: tuple[Any, ...], *, is_old: bool) -> Kept:
-    seq, question, stored, entry, is_right, source, probability, raw, bits, at_s = row
+def _kept(row: tuple[Any, ...], *, is_old: bool, seal: Seal) -> Kept:
+    seq, scope, question, stored, entry, is_right, source, probability, raw, bits, at_s = row
     features, bits = _sound(raw, bits, is_old=is_old)
     label = Label(
-        question,
-        stored,
+        sealing.opened(question, scope, entry, seal),
+        sealing.opened(stored, scope, entry, seal),
         entry,
         bool(is_right),
         source,
@@ -288,13 +312,14 @@ def _forget(connection: sqlite3.Connection, scope: bytes, entries: Sequence[str]
     return sum(connection.execute(blank, (scope, entry)).rowcount for entry in entries)
 
 
-def _is_refused(connection: sqlite3.Connection, scope: bytes, entry: str, question: str) -> bool:
+def _is_refused(connection: sqlite3.Connection, scope: bytes, entry: str, question: str, seal: Seal = NO_SEAL) -> bool:
     said = (
-        "SELECT is_right FROM labels WHERE scope = ? AND entry = ? AND question = ? AND source = 'feedback'"
-        " ORDER BY seq DESC LIMIT 1"
+        "SELECT question, is_right FROM labels WHERE scope = ? AND entry = ? AND source = 'feedback' ORDER BY seq DESC"
     )
-    found = connection.execute(said, (scope, entry, question)).fetchone()
-    return found is not None and not found[0]
+    for asked, is_right in connection.execute(said, (scope, entry)):
+        if sealing.opened(asked, scope, entry, seal) == question:
+            return not is_right
+    return False
 
 
 _WORDS = "(question != '' OR stored != '')"

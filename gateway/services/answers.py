@@ -6,12 +6,13 @@ from gateway.answers.base import Store
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.answers.tiered import TieredAnswers
+from gateway.seal import NO_SEAL, Seal
 from gateway.settings import Settings
 
 MIB = 2**20
 
 
-def answers_of(settings: Settings, shared: Store | None = None) -> TieredAnswers:
+def answers_of(settings: Settings, shared: Store | None = None, seal: Seal = NO_SEAL) -> TieredAnswers:
     """Memory, and behind it the file, or what all gateways share."""
     cache = settings.cache
     far_mb = cache.disk_mb if shared is None else settings.shared.answers_mb
@@ -30,6 +31,7 @@ def answers_of(settings: Settings, shared: Store | None = None) -> TieredAnswers
             tenant_bytes=share_bytes(cache.tenant_mb, cache.disk_mb, cache.disk_mb),
             policy=cache.eviction,
             seed=secrets.randbits(64),
+            seal=seal,
         ),
     )
 

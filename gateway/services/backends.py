@@ -7,6 +7,7 @@ from backends.http import Timeouts
 from backends.remote import RemoteSpec, remote
 from gateway.engines import LocalEngine, Unavailable
 from gateway.identity.scope import Scope, tenant_of
+from gateway.services.seal import seal_keys_of
 from gateway.settings import DEMO, EngineSettings, ModelSettings, Settings, served_name
 
 MIB = 2**20
@@ -32,6 +33,7 @@ def local_engine(settings: Settings, secret: bytes, model: ModelSettings, num_en
         raise Unavailable(str(error)) from error
     limits = LocalSettings(
         secret=secret,
+        seal_keys=seal_keys_of(settings),
         kv_budget_bytes=engine.kv_mb * MIB,
         max_running=engine.max_running,
         max_waiting=engine.max_waiting,

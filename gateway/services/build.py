@@ -30,6 +30,7 @@ from gateway.services.quota import policies_of, quota_of
 from gateway.services.routing import router_of
 from gateway.services.rules import rules_of
 from gateway.services.running import Services
+from gateway.services.seal import seal_of
 from gateway.services.semantic import semantic_tier
 from gateway.services.shared import shared_of
 from gateway.settings import Settings
@@ -39,18 +40,19 @@ MIB = 2**20
 
 def build(settings: Settings) -> Services:
     """Wire everything `settings` asks for; nothing is opened yet."""
-    secret = load_secret(settings.data_dir, settings.secret)
+    seal = seal_of(settings)
+    secret = load_secret(settings.data_dir, settings.secret, seal)
     metrics = Metrics()
     ledger = Ledger(metrics)
     cache = settings.cache
-    shared = shared_of(settings, secret, ledger)
-    answers = answers_of(settings, None if shared is None else shared.store)
+    shared = shared_of(settings, secret, ledger, seal)
+    answers = answers_of(settings, None if shared is None else shared.store, seal)
     make = partial(local_engine, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
     router = router_of(settings, [engine for _, engine in local])
     engines = Engines(router, make, local)
     is_semantic = cache.enabled and cache.semantic
-    semantic = semantic_tier(settings, secret, answers, router, engines, shared) if is_semantic else None
+    semantic = semantic_tier(settings, secret, answers, router, engines, shared, seal) if is_semantic else None
     rules = rules_of(settings, has_semantic=semantic is not None)
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
@@ -71,7 +73,7 @@ def build(settings: Settings) -> Services:
         flush_s=settings.edge.flush_s,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
-    embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic)
+    embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic, seal)
     edge.memory.sheds = (answers.shed, embeddings.memory.shed)
     prices = Prices(settings.data_dir / PRICES_FILE, () if embeddings.own is None else embeddings.own.names)
     prices.open()

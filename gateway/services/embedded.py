@@ -11,6 +11,7 @@ from gateway.embedded.service import Embeddings
 from gateway.ledger import Ledger
 from gateway.metrics import Sample
 from gateway.policy import Rules
+from gateway.seal import NO_SEAL, Seal
 from gateway.settings import CacheSettings, Settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ BUNDLED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def embeddings_of(
-    settings: Settings, secret: bytes, router: Router, rules: Rules, ledger: Ledger, semantic: "Semantic | None"
+    settings: Settings,
+    secret: bytes,
+    router: Router,
+    rules: Rules,
+    ledger: Ledger,
+    semantic: "Semantic | None",
+    seal: Seal = NO_SEAL,
 ) -> Embeddings:
     """Nothing is opened yet."""
     kept_mb = settings.cache.embeddings_mb if settings.cache.enabled else 0
@@ -33,7 +40,7 @@ def embeddings_of(
         rules=rules,
         ledger=ledger,
         memory=MemoryVectors(min(MEMORY_MB, kept_mb) * MIB),
-        file=FileVectors(settings.data_dir / "embeddings.db", kept_mb * MIB) if kept_mb else None,
+        file=FileVectors(settings.data_dir / "embeddings.db", kept_mb * MIB, seal) if kept_mb else None,
         own=None if semantic is None else _own(semantic, settings.cache),
     )
 

@@ -16,3 +16,14 @@ def seal_of(settings: Settings) -> Seal:
         raise Unavailable(f"[seal] needs {error.name}: pip install 'twicetold-server[seal]'") from error
     ring = KeyRing([key_of(text) for text in (said.key, *said.old_keys) if text])
     return ring if said.key else Opening(ring)
+
+
+def seal_keys_of(settings: Settings) -> tuple[bytes, ...]:
+    """Keys of their own for engines, which seal prefixes themselves; none where nothing is sealed."""
+    seal = seal_of(settings)
+    if not seal.name:
+        return ()
+    from gateway.seal.ring import KeyRing
+
+    assert isinstance(seal, KeyRing)
+    return seal.keys_for("prefixes")

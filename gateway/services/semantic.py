@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from backends.routing.router import Router
 from gateway.answers.tiered import TieredAnswers
 from gateway.engines import Engines
+from gateway.seal import NO_SEAL, Seal
 from gateway.services.shared import Shared
 from gateway.settings import CacheSettings, Settings, served_name
 
@@ -28,6 +29,7 @@ def semantic_tier(
     router: Router,
     engines: Engines,
     shared: Shared | None = None,
+    seal: Seal = NO_SEAL,
 ) -> "Semantic | None":
     """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then."""
     try:
@@ -57,8 +59,9 @@ def semantic_tier(
             VectorIndex,
             budget_bytes=cache.index_mb * MIB or None,
             snapshots=settings.data_dir / "index",
+            seal=seal if seal.name else None,
         ),
-        LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant),
+        LabelStore(settings.data_dir / "labels.db", per_tenant=cache.labels_per_tenant, seal=seal),
         secret,
         Choices(
             promotes=cache.promotion,
