@@ -174,7 +174,8 @@ class Erasure:
         found = await self._invalidation.preview(whom.selection)
         account.add({"answers": found.count, "embeddings": found.vectors, "set_aside": len(self._set_aside())})
         for tenant in tenants:
-            account.add({one.name: one.count(tenant) for one in self.held})
+            for one in self.held:
+                account.counts[one.name] += one.count(tenant)
             if self._responses is not None:
                 account.add({"shared_responses": self._responses.count(tenant)})
             if self._semantic is not None:
@@ -208,7 +209,8 @@ class Erasure:
         """Erase what only this gateway has of these tenants, and empty the logs of its files."""
         account = Account()
         for tenant in tenants:
-            account.add({one.name: one.forget(tenant) for one in self.held})
+            for one in self.held:  # several may have one name
+                account.counts[one.name] += one.forget(tenant)
             if self._responses is not None:
                 with self._owed(account, "responses in redis"):
                     account.add({"shared_responses": await self._responses.erase(tenant)})

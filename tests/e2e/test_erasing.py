@@ -1,0 +1,238 @@
+"""Erasure, proved: the words of whoever is erased are in no file and in no value of Redis; everybody else's are."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.answers.selection import Selection
+from gateway.app import create_app
+from gateway.body import Curfew
+from gateway.services import Services, build
+from gateway.settings import load_settings
+from kvtier.keys import owner_mark
+from tests.kvtier.tiers.places import small_form
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+from tests.upstream import RunningUpstream
+
+ALL = Selection()
+MINE, YOURS = "Quetzalfeather", "Xylograph"  # words that nobody else says
+ME, YOU = "sk-me", "sk-you"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One gateway of this process."""
+
+    services: Services
+    client: httpx.AsyncClient
+
+    async def chat(self, text: str, key: str = ME, *, system: str = "", **more: Any) -> httpx.Response:
+        messages = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
+        body = {"model": self.model, "messages": messages, "max_tokens": 4, **more}
+        return await self.post("/v1/chat/completions", key, body)
+
+    async def post(self, path: str, key: str, body: Any) -> httpx.Response:
+        said = await self.client.post(path, json=body, headers={"authorization": f"Bearer {key}"})
+        assert said.status_code == 200, said.text
+        return said
+
+    async def admin(self, path: str, body: Any = None) -> Any:
+        said = await self.client.request("GET" if body is None else "POST", f"/admin/api/{path}", json=body)
+        assert said.is_success, said.text
+        return said.json()
+
+    @property
+    def model(self) -> str:
+        return self.services.settings.local_model or "m"
+
+    def tenant(self, key: str) -> str:
+        return self.services.keys.tenant(key)
+
+
+@asynccontextmanager
+async def gateway_in(folder: Path, **flags: Any) -> AsyncIterator[Gateway]:
+    services = build(load_settings({"data_dir": folder, **flags}, environ={}))
+    app = create_app(services, services.opened, Curfew())
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        services.opened(),
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8420", timeout=60) as client,
+    ):
+        yield Gateway(services, client)
+
+
+async def until(is_so: Callable[[], Any], within_s: float = 60.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not (await found if asyncio.iscoroutine(found := is_so()) else found):  # noqa: ASYNC110 - of other threads
+            await asyncio.sleep(0.02)
+
+
+def places_of(word: str, folder: Path, server: RedisServer | None = None) -> list[str]:
+    """Files and keys of Redis that hold a word, as it is or as JSON has it."""
+    said = word.encode()
+    found = [path.name for path in folder.rglob("*") if path.is_file() and said in path.read_bytes()]
+    if server is None:
+        return found
+    client = server.client
+    readers: dict[bytes, Callable[[bytes], Any]] = {
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"list": lambda name: client.lrange(name, 0, -1),
+        b"set": client.smembers,
+        b"zset": lambda name: client.zrange(name, 0, -1),
+        b"stream": lambda name: client.xrange(name, "-", "+"),
+    }
+    for name in client.scan_iter():
+        kind = client.type(name)
+        value = readers[kind](name) if kind in readers else b""  # type: ignore[index]
+        if said in repr(value).encode() or (isinstance(value, bytes) and said in inflated(value)):
+            found.append(repr(name))
+    return found
+
+
+def inflated(value: bytes) -> bytes:
+    """What a value holds that is compressed, wherever in it that begins."""
+    at, parts = -1, list[bytes]()
+    while (at := value.find(b"x\x01", at + 1)) >= 0:
+        with suppress(zlib.error):
+            parts.append(zlib.decompressobj().decompress(value[at:]))
+    return b"".join(parts)
+
+
+def segments(folder: Path, tenant: str, secret: bytes) -> int:
+    """Segments of prefixes on disk that are a tenant's."""
+    form, mark = small_form(secret=secret), owner_mark(secret, tenant)
+    return sum(form.read_owner(path.read_bytes()) == mark for path in folder.glob("kv/*/*.seg"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    yield from serving(tmp_path_factory.mktemp("redis"))
+
+
+@needs_redis
+async def test_nothing_is_left_of_a_tenant_and_nothing_of_another_is_missing(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    flags = {"cache": {"semantic": False}, "engine": {"kv_redis": server.url}, "prefixes": {"words": True}}
+    async with gateway_in(tmp_path, model="demo", **flags) as gateway:
+        me, you = gateway.tenant(ME), gateway.tenant(YOU)
+        for key, word in ((ME, MINE), (YOU, YOURS)):
+            system = f"You are the keeper of the {word}. " * 30
+            for text in (f"Where does the {word} live?", f"Where does the {word} live?", f"where is the {word} living"):
+                said = await gateway.chat(text, key, system=system, cache={"tags": ["pets"]})
+            verdict = {"id": said.json()["id"], "verdict": "bad", "comment": f"the {word} is elsewhere"}
+            await gateway.post("/v1/cache/feedback", key, verdict)
+            first = await gateway.post("/v1/responses", key, {"model": "demo", "input": f"Tell me of the {word}"})
+            again = {"model": "demo", "input": f"More of the {word}", "previous_response_id": first.json()["id"]}
+            await gateway.post("/v1/responses", key, again)
+        secret = gateway.services.secret
+        await until(lambda: segments(tmp_path, me, secret) and segments(tmp_path, you, secret))
+        assert places_of(MINE, tmp_path)
+
+        dry = await gateway.admin("erase", {"tenant": me})
+        done = await gateway.admin("erase", {"tenant": me, "dry_run": False})
+        after = await gateway.admin("erase", {"tenant": me})
+
+        assert dry["dry_run"]
+        assert dry["counts"] == {name: done["counts"].get(name, 0) for name in dry["counts"]}
+        assert {name for name, count in done["counts"].items() if count} >= {
+            "answers", "conversations", "kv_blocks", "kv_disk_segments", "kv_redis_segments", "prompts",
+            "requests", "responses",
+        }  # fmt: skip
+        assert done["is_whole"], done
+        assert done["total"] == sum(done["counts"].values())
+        assert after["total"] == 0
+        assert places_of(MINE, tmp_path, server) == []
+        assert segments(tmp_path, me, secret) == 0
+        for path in ("requests", "prefixes", "kv?nodes=50", "entries", "stats"):
+            shown = await gateway.client.get(f"/admin/api/{path}")
+            assert shown.status_code == 200, path
+            assert MINE not in shown.text, path
+
+        assert places_of(YOURS, tmp_path)
+        assert segments(tmp_path, you, secret)
+        system = f"You are the keeper of the {YOURS}. " * 30
+        assert (await gateway.chat(f"Where does the {YOURS} live?", YOU, system=system)).json()["usage"]
+        mine = await gateway.chat(f"Where does the {MINE} live?", ME, system=f"You are the keeper of the {MINE}. " * 30)
+        assert mine.headers["x-twicetold-tier"] == "full"
+        assert mine.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+def upstream_flags(upstream: RunningUpstream, **more: Any) -> dict[str, Any]:
+    return {"upstream": upstream.base_url, "cache": {"semantic": False}, **more}
+
+
+async def test_a_tag_takes_along_what_wears_none_of_whoever_used_it(tmp_path: Path, upstream: RunningUpstream) -> None:
+    async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
+        await gateway.chat(f"What eats a {MINE}?", ME, cache={"tags": ["user-7"]})
+        await gateway.chat("What eats a mouse?", ME)
+        await gateway.chat(f"What eats a {YOURS}?", YOU)
+        await until(lambda: gateway.services.answers.count(ALL))
+
+        done = await gateway.admin("erase", {"tag": "user-7", "dry_run": False})
+
+        assert done["tenants"] == [gateway.tenant(ME)]
+        assert done["counts"]["answers"] == 1
+        assert done["counts"]["requests"] == 2  # which of them wore it nobody knows
+        assert places_of(MINE, tmp_path) == []
+        assert MINE not in (await gateway.client.get("/admin/api/requests")).text
+        assert (await gateway.chat("What eats a mouse?", ME)).headers["x-twicetold-tier"] == "exact"
+        assert places_of(YOURS, tmp_path)
+
+
+@needs_redis
+async def test_other_gateways_erase_too_also_one_that_was_away(
+    tmp_path: Path, server: RedisServer, upstream: RunningUpstream
+) -> None:
+    flags = upstream_flags(upstream, redis=server.url)
+    for name in ("a", "b", "away"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "secret").write_bytes(b"one secret for all the gateways.")
+    corrupt = tmp_path / "away" / "answers.db.corrupt-1"
+    async with gateway_in(tmp_path / "away", **flags) as away:
+        await until(lambda: away.services.erasures is not None and (tmp_path / "away" / "erasures.seen").exists())
+    corrupt.write_text(MINE)
+    async with gateway_in(tmp_path / "a", **flags) as a, gateway_in(tmp_path / "b", **flags) as b:
+        await a.chat(f"What eats a {MINE}?", ME)
+        await b.chat(f"What else eats a {MINE}?", ME)
+        assert MINE in (await b.client.get("/admin/api/requests")).text
+        await until(lambda: len(places_of(MINE, tmp_path, server)) >= 3)
+        await until(lambda: (tmp_path / "b" / "erasures.seen").exists())
+
+        done = await a.admin("erase", {"tenant": a.tenant(ME), "dry_run": False})
+
+        assert done["counts"]["answers"] == 2
+        assert [one["counts"]["requests"] for one in done["replicas"]] == [1]
+        assert done["total"] == sum(done["counts"].values()) + sum(sum(r["counts"].values()) for r in done["replicas"])
+        assert MINE not in (await b.client.get("/admin/api/requests")).text
+        assert places_of(MINE, tmp_path, server) == [corrupt.name]
+        async with gateway_in(tmp_path / "away", **flags):
+            await until(lambda: not corrupt.exists())
+
+
+async def test_keys_end_with_their_tenant_when_that_is_asked(tmp_path: Path, upstream: RunningUpstream) -> None:
+    async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
+        made = await gateway.admin("keys", {"name": "app"})
+        await gateway.chat("What eats a mouse?", made["key"])
+
+        done = await gateway.admin("erase", {"tenant": made["tenant"], "keys": True, "dry_run": False})
+        ask = {"model": "m", "messages": [{"role": "user", "content": "What eats a mouse?"}]}
+        bearer = {"authorization": f"Bearer {made['key']}"}
+        refused = await gateway.client.post("/v1/chat/completions", json=ask, headers=bearer)
+
+        assert done["counts"]["keys"] == 1
+        assert refused.status_code == 401
+
+
+async def test_whom_to_erase_has_to_be_said(tmp_path: Path, upstream: RunningUpstream) -> None:
+    async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
+        for body in ({}, {"tag": "x", "keys": True}, {"tenant": ""}, {"tenant": "x", "all": True}):
+            assert (await gateway.client.post("/admin/api/erase", json=body)).status_code in (400, 422)
