@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gateway.answers import file
 from gateway.answers.base import CacheError
-from gateway.answers.thread import BrokenFile, ConnectionThread, cache_error, run_in_one_transaction
+from gateway.answers.mended import MendedThread
+from gateway.answers.thread import BrokenFile, cache_error, run_in_one_transaction
 from gateway.commons.witnesses import MOST, Forgotten, Heard, Statement, of_tenant
 
 APPLICATION_ID = 0x54774377  # "TwCw", in the file's header
@@ -31,8 +32,8 @@ class FileWitnesses:
 
     def __init__(self, path: Path, *, most: int = MOST) -> None:
         self._most = most
-        self._thread = ConnectionThread(
-            "commons", partial(_connect, path), run_in_one_transaction, max_waiting=4096, max_together=256
+        self._thread = MendedThread(
+            path, "commons", partial(_connect, path), run_in_one_transaction, max_waiting=4096, max_together=256
         )
         self._until_trim = 0
 

@@ -17,6 +17,7 @@ from gateway.identity.scope import Scope
 from gateway.policy import Rules
 
 COMMONS = "commons"  # no name of a tenant: those are hexadecimal, or `ANONYMOUS`
+COPY = "shared:"  # a tag of copies of shared answers, before whose they were
 LEAST_WITNESSES = 2
 TELLING = ("model", "system_fingerprint")  # what a model says of itself; the rest may be of the tenant or its prefixes
 CROSSING = frozenset({BACKEND, REFRESH})  # what a backend of ours said to a tenant: nothing that somebody brought
@@ -62,6 +63,14 @@ class Place:
     @cached_property
     def fp(self) -> Fingerprints:
         return fingerprints_in(self.secret, self.scope, self.canonical)
+
+
+def trust_of(tenant: str, namespace: str, tags: tuple[str, ...]) -> dict[str, str]:
+    """Whose answer a kept one is, and who may read it: its tenant, or those of its route that share."""
+    if tenant == COMMONS:
+        return {"writer": namespace, "readers": "those who share on its route"}
+    copied = next((tag.removeprefix(COPY) for tag in tags if tag.startswith(COPY)), tenant)
+    return {"writer": copied, "readers": tenant}
 
 
 def may_cross(completion: Completion) -> bool:
@@ -110,14 +119,14 @@ def is_undisputed(entry: Entry) -> bool:
 
 def copied_from(common: Entry) -> str:
     """The tag of a copy of a shared answer: whose it was."""
-    return f"shared:{common.namespace}"
+    return COPY + common.namespace
 
 
 def written_by(tenant: str, canonical: bytes) -> list[Selection]:
     """The shared answer to a request, if it was this tenant's, and copies of it."""
     return [
         Selection(tenant=COMMONS, namespace=tenant, canonical=canonical),
-        Selection(tag=f"shared:{tenant}", canonical=canonical),
+        Selection(tag=COPY + tenant, canonical=canonical),
     ]
 
 
@@ -127,5 +136,5 @@ def in_commons(selection: Selection) -> list[Selection]:
         return []
     there = [replace(selection, tenant=COMMONS, namespace=selection.tenant)]
     if selection.tag is None:
-        there.append(replace(selection, tenant=None, tag=f"shared:{selection.tenant}"))
+        there.append(replace(selection, tenant=None, tag=COPY + (selection.tenant or "")))
     return there

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from backends.chat import PROMPT
-from gateway.answers.base import CacheError, Entry, Verdict
+from gateway.answers.base import SHARED, CacheError, Entry, Verdict
 from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.rule import trust_of
 from gateway.curation.feedback import Feedback, Said
 from gateway.curation.invalidate import Invalidation
 from gateway.errors import InvalidRequest, StoreAway, UnknownId
@@ -161,6 +162,7 @@ def _place(row: Listed) -> str:
 
 def _row(row: Listed, asked: str | None) -> dict[str, Any]:
     told = {name: getattr(row, name) for name in Listed.__dataclass_fields__ if name != "place"}
+    told |= trust_of(row.tenant, row.namespace, row.tags if row.origin == SHARED else ())
     return {**told, "preview": (asked or "")[:PREVIEW_CHARS]}
 
 

@@ -13,6 +13,7 @@ from gateway.semantic.standalone.rules import ByRules
 from gateway.shared.follower import Follower
 from gateway.shared.near import NearStores
 from gateway.shared.stream import RedisFeed
+from gateway.shared.witnesses import RedisWitnesses
 from tests.gateway.house import SECRET, House, house
 
 RULES = Rules(shadow_rate=0.0, history="loose")
@@ -40,15 +41,18 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(folder: Path, url: str, name: str) -> AsyncIterator[Replica]:
+async def replica(folder: Path, url: str, name: str, rules: Rules = RULES) -> AsyncIterator[Replica]:
     folder = folder / name
     folder.mkdir()
     link = Link(url, SECRET, timeout_s=10)
     store = RedisAnswers(link, replica=name.encode(), budget_bytes=1 << 26)
     place = RedisFeed(link, name.encode())
     await place.end()
-    async with house(folder, rules=RULES, reads_wordings=True, rewriter=ByRules(), store=store) as gateway:
-        near = NearStores(gateway.answers, store, gateway.semantic, RULES, gateway.ledger)
+    kept = RedisWitnesses(link) if rules.share_tenants else None
+    async with house(
+        folder, rules=rules, reads_wordings=True, rewriter=ByRules(), store=store, witnesses=kept
+    ) as gateway:
+        near = NearStores(gateway.answers, store, gateway.semantic, rules, gateway.ledger)
         follower = Follower(place, near, name.encode(), gateway.ledger, wait_s=0.1)
         await follower.open()
         following = asyncio.create_task(follower.run())
