@@ -170,11 +170,10 @@ class SharedResponses:
             return None  # whoever wrote it was none of us
         try:
             said = orjson.loads(self._link.seal.open(body, place("response", response_id)) if is_sealed(body) else body)
+            return _served(said) if said["v"] == VERSION else None
         except Unsealed:  # under a key that is not given here
             return None
-        try:
-            return _served(said) if said["v"] == VERSION else None
-        except TypeError:  # of a gateway with other fields, while a deployment is being renewed
+        except (TypeError, ValueError, KeyError, AttributeError):  # of a gateway with other fields, in a renewal
             return None
 
     def _mark(self, response_id: str, body: bytes) -> bytes:

@@ -115,8 +115,11 @@ class SegmentForm:
     def read_head(self, data: bytes | memoryview) -> Head:
         """The head at the beginning of `data`. Raises `BadSegment`."""
         header, start, size, mac = self._read_header(data)
-        key, tags = (bytes.fromhex(str(header.get(name, ""))) for name in ("key", "tags"))
-        return Head(self._segment(header, size), start, size, mac, key, tags)
+        try:
+            key, tags = (bytes.fromhex(str(header.get(name, ""))) for name in ("key", "tags"))
+            return Head(self._segment(header, size), start, size, mac, key, tags)
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise BadSegment(f"its header is of another version: {error!r}") from error
 
     def _read_header(self, data: bytes | memoryview) -> tuple[dict[str, object], int, int, bytes]:
         """The verified header, where the payload begins, its length and MAC. Raises `BadSegment`."""
