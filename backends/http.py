@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from backends.connecting import transport
 from backends.errors import BackendBusy, BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
 from backends.journey import headers_on_the_way
 
@@ -106,10 +107,12 @@ class HTTPUpstream:
             headers={"accept-encoding": "identity", "user-agent": "twicetold", **headers},
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
             # httpcore counts busy connections against the idle limit, so a lower one would close idle ones under load.
-            limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEPALIVE_S,
+            transport=transport(
+                httpx.Limits(
+                    max_connections=MAX_CONNECTIONS,
+                    max_keepalive_connections=MAX_CONNECTIONS,
+                    keepalive_expiry=KEEPALIVE_S,
+                )
             ),
             trust_env=False,  # the environment is read in one place, and that is not here
         )
