@@ -96,7 +96,7 @@ def unseal(key: bytes, to: str, raw: bytes) -> Word:
         raise NotOurs("a message carries no valid digest")
     try:
         return _as_word(orjson.loads(body))
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:  # of a gateway of another version
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:  # of another version
         raise NotOurs(f"a message has another shape: {error}") from error
 
 
