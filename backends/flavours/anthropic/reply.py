@@ -58,6 +58,8 @@ def parse_message(payload: bytes, upstream: str) -> Completion:
     content = wire.get("content")
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise BackendGarbage(f"{upstream} sent something that is not a message")
+    if not isinstance(wire.get("stop_reason"), str | None):
+        raise BackendGarbage(f"{upstream} sent a message that ends for no reason")
     return Completion(
         (Choice(_message(content, upstream), _finish(wire.get("stop_reason"))),),
         _usage(wire.get("usage"), upstream) or Usage(),
@@ -157,6 +159,8 @@ class MessageReader:
     def _ended(self, event: Fields) -> Iterator[Delta]:
         self._count(event.get("usage"))
         if reason := event["delta"].get("stop_reason"):
+            if not isinstance(reason, str):
+                raise TypeError("a reason is a text")
             self._is_finished = True
             self._extra = {**self._extra, **_ending(event["delta"])}
             yield Delta(finish_reason=_finish(reason), extra=self._extra)
