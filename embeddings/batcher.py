@@ -7,6 +7,8 @@ that arrive while it is busy share the next one. A text that is asked for severa
 `read` gives the states of the word pieces too: the same forward, a larger result, and a memo of its own.
 Whoever is patient waits in a queue of their own, without a timeout: it is worked on when nobody else waits, in smaller
 batches, so a burst of stored answers loses no vector and costs a lookup the batch under way and no more.
+An embedder that has been at one batch for `hang_s` costs later askers nothing: they are refused at once until it goes
+on.
 Everything under `_lock` is touched by both sides; futures are resolved on their own loop.
 """
 
@@ -69,6 +71,8 @@ class EmbeddingBatcher:
         memo_entries: int = 4096,
         memo_bytes: int = 64 << 20,  # of readings: some 2,000 questions of 20 word pieces
         timeout_s: float = 5.0,
+        hang_s: float = 10.0,
+        close_s: float = 30.0,
     ) -> None:
         self.state: State = "loading"
         self.detail = "loading the embedder"
@@ -81,8 +85,11 @@ class EmbeddingBatcher:
         self._max_patient = max_patient
         self._memo_entries = memo_entries
         self._timeout_s = timeout_s
+        self._hang_s = hang_s
+        self._close_s = close_s
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
+        self._busy_since_s: float | None = None  # the batch under way
         self._jobs: dict[str, _Job] = {}  # waiting and in flight
         self._hurried: OrderedDict[str, _Job] = OrderedDict()  # of `_jobs`, those that wait, oldest first
         self._patient: OrderedDict[str, _Job] = OrderedDict()  # likewise; taken when nobody is in a hurry
@@ -143,12 +150,12 @@ class EmbeddingBatcher:
 
     async def close(self) -> None:
         """Stop: whoever waits gets an `EmbedderError`. Returns when the thread has ended, after a load or a batch
-        that was under way. May be called twice."""
+        that was under way; one that hangs is left behind. May be called twice."""
         with self._lock:
             if self.state != "closed":
                 self._end("closed", "the embedder is closed")
             self._has_work.notify_all()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, self._close_s)
 
     # -- on the event loop -------------------------------------------------------------------------------------------
 
@@ -164,6 +171,11 @@ class EmbeddingBatcher:
         """Wait for `text`, with those who do; one in a hurry takes the patient along. Call with the lock held."""
         if self.state in ("failed", "closed"):
             raise EmbedderError(self.detail)
+        if not is_patient and self._busy_since_s is not None:
+            busy_s = time.monotonic() - self._busy_since_s
+            if busy_s > self._hang_s:
+                self.stats.refused += 1
+                raise EmbedderError(f"the embedder has been at one batch for {busy_s:.0f} s")
         job = self._jobs.get(text)
         self.stats.joined += job is not None
         if job is not None and job.queue is None and is_read and not job.is_read:
@@ -216,6 +228,8 @@ class EmbeddingBatcher:
             self._tell_loaded()
         while jobs := self._take():
             self._run(embedder, jobs)
+            with self._lock:
+                self._busy_since_s = None
 
     def _take(self) -> list[_Job]:
         """The next batch, oldest first, the patient when nobody else waits; empty when closed."""
@@ -230,6 +244,7 @@ class EmbeddingBatcher:
             jobs = [queue.popitem(last=False)[1] for _ in range(min(limit, len(queue)))]
             for job in jobs:
                 job.queue = None
+            self._busy_since_s = time.monotonic()
             return jobs
 
     def _run(self, embedder: Embedder, jobs: Sequence[_Job]) -> None:

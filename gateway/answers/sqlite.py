@@ -316,6 +316,9 @@ class SqliteAnswers:
     # -- the way to the threads ----------------------------------------------------------------------------------
 
     async def _call(self, thread: ConnectionThread, work: Work) -> Any:
+        if self._repair is not None and not self._repair.done():  # what is written now would be lost
+            self.stats.failures += 1
+            raise CacheError("the answer store is being opened anew")
         try:
             result = await thread.call(work)
         except CacheError as error:

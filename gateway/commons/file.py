@@ -55,8 +55,8 @@ class FileWitnesses:
     async def object(self, one: Statement, *, objects: bool) -> None:
         await self._thread.call(partial(_object, one=one, objects=objects, now_s=time.time()))
 
-    async def objects(self, request: bytes, witness: bytes) -> bool:
-        return await self._thread.call(partial(_objects, request=request, witness=witness))
+    async def heard(self, request: bytes, witness: bytes) -> Heard:
+        return await self._thread.call(partial(_heard, request=request, witness=witness))
 
     async def forget(self, secret: bytes, tenant: str) -> Forgotten:
         return await self._thread.call(partial(_forget, secret=secret, tenant=tenant))
@@ -78,7 +78,14 @@ def _note(connection: sqlite3.Connection, one: Statement, most: int | None, now_
             "DELETE FROM witnesses WHERE at_s <= (SELECT at_s FROM witnesses ORDER BY at_s DESC LIMIT 1 OFFSET ?)",
             (most,),
         )
-    return Heard(_count(connection, one.request), _objects(connection, one.request, one.witness))
+    return _heard(connection, one.request, one.witness)
+
+
+def _heard(connection: sqlite3.Connection, request: bytes, witness: bytes) -> Heard:
+    found = connection.execute(
+        "SELECT objects FROM witnesses WHERE request = ? AND witness = ?", (request, witness)
+    ).fetchone()
+    return Heard(_count(connection, request), found is not None and bool(found[0]))
 
 
 def _count(connection: sqlite3.Connection, request: bytes) -> int:
@@ -96,13 +103,6 @@ def _object(connection: sqlite3.Connection, one: Statement, *, objects: bool, no
         )
     else:  # whether it had asked before is not known any more
         connection.execute("DELETE FROM witnesses WHERE request = ? AND witness = ?", (one.request, one.witness))
-
-
-def _objects(connection: sqlite3.Connection, request: bytes, witness: bytes) -> bool:
-    found = connection.execute(
-        "SELECT objects FROM witnesses WHERE request = ? AND witness = ?", (request, witness)
-    ).fetchone()
-    return found is not None and bool(found[0])
 
 
 def _forget(connection: sqlite3.Connection, secret: bytes, tenant: str) -> Forgotten:

@@ -171,6 +171,21 @@ async def test_a_slow_model_is_an_error_in_time_and_the_next_caller_still_gets_i
     assert batcher.stats.timeouts == 1
 
 
+async def test_a_model_that_hangs_costs_later_callers_no_wait_and_holds_up_no_end() -> None:
+    embedder = Gated()
+    async with batching(embedder, timeout_s=0.05, hang_s=0.05, close_s=0.05) as batcher:
+        with pytest.raises(EmbedderError, match=r"0\.05 s"):
+            await batcher.embed("hangs")
+        with pytest.raises(EmbedderError, match="at one batch"):
+            await batcher.embed("later")
+        await batcher.close()
+        with pytest.raises(EmbedderError, match="closed"):
+            await batcher.embed("after")
+        embedder.gate.set()
+
+    assert batcher.stats.timeouts == 1
+
+
 async def test_a_full_queue_refuses_at_once_and_empties_when_callers_leave() -> None:
     embedder = Gated()
     async with batching(embedder, max_waiting=2) as batcher:
