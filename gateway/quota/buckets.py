@@ -12,6 +12,7 @@ overdrawn by the requests of one moment at most.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from gateway.settings.trust import Limits
@@ -37,10 +38,16 @@ class Moment:
 def moment_of(now_s: float) -> Moment:
     """Of unix time."""
     day = int(now_s // DAY_S)
-    date = datetime.fromtimestamp(now_s, UTC)
+    return Moment(now_s, day, *_calendar(day))
+
+
+@lru_cache(maxsize=8)
+def _calendar(day: int) -> tuple[int, float, float]:
+    """The month of a day, and when both end."""
+    date = datetime.fromtimestamp(day * DAY_S, UTC)
     first = datetime(date.year, date.month, 1, tzinfo=UTC)
     ends = (first + timedelta(days=32)).replace(day=1)
-    return Moment(now_s, day, date.year * 12 + date.month - 1, (day + 1) * DAY_S, ends.timestamp())
+    return date.year * 12 + date.month - 1, (day + 1) * DAY_S, ends.timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +104,14 @@ class Account:
         """As it is now. A clock that went back far is followed."""
         passed_s = max(0.0, moment.now_s - self.at_s)
         at_s = moment.now_s if moment.now_s < self.at_s - MINUTE_S else max(self.at_s, moment.now_s)
-        return replace(
-            self,
-            at_s=at_s,
-            requests=_drained(self.requests, limits.requests_per_minute, passed_s),
-            tokens=_drained(self.tokens, limits.tokens_per_minute, passed_s),
-            day=self.day.at(moment.day),
-            month=self.month.at(moment.month),
+        return Account(
+            at_s,
+            _drained(self.requests, limits.requests_per_minute, passed_s),
+            _drained(self.tokens, limits.tokens_per_minute, passed_s),
+            self.running,
+            self.held,
+            self.day.at(moment.day),
+            self.month.at(moment.month),
         )
 
 
