@@ -21,6 +21,7 @@ from gateway.callers.door import Door
 from gateway.callers.sessions import ENDED_FILE, Attempts, Sessions
 from gateway.curation.archive import Archive
 from gateway.curation.erase import Held
+from gateway.curation.retention import Aged
 from gateway.edge.admission import Admission
 from gateway.edge.framing import OneReading
 from gateway.edge.words import Say
@@ -119,9 +120,11 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
 
 def _asked(services: Services, intake: Intake) -> Iterator[Route]:
     """What answers, as plain ASGI."""
+    keeps_s = services.settings.retention.conversations_s
     for path, shape in SHAPES.items():
         conversations = Conversations(services.secret)
         services.erasure.held.append(Held("conversations", conversations.count, conversations.forget))
+        services.retention.aged.append(Aged(keeps_s, conversations.forget_before))
         endpoint = GenerateEndpoint(
             shape=shape,
             pipeline=services.pipeline,
@@ -150,7 +153,7 @@ def _cache_desk(services: Services, intake: Intake) -> CacheDesk:
 def _admin(services: Services, intake: Intake, entrance: Entrance) -> Admin:
     settings = services.settings
     archive = Archive(services.answers, services.invalidation, services.feedback, services.semantic)
-    explainer = Explainer(services.pipeline, services.answers, services.semantic)
+    explainer = Explainer(services.pipeline, services.answers, services.semantic, services.commons)
     return Admin(
         entrance=entrance,
         engines=services.engines,

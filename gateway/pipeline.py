@@ -156,7 +156,7 @@ class Pipeline:
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
         asked = Asked(request, route, fp, wish, controls, rules, started, normal, policy, may_generate=may_generate)
-        return asked if self._commons is None else replace(asked, place=self._commons.place(asked, salt))
+        return asked if self._commons is None else self._commons.placed(asked, salt)
 
     async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
         """Who answers. A model that somebody else asks need not be known here."""
@@ -292,8 +292,9 @@ class Pipeline:
     def is_usable(self, entry: Entry, controls: Controls) -> bool:
         """Whether the caller accepts an entry of this age."""
         now_s = time.time()
-        if controls.max_age_s is not None and entry.age_s(now_s) > controls.max_age_s:
-            return False
+        for limit_s in (controls.max_age_s, self._rules.keeps_s):
+            if limit_s is not None and entry.age_s(now_s) > limit_s:
+                return False
         return entry.is_fresh(now_s - controls.stale_s)
 
     def _replayed(self, asked: Asked, entry: Entry, match: Match | None = None) -> Reply:

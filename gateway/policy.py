@@ -36,6 +36,7 @@ class Rules:
     max_question_chars: int = 2000
     default_ttl_s: float | None = None  # None: until evicted
     max_ttl_s: float | None = None
+    keeps_s: float | None = None  # nothing older is served, whatever its ttl was; of all routes alike
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s
     hit_details: bool = True  # callers are told which entry answers, and how alike the questions are
     share_tenants: int = 0  # so many have to ask the same before its answer is shared; 0: nothing is

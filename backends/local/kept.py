@@ -1,12 +1,13 @@
 """Prefixes that engines have kept, without an engine: to be erased although no model is loaded, or none answers."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
 from kvtier.geometry import KVGeometry
 from kvtier.keys import owner_mark
 from kvtier.tiers.base import TierError
-from kvtier.tiers.disk import erase_files
+from kvtier.tiers.disk import erase_files, is_in_use
 from kvtier.tiers.segment import SegmentForm
 
 ANY = KVGeometry(num_layers=1, num_kv_heads=1, head_dim=1, dtype="float32")  # heads tell whose they are in any layout
@@ -30,6 +31,13 @@ def erase_kept(folder: Path, redis_url: str, secret: bytes, owner: str) -> dict[
         return {tier: erase() for tier, erase in work.items()}
     except (OSError, TierError) as error:
         raise NotErased(f"kept prefixes: {error}") from error
+
+
+def clear_unserved(folder: Path) -> None:
+    """Delete what is kept of models that no engine serves now."""
+    for each in folder.iterdir() if folder.is_dir() else ():
+        if each.is_dir() and not is_in_use(each):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _erase_redis(url: str, form: SegmentForm, mark: str) -> int:

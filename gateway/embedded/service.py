@@ -162,8 +162,9 @@ class Embeddings:
                 from_file = await self.file.get(left)
                 self.memory.put(from_file.values())
                 found |= from_file
-        now_s, controls = time.time(), asked.controls
-        return {key: kept for key, kept in found.items() if kept.is_usable(now_s, controls.max_age_s)}
+        limits_s = (asked.controls.max_age_s, self._rules.keeps_s)
+        now_s, max_age_s = time.time(), min((one for one in limits_s if one is not None), default=None)
+        return {key: kept for key, kept in found.items() if kept.is_usable(now_s, max_age_s)}
 
     def _keep(self, asked: _Asked, made: Sequence[Kept]) -> None:
         if not asked.keeps:

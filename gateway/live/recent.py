@@ -7,6 +7,7 @@ Readers of the feed hold nothing here: they remember how far they have read, and
 nothing, and who reads too slowly misses rows and is told how many.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -93,14 +94,19 @@ class Recent:
         """How many of the last requests are a tenant's and hold words."""
         return sum(_has_words_of(row.line, tenant) for row in self._rows)
 
-    def forget(self, tenant: str) -> int:
-        """Blank the words of a tenant's requests; how many had some. Their numbers stay."""
+    def forget(self, tenant: str, until_s: float = math.inf) -> int:
+        """Blank the words of a tenant's requests up to a moment; how many had some. Their numbers stay."""
         count = 0
         for at, row in enumerate(self._rows):
-            if isinstance(row.line, Line) and _has_words_of(row.line, tenant):
+            if row.at_s <= until_s and isinstance(row.line, Line) and _has_words_of(row.line, tenant):
                 self._rows[at] = replace(row, line=replace(row.line, question=None))
                 count += 1
         return count
+
+    def forget_before(self, at_s: float) -> int:
+        """Blank the words of requests up to a moment; how many had some."""
+        old = [row.line for row in self._rows if row.at_s <= at_s and isinstance(row.line, Line)]
+        return sum(self.forget(tenant, at_s) for tenant in {line.tenant for line in old if line.question is not None})
 
     # -- asked -------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from gateway.services.callers import issuer_of, keys_of
 from gateway.services.commons import commons_of
 from gateway.services.edge import edge_of
 from gateway.services.embedded import embeddings_of
-from gateway.services.erasing import erasure_of, erasures_between
+from gateway.services.erasing import erasure_of, erasures_between, retention_of
 from gateway.services.following import following_of
 from gateway.services.observing import observing_of
 from gateway.services.quota import policies_of, quota_of
@@ -110,6 +110,16 @@ def build(settings: Settings) -> Services:
         commons=commons,
         edge=edge,
         erasures=erasures,
+        retention=retention_of(
+            settings,
+            answers,
+            invalidation,
+            embeddings=embeddings,
+            engines=engines,
+            ledger=ledger,
+            recent=recent,
+            semantic=semantic,
+        ),
         erasure=erasure_of(
             settings,
             secret,

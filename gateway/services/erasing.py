@@ -1,7 +1,7 @@
 """What erases a tenant or a tag, wired to every place that keeps something of them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from gateway.callers.keys import Keys
 from gateway.commons.commons import Commons
 from gateway.curation.erase import EraseKept, Erasure, Held
 from gateway.curation.invalidate import Invalidation
+from gateway.curation.retention import Aged, Caps, Retention
 from gateway.embedded.service import Embeddings
 from gateway.engines import Engines
 from gateway.ledger import Ledger
@@ -73,6 +74,44 @@ def erasures_between(settings: Settings, shared: Shared | None, ledger: Ledger) 
     from gateway.shared.erasures import SharedErasures
 
     return SharedErasures(shared.link, shared.replica, settings.data_dir / "erasures.seen", ledger)
+
+
+def retention_of(
+    settings: Settings,
+    answers: "TieredAnswers",
+    invalidation: Invalidation,
+    *,
+    embeddings: Embeddings,
+    engines: Engines,
+    ledger: Ledger,
+    recent: Recent,
+    semantic: "Semantic | None",
+) -> Retention:
+    keeps = settings.retention
+    return Retention(
+        Caps(keeps.answers_s, keeps.labels_s, keeps.kv_s, keeps.conversations_s, keeps.requests_s),
+        answers,
+        invalidation,
+        embeddings,
+        engines,
+        ledger,
+        settings.data_dir / "kv.cleared",
+        semantic=semantic,
+        aged=(Aged(keeps.requests_s, recent.forget_before),),
+        clear_unserved=_clear_unserved(settings),
+    )
+
+
+def _clear_unserved(settings: Settings) -> Callable[[], Awaitable[None]] | None:
+    try:
+        from backends.local.kept import clear_unserved
+    except ImportError:
+        return None
+
+    async def clear() -> None:
+        await asyncio.to_thread(clear_unserved, settings.data_dir / "kv")
+
+    return clear
 
 
 def _erase_kept(settings: Settings, secret: bytes) -> EraseKept | None:

@@ -10,6 +10,7 @@ from gateway.settings import RouteSettings, Settings
 def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
     """What the operator allows, route by route."""
     cache = settings.cache
+    keeps_s = settings.retention.answers_s or None
     every = Rules(
         exact=cache.enabled,
         semantic=has_semantic,
@@ -19,13 +20,18 @@ def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
         shadow_rate=cache.shadow_rate,
         min_similarity=cache.min_similarity,
         max_temperature=cache.max_temperature,
-        default_ttl_s=cache.default_ttl_s,
-        max_ttl_s=cache.max_ttl_s,
+        default_ttl_s=_shorter(cache.default_ttl_s, keeps_s),
+        max_ttl_s=_shorter(cache.max_ttl_s, keeps_s),
+        keeps_s=keeps_s,
         sliding_ttl=cache.sliding_ttl,
         hit_details=cache.hit_details,
         pads_shared_hits=cache.pad_shared_hits,
     )
     return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
+
+
+def _shorter(one_s: float | None, other_s: float | None) -> float | None:
+    return min((time_s for time_s in (one_s, other_s) if time_s is not None), default=None)
 
 
 def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:

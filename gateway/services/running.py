@@ -19,6 +19,7 @@ from gateway.commons.commons import Commons
 from gateway.curation.erase import Erasure
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
+from gateway.curation.retention import Retention
 from gateway.curation.transfer import Transfer
 from gateway.edge.edge import Edge
 from gateway.embedded.service import Embeddings
@@ -83,6 +84,7 @@ class Services:
     policies: Policies
     quota: Quota
     erasure: Erasure
+    retention: Retention
     thresholds: "Thresholds | None" = None
     commons: Commons | None = None
     issuer: "Issuer | None" = None  # whose tokens are taken
@@ -217,6 +219,7 @@ class Services:
                 self.quota.follow(),
                 self.quota.tell(),
                 self._keep_semantic(),
+                self.retention.run(),
                 self._keep_house(),
                 self.edge.memory.run(),
             ):

@@ -7,7 +7,16 @@ from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.loading import load_settings, read_key, read_model
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import EdgeSettings, KeySettings, Limits, OidcSettings, TenantSettings, TlsSettings
+from gateway.settings.trust import (
+    EdgeSettings,
+    KeySettings,
+    Limits,
+    OidcSettings,
+    RedactSettings,
+    RetentionSettings,
+    TenantSettings,
+    TlsSettings,
+)
 from gateway.settings.values import DEMO, Settings, SharedSettings, UpstreamSettings, served_name
 
 __all__ = [
@@ -22,6 +31,8 @@ __all__ = [
     "NormaliseSettings",
     "OidcSettings",
     "PrefixSettings",
+    "RedactSettings",
+    "RetentionSettings",
     "RouteSettings",
     "Settings",
     "SettingsError",

@@ -13,7 +13,14 @@ from gateway.settings.doors import check_doors, is_loopback
 from gateway.settings.trust import COSTLY
 
 if TYPE_CHECKING:
-    from gateway.settings import CacheSettings, EdgeSettings, EngineSettings, Settings, TenantSettings
+    from gateway.settings import (
+        CacheSettings,
+        EdgeSettings,
+        EngineSettings,
+        RetentionSettings,
+        Settings,
+        TenantSettings,
+    )
 
 EVICTION = ("cost", "lru", "lfu", "fifo", "random")
 KV_POLICIES = ("adaptive", "cost-aware", "lru", "lfu", "random")
@@ -199,6 +206,7 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "max_body_mb": (settings.max_body_mb, 0.001, 1024),
         "drain_s": (settings.drain_s, 0, 86400),
         **_of_edge(settings.edge),
+        **_of_retention(settings.retention),
         "cache.min_similarity": (settings.cache.min_similarity, 0, 1),
         "cache.max_wrong_hit_rate": (settings.cache.max_wrong_hit_rate, 0.0001, 0.5),
         "cache.shadow_rate": (settings.cache.shadow_rate, 0, 1),
@@ -218,6 +226,18 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "shared.timeout_s": (settings.shared.timeout_s, 0.01, 60),
         "cache.embedder_threads": (settings.cache.embedder_threads, 1, 1024),
         "cache.embedder_timeout_s": (settings.cache.embedder_timeout_s, 0.001, 3600),
+    }
+
+
+def _of_retention(retention: "RetentionSettings") -> dict[str, tuple[float, float, float]]:
+    """Kept prefixes that are cleared every few seconds would be of no use to anybody."""
+    kv_s = retention.kv_s
+    return {
+        "retention.answers_s": (retention.answers_s, 0, 10**9),
+        "retention.labels_s": (retention.labels_s, 0, 10**9),
+        "retention.kv_s": (kv_s, 60 if kv_s else 0, 10**9),
+        "retention.conversations_s": (retention.conversations_s, 0, 10**9),
+        "retention.requests_s": (retention.requests_s, 0, 10**9),
     }
 
 

@@ -89,6 +89,25 @@ class SealSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long anything is kept at most, in seconds, whatever a ttl says: [retention]. 0: no such limit."""
+
+    answers_s: float = 0.0  # answers and vectors of /v1/embeddings, from when they were made
+    labels_s: float = 0.0  # what lanes learn from
+    kv_s: float = 0.0  # kept prefixes: all are cleared this often
+    conversations_s: float = 0.0  # what previous_response_id goes on from
+    requests_s: float = 0.0  # words of the last requests, as the dashboard shows them
+
+
+@dataclass(frozen=True, slots=True)
+class RedactSettings:
+    """What must not be kept: [redact]. A request or answer that holds any of it is answered, and not kept."""
+
+    patterns: tuple[str, ...] = ()  # RE2
+    hook: str = ""  # "module:function": text -> whether it must not be kept
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """How much is let in, and how slow it may be: [edge]. 0: no limit."""
 

@@ -10,7 +10,16 @@ from gateway.settings.doors import is_loopback
 from gateway.settings.engine import EngineSettings, ModelSettings
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
-from gateway.settings.trust import EdgeSettings, KeySettings, OidcSettings, SealSettings, TenantSettings, TlsSettings
+from gateway.settings.trust import (
+    EdgeSettings,
+    KeySettings,
+    OidcSettings,
+    RedactSettings,
+    RetentionSettings,
+    SealSettings,
+    TenantSettings,
+    TlsSettings,
+)
 
 DEMO = "demo"  # the name of the bundled model
 
@@ -80,6 +89,8 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     edge: EdgeSettings = field(default_factory=EdgeSettings)
     seal: SealSettings = field(default_factory=SealSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    redact: RedactSettings = field(default_factory=RedactSettings)
 
     @property
     def local_model(self) -> str:

@@ -11,6 +11,7 @@ and a seal, so it needs no memory, and one tenant's names are nothing to another
 import hmac
 import re
 import secrets
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -33,6 +34,7 @@ _TOLD = ("refusal", "tool_calls", "reasoning_content", "thinking_blocks", "conte
 class _Said:
     messages: tuple[Fields, ...]
     size_bytes: int
+    at_s: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
@@ -119,6 +121,13 @@ class Conversations:
         for response_id in gone:
             self._forget(tenant, response_id)
         return len(gone)
+
+    def forget_before(self, at_s: float) -> int:
+        """Forget conversations up to responses made before a moment; how many."""
+        old = [key for key, said in self._said.items() if said.at_s <= at_s]
+        for key in old:
+            self._forget(*key)
+        return len(old)
 
     def _forget(self, tenant: str, response_id: str) -> None:
         size = self._said.pop((tenant, response_id)).size_bytes

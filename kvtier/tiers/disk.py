@@ -255,7 +255,7 @@ class DiskTier:
             if self._strangers:
                 path, size = self._strangers.popleft()
                 self._stranger_bytes -= size
-                if _is_in_use(path.parent):
+                if is_in_use(path.parent):
                     continue
             else:
                 oldest = self._index.oldest()
@@ -328,7 +328,7 @@ class DiskTier:
         for folder in self._root.iterdir():
             if folder.name.startswith(TRASH):
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder != self._directory and folder.is_dir() and not _is_in_use(folder):
+            elif folder != self._directory and folder.is_dir() and not is_in_use(folder):
                 for path in folder.glob(f"*{SUFFIX}"):
                     with suppress(OSError):  # another process may sweep the same folder
                         if self._form.seal is not None and _is_plain(path):
@@ -380,7 +380,8 @@ def _hold(folder: Path) -> int:
     return descriptor
 
 
-def _is_in_use(folder: Path) -> bool:
+def is_in_use(folder: Path) -> bool:
+    """Whether some process serves the model of a folder."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR)
     except OSError:

@@ -91,7 +91,7 @@ def places_of(word: str, folder: Path, server: RedisServer | None = None) -> lis
     }
     for name in client.scan_iter():
         kind = client.type(name)
-        value = readers[kind](name) if kind in readers else b""  # type: ignore[index]
+        value = readers[kind](name) if kind in readers else b""
         if said in repr(value).encode() or (isinstance(value, bytes) and said in inflated(value)):
             found.append(repr(name))
     return found
