@@ -33,6 +33,7 @@ class Asked:
     seen: Seen | None = None  # the neighbours whose answers were not served: this one will be compared with theirs
     was_stale: bool = False  # a stored answer was found, and it had ended
     place: Place | None = None  # where tenants share its answer, if they do
+    unshared: str | None = None  # why not, on a route where they do
     common: Entry | None = None  # a shared answer, told as slowly as if it were made now
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks

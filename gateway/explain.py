@@ -28,6 +28,7 @@ from gateway.served import Served
 
 if TYPE_CHECKING:
     from embeddings.control import Verdict
+    from gateway.commons.commons import Commons
     from gateway.semantic.tier import Semantic
 
 NEAREST_OF = 200  # stored requests of a scope that are compared, the newest
@@ -46,6 +47,7 @@ class Explanation:
     plan: JSON
     exact: JSON
     semantic: JSON
+    commons: JSON | None = None  # None: nothing is shared on its route
 
     def as_json(self) -> JSON:
         return asdict(self)
@@ -65,10 +67,17 @@ class Nearest:
 class Explainer:
     """Looks, and says why. Belongs to one event loop."""
 
-    def __init__(self, pipeline: Pipeline, answers: TieredAnswers, semantic: "Semantic | None") -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        answers: TieredAnswers,
+        semantic: "Semantic | None",
+        commons: "Commons | None" = None,
+    ) -> None:
         self._pipeline = pipeline
         self._answers = answers
         self._semantic = semantic
+        self._commons = commons
 
     async def explain(
         self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
@@ -79,6 +88,7 @@ class Explainer:
             entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
             miss = self._pipeline.exact_miss(asked, entry)
             exact = await self._exact(asked, entry, miss)
+            commons = None if self._commons is None else await self._commons.explain(asked)
         except CacheError as error:
             raise StoreAway(str(error)) from error
         found = await self._similar(asked)
@@ -86,7 +96,7 @@ class Explainer:
         if isinstance(other, Match) or (isinstance(other, NoMatch) and other.is_shadowed):
             found = other
         return Explanation(
-            would=_would(asked, entry, miss, found),
+            would=_would(asked, entry, miss, found, commons),
             request={
                 "model": request.model,
                 "revision": asked.route.model.revision,
@@ -102,6 +112,7 @@ class Explainer:
                 **_semantic(asked, found),
                 "other_histories": other if other is None or isinstance(other, str) else other.reason,
             },
+            commons=commons,
         )
 
     async def _exact(self, asked: Asked, entry: Entry | None, miss: str | None) -> JSON:
@@ -202,7 +213,9 @@ def explain_served(response_id: str, served: Served) -> JSON:
     }
 
 
-def _would(asked: Asked, entry: Entry | None, miss: str | None, found: Match | NoMatch | str) -> JSON:
+def _would(
+    asked: Asked, entry: Entry | None, miss: str | None, found: Match | NoMatch | str, commons: JSON | None
+) -> JSON:
     """The tier that would answer, in the order of the road."""
     if asked.plan.read_exact and entry is not None and miss is None:
         is_fresh = entry.is_fresh(time.time())
@@ -211,6 +224,8 @@ def _would(asked: Asked, entry: Entry | None, miss: str | None, found: Match | N
             "reason": ("same_request" if entry.alias_of is None else "promoted") if is_fresh else "stale",
             "entry": entry.id,
         }
+    if asked.plan.read_exact and commons is not None and commons.get("entry") is not None:
+        return {"tier": "exact", "reason": "shared", "entry": commons["entry"]}
     if isinstance(found, Match):
         is_fresh = found.entry.is_fresh(time.time())
         return {"tier": "semantic", "reason": found.reason if is_fresh else "stale", "entry": found.entry.id}

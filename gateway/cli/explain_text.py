@@ -22,6 +22,7 @@ def rendered(told: JSON) -> str:
     lines += _aligned("plan", _plan(told["plan"]))
     lines += _aligned("exact", _exact(told["exact"]))
     lines += _aligned("semantic", _semantic(told["semantic"]))
+    lines += _aligned("commons", _commons(told.get("commons")))
     return "\n".join(lines)
 
 
@@ -48,6 +49,18 @@ def _request(request: JSON) -> Iterator[str]:
     namespace = f", namespace {request['namespace']}" if request["namespace"] else ""
     salt = ", with a salt" if request["has_salt"] else ""
     yield f"model {request['model']}{revision}, tenant {request['tenant']}{namespace}{salt}"
+
+
+def _commons(commons: JSON | None) -> Iterator[str]:
+    """What tenants share."""
+    if commons is None:
+        return
+    if commons["refusal"] is not None:
+        yield f"not shared ({commons['refusal']})"
+        return
+    objects = ", and this one objects to the answer" if commons["objects"] else ""
+    found = f": entry {commons['entry']}" if commons["entry"] else ""
+    yield f"{commons['tenants']} of {commons['needed']} tenants have asked this{objects}{found}"
 
 
 def _without(normalised: JSON) -> Iterator[str]:

@@ -9,8 +9,10 @@ replace it while it is fresh, so nobody can ask again until an answer suits him.
 reads it no more, and after two of those nobody does. It ends with the tenant whose answer it is.
 """
 
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import Entry, NearAnswers
 from gateway.answers.selection import Selection
@@ -46,16 +48,28 @@ class Commons:
         """Count. Raises `CacheError`."""
         self.num_witnesses = await self._witnesses.size()
 
-    def place(self, asked: "Asked", salt: str) -> Place | None:
-        """Where an answer to this request lies in the commons; None where it has no part in them."""
+    def placed(self, asked: "Asked", salt: str) -> "Asked":
+        """The same with where its answer lies in the commons, or why it has no part in them."""
         rules, controls = asked.rules, asked.controls
-        if not rules.share_tenants or not asked.may_generate:
-            return None
         refused = refusal(asked.request, rules, controls, salt, is_key_apart=asked.normal.is_key_apart)
+        if refused is None and not asked.may_generate:
+            refused = "only_looks"
         if refused is not None:
-            self._ledger.looked_up("commons", "refused", refused)
-            return None
-        return Place.of(self._secret, rules, asked.request.model, asked.route.model.revision, asked.fp.canonical)
+            return asked if refused == "not_shared" else replace(asked, unshared=refused)
+        model = asked.request.model, asked.route.model.revision
+        return replace(asked, place=Place.of(self._secret, rules, *model, asked.fp.canonical))
+
+    async def explain(self, asked: "Asked") -> dict[str, Any] | None:
+        """What an operator may know of the commons and a request; None where nothing is shared. Raises `CacheError`."""
+        told: dict[str, Any] = {"needed": asked.rules.share_tenants, "refusal": asked.unshared}
+        if asked.place is None:
+            return told if asked.unshared is not None else None
+        fp, tenant = asked.place.fp, asked.request.owner
+        heard = await self._witnesses.heard(fp.exact, witness_of(self._secret, fp.exact, tenant))
+        there = await self._answers.peek(fp.scope, fp.exact)
+        is_found = there is not None and there.is_fresh(time.time()) and not heard.objects
+        entry = there.id if there is not None and is_found else None
+        return {**told, "tenants": heard.count, "objects": heard.objects, "entry": entry}
 
     # -- a request ---------------------------------------------------------------------------------------------------
 
@@ -65,9 +79,10 @@ class Commons:
         entry = self._answers.get_now(fp.scope, fp.exact) or await self._answers.get(fp.scope, fp.exact)
         if entry is None or entry.canonical != fp.canonical or not is_shared(entry):
             return None
-        if entry.bad and await self._witnesses.objects(fp.exact, witness_of(self._secret, fp.exact, tenant)):
-            return None
-        return entry
+        if not entry.bad:
+            return entry
+        heard = await self._witnesses.heard(fp.exact, witness_of(self._secret, fp.exact, tenant))
+        return None if heard.objects else entry
 
     async def offer(self, place: Place, entry: Entry) -> Entry | None:
         """A tenant asked this and got this answer, which is kept: note the one, and keep the other for all if enough

@@ -52,8 +52,8 @@ class Witnesses(Protocol):
     async def object(self, one: Statement, *, objects: bool) -> None:
         """Write down an objection, or its end."""
 
-    async def objects(self, request: bytes, witness: bytes) -> bool:
-        """Whether this witness objects."""
+    async def heard(self, request: bytes, witness: bytes) -> Heard:
+        """What is known, without writing anything down."""
 
     async def forget(self, secret: bytes, tenant: str) -> Forgotten:
         """Forget a tenant."""

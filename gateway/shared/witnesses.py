@@ -35,11 +35,10 @@ class RedisWitnesses:
 
     async def note(self, one: Statement) -> Heard:
         name = self._shelf(one.request)
-        objects = await self.objects(one.request, one.witness)
-        if not objects:
+        if not await self._objects(one.request, one.witness):
             await self._link.call("ZADD", name, 0, self._member(one, objects=False))
             await self._bound(name)
-        return Heard(await self._count(one.request), objects)
+        return await self.heard(one.request, one.witness)
 
     async def object(self, one: Statement, *, objects: bool) -> None:
         name = self._shelf(one.request)
@@ -49,9 +48,8 @@ class RedisWitnesses:
             await self._link.call("ZADD", name, 0, self._member(one, objects=True))
             await self._bound(name)
 
-    async def objects(self, request: bytes, witness: bytes) -> bool:
-        known = await self._members(request + witness, self._shelf(request))
-        return any(member[_WITNESS:_OBJECTS] == b"\1" for member in known)
+    async def heard(self, request: bytes, witness: bytes) -> Heard:
+        return Heard(await self._count(request), await self._objects(request, witness))
 
     async def forget(self, secret: bytes, tenant: str) -> Forgotten:
         count, too_few = 0, []
@@ -71,6 +69,10 @@ class RedisWitnesses:
         return sum(size for size in sizes if isinstance(size, int))
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    async def _objects(self, request: bytes, witness: bytes) -> bool:
+        known = await self._members(request + witness, self._shelf(request))
+        return any(member[_WITNESS:_OBJECTS] == b"\1" for member in known)
 
     async def _count(self, request: bytes) -> int:
         members = await self._members(request, self._shelf(request))

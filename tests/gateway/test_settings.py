@@ -7,6 +7,8 @@ import pytest
 
 from gateway.settings import Settings, SettingsError, load_settings
 
+KEYS = {"required": True}
+
 
 def loaded(
     flags: dict[str, Any] | None = None, toml: str | None = None, folder: Path | None = None, **env: str
@@ -152,6 +154,10 @@ BAD: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"cache": {"routes": [{"max_wrong_hit_rate": 0.9}]}}, {}, r"cache.routes\[0\].max_wrong_hit_rate"),
     ({"cache": {"routes": [{"model": "a"}, {"model": "a"}]}}, {}, r"cache.routes\[1\]"),
     ({"cache": {"routes": "a,b"}}, {}, "cache.routes"),
+    ({"cache": {"routes": [{"share_tenants": 2}]}}, {}, r"cache.routes\[0\].share_tenants.*require keys"),
+    ({"keys": KEYS, "cache": {"routes": [{"share_tenants": 1}]}}, {}, r"cache.routes\[0\].share_tenants"),
+    ({"keys": KEYS, "cache": {"routes": [{"share_tenants": 2, "tenant": "t"}]}}, {}, "nobody to share with"),
+    ({"keys": KEYS, "cache": {"routes": [{"share_tenants": 2, "namespace": "a*"}]}}, {}, "is never shared"),
     ({"admin_key_env": "UNSET_KEY"}, {}, "admin_key_env"),
     ({"admin_key": "in the open"}, {}, "admin_key"),
     ({"secret_env": "UNSET_SECRET"}, {}, "secret_env names the variable UNSET_SECRET"),

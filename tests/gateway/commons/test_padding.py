@@ -41,7 +41,7 @@ async def test_a_padded_hit_takes_its_time_and_is_told_as_a_generation(tmp_path:
 
 
 async def test_a_padded_hit_is_ones_own_from_then_on_as_a_generation_is(tmp_path: Path) -> None:
-    async with sharing(tmp_path, PADDED) as gateway:
+    async with sharing(tmp_path, PADDED, ScriptedBackend(SLOW)) as gateway:
         await asked_by(gateway, "a", "b", "c")
         leader, rider = await asyncio.gather(gateway.chat(QUESTION, tenant="d"), gateway.chat(QUESTION, tenant="d"))
         await gateway.pipeline.close()

@@ -12,9 +12,11 @@ from backends.chat import ChatRequest, Choice, Completion
 from backends.fake import ScriptedBackend, say
 from gateway.answers.selection import Page, Selection
 from gateway.asked import Asked
+from gateway.cli.explain_text import rendered
 from gateway.commons.file import FileWitnesses
 from gateway.commons.rule import COMMONS
 from gateway.controls import Controls
+from gateway.explain import Explainer
 from gateway.outcome import Outcome, headers_of
 from gateway.policy import Rules
 from gateway.quota.policies import TenantPolicy
@@ -203,6 +205,21 @@ async def test_the_operator_sees_whose_answer_it_is_and_who_made_it(tmp_path: Pa
         (row,) = await gateway.answers.select(Selection(tenant=COMMONS), Page())
 
         assert (row.tenant, row.namespace, row.origin) == (COMMONS, "c", "backend")
+
+
+async def test_an_explanation_tells_the_operator_how_many_have_asked_and_why_not(tmp_path: Path) -> None:
+    async with sharing(tmp_path) as gateway:
+        explainer = Explainer(gateway.pipeline, gateway.answers, gateway.semantic, gateway.commons)
+        await asked_by(gateway, "a", "b")
+        told = (await explainer.explain(_request(), "d", "", Controls())).as_json()
+        assert (told["commons"]["tenants"], told["commons"]["needed"], told["would"]["tier"]) == (2, 3, "full")
+        assert "2 of 3 tenants have asked this" in rendered(told)
+        await asked_by(gateway, "c")
+        told = (await explainer.explain(_request(), "d", "", Controls())).as_json()
+        assert (told["would"]["reason"], told["would"]["entry"]) == ("shared", told["commons"]["entry"])
+        told = (await explainer.explain(_request(), "d", "salt", Controls())).as_json()
+        assert "not shared (salt)" in rendered(told)
+        assert gateway.backend.calls == 3
 
 
 async def test_where_nothing_is_shared_no_witness_is_kept(tmp_path: Path) -> None:

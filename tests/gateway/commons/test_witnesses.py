@@ -58,9 +58,9 @@ async def test_who_objects_vouches_for_nothing_until_it_takes_that_back(witnesse
     again = await witnesses.note(one)
 
     assert (again.count, again.objects) == (1, True)
-    assert await witnesses.objects(REQUEST, one.witness)
+    assert (await witnesses.heard(REQUEST, one.witness)).objects
     await witnesses.object(one, objects=False)
-    assert not await witnesses.objects(REQUEST, one.witness)
+    assert not (await witnesses.heard(REQUEST, one.witness)).objects
     assert (await witnesses.note(one)).count == 2
 
 
