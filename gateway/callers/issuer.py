@@ -75,6 +75,11 @@ class Issuer:
         self._checked.keep(token, caller, ends_s, time.time())
         return caller
 
+    async def read(self) -> int:
+        """Read its keys unless that was done a moment ago; how many ways to check a token are known."""
+        await self._read_again()
+        return len(self._ring)
+
     def still_holds(self, token: str) -> bool:
         """Whether one that was good is still, by what is known."""
         try:

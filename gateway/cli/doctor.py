@@ -5,7 +5,6 @@ import os
 import socket
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -15,9 +14,8 @@ from pathlib import Path
 from rich.table import Table
 
 from gateway import __version__
-from gateway.callers.racks import FOLDER as KEYS_FOLDER
-from gateway.callers.records import known
 from gateway.cli.checkup import Finding, backend_findings, redis_findings
+from gateway.cli.door_checkup import door_findings
 from gateway.cli.screen import Screen
 from gateway.settings import DEMO, Settings
 
@@ -58,8 +56,7 @@ def findings_of(settings: Settings) -> Iterator[Finding]:
         _port,
         _embedder,
         _models,
-        _admin,
-        _keys,
+        door_findings,
         _upstream,
         backend_findings,
         redis_findings,
@@ -192,31 +189,6 @@ def _models(settings: Settings) -> Iterator[Finding]:
             continue
         weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         yield Finding("local model", "ok", f"{model.name}, {weights / 2**20:.1f} MB of weights")
-
-
-def _admin(settings: Settings) -> Iterator[Finding]:
-    if settings.admin_key:
-        yield Finding("admin API", "ok", "open to who has the admin key")
-    elif settings.is_local:
-        yield Finding("admin API", "ok", "open to everybody on this machine")
-    else:
-        mend = "name the variable with its key with --admin-key-env, to load models and read stats"
-        yield Finding("admin API", "warn", "closed: others can reach this server and it has no admin key", mend)
-
-
-def _keys(settings: Settings) -> Iterator[Finding]:
-    """Keys that were given out, as far as this folder knows."""
-    records = known(path.read_bytes() for path in sorted((settings.data_dir / KEYS_FOLDER).glob("key_*.json")))
-    active = sum(record.state(time.time()) == "active" for record in records)
-    said = f"{active} that hold, {len(records) - active} that ended"
-    if not settings.keys.required:
-        yield Finding("keys", "ok", f"{said}; whoever sends another credential, or none, is served, too")
-    elif active or settings.redis:
-        yield Finding("keys", "ok", f"{said}; nobody is served without one")
-    else:
-        yield Finding(
-            "keys", "warn", "keys are required, and there is none", "twicetold keys create NAME --data-dir DIR"
-        )
 
 
 def _upstream(settings: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -14,9 +15,10 @@ import pytest
 from gateway.callers.caller import Caller
 from gateway.callers.issuer import DISCOVERY, Issuer
 from gateway.callers.tokens import MAX_CHARS, Checked, TokenRule, UnknownKey, key_of, keyring_of, read_token
+from gateway.cli.door_checkup import door_findings
 from gateway.errors import IssuerAway, NotAuthorised
 from gateway.identity.scope import is_tenant
-from gateway.settings import OidcSettings, SettingsError, load_settings
+from gateway.settings import OidcSettings, Settings, SettingsError, load_settings
 from tests.gateway.callers.issuers import (
     AUDIENCE,
     EC,
@@ -316,3 +318,13 @@ def test_settings_that_would_take_any_token_stop_the_start(said: dict[str, Any],
         load_settings({"oidc": {**good, **said}}, environ={})
 
     assert load_settings({"oidc": good, "host": "192.0.2.1"}, environ={}).needs_keys
+
+
+def test_the_doctor_asks_the_provider_for_its_keys(provider: Provider, tmp_path: Path) -> None:
+    def said() -> dict[str, str]:
+        settings = Settings(data_dir=tmp_path, oidc=OidcSettings(provider.url, AUDIENCE))
+        return {finding.what: finding.verdict for finding in door_findings(settings)}
+
+    assert said() == {"TLS": "ok", "admin API": "ok", "keys": "ok", "tokens": "ok"}
+    provider.fails = 500
+    assert said()["tokens"] == "bad"
