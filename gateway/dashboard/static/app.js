@@ -25,6 +25,7 @@ const VIEWS = [
   ["requests", "Requests"],
   ["playground", "Playground"],
   ["prices", "Prices"],
+  ["keys", "Keys"],
 ];
 
 const RELOADED = "twicetold-reloaded"; // which files a page was loaded anew for, because one of them did not come
