@@ -136,7 +136,10 @@ class SegmentForm:
             raise BadSegment("the head is damaged, cut off, or made under another secret")
         if self.seal is not None:
             header = self._unwrapped(header, size)
-        return json.loads(header), _aligned(_FIXED.size + header_bytes), size, mac
+        said = json.loads(header)
+        if not isinstance(said, dict):
+            raise BadSegment("its header is of another version")
+        return said, _aligned(_FIXED.size + header_bytes), size, mac
 
     def _unwrapped(self, header: bytes, size: int) -> bytes:
         from kvtier.tiers.sealing import NotOpened
