@@ -5,16 +5,14 @@ last writing is lost with a process that is killed. A file that is damaged is pu
 """
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.answers.base import CacheError
+from gateway.answers.file import set_aside
 from gateway.quota.buckets import Account, Sums, Window
-
-log = logging.getLogger(__name__)
 
 FILE = "budgets.db"
 WAIT_S = 5.0  # for another process that writes
@@ -58,9 +56,7 @@ class BudgetFile:
                 error.__cause__, sqlite3.OperationalError
             ):
                 raise
-            aside = self._path.with_suffix(".damaged")
-            log.error("%s is damaged and put aside as %s: budgets begin at nothing", self._path, aside.name)
-            self._path.replace(aside)
+            set_aside(self._path, str(error))
             return []
 
     def _save(self, rows: list[tuple[object, ...]], month: int) -> None:

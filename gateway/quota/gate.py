@@ -171,7 +171,8 @@ class Quota:
 
     def samples(self) -> Iterator[Sample]:
         """What Prometheus is told."""
-        for what, number in self.refusals.items():
+        for what in SAID:
+            number = self.refusals[what]
             yield Sample("twicetold_limited", "Requests a limit refused", number, (("limit", what),), is_total=True)
         if self._shared is not None:
             yield Sample("twicetold_limits_alone", ALONE, self.num_alone, is_total=True)
