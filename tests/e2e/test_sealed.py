@@ -1,0 +1,105 @@
+"""Encryption at rest, proved: no word of what a gateway did, or does, lies in any file or value of Redis."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.answers.selection import Page, Selection
+from tests.e2e.test_erasing import Gateway, gateway_in, places_of, until
+from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+from tests.upstream import RunningUpstream
+
+pytestmark = needs_redis
+
+ASKED = "Where does the Quetzalfeather live?"
+WORDS = (
+    "Quetzalfeather",
+    "marigoldsmith",
+    "petulantly",
+    "household",
+    "lodestone",
+)  # asked, system, said, tag, namespace
+SYSTEM = "You are the marigoldsmith of this town, and you answer in few words. " * 30
+CACHE = {"tags": ["household"], "namespace": "lodestone"}
+KEY, ANOTHER = "a key that nobody finds beside the data", "another key that nobody finds there"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    yield from serving(tmp_path)
+
+
+@asynccontextmanager
+async def opened(folder: Path, key: str = "", **flags: Any) -> AsyncIterator[Gateway]:
+    """A gateway that seals with this key; without one nothing is sealed."""
+    if key:
+        (folder / "key").write_text(key)
+        flags["seal"] = {"key_env": f"@{folder / 'key'}"}
+    async with gateway_in(folder / "data", cache={"semantic": False}, **flags) as gateway:
+        yield gateway
+
+
+async def work(gateway: Gateway) -> tuple[str, str]:
+    """Leave words in every place that keeps any; tier and text of the answer."""
+    said = await gateway.chat(ASKED, system=SYSTEM, cache=CACHE, max_tokens=100)
+    verdict = {"id": said.json()["id"], "verdict": "good", "comment": "he said so petulantly"}
+    await gateway.post("/v1/cache/feedback", "sk-me", verdict)
+    return said.headers["x-twicetold-tier"], said.json()["choices"][0]["message"]["content"]
+
+
+def found(folder: Path, server: RedisServer) -> dict[str, list[str]]:
+    """The words that are anywhere, and where."""
+    return {word: places for word in WORDS if (places := places_of(word, folder / "data", server))}
+
+
+def has_plain_segments(folder: Path, server: RedisServer) -> bool:
+    values = [raw for name in server.client.scan_iter("*:kv:*") if (raw := server.client.get(name))]
+    return any(
+        b'"tokens":' in raw for raw in [*values, *(path.read_bytes() for path in folder.glob("data/kv/*/*.seg"))]
+    )
+
+
+async def test_what_lay_in_plain_is_sealed_once_there_is_a_key_and_everything_is_found_again(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    flags: dict[str, Any] = {"model": "demo", "engine": {"kv_redis": server.url}}
+    async with opened(tmp_path, **flags) as gateway:
+        first = await work(gateway)
+        await until(lambda: list(tmp_path.glob("data/kv/*/*.seg")) and list(server.client.scan_iter("*:kv:*")))
+    assert first[0] == "full"
+    assert set(found(tmp_path, server)) == set(WORDS)
+    assert has_plain_segments(tmp_path, server)
+
+    async with opened(tmp_path, KEY, **flags) as gateway:
+        await until(lambda: not found(tmp_path, server))
+        assert await work(gateway) == ("exact", first[1])
+        (listed,) = await gateway.services.answers.select(Selection(text="quetzalfeather"), Page())
+        assert (listed.namespace, listed.tags) == ("lodestone", ("household",))
+        asked = await gateway.chat("And where is the marigoldsmith?", system=SYSTEM)
+        assert asked.headers["x-twicetold-tier"] == "full"  # segments that lay in plain are gone
+        await until(lambda: list(tmp_path.glob("data/kv/*/*.seg")) and list(server.client.scan_iter("*:kv:*")))
+    assert found(tmp_path, server) == {}
+    assert not has_plain_segments(tmp_path, server)
+
+
+async def test_what_gateways_share_is_sealed_and_without_the_key_they_go_on_without_it(
+    tmp_path: Path, server: RedisServer, upstream: RunningUpstream
+) -> None:
+    flags: dict[str, Any] = {"upstream": upstream.base_url, "redis": server.url}
+    async with opened(tmp_path, KEY, **flags) as gateway:
+        first = await work(gateway)
+        await until(lambda: gateway.services.answers.count(Selection(text="Quetzalfeather")))
+        assert (await work(gateway))[0] == "exact"
+        await until(lambda: list(server.client.scan_iter("*:said:*")))
+        removed = await gateway.services.answers.remove_all(Selection(text="petulantly"))
+        assert removed == []
+        assert found(tmp_path, server) == {}
+        secret = gateway.services.secret
+        assert not any(secret in path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
+    async with opened(tmp_path, ANOTHER, **flags) as gateway:
+        assert await work(gateway) == ("full", first[1])
+    async with opened(tmp_path, KEY, **flags) as gateway:
+        assert await work(gateway) == ("exact", first[1])
