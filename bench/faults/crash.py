@@ -143,7 +143,8 @@ class House:
         self._check_figures()
 
     async def _load_and_kill(self, victim: str) -> float:
-        clients = Clients(self.gateway.url, self.book, LANES[self.name], self.draws.randrange(2**32))
+        seed, tiers = self.draws.randrange(2**32), ["exact", "semantic"] if self.name == "meaning" else ["exact"]
+        clients = Clients(self.gateway.url, self.book, LANES[self.name], seed, tiers)
         running = asyncio.create_task(clients.run())
         await asyncio.sleep(self.draws.uniform(0.1, 1.5))
         killed_s = time.monotonic()
@@ -317,9 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", default="", help=f"of {', '.join(SHARES)}: all kills are of this one")
-    parser.add_argument(
-        "--house", choices=tuple(LANES), help="of all those kills, these alone: they may run side by side"
-    )
+    parser.add_argument("--house", action="append", choices=tuple(LANES), help="of all those kills, these alone")
     options = parser.parse_args(argv)
     counts = {options.only: options.kills} if options.only else shared_out(options.kills)
     counts = {

@@ -89,15 +89,16 @@ def _mount(*words: str) -> None:
 class Scene:
     """A gateway whose data lies on a disk, and what was asked of it."""
 
-    def __init__(self, disk: Disk, flags: Sequence[str], book: Book) -> None:
+    def __init__(self, disk: Disk, flags: Sequence[str], book: Book, *, has_engine: bool) -> None:
         self.disk = disk
+        self.has_engine = has_engine
         self.book = book
         self.data_dir = disk.at / "data"
         self.gateway = MortalGateway(self.data_dir, flags)
 
     def start(self) -> None:
         self.gateway.start()
-        self.gateway.wait("local")
+        self.gateway.wait(*(("local",) if self.has_engine else ()))
 
     def restart(self) -> None:
         self.gateway.close()
@@ -117,7 +118,7 @@ class Scene:
                 put = book.new("put")
                 timed = await puts.post(put_body(put, book.expected(put)))
                 _note(fault, f"put {put}", str(timed.status), "200")
-                if turn % 6 == 0:
+                if self.has_engine and turn % 6 == 0:
                     prompt = turn // 6 % len(book.local)
                     text = text_of(await chat.post(local_body(prompt, ["kv"])))
                     _note(fault, f"prompt {prompt}", text, book.local[prompt])
@@ -135,7 +136,7 @@ class Scene:
     def counted(self) -> int:
         """Failures of the cache, and of the tiers of prefixes, that the gateway tells of."""
         stats = self.gateway.stats()
-        kv = stats["engine"]["kv"]
+        kv = stats["engine"]["kv"] if self.has_engine else {}
         return int(
             stats["cache_failures"] + sum(kv.get(f"disk_{name}", 0) for name in ("errors", "failures", "refused"))
         )
@@ -275,23 +276,26 @@ def _limit(scene: Scene, what: int, soft: int) -> int:
     return before
 
 
-SCENES: dict[str, tuple[Callable[[Scene, Fault], None], tuple[str, ...]]] = {
-    "full": (full, ("size=5m",)),
-    "full at a checkpoint and at a start": (full_at_checkpoint, ("size=5m",)),
-    "read-only from the start": (read_only_at_start, ("size=16m",)),
-    "refuses writes from now on": (refused_later, ("size=16m",)),
-    "no inodes": (no_inodes, ("size=16m", "nr_inodes=120")),
-    "data directory deleted": (vanished, ("size=16m",)),
-    "no file descriptors": (no_descriptors, ("size=16m",)),
+SCENES: dict[
+    str, tuple[Callable[[Scene, Fault], None], tuple[str, ...], bool]
+] = {  # what happens, to what disk, engine
+    "full": (full, ("size=5m",), True),
+    "full at a checkpoint and at a start": (full_at_checkpoint, ("size=5m",), False),
+    "read-only from the start": (read_only_at_start, ("size=16m",), False),
+    "refuses writes from now on": (refused_later, ("size=16m",), False),
+    "no inodes": (no_inodes, ("size=16m", "nr_inodes=120"), True),
+    "data directory deleted": (vanished, ("size=16m",), False),
+    "no file descriptors": (no_descriptors, ("size=16m",), False),
 }
 
 
 @contextmanager
-def _scene(at: Path, options: Sequence[str], upstream_url: str, book: Book) -> Iterator[Scene]:
+def _scene(at: Path, options: Sequence[str], upstream_url: str, book: Book, *, has_engine: bool) -> Iterator[Scene]:
     disk = Disk(at, *options)
     config = at.with_suffix(".toml")
     config.write_text(CONFIG, "utf-8")
-    scene = Scene(disk, ["--config", str(config), "--upstream", upstream_url, "--model", "demo"], book)
+    flags = ["--config", str(config), "--upstream", upstream_url, *(("--model", "demo") if has_engine else ())]
+    scene = Scene(disk, flags, book, has_engine=has_engine)
     try:
         yield scene
     finally:
@@ -311,14 +315,15 @@ def run(names: Sequence[str]) -> list[Fault]:
     """Each of the faults on a disk of its own. Raises `NoMount`."""
     book, faults = Book(), []
     with tempfile.TemporaryDirectory(prefix="twicetold-disk-") as folder, upstream() as backend:
-        with _scene(Path(folder) / "cold", ("size=16m",), backend.url, book) as scene:
-            scene.start()
-            asyncio.run(_learn(scene.gateway.url, book))
         for at, name in enumerate(names):
-            play, options = SCENES[name]
+            play, options, has_engine = SCENES[name]
             fault = Fault(name)
-            with _scene(Path(folder) / f"disk{at}", options, backend.url, book) as scene:
+            with _scene(Path(folder) / f"disk{at}", options, backend.url, book, has_engine=has_engine) as scene:
                 try:
+                    if has_engine and not book.local:
+                        scene.start()
+                        asyncio.run(_learn(scene.gateway.url, book))
+                        scene.gateway.close()
                     play(scene, fault)
                 except Exception as error:  # the root of a scene: the others are played all the same
                     fault.wrong = [*(fault.wrong or []), f"{type(error).__name__}: {error}"]

@@ -10,7 +10,7 @@ A book notes which questions were asked, and when the asker had the whole answer
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -66,8 +66,8 @@ def prompt(number: int) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}, {"role": "user", "content": f"Say more, number {number}."}]
 
 
-def chat_body(number: int, *, stream: bool = False) -> bytes:
-    body = {"model": "m", "messages": messages(number), "stream": stream, "cache": {"tiers": ["exact"]}}
+def chat_body(number: int, *, stream: bool = False, tiers: Sequence[str] = ("exact",)) -> bytes:
+    body = {"model": "m", "messages": messages(number), "stream": stream, "cache": {"tiers": tiers}}
     return json.dumps(body).encode()
 
 
@@ -98,11 +98,12 @@ def text_of(timed: Timed) -> str | None:
 class Clients:
     """Askers at `url`, until they are stopped or what they ask is gone."""
 
-    def __init__(self, url: str, book: Book, kinds: Iterable[Kind], seed: int) -> None:
+    def __init__(self, url: str, book: Book, kinds: Iterable[Kind], seed: int, tiers: Sequence[str]) -> None:
         self._url = url
         self._book = book
         self._kinds = list(kinds)
         self._draws = Random(seed)
+        self._tiers = tiers
         self._is_over = False
 
     async def run(self) -> None:
@@ -132,9 +133,12 @@ class Clients:
             again = book.repeat(draws) if kind == "chat" and draws.random() < 0.3 else None
             number = book.new(kind) if again is None else again
             expected = book.expected(number)
-            body = put_body(number, expected) if kind == "put" else chat_body(number, stream=draws.random() < 0.5)
+            body = put_body(number, expected) if kind == "put" else self._chat(number)
         fate = await self._fate(lane, kind, number, body, expected)
         book.fates[fate] = book.fates.get(fate, 0) + 1
+
+    def _chat(self, number: int) -> bytes:
+        return chat_body(number, stream=self._draws.random() < 0.5, tiers=self._tiers)
 
     async def _fate(self, lane: Connection, kind: Kind, number: int, body: bytes, expected: str) -> Fate:
         book = self._book

@@ -129,7 +129,6 @@ async def test_a_disk_that_refuses_writes_for_a_while_is_tried_with_a_new_connec
     answers = SqliteAnswers(path, budget_bytes=None, sick_s=0.05)
     await answers.open()
     await answers.put(entry_of("a"))
-    await answers._call(answers._writer, lambda connection: None)
 
     def read_only(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA query_only = ON")  # as a file that was opened while its disk could only be read
