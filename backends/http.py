@@ -10,13 +10,13 @@ comment would start anew.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from backends.connecting import transport
 from backends.errors import BackendBusy, BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
 from backends.journey import headers_on_the_way
 
@@ -103,16 +103,15 @@ class HTTPUpstream:
         self.name = name
         self.root = root
         self._max_response_bytes = max_response_bytes
+        self._ending: set[asyncio.Task[None]] = set()  # requests that were given up in an awkward moment
         self._client = httpx.AsyncClient(
             headers={"accept-encoding": "identity", "user-agent": "twicetold", **headers},
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
             # httpcore counts busy connections against the idle limit, so a lower one would close idle ones under load.
-            transport=transport(
-                httpx.Limits(
-                    max_connections=MAX_CONNECTIONS,
-                    max_keepalive_connections=MAX_CONNECTIONS,
-                    keepalive_expiry=KEEPALIVE_S,
-                )
+            limits=httpx.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEEPALIVE_S,
             ),
             trust_env=False,  # the environment is read in one place, and that is not here
         )
@@ -137,17 +136,23 @@ class HTTPUpstream:
         return Reply(response, self.name, self._max_response_bytes)
 
     async def close(self) -> None:
+        if self._ending:
+            await asyncio.wait(self._ending)
         await self._client.aclose()
 
     async def _send_once(
         self, method: str, path: str, body: bytes | None, deadline: float, headers: Mapping[str, str] | None
     ) -> httpx.Response:
-        is_reused = True
+        is_reused, may_leave = True, asyncio.Event()
+        may_leave.set()
 
         async def trace(event: str, _info: dict[str, Any]) -> None:
             nonlocal is_reused
             if event.startswith("connection.connect"):
                 is_reused = False
+                may_leave.clear()
+            elif event.endswith("send_request_headers.started"):
+                may_leave.set()
 
         request = self._client.build_request(
             method,
@@ -161,12 +166,43 @@ class HTTPUpstream:
             extensions={"trace": trace},
         )
         try:
-            return await _guarded(self._client.send(request, stream=True), deadline, self.name, is_answering=False)
+            sent = self._sent(request, may_leave)
+            return await _guarded(sent, deadline, self.name, is_answering=False)
         except BackendUnavailable as error:
             # Kept open by us, closed by the server meanwhile: no byte of an answer came, so nothing is asked twice.
             if is_reused and isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
                 raise _StaleConnection(error.message) from error.__cause__
             raise
+
+    async def _sent(self, request: httpx.Request, may_leave: asyncio.Event) -> httpx.Response:
+        """Send it. Whoever gives up while a connection is made for it leaves that to be closed behind its back.
+
+        httpcore never gives up a connection that was made and has not begun its first request: cancelled there it is
+        neither idle nor over, and takes one of so many places for ever.
+        """
+        sending = asyncio.ensure_future(self._client.send(request, stream=True))
+        try:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            ending = asyncio.ensure_future(_given_up(sending, may_leave))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            if may_leave.is_set():
+                await asyncio.wait([ending])  # the server hears at once that nobody waits
+            raise
+
+
+async def _given_up(sending: "asyncio.Future[httpx.Response]", may_leave: asyncio.Event) -> None:
+    """Let a request get as far as it can be left, and leave it."""
+    leaving = asyncio.ensure_future(may_leave.wait())
+    both: list[asyncio.Future[Any]] = [sending, leaving]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    sending.cancel()
+    await asyncio.wait([sending])
+    if not sending.cancelled() and sending.exception() is None:
+        with suppress(httpx.HTTPError, OSError):
+            await sending.result().aclose()
 
 
 class _StaleConnection(BackendUnavailable):
