@@ -25,6 +25,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import psutil
 
 from backends.http import KEEPALIVE_S
 from bench.faults.clients import question
@@ -32,16 +33,16 @@ from bench.faults.reading import read_stream
 from bench.faults.watching import Look, at_rest, look, metrics_of, slope
 from bench.figures import percentile
 from bench.load import Job, measure
-from bench.processes import Server, gateway, upstream
+from bench.processes import Server, gateway, pin, two_cpus, upstream
 
 CHAT = "/v1/chat/completions"
 WARM_UP = 0.25
 CYCLE_S = 240.0  # of it, at most, the last part is rest
 REST_S = 40.0
-PROBES, PROBE_BATCH = 300, 100
+PROBES = 300
 LOOK_EVERY_S = 10.0
 LOCAL, SLOW, LEAVING, REPEATING = 0.1, 0.15, 0.15, 0.3  # of clients, of requests
-PAUSE_S = (0.0, 4.0)  # between two requests of a client
+PAUSE_S = (0.0, 2.0)  # between two requests of a client
 FLAT_MB = 20.0  # an hour: what a slope may be, when its interval tells it from nothing
 SETTINGS = """
 drain_s = 5
@@ -101,7 +102,7 @@ class Crowd:
                     CHAT,
                     self.body(is_local=is_local),
                     pause_s=rng.uniform(0.05, 0.3) if is_slow else 0.0,
-                    leave_after_s=rng.uniform(0.0, 8.0) if leaves else None,
+                    leave_after_s=rng.uniform(0.0, 20.0) if leaves else None,
                 )
                 self.seen[how.kind] += 1
                 if how.kind == "bad":
@@ -117,9 +118,13 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
         (folder / "config.toml").write_text(SETTINGS, "utf-8")
-        behind = stack.enter_context(upstream("slow:0.4"))  # 12 tokens: five seconds of an answer
+        here, beside = two_cpus()  # the gateway has a core of its own; its engines, clients and the upstream the other
+        pin(0, beside)
+        behind = stack.enter_context(upstream("slow:1.5", cpu=beside))  # 12 tokens: 18 seconds of an answer
         flags = ["--upstream", behind.url, "--model", "demo", "--config", str(folder / "config.toml")]
-        server = stack.enter_context(gateway(*flags, within_s=600))
+        server = stack.enter_context(gateway(*flags, cpu=here, within_s=600))
+        for engine in psutil.Process(server.pid).children(recursive=True):
+            pin_all(engine, beside)
         out = stack.enter_context(options.out.open("w"))
         return 1 if asyncio.run(_run(server, options, out)) else 0
 
@@ -155,6 +160,13 @@ async def _run(server: Server, options: argparse.Namespace, out: Any) -> list[st
     return _report(server, crowd, looks, before, after, idle, busy)
 
 
+def pin_all(process: psutil.Process, cpu: int | None) -> None:
+    """Hold a process that runs already on one core, with all its threads."""
+    for thread in process.threads():
+        with suppress(ProcessLookupError):
+            pin(thread.id, cpu)
+
+
 async def _watch(server: Server, looks: list[Look], began_s: float, out: Any) -> None:
     while True:
         with suppress(httpx.TransportError):
@@ -176,7 +188,7 @@ def _hit(url: str) -> str:
 async def _probe(url: str, hit: str) -> list[float]:
     """Milliseconds of exact hits, asked one after another by a process of its own."""
     job = Job("hit", url, (hit,), PROBES)
-    (measured,) = await asyncio.to_thread(measure, [job], cpu=None)
+    (measured,) = await asyncio.to_thread(measure, [job], cpu=two_cpus()[0])
     return measured.total_ms
 
 
@@ -216,6 +228,8 @@ def _report(
     faults += [*_ledger(server.url, crowd, sum(map(len, idle + busy))), *_engine(server.url)]
     rest, load = [ms for part in idle for ms in part], [ms for part in busy for ms in part]
     ratio = percentile(load, 99) / percentile(rest, 99)
+    by_turn = [percentile(b, 99) / percentile(i, 99) for b, i in zip(busy, idle[1:], strict=False)]
+    print("p99 under load over p99 at rest, turn by turn: " + " ".join(f"{one:.2f}" for one in by_turn))
     print(f"exact hits: p99 {percentile(load, 99):.2f} ms under load, {percentile(rest, 99):.2f} ms at rest:"
           f" {ratio:.2f}x (p50 {percentile(load, 50):.2f}, {percentile(rest, 50):.2f})")  # fmt: skip
     for fault in faults:
