@@ -13,6 +13,7 @@ from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
 from gateway.policy import Plan, Rules, semantic_refusal
 from gateway.quota.policies import FREE, TenantPolicy
+from gateway.redaction import REASON
 from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
 
@@ -41,6 +42,8 @@ class Asked:
     @cached_property
     def semantic_refusal(self) -> str | None:
         """Why other wordings are out of question. Reads the text, so it is asked only after an exact miss."""
+        if self.controls.is_redacted:
+            return REASON
         temperature = float(self.route.model.defaults.get("temperature", 1.0))
         return semantic_refusal(self.request, self._text, self.rules, temperature)
 

@@ -33,6 +33,7 @@ class Controls:
     tags: tuple[str, ...] = ()
     tiers: frozenset[str] = TIERS
     min_similarity: float | None = None
+    is_redacted: bool = False  # it holds what the operator keeps nothing of; no caller's wish
 
 
 def read_controls(cache_control: str | None, cache: Any) -> Controls:

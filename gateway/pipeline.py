@@ -40,6 +40,7 @@ from gateway.policy import Rules, plan
 from gateway.prefixes.watch import PrefixWatch
 from gateway.quota.policies import FREE, TenantPolicy
 from gateway.recorder import Recorder, tee
+from gateway.redaction import KEEPS_ALL, REASON, Redactor
 from gateway.reply import Deltas, Reply, generated, served_of, stored
 from gateway.semantic.found import Match, NoMatch
 from gateway.semantic.rule import LaneRule
@@ -70,6 +71,7 @@ class Pipeline:
         commons: Commons | None = None,
         check_memory: Callable[[], None] = lambda: None,
         flush_s: float = 10.0,
+        redactor: Redactor = KEEPS_ALL,
     ) -> None:
         self._secret = secret
         self._router = router
@@ -85,7 +87,8 @@ class Pipeline:
         self._paces = Paces()
         self._flush_s = flush_s  # how long a stop waits for writes
         self._check_memory = check_memory  # raises when there is too little of it for one more generation
-        self._recorder = Recorder(answers, semantic, ledger, commons)
+        self.redactor = redactor
+        self._recorder = Recorder(answers, semantic, ledger, commons, redactor)
 
     async def answer(
         self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
@@ -117,6 +120,7 @@ class Pipeline:
         """Keep what somebody else answered; why not, when it is not kept."""
         if not asked.plan.write:
             reason = "tiers_off" if asked.plan.bypass == "tiers_off" else "no_store"
+            reason = REASON if asked.controls.is_redacted else reason
             self._ledger.looked_up("write", "refused", reason)
             return reason
         return self._recorder.keep(replace(asked, origin=PUT), began, completion, elapsed_s)
@@ -137,6 +141,9 @@ class Pipeline:
     ) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
+        controls = self.redactor.over(request, controls)
+        if controls.is_redacted and may_generate:
+            self._ledger.looked_up("write", "refused", REASON)
         normal = self._normaliser.of(request, tenant, controls.namespace)
         route = await self._route(request.model, normal.keyed.messages, may_generate)
         if request.native is not None:

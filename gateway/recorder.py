@@ -16,6 +16,7 @@ from gateway.identity.scope import SCHEMA
 from gateway.ledger import Ledger
 from gateway.normalise.caution import tells
 from gateway.policy import refuse_to_keep
+from gateway.redaction import KEEPS_ALL, REASON, Redactor
 from gateway.semantic.found import Seen, digest_of
 from gateway.semantic.rule import LaneKey
 from gateway.turns import Turns
@@ -53,8 +54,14 @@ class Recorder:
     """Keeps answers, and what is learned from them, behind the callers' backs."""
 
     def __init__(
-        self, answers: NearAnswers, semantic: "Semantic | None", ledger: Ledger, commons: Commons | None = None
+        self,
+        answers: NearAnswers,
+        semantic: "Semantic | None",
+        ledger: Ledger,
+        commons: Commons | None = None,
+        redactor: Redactor = KEEPS_ALL,
     ) -> None:
+        self._redactor = redactor
         self.chores = Chores()  # writes: what a stop waits for
         self.lessons = Chores()  # vectors, comparisons: what the next start makes up for
         self._answers = answers
@@ -67,6 +74,7 @@ class Recorder:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
         behind the answer's back. What is returned is why it is not kept; None when it is."""
         refusal = refuse_to_keep(completion, may_be_cut=asked.request.prompt is not None) or _told(asked, completion)
+        refusal = REASON if refusal is None and self._redactor.refuses(completion) else refusal
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
             return refusal

@@ -16,6 +16,7 @@ from gateway.commons.rule import is_shared
 from gateway.curation.invalidate import Invalidation
 from gateway.errors import StoreAway, UnknownId
 from gateway.ledger import Ledger
+from gateway.redaction import KEEPS_ALL, Redactor
 from gateway.served import Served, ServedMemory
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Feedback:
         semantic: "Semantic | None",
         ledger: Ledger,
         commons: Commons | None = None,
+        redactor: Redactor = KEEPS_ALL,
     ) -> None:
+        self._redactor = redactor
         self._answers = answers
         self._invalidation = invalidation
         self._served = served
@@ -96,6 +99,8 @@ class Feedback:
         return await self._say(entry, response_id, is_good, comment)
 
     async def _say(self, entry: Entry, source: str, is_good: bool, comment: str) -> Said:
+        if self._redactor.holds((comment,)):
+            comment = ""
         verdict = Verdict(source, is_good, comment, time.time())
         try:
             tally = await self._invalidation.judge(entry, verdict)

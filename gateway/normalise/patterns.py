@@ -4,7 +4,7 @@ What a pattern matches is taken out, never replaced, and never more than 400 cha
 swallows a prompt would make all prompts one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,16 @@ MAX_MATCH_CHARS = 400
 
 def read_patterns(patterns: Sequence[str], key: str) -> dict[str, Finds]:
     """Patterns as rules, `pattern 1` and so on. Raises `SettingsError`, naming `key`."""
+    compiled = _compiled(patterns, key)
+    return {rule: partial(_found, compiled=one, rule=rule) for rule, one in compiled.items()}
+
+
+def read_searches(patterns: Sequence[str], key: str) -> list[Callable[[str], bool]]:
+    """Patterns as questions whether a text has them. Raises `SettingsError`, naming `key`."""
+    return [partial(_has, compiled=one) for one in _compiled(patterns, key).values()]
+
+
+def _compiled(patterns: Sequence[str], key: str) -> dict[str, Any]:
     if not patterns:
         return {}
     try:
@@ -28,7 +38,7 @@ def read_patterns(patterns: Sequence[str], key: str) -> dict[str, Finds]:
         raise SettingsError(f"{key} holds {len(patterns)} patterns; at most {MAX_PATTERNS} are taken")
     options = re2.Options()
     options.log_errors = False
-    rules: dict[str, Finds] = {}
+    found: dict[str, Any] = {}
     for number, pattern in enumerate(patterns, start=1):
         if not 0 < len(pattern) <= MAX_PATTERN_CHARS:
             raise SettingsError(f"{key}: pattern {number} must have 1 to {MAX_PATTERN_CHARS} characters")
@@ -39,8 +49,12 @@ def read_patterns(patterns: Sequence[str], key: str) -> dict[str, Finds]:
             raise SettingsError(f"{key}: pattern {number} is not one of RE2: {said}") from error
         if compiled.search("") is not None:
             raise SettingsError(f"{key}: pattern {number} matches the empty text")
-        rules[f"pattern {number}"] = partial(_found, compiled=compiled, rule=f"pattern {number}")
-    return rules
+        found[f"pattern {number}"] = compiled
+    return found
+
+
+def _has(text: str, compiled: Any) -> bool:
+    return compiled.search(text.encode("utf-8", "replace").decode()) is not None
 
 
 def _found(text: str, compiled: Any, rule: str) -> Iterator[Span]:

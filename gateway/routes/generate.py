@@ -87,6 +87,7 @@ class GenerateEndpoint:
         if controls is not wished:
             exchange.told = ignored_of(policy.refused(wished))
         request = self.conversations.resume(parsed, tenant)
+        controls = self.pipeline.redactor.over(request, controls)
         async with self.intake.quota.enter(policy, partial(guess_of, request, *parsed.others)) as admission:
             exchange.told += admission.headers(self.shape.dialect)
             admission.check()
@@ -109,7 +110,7 @@ class GenerateEndpoint:
                 delivery.is_free = self.intake.zero_usage and reply.outcome.told.is_stored
                 delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
                 await self._deliver(delivery, request)
-                if delivery.answer is not None:
+                if delivery.answer is not None and not self.pipeline.redactor.refuses(delivery.answer.completion()):
                     self.conversations.note(exchange.id, tenant, parsed, request, delivery.answer.completion())
         question = None if controls.no_store or not controls.tiers else head_of(asked_of(request))
         self.ledger.record(delivery.line(request.model, self.shape.route, tenant, question))

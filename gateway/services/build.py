@@ -16,6 +16,7 @@ from gateway.normalise.request import Normaliser
 from gateway.normalise.route import route_of
 from gateway.pipeline import Pipeline
 from gateway.prefixes.watch import PrefixWatch
+from gateway.redaction import redactor_of
 from gateway.served import ServedMemory
 from gateway.services.answers import answers_of
 from gateway.services.backends import local_engine
@@ -58,6 +59,7 @@ def build(settings: Settings) -> Services:
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
     edge = edge_of(settings.edge)
     commons = commons_of(settings, secret, answers, shared, ledger)
+    redactor = redactor_of(settings.redact.patterns, settings.redact.hook)
     pipeline = Pipeline(
         secret=secret,
         router=router,
@@ -70,10 +72,11 @@ def build(settings: Settings) -> Services:
         sharing=None if shared is None else shared.flights,
         commons=commons,
         check_memory=edge.memory.check_generation,
+        redactor=redactor,
         flush_s=settings.edge.flush_s,
     )
     following = following_of(shared, answers, semantic, rules, ledger)
-    embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic, seal)
+    embeddings = embeddings_of(settings, secret, router, rules, ledger, semantic, seal, redactor)
     edge.memory.sheds = (answers.shed, embeddings.memory.shed)
     prices = Prices(settings.data_dir / PRICES_FILE, () if embeddings.own is None else embeddings.own.names)
     prices.open()
@@ -82,7 +85,7 @@ def build(settings: Settings) -> Services:
     ask_others = following.echo.ask if following is not None else None
     invalidation = Invalidation(answers, semantic, ledger, ask_others, embeddings)
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)
-    feedback = Feedback(answers, invalidation, served, semantic, ledger, commons)
+    feedback = Feedback(answers, invalidation, served, semantic, ledger, commons, redactor)
     keys = keys_of(settings, secret, shared)
     erasures = erasures_between(settings, shared, ledger)
     services = Services(

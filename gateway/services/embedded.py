@@ -11,6 +11,7 @@ from gateway.embedded.service import Embeddings
 from gateway.ledger import Ledger
 from gateway.metrics import Sample
 from gateway.policy import Rules
+from gateway.redaction import KEEPS_ALL, Redactor
 from gateway.seal import NO_SEAL, Seal
 from gateway.settings import CacheSettings, Settings
 
@@ -31,6 +32,7 @@ def embeddings_of(
     ledger: Ledger,
     semantic: "Semantic | None",
     seal: Seal = NO_SEAL,
+    redactor: Redactor = KEEPS_ALL,
 ) -> Embeddings:
     """Nothing is opened yet."""
     kept_mb = settings.cache.embeddings_mb if settings.cache.enabled else 0
@@ -42,6 +44,7 @@ def embeddings_of(
         memory=MemoryVectors(min(MEMORY_MB, kept_mb) * MIB),
         file=FileVectors(settings.data_dir / "embeddings.db", kept_mb * MIB, seal) if kept_mb else None,
         own=None if semantic is None else _own(semantic, settings.cache),
+        redactor=redactor,
     )
 
 
