@@ -136,7 +136,7 @@ async function mount(root, { api }) {
       fresh,
       h(
         "section",
-        { class: "card", "aria-label": "A new key" },
+        { class: "card stack", "aria-label": "A new key" },
         h("h2", {}, `The key of ${made.name}`),
         h("p", { class: "note-line warn" }, "This is the only time it is shown. Put it where its holder keeps secrets."),
         text,
