@@ -105,7 +105,7 @@ async def test_an_import_answers_what_was_exported_by_meaning_too(
     assert (counts(account), counts(again)) == ((3, 0, 0, 0), (0, 3, 0, 0))
     assert (outcome.tier, near.tier, stranger.tier) == ("exact", "semantic", "full")
     assert [replace(row, place=(0, 0), hits=0, size_bytes=0) for row in after] == [
-        replace(row, place=(0, 0), hits=0, size_bytes=0) for row in before
+        replace(row, place=(0, 0), hits=0, size_bytes=0, origin="import") for row in before
     ]
 
 
