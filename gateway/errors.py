@@ -241,9 +241,11 @@ def describe(error: GatewayError | BackendError) -> tuple[int, dict[str, Any]]:
 
 
 def retry_headers(error: GatewayError | BackendError) -> list[tuple[bytes, bytes]]:
-    """When to try again, where that is known. Official clients try a 504 again unasked; here nothing will change."""
+    """When to try again, where that is known, or with what. Official clients try a 504 again unasked: in vain here."""
     if isinstance(error, NotCached):
         return [(b"x-should-retry", b"false")]
+    if isinstance(error, NotAuthorised | NotAdmin):
+        return [(b"www-authenticate", b"Bearer")]  # with what to come again; a browser asks nobody for it
     retry_after_s = getattr(error, "retry_after_s", None)
     found = [] if retry_after_s is None else [(b"retry-after", str(max(1, ceil(retry_after_s))).encode("ascii"))]
     return [*found, (b"x-should-retry", b"false")] if isinstance(error, BudgetSpent) else found

@@ -85,7 +85,8 @@ def test_it_speaks_https_and_nothing_else(house: House) -> None:
 
 def test_whoever_is_not_known_is_not_served(house: House) -> None:
     for credential in (None, "sk-any", house.provider.token(OTHER_RSA), house.provider.token(aud="billing")):
-        assert house.chat(credential).status_code == 401
+        refused = house.chat(credential)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
 
 
 def test_keys_and_tokens_are_tenants_that_share_nothing(house: House) -> None:
@@ -104,6 +105,11 @@ def test_a_credential_without_the_scope_is_refused_by_name_in_the_shape_of_the_r
     assert (said.status_code, said.json()["error"]["code"]) == (403, "scope_lacking")
     assert "'chat'" in said.json()["error"]["message"]
     assert (shaped.status_code, shaped.json()["type"]) == (403, "error")
+    asked = {"request": ASK}
+    for path, body in (("embeddings", {"model": "m", "input": "?"}), ("cache/lookup", asked),
+                       ("messages/count_tokens", ANTHROPIC), ("completions", {"model": "m", "prompt": "?"}),
+                       ("responses", {"model": "m", "input": "?"})):  # fmt: skip
+        assert house.call("POST", f"/v1/{path}", house.key("admin:read"), body).status_code == 403, path
     verdict = {"id": "chatcmpl-1", "verdict": "good"}
     assert house.call("POST", "/v1/cache/feedback", house.key("chat"), verdict).status_code == 403
     assert house.call("GET", "/v1/models", house.key("feedback")).status_code == 403

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -11,6 +12,8 @@ from typing import Any
 
 import jwt
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gateway.callers.caller import Caller
 from gateway.callers.issuer import DISCOVERY, Issuer
@@ -163,6 +166,32 @@ def test_every_other_token_is_refused_without_its_words(attack: str, provider: P
     assert not any(piece in str(refused.value) for piece in token.split(".") if piece)
     assert "evil" not in str(refused.value)
     assert provider.asked == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+HEADER = st.fixed_dictionaries(
+    {"alg": st.sampled_from(["RS256", "ES256", "none"]) | JSON},
+    optional={"kid": st.sampled_from(["r1", "e1"]) | JSON, "typ": JSON, "crit": JSON, "b64": JSON, "cty": JSON},
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(header=HEADER | JSON, claims=JSON, signature=st.binary(max_size=80), is_signed=st.booleans())
+def test_whatever_is_in_a_token_it_is_refused_and_nothing_breaks(
+    provider: Provider, header: Any, claims: Any, signature: bytes, is_signed: bool
+) -> None:
+    said = json.dumps(claims).encode()
+    if is_signed and claims is not None:  # by the right key, and not of a token's form
+        token = jwt.api_jws.encode(said, RSA, "RS256", {"kid": "r1"})
+    else:
+        token = f"{part(header)}.{part(said)}.{part(signature)}"
+
+    with pytest.raises((NotAuthorised, UnknownKey)):
+        read(token, provider.keys, provider.url)
 
 
 @pytest.mark.parametrize(
