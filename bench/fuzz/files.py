@@ -5,8 +5,8 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,11 @@ retries = 1
 [keys]
 required = false
 """
-VARIABLES = ("PORT", "HOST", "CACHE__TTL", "CACHE__MEMORY_MB", "CACHE__SEMANTIC", "BACKENDS__A__URL", "CACHE", "X", "MAX_BODY_MB",
-    "CACHE__ROUTES", "UPSTREAM", "SECRET_ENV", "ADMIN_KEY_ENV", "KEYS__REQUIRED", "ENGINE__KV_MB", "TIMEOUTS__IDLE_S", "CACHE____X")  # fmt: skip
+VARIABLES = (
+    "PORT", "HOST", "CACHE__TTL", "CACHE__MEMORY_MB", "CACHE__SEMANTIC", "BACKENDS__A__URL", "CACHE",
+    "X", "MAX_BODY_MB", "CACHE__ROUTES", "UPSTREAM", "SECRET_ENV", "ADMIN_KEY_ENV", "KEYS__REQUIRED",
+    "ENGINE__KV_MB", "TIMEOUTS__IDLE_S", "CACHE____X",
+)  # fmt: skip
 
 
 def completion(text: str = "It is a lease.") -> Completion:
@@ -214,7 +217,22 @@ async def _rows(rng: random.Random, outcomes: Counter[str], path: Path) -> None:
     if rng.random() < 0.6:
         with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.Error):
             column = rng.choice([row[1] for row in connection.execute("PRAGMA table_info(entries)") if row[1] != "seq"])
-            value = rng.choice((None, -1, 2**62, 1.5, "", "x", b"", b"\0", rng.randbytes(32), "[]", "{}", encode(completion("Another."))))
+            value = rng.choice(
+                (
+                    None,
+                    -1,
+                    2**62,
+                    1.5,
+                    "",
+                    "x",
+                    b"",
+                    b"\0",
+                    rng.randbytes(32),
+                    "[]",
+                    "{}",
+                    encode(completion("Another.")),
+                )
+            )
             connection.execute(f"UPDATE entries SET {column} = ? WHERE seq = 1", (value,))  # noqa: S608 - a name of the table's own
             connection.commit()
     else:
@@ -263,14 +281,15 @@ class _opened:
         await self._store.close()
 
 
-class _calm:
+@contextmanager
+def _calm() -> Iterator[None]:
     """Without the warnings that each damaged file is worth."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(logging.NOTSET)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _config(rng: random.Random) -> bytes:
@@ -297,5 +316,8 @@ def _text(rng: random.Random) -> str:
     return str(nasty(rng))[:200].replace("\0", "")
 
 
-_VALUES = (b"1", b"-1", b"0", b"1e308", b"nan", b"inf", b"-inf", b'""', b'"x"', b"[]", b"[1]", b'["x"]', b"{}", b"{x = 1}", b"true", b"1979-05-27", b"[[]]",
-    b'"\\u0000"', b"99999999999999999999", b"0x10", b'"http://[::1"', b'"http://u:p@h/"', b"'''x'''")  # fmt: skip
+_VALUES = (
+    b"1", b"-1", b"0", b"1e308", b"nan", b"inf", b"-inf", b'""', b'"x"', b"[]", b"[1]", b'["x"]', b"{}",
+    b"{x = 1}", b"true", b"1979-05-27", b"[[]]",
+    b'"\\u0000"', b"99999999999999999999", b"0x10", b'"http://[::1"', b'"http://u:p@h/"', b"'''x'''",
+)  # fmt: skip

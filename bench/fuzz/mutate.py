@@ -10,10 +10,14 @@ import orjson
 LONG = "x" * 70_000
 NASTY: Sequence[Any] = (
     None, True, False, 0, 1, -1, 2**31, 2**53, 2**63 - 1, -(2**63), 2**64 - 1, 0.5, -0.0, 1e308, 5e-324, 1.0,
-    "", " ", "\0", "\n", "\r\nx: y", "a", "\u00e9", "e\u0301", "\ufeff", "\u202e", "\U0001f600", "\ud7ff", "null", "-1", "1e9", "NaN",
-    "../../etc/passwd", "<script>", "%00", "{}", "[]", "\x1f", "\u2028", "data:image/png;base64,AAAA", "http://127.0.0.1:9/x",
-    "exact", "user", "assistant", "tool", "function", "text", "stop", "auto", "none", "required", "json_object", "m1", "m2", LONG,
-    [], {}, [[]], [None], [{}], {"": None}, {"type": "text"}, {"type": "text", "text": "x"}, {"role": "user"}, {"a": {"b": {"c": []}}},
+    "", " ", "\0", "\n", "\r\nx: y", "a", "\u00e9", "e\u0301", "\ufeff", "\u202e", "\U0001f600", "\ud7ff", "null",
+    "-1", "1e9", "NaN",
+    "../../etc/passwd", "<script>", "%00", "{}", "[]", "\x1f", "\u2028", "data:image/png;base64,AAAA",
+    "http://127.0.0.1:9/x",
+    "exact", "user", "assistant", "tool", "function", "text", "stop", "auto", "none", "required", "json_object",
+    "m1", "m2", LONG,
+    [], {}, [[]], [None], [{}], {"": None}, {"type": "text"}, {"type": "text", "text": "x"},
+    {"role": "user"}, {"a": {"b": {"c": []}}},
     ["x"] * 300, {str(n): n for n in range(300)},
     {"type": "image_url", "image_url": {"url": "x"}}, {"type": "function", "function": {"name": "f", "arguments": "{"}},
 )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Some cases of every target of `python -m bench.fuzz`, and what its watchers would see."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.sse import EventDecoder
+from bench.fuzz.asking import check_same, gateway, judged
+from bench.fuzz.base import Case, Finding, Target, fuzz
+from bench.fuzz.targets import TARGETS
+from bench.fuzz.upstreams import check_whole
+from bench.inprocess import Answer, ask
+from gateway.controls import read_controls
+from gateway.errors import InvalidRequest
+
+CASES = {"callers": 150, "admins": 120, "upstreams": 60, "rows": 6, "config": 60, "small files": 50, "snapshots": 25}
+JSON_TYPE = {"content-type": "application/json"}
+
+
+@pytest.mark.filterwarnings("default")  # a server that hangs up in the middle leaves sockets for the collector
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+async def test_what_is_bad_is_refused_in_plain_words_and_never_kept(target: Target, tmp_path: Path) -> None:
+    tally = await fuzz(target, CASES.get(target.name, 300), 1, tmp_path)
+
+    assert tally.findings == []
+    assert len(tally.outcomes) > 1  # some of it was good
+
+
+async def test_two_hosts_are_refused_by_the_application_whatever_serves_it(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (app, _, _):
+        answer = await ask(app, "GET", "/healthz", headers=[(b"host", b"elsewhere")])
+
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
+async def test_a_case_that_hangs_or_fails_is_told_with_the_way_to_see_it_again(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opened(_: Path) -> AsyncIterator[Case]:
+        async def case(rng: random.Random, outcomes: Counter[str]) -> None:
+            if rng.random() < 2:
+                raise ZeroDivisionError
+            outcomes["never"] += 1
+
+        yield case
+
+    tally = await fuzz(Target("t", 1, opened), 2, 5, tmp_path)
+
+    assert tally.num_findings == 2
+    assert "--targets t --seed 5 --first 1 --cases 1" in tally.findings[1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(500, JSON_TYPE, b'{"error": {"message": "x", "type": "server_error", "code": "internal"}}'),
+        Answer(400, JSON_TYPE, b"{}"),
+        Answer(200, {**JSON_TYPE, "x-a": "b\r\nc: d"}, b"{}"),
+        Answer(200, JSON_TYPE, b"Traceback (most recent call last)"),
+        Answer(200, JSON_TYPE, b"{", is_whole=False),
+    ],
+)
+def test_the_watch_sees_an_answer_that_nobody_may_be_told(answer: Answer) -> None:
+    with pytest.raises(Finding):
+        judged(answer, "POST /v1/chat/completions")
+
+
+def test_the_watch_sees_a_copy_that_is_another_and_a_stream_without_an_end() -> None:
+    stream = {"content-type": "text/event-stream"}
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
+    one, other = Answer(200, stream, chunk % b"a"), Answer(200, stream, chunk % b"b")
+
+    check_same(one, one, "")
+    with pytest.raises(Finding):
+        check_same(one, other, "")
+    with pytest.raises(Finding):
+        check_whole(one, "")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(st.characters(codec="latin-1"), max_size=80))
+def test_any_cache_control_is_read_or_refused_by_name(header: str) -> None:
+    error = None
+    try:
+        read_controls(header, None)
+    except InvalidRequest as refused:
+        error = refused
+
+    assert error is None or error.param == "Cache-Control"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(max_size=20), max_size=5),
+    st.lists(st.integers(0, 400), max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_events_are_the_same_in_whatever_pieces_they_come(texts: list[str], cuts: list[int], newline: str) -> None:
+    raw = b"".join(b"data: " + orjson.dumps(text) + (newline * 2).encode() for text in texts)
+    places = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    decoder, whole = EventDecoder(10_000), EventDecoder(10_000)
+    pieces = [event for start, end in pairwise(places) for event in decoder.feed(raw[start:end])]
+
+    assert pieces == list(whole.feed(raw))
