@@ -17,6 +17,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from backends.chat import ChatRequest, Usage
+from bench.figures import median
 from bench.inprocess import ask, started
 from bench.processes import upstream
 from bench.redis_server import redis_server
@@ -65,7 +66,7 @@ async def _measure(folder: Path, backend_url: str, redis_url: str, scale: Scale)
             apps[kind] = create_app(services, services.opened, Curfew())
             await stack.enter_async_context(started(apps[kind]))
             assert (await ask(apps[kind], "POST", CHAT, BODY, KEY)).status == 200
-        took = await _turns(apps, scale.of(150, 5), scale.of(20, 10))
+        took = await _turns(apps, scale.of(3000, 20))
     bare = took["without a policy"]
     rows = [
         Row("limits", f"an exact hit, limits: {kind}", us, "us", bare, "without a policy, in turns")
@@ -74,14 +75,14 @@ async def _measure(folder: Path, backend_url: str, redis_url: str, scale: Scale)
     return rows + await _pieces(redis_url, scale)
 
 
-async def _turns(apps: dict[str, FastAPI], rounds: int, requests: int) -> dict[str, float]:
-    """Microseconds of a request: of the best of rounds in which each is asked in turn; the machine has other work."""
+async def _turns(apps: dict[str, FastAPI], rounds: int) -> dict[str, float]:
+    """Microseconds of a request: the median of rounds in which each is asked in turn."""
     took: dict[str, list[float]] = {kind: [] for kind in apps}
     for number in range(rounds):
         order = list(apps) if number % 2 else list(reversed(apps))
         for kind in order:
-            took[kind].append(await _each_us(partial(ask, apps[kind], "POST", CHAT, BODY, KEY), requests))
-    return {kind: min(values) for kind, values in took.items()}
+            took[kind].append(await _each_us(partial(ask, apps[kind], "POST", CHAT, BODY, KEY), 1))
+    return {kind: median(values) for kind, values in took.items()}
 
 
 async def _each_us(work: Callable[[], Awaitable[object]], times: int) -> float:
@@ -96,7 +97,7 @@ async def _pieces(redis_url: str, scale: Scale) -> list[Row]:
     link = Link(redis_url, b"s" * 32)
     shared = RedisAccounts(link, "bench")
     told = asyncio.create_task(shared.run())
-    rounds, times = scale.of(60, 2), scale.of(200, 50)
+    rounds, times = scale.of(1500, 20), 5
     found = {}
     for name, quota, said in (
         ("without limits", Quota(), ()),
@@ -115,7 +116,7 @@ async def _pieces(redis_url: str, scale: Scale) -> list[Row]:
                 admission.clamp(controls)
                 admission.settle(Usage(10, 20), is_hit=True, model="m")
 
-        found[name] = min([await _each_us(work, times) for _ in range(rounds)])
+        found[name] = median([await _each_us(work, times) for _ in range(rounds)])
         await quota.close()
     told.cancel()
     await link.close()

@@ -1,5 +1,6 @@
 """Budgets on disk: what was used is known after a restart, and a damaged file stops nothing."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,7 +43,7 @@ async def test_a_damaged_file_is_put_aside_and_limits_go_on(tmp_path: Path) -> N
     await quota.open()
     await spend(quota, 60)
     await quota.close()
-    assert len(list(tmp_path.glob("budgets.db.corrupt-*"))) == 1
+    assert any(name.startswith("budgets.db.corrupt-") for name in os.listdir(tmp_path))
     assert [name for name, _ in await BudgetFile(path).load()] == [TENANT, f"{TENANT}/key_1"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.chat import ChatRequest
 from gateway.callers.caller import Caller
 from gateway.controls import Controls
 from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed
@@ -12,8 +13,10 @@ from gateway.policy import Rules
 from gateway.quota.policies import FREE, Policies, TenantPolicy
 from gateway.quota.reading import read_said, written
 from gateway.quota.records import FolderRack, Record
+from gateway.reply import Reply
 from gateway.settings import SettingsError, TenantSettings, load_settings
 from gateway.settings.trust import Limits
+from tests.gateway.house import house
 
 TENANT, OTHER = "a" * 32, "b" * 32
 EVERY_WISH = Controls(
@@ -126,3 +129,16 @@ def test_the_configuration_says_which_table_is_wrong(tmp_path: Path) -> None:
     path.write_text('[[tenants]]\ntenant = "Bob"\n')
     with pytest.raises(SettingsError, match=r"tenants\[0\].tenant"):
         load_settings({}, path, {})
+
+
+async def test_a_tenant_whose_policy_has_no_hits_by_meaning_gets_none_and_the_others_do(tmp_path: Path) -> None:
+    off = TenantPolicy(semantic_mode="off")
+    async with house(tmp_path) as home:
+        await home.chat("What is the capital city of France?")
+        await home.pipeline.close()  # what is owed to the store is written
+        reworded = ChatRequest("scripted", ({"role": "user", "content": "What's the capital city of France?"},), {})
+        tiers = []
+        for policy in (off, FREE):
+            reply = await home.pipeline.look_up(reworded, "t", "", Controls(), policy)
+            tiers.append(reply.outcome.tier if isinstance(reply, Reply) else "miss")
+        assert tiers == ["miss", "semantic"]
