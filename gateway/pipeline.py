@@ -300,7 +300,7 @@ class Pipeline:
         """Whether the caller accepts an entry of this age."""
         now_s = time.time()
         for limit_s in (controls.max_age_s, self._rules.keeps_s):
-            if limit_s is not None and entry.age_s(now_s) > limit_s:
+            if limit_s is not None and entry.is_older(limit_s, now_s):
                 return False
         return entry.is_fresh(now_s - controls.stale_s)
 
@@ -381,8 +381,9 @@ class Pipeline:
     def _recorded(self, asked: Asked, term: "Term | None" = None) -> AsyncGenerator[Delta, None]:
         """Generate, and keep the answer; under a lease, only if that is ours to the end."""
         if asked.common is not None:
-            due = partial(self._paces.due, asked.request.model, asked.common.elapsed_s)
-            deltas = padded(asked.common.completion, due, asked.started)
+            answer = asked.common.completion
+            due = partial(self._paces.due, asked.request.model, answer.usage, asked.common.elapsed_s)
+            deltas = padded(answer, due, asked.started)
         else:
             if self._prefixes is not None and asked.plan.publish_kv:
                 self._prefixes.saw(asked.request)

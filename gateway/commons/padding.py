@@ -1,10 +1,11 @@
 """A shared answer as slow as the generation that it saves, so nobody sees from the time who has asked it before.
 
     due    0 .... first piece ................................. last piece
-           |  as long as lately |   the rest, evenly          |  what the generation took, give or take a little
+           |  as long as lately |   the rest, evenly, at the pace of the same generation
 
-How much of a generation goes by before its first word is told by the last ones of that model. Whoever waits holds no
-slot of an engine, and no longer than `MOST_S`.
+What a generation takes depends on who else is served now, so it is drawn from the last ones of the model, of about as
+long a prompt; while these are few, it is what the answer itself took when it was made, give or take a little. Whoever
+waits holds no slot of an engine, and no longer than `MOST_S`.
 """
 
 import asyncio
@@ -14,52 +15,68 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from backends.chat import Completion, Delta, replay
+from backends.chat import Completion, Delta, Usage, replay
 
 MOST_S = 60.0
-JITTER = 0.1  # of the whole: no two generations take the same
-FIRST_SHARE = 0.2  # of a generation's time, while nothing is known of its model
+JITTER = 0.1  # of what an answer took when it was made
+FIRST_SHARE = 0.2  # of that, until the first word
 MOST_MODELS = 100
-MOST_SHARES = 64  # of one model, the last
+MOST_OF_ONE = 64  # generations of one model, the last
+ALIKE = 8  # of these, those whose prompts are nearest in length
 MOST_PIECES = 4096
+_PIECES = 4096
 _PIECE = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of one generation."""
+
+    prompt_tokens: int
+    first_s: float  # until its first word
+    token_s: float  # for each token after it
 
 
 class Paces:
     """How generations of each model have come lately. Belongs to one event loop."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self._shares: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lately: OrderedDict[str, deque[Pace]] = OrderedDict()
         self._random = random.Random(seed)  # noqa: S311 - guards no secret
 
     async def watched(self, model: str, deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
-        """The same deltas; of a generation that ends by itself it is noted when its first word came."""
-        started, first_s = time.perf_counter(), None
+        """The same deltas; of a generation that ends by itself its pace is noted."""
+        started, first, usage, pieces = time.perf_counter(), None, Usage(), 0
         async with aclosing(deltas):
             async for delta in deltas:
-                if first_s is None and _says_something(delta):
-                    first_s = time.perf_counter() - started
+                usage = delta.usage or usage
+                if _says_something(delta):
+                    first, pieces = first or time.perf_counter(), pieces + 1
                 yield delta
-        if first_s is not None:
-            self.note(model, first_s, time.perf_counter() - started)
+        if first is not None:
+            tokens = max(1, (usage.completion_tokens or pieces) - 1)
+            self.note(model, Pace(usage.prompt_tokens, first - started, (time.perf_counter() - first) / tokens))
 
-    def note(self, model: str, first_s: float, total_s: float) -> None:
-        shares = self._shares.setdefault(model, deque(maxlen=MOST_SHARES))
-        shares.append(min(1.0, first_s / total_s) if total_s > 0 else FIRST_SHARE)
-        self._shares.move_to_end(model)
-        if len(self._shares) > MOST_MODELS:
-            self._shares.popitem(last=False)
+    def note(self, model: str, pace: Pace) -> None:
+        self._lately.setdefault(model, deque(maxlen=MOST_OF_ONE)).append(pace)
+        self._lately.move_to_end(model)
+        if len(self._lately) > MOST_MODELS:
+            self._lately.popitem(last=False)
 
-    def due(self, model: str, elapsed_s: float, num_pieces: int) -> list[float]:
-        """Seconds from the start at which each piece is told."""
-        total_s = min(MOST_S, elapsed_s * self._random.uniform(1 - JITTER, 1 + JITTER))
-        known = self._shares.get(model)
-        first_s = total_s * (self._random.choice(known) if known else FIRST_SHARE)
-        if num_pieces < 2:
-            return [total_s] * num_pieces
-        step_s = (total_s - first_s) / (num_pieces - 1)
+    def due(self, model: str, usage: Usage, elapsed_s: float, num_pieces: int) -> list[float]:
+        """Seconds from the start at which each piece of an answer is told that took `elapsed_s` when it was made."""
+        lately = sorted(self._lately.get(model, ()), key=lambda one: abs(one.prompt_tokens - usage.prompt_tokens))
+        if len(lately) >= ALIKE:
+            pace = self._random.choice(lately[:ALIKE])
+            first_s, rest_s = pace.first_s, pace.token_s * max(0, (usage.completion_tokens or num_pieces) - 1)
+        else:
+            total_s = elapsed_s * self._random.uniform(1 - JITTER, 1 + JITTER)
+            first_s, rest_s = FIRST_SHARE * total_s, (1 - FIRST_SHARE) * total_s
+        if (total_s := first_s + rest_s) > MOST_S:
+            first_s, rest_s = first_s * MOST_S / total_s, rest_s * MOST_S / total_s
+        step_s = rest_s / max(1, num_pieces - 1)
         return [first_s + number * step_s for number in range(num_pieces)]
 
 

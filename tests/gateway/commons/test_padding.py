@@ -11,7 +11,7 @@ from backends.chat import Choice, Completion, Usage, collect
 from backends.fake import ScriptedBackend, Step, say
 from gateway.answers.base import SHARED as COPY
 from gateway.answers.selection import Page, Selection
-from gateway.commons.padding import FIRST_SHARE, JITTER, MOST_PIECES, MOST_S, Paces, pieces_of
+from gateway.commons.padding import ALIKE, FIRST_SHARE, JITTER, MOST_PIECES, MOST_S, Pace, Paces, pieces_of
 from gateway.controls import Controls
 from gateway.outcome import headers_of
 from tests.gateway.commons.test_care import Desk
@@ -107,18 +107,26 @@ def test_the_pieces_of_an_answer_are_the_answer(text: str) -> None:
     assert [one.usage is None for one in pieces] == [True] * (len(pieces) - 1) + [False]
 
 
-def test_pieces_are_due_in_the_time_the_generation_took_and_never_later_than_a_minute() -> None:
+def test_pieces_are_due_as_generations_of_about_as_long_a_prompt_have_come_lately() -> None:
+    paces, asked = Paces(seed=1), Usage(100, 11)
+    for number in range(ALIKE):
+        paces.note("m", Pace(100 + number, 1.5, 0.2))
+        paces.note("m", Pace(5000 + number, 20.0, 3.0))
+    due = paces.due("m", asked, 99.0, 6)
+
+    assert due == pytest.approx([1.5, 1.9, 2.3, 2.7, 3.1, 3.5])
+    assert paces.due("m", asked, 99.0, 0) == []
+
+
+def test_while_little_is_known_pieces_are_due_in_the_time_the_answer_took() -> None:
     paces = Paces(seed=1)
-    for _ in range(3):
-        paces.note("m", 1.5, 2.0)
-    due, unknown, long = paces.due("m", 10.0, 5), paces.due("other", 10.0, 5), paces.due("m", 9000.0, 2)
+    paces.note("m", Pace(100, 1.5, 0.2))
+    due = paces.due("m", Usage(100, 11), 10.0, 5)
 
     assert due == sorted(due)
     assert 10.0 * (1 - JITTER) <= due[-1] <= 10.0 * (1 + JITTER)
-    assert due[0] == pytest.approx(0.75 * due[-1])
-    assert unknown[0] == pytest.approx(FIRST_SHARE * unknown[-1])
-    assert long[-1] == MOST_S
-    assert (paces.due("m", 1.0, 0), len(paces.due("m", 1.0, 1))) == ([], 1)
+    assert due[0] == pytest.approx(FIRST_SHARE * due[-1])
+    assert paces.due("m", Usage(), 9000.0, 2)[-1] == pytest.approx(MOST_S)
 
 
 async def test_the_answer_of_a_padded_hit_is_whole(tmp_path: Path) -> None:
