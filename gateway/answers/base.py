@@ -27,6 +27,9 @@ class Mark:
     there: bytes  # of the store
 
 
+CLOCKS_AGREE_S = 60.0  # of gateways that share a store; further apart, a time says nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One stored answer and everything needed to decide whether it may be served."""
@@ -61,6 +64,10 @@ class Entry:
 
     def age_s(self, now_s: float) -> float:
         return max(0.0, now_s - self.created_s)
+
+    def is_older(self, limit_s: float, now_s: float) -> bool:
+        """Whether it is older than that. Where the clock was put back it was made in the future: nobody knows then."""
+        return now_s - self.created_s > limit_s or self.created_s - now_s > CLOCKS_AGREE_S
 
 
 @dataclass(frozen=True, slots=True)

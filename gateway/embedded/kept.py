@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.answers.base import CLOCKS_AGREE_S
 from gateway.answers.selection import Selection
 from gateway.embedded.vector import Vector
 
@@ -33,7 +34,7 @@ class Kept:
 
     def is_usable(self, now_s: float, max_age_s: float | None, stale_s: float = 0.0) -> bool:
         """Whether a caller who takes no older one may have it."""
-        if max_age_s is not None and now_s - self.created_s > max_age_s:
+        if max_age_s is not None and (now_s - self.created_s > max_age_s or self.created_s - now_s > CLOCKS_AGREE_S):
             return False
         return self.expires_s is None or now_s < self.expires_s + stale_s
 
