@@ -38,7 +38,7 @@ ONLY_IN = {
     "sqlite3": (
         "gateway/answers",
         "gateway/embedded/file.py",
-        "gateway/semantic/labels.py",
+        "gateway/semantic/label",
         "gateway/commons/file.py",
         "gateway/quota/file.py",
         "gateway/cli/doctor.py",
