@@ -139,7 +139,16 @@ class Services:
             "engines": engines,
             "backends": self.router.report()["backends"],
             "redis": None if self.shared is None else self.shared.store.report(),
+            "commons": await self._commons_figures(),
         }
+
+    async def _commons_figures(self) -> dict[str, Any] | None:
+        """What is known of what tenants share; None where they share nothing."""
+        if self.commons is None:
+            return None
+        with self.ledger.best_effort("commons_size"):
+            await self.commons.look()
+        return {"witnesses": self.commons.num_witnesses}
 
     async def _semantic_figures(self) -> dict[str, Any] | None:
         if self.semantic is None:
