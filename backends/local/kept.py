@@ -1,6 +1,7 @@
 """Prefixes that engines have kept, without an engine: to be erased although no model is loaded, or none answers."""
 
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,19 @@ class NotErased(Exception):
     """Something of it may be left; it is to be tried again."""
 
 
-def erase_kept(folder: Path, redis_url: str, secret: bytes, owner: str) -> dict[str, int]:
+def erase_kept(
+    folder: Path, redis_url: str, secret: bytes, owner: str, seal_keys: Sequence[bytes] = ()
+) -> dict[str, int]:
     """Delete what is kept of one owner's prefixes, of any model; how many segments, by tier. Takes long.
 
     Raises `NotErased`.
     """
-    form = SegmentForm(ANY, secret=secret, model="", tokenizer="")
+    seal = None
+    if seal_keys:
+        from kvtier.tiers.sealing import SegmentSeal  # an extra
+
+        seal = SegmentSeal(list(seal_keys))
+    form = SegmentForm(ANY, secret=secret, model="", tokenizer="", seal=seal)
     mark = owner_mark(secret, owner)
     work = {"disk": partial(erase_files, folder, form, mark)}
     if redis_url:

@@ -19,6 +19,7 @@ from gateway.policy import Rules
 from gateway.prefixes.watch import PrefixWatch
 from gateway.served import ServedMemory
 from gateway.services.backends import kv_redis_of
+from gateway.services.seal import seal_keys_of
 from gateway.services.shared import Shared
 from gateway.settings import Settings
 
@@ -120,14 +121,14 @@ def _erase_kept(settings: Settings, secret: bytes) -> EraseKept | None:
         from backends.local.kept import NotErased, erase_kept
     except ImportError:
         return None
-    folder = settings.data_dir / "kv"
+    folder, keys = settings.data_dir / "kv", seal_keys_of(settings)
     urls = {kv_redis_of(settings, model.engine) for model in settings.local_models} or {settings.redis}
 
     async def erase(tenant: str) -> Mapping[str, int]:
         counts: dict[str, int] = {}
         try:
             for url in sorted(urls):
-                found = await asyncio.to_thread(partial(erase_kept, folder, url, secret, tenant))
+                found = await asyncio.to_thread(partial(erase_kept, folder, url, secret, tenant, keys))
                 counts = {tier: counts.get(tier, 0) + count for tier, count in found.items()}
         except NotErased as error:
             raise CacheError(str(error)) from error
