@@ -80,7 +80,7 @@ class TenantPolicy:
 
     def over(self, rules: Rules) -> Rules:
         """The rules of a route as they hold for this caller."""
-        if (self.semantic_mode, self.max_ttl_s, self.min_similarity, self.hit_details) == AS_RULED:
+        if (self.semantic_mode, self.max_ttl_s, self.min_similarity, self.hit_details, self.shares) == AS_RULED:
             return rules
         limits = [ttl for ttl in (rules.max_ttl_s, self.max_ttl_s) if ttl is not None]
         return replace(
@@ -93,7 +93,7 @@ class TenantPolicy:
         )
 
 
-AS_RULED = ("on", None, 0.0, True)  # what takes nothing of the rules of a route
+AS_RULED = ("on", None, 0.0, True, True)  # what takes nothing of the rules of a route
 FREE = TenantPolicy()
 
 
