@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway.answers.purge import emptied
-from gateway.answers.sealed import open_comment, open_row, seal_comment, seal_row
+from gateway.answers.sealed import IN_PLAIN, open_comment, open_row, seal_comment, seal_row
 from gateway.answers.thread import ConnectionThread
 from gateway.seal import Seal, Unsealed
 
@@ -73,7 +73,7 @@ def note_key(connection: sqlite3.Connection, name: str) -> None:
 
 def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: Sealing) -> int | None:
     """The next rows; the place reached, None at the end."""
-    names = (*_COLUMNS, "seal", "about", "words")
+    names = (*_COLUMNS, *IN_PLAIN, "seal", "about", "words")
     sql = f"SELECT {', '.join(names)} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
     rows = [dict(zip(names, row, strict=True)) for row in connection.execute(sql, (after, ROWS))]
     for row in rows:

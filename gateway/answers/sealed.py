@@ -1,14 +1,15 @@
 """A row of the answers file whose words are sealed.
 
     seal        name of the key; empty: nothing of the row is sealed
-    about       sealed: question, tags, namespace
+    about       sealed: question, tags, namespace, and a digest of what the row says of itself in plain
     words       sealed: length of the request, request, answer
     vector      sealed
     question, canonical, completion     empty, the question NULL where there is none
     tags, namespace                     tokens: found by whoever knows the word and has the key
 
 In plain stay digests, the entry's name, tenant and model, times and numbers. What was sealed opens in its own entry
-alone: the place is scope and name.
+alone: the place is scope and name. Whose an entry is, and what it answers, cannot be changed beside it either: a row
+that says something else than it did is no entry.
 """
 
 import base64
@@ -16,6 +17,7 @@ import binascii
 import sqlite3
 import struct
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from gateway.answers.selection import needle
 from gateway.seal import NO_SEAL, OVERHEAD_BYTES, Seal, Unsealed, place
 
 _LENGTH = struct.Struct("<I")
+IN_PLAIN = ("exact", "compat", "tenant", "model", "revision", "schema", "alias_of", "created_s", "origin")
 _COMMENT = "\0sealed:"  # before a sealed comment
 
 Row = Mapping[str, Any]
@@ -36,7 +39,12 @@ def seal_row(row: Row, seal: Seal) -> dict[str, Any]:
     if not seal.name:
         return {**row, "seal": "", "about": None, "words": None}
     scope, entry_id = row["scope"], row["id"]
-    about = {"question": row["question"], "tags": decode_json(row["tags"]), "namespace": row["namespace"]}
+    about = {
+        "question": row["question"],
+        "tags": decode_json(row["tags"]),
+        "namespace": row["namespace"],
+        "row": _digest(row),
+    }
     words = b"".join((_LENGTH.pack(len(row["canonical"])), row["canonical"], row["completion"]))
     return {
         **row,
@@ -59,6 +67,8 @@ def open_row(row: Row, seal: Seal) -> dict[str, Any]:
         return plain
     scope, entry_id = row["scope"], row["id"]
     about = open_about(row["about"], scope, entry_id, seal)
+    if about.get("row") != _digest(row):
+        raise Unsealed("the row says something else than when it was sealed")
     canonical, completion = open_words(row["words"], scope, entry_id, seal)
     return {
         **plain,
@@ -69,6 +79,15 @@ def open_row(row: Row, seal: Seal) -> dict[str, Any]:
         "completion": completion,
         "vector": open_vector(row["vector"], scope, entry_id, row["embedder"], seal),
     }
+
+
+def _digest(row: Row) -> str:
+    digest = blake2b(digest_size=16)
+    for name in IN_PLAIN:
+        value = row[name]
+        raw = value if isinstance(value, bytes) else repr(float(value) if name == "created_s" else value).encode()
+        digest.update(len(raw).to_bytes(4, "little") + raw)
+    return digest.hexdigest()
 
 
 def open_about(raw: bytes | None, scope: bytes, entry_id: str, seal: Seal) -> dict[str, Any]:

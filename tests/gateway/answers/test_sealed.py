@@ -137,6 +137,20 @@ async def test_without_its_key_an_entry_is_a_miss_and_is_there_again_with_it(
         assert await answers.get(entry.scope, entry.exact) == entry
 
 
+@pytest.mark.parametrize("said", ["tenant = 'theirs'", "model = 'n'", "exact = compat", "created_s = 1.0"])
+async def test_a_row_that_was_changed_beside_its_seal_is_a_miss(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "a.db"
+    await fill(path, ONE)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE entries SET {said}")  # noqa: S608
+        connection.commit()
+
+    async with opened(path, ONE) as answers:
+        assert await answers.by_id(digest("s"), "e_t") is None
+        assert await answers.owned("theirs", "e_t") is None
+        assert answers.stats.broken_rows == 1
+
+
 @pytest.mark.parametrize("column", ["about", "words", "vector"])
 async def test_words_that_were_moved_to_another_entry_are_a_miss(tmp_path: Path, column: str) -> None:
     path, mine, yours = tmp_path / "a.db", entry_of("mine"), replace(telling(), scope=digest("other tenant"))
