@@ -180,7 +180,7 @@ def settle(account: Account, limits: Limits, held: Need, used: Sums, moment: Mom
     now = account.at(limits, moment)
     return replace(
         now,
-        tokens=max(0.0, now.tokens + used.tokens - held.tokens),
+        tokens=max(0.0, now.tokens - held.tokens + used.tokens),
         running=max(0, now.running - 1),
         held=Need(max(0, now.held.tokens - held.tokens), max(0.0, now.held.money - held.money)),
         day=replace(now.day, sums=now.day.sums + used),

@@ -24,6 +24,7 @@ from gateway.settings.trust import Limits
 
 LEASE_S = 90.0
 RENEW_S = 30.0
+LOOK_S = 10.0
 TRY_AGAIN_S = 1.0
 MOST_OWED = 100_000  # settlements that wait while Redis is away; the oldest are forgotten, and counted
 AT_ONCE = 256
@@ -92,7 +93,7 @@ local held_t, held_m = short and 0 or tokens, short and 0 or money
 for i, s in ipairs(states) do
   if not hard then
     s.rq, s.tk, s.ht, s.hm = s.rq + 1, s.tk + held_t, s.ht + held_t, s.hm + held_m
-    redis.call('ZADD', KEYS[2 * i], ends, short and (lease .. ' 0 0') or (lease .. ' ' .. ARGV[4] .. ' ' .. ARGV[5]))
+    redis.call('ZADD', KEYS[2 * i], ends, short and (lease .. ' 0 0.0') or (lease .. ' ' .. ARGV[4] .. ' ' .. ARGV[5]))
   end
   keep(KEYS[2 * i - 1], KEYS[2 * i], s)
 end
@@ -107,9 +108,9 @@ local s = fresh(KEYS[1], KEYS[2], tonumber(ARGV[11]), tonumber(ARGV[12]))
 local held_t, held_m = tonumber(ARGV[5]), tonumber(ARGV[6])
 local requests, hits, tokens, money = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 if redis.call('ZREM', KEYS[2], ARGV[4]) == 1 then
-  s.ht, s.hm = math.max(0, s.ht - held_t), math.max(0, s.hm - held_m)
+  s.ht, s.hm, s.tk = math.max(0, s.ht - held_t), math.max(0, s.hm - held_m), s.tk - held_t
 end
-s.tk = math.max(0, s.tk + tokens - held_t)
+s.tk = math.max(0, s.tk + tokens)
 s.dr, s.dh, s.dt, s.dm = s.dr + requests, s.dh + hits, s.dt + tokens, s.dm + money
 s.mr, s.mh, s.mt, s.mm = s.mr + requests, s.mh + hits, s.mt + tokens, s.mm + money
 keep(KEYS[1], KEYS[2], s)
@@ -147,6 +148,7 @@ class RedisAccounts:
         self._now = now
         self._numbers = count(1)
         self._owed: deque[_Owed] = deque()
+        self._doubtful: deque[_Owed] = deque(maxlen=MOST_OWED)
         self._news = asyncio.Event()
         self._out: dict[str, tuple[list[bytes], float]] = {}  # leases: where they lie, and until when
 
@@ -158,11 +160,15 @@ class RedisAccounts:
         asked = [word for limit in limits for word in _limits(limit)]
         held = need.tokens, repr(need.money)
         ends = moment.now_s + LEASE_S
-        found = await self._link.run(ENTER, keys, *_when(moment), *held, lease, repr(ends), *asked)
+        try:
+            found = await self._link.run(ENTER, keys, *_when(moment), *held, lease, repr(ends), *asked)
+        except (CacheError, asyncio.CancelledError):
+            self._abandon(subjects, lease, need, moment)
+            raise
         after, entry = enter([_account(row) for row in found], limits, need, moment)
         if entry.refusal is not None:
             return after, entry, ""
-        lease = f"{lease} 0 0" if entry.shortage is not None else f"{lease} {need.tokens} {need.money!r}"
+        lease = _named(lease, need if entry.shortage is None else Need())
         self._out[lease] = keys[1::2], ends
         return after, entry, lease
 
@@ -174,6 +180,16 @@ class RedisAccounts:
         while len(self._owed) > MOST_OWED:
             self._owed.popleft()
             self.num_dropped += 1
+        self._news.set()
+
+    def _abandon(self, subjects: Subjects, lease: str, need: Need, moment: Moment) -> None:
+        """Nobody waits any more, and Redis may have heard it, or may yet: what it holds is given back now and later."""
+        for held in (need, Need()):
+            owed = [
+                _Owed(self._keys(name), limits, _named(lease, held), held, Sums(), moment) for name, limits in subjects
+            ]
+            self._owed.extend(owed)
+            self._doubtful.extend(owed)
         self._news.set()
 
     async def read(self, name: str, limits: Limits, moment: Moment) -> Account:
@@ -204,13 +220,18 @@ class RedisAccounts:
 
     async def run(self) -> None:
         """Tell what is owed, and renew leases, for ever."""
+        looked_s = self._now()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RENEW_S / 3):
+                async with asyncio.timeout(LOOK_S):
                     await self._news.wait()
             self._news.clear()
-            with suppress(CacheError):
-                await self.renew()
+            if abs(self._now() - looked_s) >= LOOK_S:
+                looked_s = self._now()
+                self._owed.extend(self._doubtful)
+                self._doubtful.clear()
+                with suppress(CacheError):
+                    await self.renew()
             if not await self.tell():
                 await asyncio.sleep(TRY_AGAIN_S)
                 self._news.set()
@@ -228,6 +249,10 @@ class RedisAccounts:
     def _keys(self, name: str) -> tuple[bytes, bytes]:
         tag = "{" + name.partition("/")[0] + "}"
         return self._link.name("quota", tag, "h", name), self._link.name("quota", tag, "l", name)
+
+
+def _named(lease: str, held: Need) -> str:
+    return f"{lease} {held.tokens} {held.money!r}"
 
 
 def _when(moment: Moment) -> tuple[str, int, int]:

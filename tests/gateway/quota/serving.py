@@ -44,10 +44,10 @@ class Gateway:
 
 
 @contextmanager
-def limited_gateway(folder: Path, upstream: RunningUpstream, **said: Any) -> Iterator[Gateway]:
+def limited_gateway(folder: Path, upstream: RunningUpstream, redis: str = "", **said: Any) -> Iterator[Gateway]:
     """Serve on a free port; `said` is what the configuration says of every tenant."""
-    tenants = [{"tenant": "*", **said}] if said else []
-    flags = {"upstream": upstream.base_url, "data_dir": folder, "tenants": tenants, "cache": {"semantic": False}}
+    flags = {"upstream": upstream.base_url, "data_dir": folder, "redis": redis, "cache": {"semantic": False}}
+    flags["tenants"] = [{"tenant": "*", **said}] if said else []
     services = build(load_settings(flags, environ={}))
     curfew = Curfew()
     app = create_app(services, services.opened, curfew)

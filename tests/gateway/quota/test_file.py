@@ -1,6 +1,5 @@
 """Budgets on disk: what was used is known after a restart, and a damaged file stops nothing."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,10 @@ from gateway.settings.trust import Limits
 TENANT = "a" * 32
 NOON_S = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 POLICY = TenantPolicy(limits=((TENANT, Limits(tokens_per_month=100)), (f"{TENANT}/key_1", Limits(concurrent=3))))
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 async def spend(quota: Quota, tokens: int) -> None:
@@ -43,7 +46,7 @@ async def test_a_damaged_file_is_put_aside_and_limits_go_on(tmp_path: Path) -> N
     await quota.open()
     await spend(quota, 60)
     await quota.close()
-    assert any(name.startswith("budgets.db.corrupt-") for name in os.listdir(tmp_path))
+    assert any(name.startswith("budgets.db.corrupt-") for name in names(tmp_path))
     assert [name for name, _ in await BudgetFile(path).load()] == [TENANT, f"{TENANT}/key_1"]
 
 

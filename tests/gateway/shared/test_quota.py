@@ -1,6 +1,8 @@
 """Accounts that gateways share: Lua decides as the values do, and what dies or is away holds nobody up."""
 
+import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -145,3 +147,21 @@ async def test_what_is_forgotten_is_gone_from_redis(link: Link) -> None:
     assert await link.call("EXISTS", link.name("quota", "{" + TENANT + "}", "h", TENANT)) == 0
     with pytest.raises(CacheError):
         await Quota(shared=RedisAccounts(Link("redis://127.0.0.1:1", SECRET, timeout_s=0.05), "x")).forget(TENANT)
+
+
+async def test_who_leaves_while_redis_is_asked_holds_nothing(link: Link) -> None:
+    clock = Clock()
+    quota, shared = gateway(link, clock, "one")
+    limits = Limits(concurrent=1000, tokens_per_minute=10**6)
+    for turns in range(30):  # before it is sent, on its way, and when it has come
+        entering = asyncio.ensure_future(admission(quota, limits).__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not entering.cancel():
+            await (await entering).__aexit__(None, None, None)
+        with suppress(asyncio.CancelledError):
+            await entering
+    await asyncio.sleep(0.05)
+    await shared.tell()
+    account = await shared.read(TENANT, limits, moment_of(clock.now_s))
+    assert (account.running, account.held.tokens, account.tokens) == (0, 0, 0.0)
