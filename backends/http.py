@@ -10,15 +10,15 @@ comment would start anew.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from backends.errors import BackendBusy, BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
 from backends.journey import headers_on_the_way
+from backends.leaving import Line
 
 T = TypeVar("T")
 
@@ -57,17 +57,19 @@ def api_root(base_url: str) -> str:
 class Reply:
     """A response whose body is still on the wire. Use it in `aclosing`."""
 
-    def __init__(self, response: httpx.Response, upstream: str, max_bytes: int) -> None:
+    def __init__(self, response: httpx.Response, upstream: str, max_bytes: int, line: Line) -> None:
         self.status = response.status_code
         self.headers = response.headers
         self._response = response
         self._chunks = response.aiter_bytes()
         self._upstream = upstream
         self._bytes_left = max_bytes
+        self._line = line
 
     async def read(self, deadline: float) -> bytes | None:
         """The next bytes, or None at the end. Raises `BackendError`."""
-        chunk = await _guarded(anext(self._chunks, None), deadline, self._upstream, is_answering=True)
+        reading = self._line.kept(anext(self._chunks, None), self._response)
+        chunk = await _guarded(reading, deadline, self._upstream, is_answering=True)
         if chunk is not None:
             self._bytes_left -= len(chunk)
             if self._bytes_left < 0:
@@ -83,6 +85,12 @@ class Reply:
 
     async def aclose(self) -> None:
         """Give the connection back when the body was read to its end, cut it when not."""
+        if self._line.ending is not None:  # it was left in the middle of a read, and is closed behind our back
+            await asyncio.shield(self._line.ending)
+            return
+        await self._line.kept(self._close())
+
+    async def _close(self) -> None:
         await self._response.aclose()
         if isinstance(self._chunks, AsyncGenerator):
             await self._chunks.aclose()
@@ -103,7 +111,7 @@ class HTTPUpstream:
         self.name = name
         self.root = root
         self._max_response_bytes = max_response_bytes
-        self._ending: set[asyncio.Task[None]] = set()  # requests that were given up in an awkward moment
+        self._endings: set[asyncio.Task[None]] = set()  # of requests that were given up
         self._client = httpx.AsyncClient(
             headers={"accept-encoding": "identity", "user-agent": "twicetold", **headers},
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
@@ -127,32 +135,22 @@ class HTTPUpstream:
     ) -> Reply:
         """Ask, and return as soon as the status and headers are here. Raises `BackendError`."""
         try:
-            response = await self._send_once(method, path, body, deadline, headers)
+            return await self._send_once(method, path, body, deadline, headers)
         except _StaleConnection:
             try:
-                response = await self._send_once(method, path, body, deadline, headers)
+                return await self._send_once(method, path, body, deadline, headers)
             except _StaleConnection as error:
                 raise _closed(self.name) from error
-        return Reply(response, self.name, self._max_response_bytes)
 
     async def close(self) -> None:
-        if self._ending:
-            await asyncio.wait(self._ending)
+        if self._endings:
+            await asyncio.wait(self._endings)
         await self._client.aclose()
 
     async def _send_once(
         self, method: str, path: str, body: bytes | None, deadline: float, headers: Mapping[str, str] | None
-    ) -> httpx.Response:
-        is_reused, may_leave = True, asyncio.Event()
-        may_leave.set()
-
-        async def trace(event: str, _info: dict[str, Any]) -> None:
-            nonlocal is_reused
-            if event.startswith("connection.connect"):
-                is_reused = False
-                may_leave.clear()
-            elif event.endswith("send_request_headers.started"):
-                may_leave.set()
+    ) -> Reply:
+        line = Line(self._endings)
 
         request = self._client.build_request(
             method,
@@ -163,46 +161,17 @@ class HTTPUpstream:
                 **headers_on_the_way(),
                 **(headers or {}),
             },
-            extensions={"trace": trace},
+            extensions={"trace": line.trace},
         )
         try:
-            sent = self._sent(request, may_leave)
-            return await _guarded(sent, deadline, self.name, is_answering=False)
+            sending = line.kept(self._client.send(request, stream=True))
+            response = await _guarded(sending, deadline, self.name, is_answering=False)
+            return Reply(response, self.name, self._max_response_bytes, line)
         except BackendUnavailable as error:
             # Kept open by us, closed by the server meanwhile: no byte of an answer came, so nothing is asked twice.
-            if is_reused and isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
+            if line.is_reused and isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
                 raise _StaleConnection(error.message) from error.__cause__
             raise
-
-    async def _sent(self, request: httpx.Request, may_leave: asyncio.Event) -> httpx.Response:
-        """Send it. Whoever gives up while a connection is made for it leaves that to be closed behind its back.
-
-        httpcore never gives up a connection that was made and has not begun its first request: cancelled there it is
-        neither idle nor over, and takes one of so many places for ever.
-        """
-        sending = asyncio.ensure_future(self._client.send(request, stream=True))
-        try:
-            return await asyncio.shield(sending)
-        except asyncio.CancelledError:
-            ending = asyncio.ensure_future(_given_up(sending, may_leave))
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
-            if may_leave.is_set():
-                await asyncio.wait([ending])  # the server hears at once that nobody waits
-            raise
-
-
-async def _given_up(sending: "asyncio.Future[httpx.Response]", may_leave: asyncio.Event) -> None:
-    """Let a request get as far as it can be left, and leave it."""
-    leaving = asyncio.ensure_future(may_leave.wait())
-    both: list[asyncio.Future[Any]] = [sending, leaving]
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    leaving.cancel()
-    sending.cancel()
-    await asyncio.wait([sending])
-    if not sending.cancelled() and sending.exception() is None:
-        with suppress(httpx.HTTPError, OSError):
-            await sending.result().aclose()
 
 
 class _StaleConnection(BackendUnavailable):
