@@ -160,10 +160,12 @@ class RedisAccounts:
         asked = [word for limit in limits for word in _limits(limit)]
         held = need.tokens, repr(need.money)
         ends = moment.now_s + LEASE_S
+        was_away = self._link.is_away
         try:
             found = await self._link.run(ENTER, keys, *_when(moment), *held, lease, repr(ends), *asked)
-        except (CacheError, asyncio.CancelledError):
-            self._abandon(subjects, lease, need, moment)
+        except (Away, asyncio.CancelledError):
+            if not was_away:  # it may have been sent
+                self._abandon(subjects, lease, need, moment)
             raise
         after, entry = enter([_account(row) for row in found], limits, need, moment)
         if entry.refusal is not None:
