@@ -47,14 +47,17 @@ async def reseal(thread: ConnectionThread, seal: Seal) -> Sealing:
 
 
 async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str) -> Sealing:
-    """Go through a file; then nothing that was changed is left in it. Raises `CacheError`."""
-    done = Sealing()
+    """Go through a file; then nothing that was changed is left in it, now or by a try that was broken off. Raises
+    `CacheError`."""
+    done, holds_any = Sealing(), False
     at: int | None = 0
     while at is not None:
+        holds_any = holds_any or at > 0
         at = await thread.call(partial(sweep, after=at, seal=seal, done=done))
         await asyncio.sleep(PAUSE_S)
-    if done.sealed:
+    if holds_any:
         await thread.submit(_made_anew, is_alone=True)
+    if done.sealed:
         log.info("%d %s are %s now", done.sealed, what, "sealed" if seal.name else "kept in plain")
     if done.lost:
         log.warning("%d %s are sealed under a key that is not given: they are not found", done.lost, what)
