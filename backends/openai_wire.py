@@ -13,6 +13,7 @@ import orjson
 
 from backends.call_numbers import CallNumbers
 from backends.chat import NOTHING, ChatRequest, Choice, Completion, Delta, Fields, Usage
+from backends.depth import is_deep
 from backends.errors import (
     BackendBusy,
     BackendError,
@@ -99,6 +100,8 @@ def parse_json(payload: bytes, upstream: str) -> Mapping[str, Any]:
         value = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise BackendGarbage(f"{upstream} sent something that is not JSON") from error
+    if is_deep(payload, value):
+        raise BackendGarbage(f"{upstream} sent JSON that is nested too deeply")
     if not isinstance(value, dict):
         raise BackendGarbage(f"{upstream} sent JSON that is not an object")
     return value
@@ -247,6 +250,8 @@ def _error_object(body: bytes) -> Fields | None:
     try:
         wire = orjson.loads(body)
     except orjson.JSONDecodeError:
+        return None
+    if is_deep(body, wire):
         return None
     if isinstance(wire, list) and wire:
         wire = wire[0]

@@ -234,7 +234,7 @@ def describe(error: GatewayError | BackendError) -> tuple[int, dict[str, Any]]:
     """HTTP status and OpenAI's error body."""
     if isinstance(error, RequestRejected):
         own = {"message": error.message, "type": _kind(error.status), "param": error.param, "code": error.code}
-        return error.status, {"error": {**own, **(error.error or {})}}
+        return error.status, {"error": {**own, **(error.error or {}), "message": error.message}}  # a text, always
     if isinstance(error, BackendError):
         return error.status, error_body(error.message, _kind(error.status), None, error.code)
     return error.status, error_body(error.message, error.kind, error.param, error.code)

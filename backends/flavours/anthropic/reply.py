@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from backends.chat import NOTHING, Choice, Completion, Delta, Fields, Usage
+from backends.depth import is_deep
 from backends.errors import (
     BackendBusy,
     BackendError,
@@ -183,7 +184,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, upstream: s
         wire = orjson.loads(body)
     except orjson.JSONDecodeError:
         wire = None
-    error = wire.get("error") if isinstance(wire, dict) else None
+    error = wire.get("error") if isinstance(wire, dict) and not is_deep(body, wire) else None
     return _error(status, error if isinstance(error, dict) else None, upstream, retry_after_s(headers))
 
 
