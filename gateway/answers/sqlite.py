@@ -17,6 +17,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,7 @@ class SqliteAnswers:
         self._identity: tuple[int, int] | None = None
         self._repair: asyncio.Task[None] | None = None
         self._sick_s = sick_s
+        self._is_away = False  # while the file is opened anew
         self._sick_since_s: float | None = None  # since when nothing could be written
         self._resealing: asyncio.Task[None] | None = None
         self.stats = SqliteStats()
@@ -316,7 +318,7 @@ class SqliteAnswers:
     # -- the way to the threads ----------------------------------------------------------------------------------
 
     async def _call(self, thread: ConnectionThread, work: Work) -> Any:
-        if self._repair is not None and not self._repair.done():  # what is written now would be lost
+        if self._is_away:  # what is written now would be lost
             self.stats.failures += 1
             raise CacheError("the answer store is being opened anew")
         try:
@@ -324,7 +326,7 @@ class SqliteAnswers:
         except CacheError as error:
             self.stats.failures += 1
             if self._needs_repair(error) and (self._repair is None or self._repair.done()):
-                self._sick_since_s = None
+                self._sick_since_s, self._is_away = None, isinstance(error, BrokenFile)
                 self._repair = asyncio.create_task(self._mend(error))
             raise
         if thread is self._writer:
@@ -342,7 +344,11 @@ class SqliteAnswers:
         return now_s - self._sick_since_s > self._sick_s
 
     async def _mend(self, error: CacheError) -> None:
-        """Open the file anew, a broken one in place of a new one, until it works; calls fail meanwhile."""
+        """Open the file anew, a broken one in place of a new one, until it works; calls fail meanwhile. Where the disk
+        takes nothing from anybody all stays as it is: reads may go well."""
+        if not isinstance(error, BrokenFile) and not await asyncio.to_thread(self._can_write):
+            return
+        self._is_away = True
         await self._close_threads()
         is_broken, pause_s = isinstance(error, BrokenFile), MEND_AGAIN_S
         while True:
@@ -352,11 +358,20 @@ class SqliteAnswers:
                     self._note_corrupt(taken)
                 is_broken = False
                 await self.open()
+                self._is_away = False
                 return
             except (CacheError, OSError) as trouble:
                 log.error("%s cannot be opened again, going on without it: %s", self._path, trouble)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MEND_SELDOM_S)
+
+    def _can_write(self) -> bool:
+        try:
+            with closing(file.connect(self._path, self._busy_timeout_s)) as connection:
+                connection.execute("UPDATE totals SET floor = floor")
+        except (CacheError, sqlite3.Error):
+            return False
+        return True
 
     def _note_corrupt(self, taken: int) -> None:
         self.stats.corrupt_files += 1
