@@ -12,6 +12,7 @@ from backends.chat import COUNT, Usage
 from backends.errors import BackendError
 from backends.routing.router import Router
 from gateway.body import ClientGone, read_body, while_connected
+from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
 from gateway.errors import GatewayError, describe, error_body, retry_headers
 from gateway.ledger import Ledger
@@ -44,8 +45,9 @@ class TokenCounter:
     async def _answered(self, request: Request, told: list[Header]) -> Response:
         try:
             check_page(request.headers)
+            caller = await self.intake.identify(request.headers, self.shape)  # nobody else has a body read
             raw = await read_body(request.receive, request.headers.get("content-length"), self.intake.max_body_bytes)
-            work = self._count(raw, request, told)
+            work = self._count(raw, request, caller, told)
             num_tokens = await while_connected(request.receive, self.intake.curfew, work)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
@@ -62,8 +64,7 @@ class TokenCounter:
             return _json(500, dump(self.shape.error(500, body)))
         return _json(200, dump({"input_tokens": num_tokens}))
 
-    async def _count(self, raw: bytes, asked: Request, told: list[Header]) -> int:
-        caller = await self.intake.identify(asked.headers, self.shape)
+    async def _count(self, raw: bytes, asked: Request, caller: Caller, told: list[Header]) -> int:
         request = self.shape.with_headers(self.shape.parse(raw).request, asked.headers)
         policy = self.intake.policies.of(caller)
         policy.check_model(request.model)

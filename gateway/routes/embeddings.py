@@ -15,6 +15,7 @@ from backends.chat import Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
+from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
 from gateway.embedded.request import EmbeddingRequest, parse_embeddings
 from gateway.embedded.service import Embedded, Embeddings
@@ -53,8 +54,9 @@ class EmbeddingsEndpoint:
         headers, told = Headers(scope=scope), _Told(time.perf_counter())
         try:
             check_page(headers)
+            caller = await self.intake.identify(headers)  # nobody else has a body read
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
-            body, more = await while_connected(receive, self.intake.curfew, self._answer(raw, headers, told))
+            body, more = await while_connected(receive, self.intake.curfew, self._answer(raw, headers, caller, told))
             await _reply(send, 200, body, [*more, *told.headers])
         except ClientGone:
             return
@@ -71,12 +73,13 @@ class EmbeddingsEndpoint:
             said = error_body("An internal error occurred.", "server_error", None, "internal")
             await _reply(send, 500, orjson.dumps(said), [])
 
-    async def _answer(self, raw: bytes, headers: Headers, told: _Told) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    async def _answer(
+        self, raw: bytes, headers: Headers, caller: Caller, told: _Told
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        tenant = told.tenant = caller.tenant
         request = parse_embeddings(raw)
         told.model = request.model
         wished = controls_of(headers, request.cache)
-        caller = await self.intake.identify(headers)
-        tenant = told.tenant = caller.tenant
         policy = self.intake.policies.of(caller)
         policy.check_model(request.model)
         controls = policy.clamp(wished)

@@ -49,11 +49,11 @@ def feedback_route(desk: FeedbackDesk) -> APIRouter:
 
     @routes.post("/v1/cache/feedback")
     async def feedback(request: Request) -> Response:
+        caller = await desk.intake.identify(request.headers, scope=FEEDBACK)  # nobody else has a body read
         try:
             body = await read_json(FeedbackBody, request, desk.intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        caller = await desk.intake.identify(request.headers, scope=FEEDBACK)
         async with desk.intake.quota.enter(desk.intake.policies.of(caller), partial(Guess, "")) as admission:
             told = admission.headers("openai")
             with told_with_errors(told):

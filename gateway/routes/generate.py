@@ -14,6 +14,7 @@ from backends.chat import ChatRequest, Collector, Delta, Fields, Usage
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
+from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
 from gateway.errors import GatewayError, NotCached, Stopping, describe, error_body, retry_headers
 from gateway.identity.canonical import asked_of
@@ -53,8 +54,9 @@ class GenerateEndpoint:
         headers = Headers(scope=scope)
         try:
             check_page(headers)
+            caller = await self.intake.identify(headers, self.shape)  # nobody else has a body read
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
-            await while_connected(receive, self.intake.curfew, self._answer(raw, headers, exchange))
+            await while_connected(receive, self.intake.curfew, self._answer(raw, headers, caller, exchange))
         except ClientGone:
             return
         except Stopping as error:
@@ -73,14 +75,13 @@ class GenerateEndpoint:
             self._failed(exchange, "internal", 500)
             await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
 
-    async def _answer(self, raw: bytes, headers: Headers, exchange: "_Exchange") -> None:
+    async def _answer(self, raw: bytes, headers: Headers, caller: Caller, exchange: "_Exchange") -> None:
         exchange.started = time.perf_counter()
+        tenant = exchange.tenant = caller.tenant
         parsed = self.shape.parse(raw)
         parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
         exchange.model = parsed.request.model
         wished = controls_of(headers, parsed.cache)
-        caller = await self.intake.identify(headers, self.shape)
-        tenant = exchange.tenant = caller.tenant
         policy = self.intake.policies.of(caller)
         policy.check_model(parsed.request.model)
         controls = policy.clamp(wished)

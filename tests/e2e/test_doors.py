@@ -1,6 +1,7 @@
 """Every door of one gateway at once: HTTPS, keys with scopes, tokens of an identity provider, and what each opens."""
 
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,18 @@ def test_whoever_is_not_known_is_not_served(house: House) -> None:
     for credential in (None, "sk-any", house.provider.token(OTHER_RSA), house.provider.token(aud="billing")):
         refused = house.chat(credential)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize("route", ["chat/completions", "messages/count_tokens", "embeddings", "cache/feedback"])
+def test_nobody_has_a_body_read_before_it_is_known_who_sends_it(house: House, route: str) -> None:
+    head = f"POST /v1/{route} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000000\r\n\r\n"
+    url = httpx.URL(house.gateway.url)
+    with (
+        socket.create_connection((url.host, url.port or 443), timeout=20) as plain,
+        house.trust.wrap_socket(plain, server_hostname=url.host) as secure,
+    ):
+        secure.sendall(head.encode())
+        assert secure.recv(12) == b"HTTP/1.1 401"
 
 
 def test_keys_and_tokens_are_tenants_that_share_nothing(house: House) -> None:
