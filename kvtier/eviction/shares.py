@@ -24,7 +24,8 @@ class Shares:
 
     def saw(self, owner: str) -> None:
         self._now += 1
-        self._seen[owner] = self._now
+        if self._kept[owner]:  # of others nobody asks, and they may be as many as callers like
+            self._seen[owner] = self._now
 
     def add(self, owner: str) -> None:
         self._kept[owner] += 1
