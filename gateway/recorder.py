@@ -162,9 +162,8 @@ class Recorder:
         """Let others have the answer if enough have asked, in other words too."""
         with self._ledger.best_effort("commons_write"):
             common = await commons.offer(place, entry)
-            question = None if common is None else unembedded_of(common)
-            if question is not None and self._semantic is not None:
-                await self._semantic.remember(question, lane, digest_of(entry))
+            if common is not None and self._semantic is not None:
+                self.lessons.add(self._learn(self._semantic, common, None, lane, is_loose=False))
 
 
 def weight(entry: Entry) -> int:

@@ -17,6 +17,7 @@ from gateway.commons.file import FileWitnesses
 from gateway.commons.rule import COMMONS
 from gateway.controls import Controls
 from gateway.explain import Explainer
+from gateway.identity.scope import is_tenant, tenant_of
 from gateway.outcome import Outcome, headers_of
 from gateway.policy import Rules
 from gateway.quota.policies import TenantPolicy
@@ -241,3 +242,8 @@ async def _asked(gateway: House, tenant: str) -> Asked:
 
 def _said(text: str) -> Completion:
     return Completion((Choice({"role": "assistant", "content": text}, "stop"),))
+
+
+def test_no_credential_stands_for_the_commons() -> None:
+    assert not is_tenant(COMMONS)
+    assert COMMONS not in {tenant_of(b"s" * 32, credential) for credential in (None, "", COMMONS, "tt_" + "a" * 43)}
