@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gateway.answers.base import Entry, Verdict
@@ -12,6 +13,7 @@ from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.seal import NO_SEAL, Seal
 from gateway.seal.ring import KeyRing, key_of
+from gateway.shared.vectors import RedisVectors
 from tests.contracts.answers_contract import Clock, digest, embedded
 from tests.gateway.answers.redis.conftest import PATIENCE_S, SECRET, store_of
 from tests.gateway.answers.test_sealed import MARKS, VECTOR, telling
@@ -91,3 +93,15 @@ async def test_without_its_key_an_entry_is_a_miss_and_is_there_again_with_it(ser
         assert await store.select(Selection(), Page()) == []
     async with opened(server, ONE) as store:
         assert await store.get(entry.scope, entry.exact) == entry
+
+
+async def test_vectors_are_not_searched_in_redis_and_those_that_were_are_deleted(server: RedisServer) -> None:
+    link = Link(server.url, SECRET, timeout_s=PATIENCE_S, seal=ONE)
+    server.client.hset(link.name("near", "4d1a", "part"), "v", VECTOR)
+    vectors = RedisVectors(link)
+
+    assert not vectors.keep(b"part", "e_t", np.ones(4, np.float32))
+    assert "sealed" in vectors.state
+    await link.close()
+    async with opened(server, ONE):
+        assert list(server.client.scan_iter("*:near:*")) == []
