@@ -115,6 +115,7 @@ class StreamReader:
         self._upstream = upstream
         self._num_choices = num_choices
         self._dialect = dialect
+        self._extra: Fields = NOTHING  # of the last chunk
         self._is_finished: dict[int, bool] = {}  # per choice seen
         self._calls: dict[int, CallNumbers] = {}  # per choice that calls tools
 
@@ -131,6 +132,7 @@ class StreamReader:
         if not isinstance(choices, list) and (choices is not None or usage is None):
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
         extra = _extra(chunk, self._dialect)
+        extra = self._extra = self._extra if extra == self._extra else extra  # one for all: an answer is held in pieces
         for choice in choices or ():
             yield self._delta(self._dialect.choice(choice), extra)
         if usage is not None or (extra and not choices):

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 LIMIT = 100_000  # more than the embedder's queue of patient texts
+GIVING_UP_S = 1.0  # that cancelled work may take to let go
 LIMIT_BYTES = 256 * 2**20  # of answers that a slow store lets pile up
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Chores:
         for task in late:
             task.cancel()
             self.dropped += 1
+        if late:
+            await asyncio.wait(late, timeout=GIVING_UP_S)
         return len(late)
 
     def __len__(self) -> int:

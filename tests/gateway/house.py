@@ -148,6 +148,7 @@ async def house(
     beyond: Beyond | None = None,
     aliases: Sequence[Alias] = (),
     witnesses: Witnesses | None = None,
+    check_memory: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[House]:
     """Open a gateway whose labels live in `folder`, and its answers, unless there is another `store`. Tenants
     share where the rules say so and there are `witnesses`."""
@@ -185,6 +186,7 @@ async def house(
         normaliser=normaliser,
         prefixes=prefixes,
         commons=commons,
+        check_memory=check_memory,
     )
     await answers.open()
     if commons is not None:
