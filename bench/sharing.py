@@ -44,9 +44,9 @@ def run(scale: Scale) -> list[Row]:
 
 async def _measure(scale: Scale) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as folder:
-        rows = await _costs(Path(folder), scale.of(1000, 50))
-        rows += await _told_apart(Path(folder), scale.of(90, 20))
-        return rows + await _forgetting(Path(folder), scale.of(200_000, 2000))
+        rows = await _costs(Path(folder), scale.of(300, 50))
+        rows += await _told_apart(Path(folder), scale.of(60, 20))
+        return rows + await _forgetting(Path(folder), scale.of(20_000, 2000))
 
 
 async def _costs(folder: Path, times: int) -> list[Row]:

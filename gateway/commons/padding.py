@@ -23,7 +23,7 @@ MOST_S = 60.0
 JITTER = 0.1  # of what an answer took when it was made
 FIRST_SHARE = 0.2  # of that, until the first word
 MOST_MODELS = 100
-MOST_OF_ONE = 64  # generations of one model, the last
+MOST_OF_ONE = 32  # generations of one model, the last
 ALIKE = 8  # of these, those whose prompts are nearest in length
 MOST_PIECES = 4096
 _PIECES = 4096
@@ -67,7 +67,8 @@ class Paces:
 
     def due(self, model: str, usage: Usage, elapsed_s: float, num_pieces: int) -> list[float]:
         """Seconds from the start at which each piece of an answer is told that took `elapsed_s` when it was made."""
-        lately = sorted(self._lately.get(model, ()), key=lambda one: abs(one.prompt_tokens - usage.prompt_tokens))
+        newest = reversed(self._lately.get(model, ()))  # of equals the newer are taken
+        lately = sorted(newest, key=lambda one: abs(one.prompt_tokens - usage.prompt_tokens))
         if len(lately) >= ALIKE:
             pace = self._random.choice(lately[:ALIKE])
             first_s, rest_s = pace.first_s, pace.token_s * max(0, (usage.completion_tokens or num_pieces) - 1)

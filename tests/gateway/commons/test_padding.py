@@ -116,6 +116,9 @@ def test_pieces_are_due_as_generations_of_about_as_long_a_prompt_have_come_latel
 
     assert due == pytest.approx([1.5, 1.9, 2.3, 2.7, 3.1, 3.5])
     assert paces.due("m", asked, 99.0, 0) == []
+    for number in range(ALIKE):
+        paces.note("m", Pace(100 + number, 3.0, 0.4))
+    assert paces.due("m", asked, 99.0, 6)[0] == 3.0  # of equals the newer
 
 
 def test_while_little_is_known_pieces_are_due_in_the_time_the_answer_took() -> None:
