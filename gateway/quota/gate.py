@@ -57,6 +57,7 @@ class Quota:
         self._shared = shared
         self._best_effort = best_effort
         self._now = now
+        self._gone: dict[str, list[str]] = {}  # tenants that are to be forgotten, and their accounts
         self._unlimited = Unlimited(self, (), Guess(""))
 
     def enter(self, policy: TenantPolicy, guess: Callable[[], Guess]) -> Admission:
@@ -149,25 +150,39 @@ class Quota:
 
     async def keep(self) -> None:
         """Write down what changed since the last time; what cannot be written now is written later."""
-        if self._file is None or not self.accounts.changed:
-            return
+        gone, self._gone = self._gone, {}
         subjects, self.accounts.changed = self.accounts.changed, set()
-        changed = [(subject, self.accounts.of(subject)) for subject in subjects]
         try:
             with self._best_effort("budget_write"):
-                await self._file.save(changed, self.moment.month)
+                await self._forget(gone)
+                gone = {}
+                if self._file is not None and subjects:
+                    changed = [(subject, self.accounts.of(subject)) for subject in subjects]
+                    await self._file.save(changed, self.moment.month)
                 subjects = set()
         finally:
+            self._gone = gone | self._gone
             self.accounts.changed |= subjects
 
-    async def forget(self, tenant: str) -> int:
-        """Let go of what is known of a tenant and its keys; how many accounts there were. Raises `CacheError`."""
-        names = [name for name, _ in self.accounts if name.partition("/")[0] == tenant]
-        if self._shared is not None:
-            await self._shared.forget([tenant, *names])
-        if self._file is not None:
-            await self._file.forget(tenant)
+    def count(self, tenant: str) -> int:
+        """How many accounts of a tenant and its keys are known."""
+        return len(self._accounts_of(tenant))
+
+    def forget(self, tenant: str) -> int:
+        """Let go of what is known of a tenant and its keys, here at once, in file and Redis with the next `keep`."""
+        names = self._accounts_of(tenant)
+        self._gone[tenant] = [tenant, *names]
         return sum(self.accounts.forget(name) for name in names)
+
+    async def _forget(self, gone: Mapping[str, Sequence[str]]) -> None:
+        for tenant, names in gone.items():
+            if self._shared is not None:
+                await self._shared.forget(names)
+            if self._file is not None:
+                await self._file.forget(tenant)
+
+    def _accounts_of(self, tenant: str) -> list[str]:
+        return [name for name, _ in self.accounts if name.partition("/")[0] == tenant]
 
     def samples(self) -> Iterator[Sample]:
         """What Prometheus is told."""
