@@ -63,23 +63,26 @@ def has_plain_segments(folder: Path, server: RedisServer) -> bool:
 
 
 async def test_what_lay_in_plain_is_sealed_once_there_is_a_key_and_everything_is_found_again(
-    tmp_path: Path, server: RedisServer
+    tmp_path: Path, server: RedisServer, upstream: RunningUpstream
 ) -> None:
-    flags: dict[str, Any] = {"model": "demo", "engine": {"kv_redis": server.url}}
+    flags: dict[str, Any] = {"upstream": upstream.base_url}
     async with opened(tmp_path, **flags) as gateway:
         first = await work(gateway)
-        await until(lambda: list(tmp_path.glob("data/kv/*/*.seg")) and list(server.client.scan_iter("*:kv:*")))
-    assert first[0] == "full"
+        await until(lambda: gateway.services.answers.count(Selection(text="Quetzalfeather")))
+        assert (await work(gateway))[0] == "exact"  # a verdict on what is stored
     assert set(found(tmp_path, server)) == set(WORDS)
-    assert has_plain_segments(tmp_path, server)
 
     async with opened(tmp_path, KEY, **flags) as gateway:
         await until(lambda: not found(tmp_path, server))
         assert await work(gateway) == ("exact", first[1])
         (listed,) = await gateway.services.answers.select(Selection(text="quetzalfeather"), Page())
         assert (listed.namespace, listed.tags) == ("lodestone", ("household",))
-        asked = await gateway.chat("And where is the marigoldsmith?", system=SYSTEM)
-        assert asked.headers["x-twicetold-tier"] == "full"  # segments that lay in plain are gone
+    assert found(tmp_path, server) == {}
+
+
+async def test_no_prefix_that_an_engine_keeps_lies_in_plain(tmp_path: Path, server: RedisServer) -> None:
+    async with opened(tmp_path, KEY, model="demo", engine={"kv_redis": server.url}) as gateway:
+        assert (await work(gateway))[0] == "full"
         await until(lambda: list(tmp_path.glob("data/kv/*/*.seg")) and list(server.client.scan_iter("*:kv:*")))
     assert found(tmp_path, server) == {}
     assert not has_plain_segments(tmp_path, server)
