@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gateway.answers.base import CacheError
 from gateway.answers.selection import MAX_PAGE, Page, Selection
 from gateway.answers.tiered import TieredAnswers
+from gateway.commons.rule import COMMONS
 from gateway.curation.archive import stored
 from gateway.curation.invalidate import Heard, Invalidation
 
@@ -189,6 +190,10 @@ class Erasure:
         tenants = await self._concerned(whom)
         done = await self._invalidation.run(whom.selection)
         account = Account(Counter(answers=done.count, embeddings=done.vectors))
+        if whom.tenant is not None and whom.tag is not None:  # what it shares wears the tag, too
+            account.counts["commons"] += await self._remove(
+                Selection(tenant=COMMONS, namespace=whom.tenant, tag=whom.tag)
+            )
         name = ""
         if self._elsewhere is not None:
             with self._owed(account, "other gateways"):
@@ -229,7 +234,7 @@ class Erasure:
         found: set[str] = set()
         page = Page(MAX_PAGE)
         while rows := await self._answers.select(whom.selection, page):
-            found |= {row.tenant for row in rows}
+            found |= {row.namespace if row.tenant == COMMONS else row.tenant for row in rows}
             page = Page(MAX_PAGE, rows[-1].place)
         return tuple(sorted(found))
 

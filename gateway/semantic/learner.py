@@ -40,13 +40,23 @@ class Learner:
         self._shelf = shelf
         self._since: Counter[LaneKey] = Counter()  # labels since the last fit
         self._task: asyncio.Task[None] | None = None
+        self._fitting: LaneKey | None = None
 
     def note(self, lane: LaneKey, total: int) -> None:
         """A label came; `total` is how many the lane has. Begins a fit when it is time for one, and none runs."""
         self._since[lane] += 1
         if is_due(total, self._since[lane]) and (self._task is None or self._task.done()):
             del self._since[lane]
+            self._fitting = lane
             self._task = asyncio.create_task(self._learn(lane))
+
+    async def forget(self, tenant: str) -> None:
+        """Give up a fit to labels of a tenant that are no more."""
+        for lane in [lane for lane in self._since if lane.tenant == tenant]:
+            del self._since[lane]
+        if self._task is not None and self._fitting is not None and self._fitting.tenant == tenant:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def settled(self) -> None:
         """Wait for the fit under way, if there is one."""

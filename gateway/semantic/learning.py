@@ -147,6 +147,8 @@ class Learning:
         self._commonplaces.forget(tenant)
         if words_only:
             return await self._labels.blank(tenant)
+        if self._learner is not None:
+            await self._learner.forget(tenant)
         count = await self._labels.erase(tenant)
         self._lanes.forget_tenant(tenant)
         return count

@@ -236,3 +236,21 @@ async def test_whom_to_erase_has_to_be_said(tmp_path: Path, upstream: RunningUps
     async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
         for body in ({}, {"tag": "x", "keys": True}, {"tenant": ""}, {"tenant": "x", "all": True}):
             assert (await gateway.client.post("/admin/api/erase", json=body)).status_code in (400, 422)
+
+
+async def test_what_a_tenant_shared_ends_with_it_or_with_the_tag_it_wore(
+    tmp_path: Path, upstream: RunningUpstream
+) -> None:
+    cache = {"semantic": False, "routes": [{"share_tenants": 2}]}
+    async with gateway_in(tmp_path, upstream=upstream.base_url, cache=cache, keys={"required": True}) as gateway:
+        commons = Selection(tenant="commons")
+        you, me = [await gateway.admin("keys", {"name": name}) for name in ("you", "me")]
+        for tag, whom in (("a", {"tag": "a"}), ("b", {"tag": "b", "tenant": me["tenant"]}), ("c", {})):
+            for key in (you["key"], me["key"]):  # the last one's answer is shared
+                await gateway.chat(f"What eats the {MINE} of {tag}?", key, cache={"tags": [tag]})
+            await until(lambda: gateway.services.answers.count(commons))
+
+            done = await gateway.admin("erase", {**(whom or {"tenant": me["tenant"]}), "dry_run": False})
+
+            assert done["is_whole"]
+            assert await gateway.services.answers.count(commons) == 0
