@@ -86,7 +86,7 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     began_s = time.monotonic()
     before = at_rest(server.url, server.pid, began_s)
     course = Course(options.requests, Random(options.seed))
-    looks = asyncio.run(_storm(server, course, options.clients, began_s))
+    looks = asyncio.run(storm(server, course, options.clients, began_s))
     seconds = time.monotonic() - began_s
     time.sleep(KEEPALIVE_S + 20)  # and the next look at the upstream finds them over
     after = at_rest(server.url, server.pid, began_s)
@@ -100,7 +100,8 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     return faults
 
 
-async def _storm(server: Server, course: Course, clients: int, began_s: float) -> list[Look]:
+async def storm(server: Server, course: Course, clients: int, began_s: float) -> list[Look]:
+    """Have so many clients ask all of it; what was seen of the gateway meanwhile."""
     looks: list[Look] = []
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_watch(server, looks, began_s))
