@@ -63,4 +63,4 @@ class CacheSettings:
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"
     usage_on_hit: str = "original"  # or "zero"
     hit_details: bool = True  # tell callers which entry answers, and how alike the questions are
-    pad_shared_hits: bool = False  # an answer of the commons takes as long as its generation, and looks like one
+    pad_shared_hits: bool = False  # what tenants share comes as slowly as if it were made, and looks like it
