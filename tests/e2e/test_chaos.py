@@ -1,4 +1,4 @@
-"""Under an upstream that fails in every way, and hundreds of clients: short forms of the long runs of `bench.faults`."""
+"""Under an upstream that fails in every way, and many clients: short forms of the long runs in `bench.faults`."""
 
 import asyncio
 import time
