@@ -254,6 +254,8 @@ class Pipeline:
         """What tenants share of the same question in other words, when one's own has nothing."""
         if self._semantic is None or asked.question is None:
             return own
+        if asked.controls.min_similarity is not None:
+            return own  # who asks for a likeness could feel out, by halves, how alike others' questions are
         found: Match | NoMatch = NoMatch("failed")
         with self._ledger.best_effort("commons_read"):
             found = await self._semantic.find(

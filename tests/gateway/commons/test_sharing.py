@@ -81,6 +81,16 @@ async def test_other_words_find_a_shared_answer_under_the_same_guards(tmp_path: 
         assert guarded.tier == "full"
 
 
+async def test_who_asks_for_a_likeness_is_told_nothing_of_others_questions(tmp_path: Path) -> None:
+    async with sharing(tmp_path) as gateway:
+        await asked_by(gateway, "a", "b", "c")
+        felt = Controls(min_similarity=0.1)
+        (reworded,) = await asked_by(gateway, "d", text=REWORDED, controls=felt)
+        (same,) = await asked_by(gateway, "e", controls=felt)
+
+        assert (reworded.tier, same.reason) == ("full", "shared")
+
+
 async def test_a_shared_hit_tells_neither_entry_nor_likeness_nor_age(tmp_path: Path) -> None:
     rules = replace(SHARED, default_ttl_s=600.0)
     async with sharing(tmp_path, rules) as gateway:
