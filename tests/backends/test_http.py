@@ -1,8 +1,10 @@
 """Connections that die at the wrong moment, on raw sockets."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from random import Random
 
 import pytest
 
@@ -215,3 +217,41 @@ async def test_a_request_given_up_the_moment_its_connection_is_there_leaves_none
                 await asyncio.sleep(0.01)
 
     assert all(ask.cancelled() for ask in asks)
+
+
+async def test_no_deadline_leaves_a_connection_open_that_the_server_has_closed() -> None:
+    open_now, rng = 0, Random(0)
+
+    async def serve(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        with suppress(OSError):
+            if await read_request(reader):
+                writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                for _ in range(5):
+                    writer.write(b"some")
+                    await asyncio.sleep(0.005)
+                writer.write_eof()
+                await reader.read()  # until the client closes, too
+        open_now -= 1
+
+    async def be_busy() -> None:
+        while True:
+            time.sleep(0.003)  # noqa: ASYNC251 (a loop with much to do, where much falls together)
+            await asyncio.sleep(0.0005)
+
+    async with http_to(serve) as (http, connections):
+
+        async def lane() -> None:
+            for _ in range(8):
+                with suppress(BackendError):
+                    await fetch(http, rng.uniform(0.005, 0.4))
+
+        busy = asyncio.create_task(be_busy())
+        await asyncio.gather(*[lane() for _ in range(30)])
+        busy.cancel()
+        async with asyncio.timeout(10):
+            while open_now:  # noqa: ASYNC110 - the other end says when
+                await asyncio.sleep(0.01)
+
+    assert connections
