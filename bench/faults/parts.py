@@ -17,7 +17,7 @@ import redis
 
 from bench.processes import Server, StartFailed, listening, wait_ready
 
-_ORPHAN_S = 15.0  # an engine whose gateway died has ended by then
+_ORPHAN_S = 120.0  # an engine whose gateway died has ended by then
 _START_S = 120.0
 _READY_S = 600.0  # of a machine with much else to do
 

@@ -1,6 +1,7 @@
 """Threads on files of our own: files that break or vanish while in use, and disks that hang."""
 
 import asyncio
+import resource
 import shutil
 import sqlite3
 import threading
@@ -77,6 +78,7 @@ async def test_a_disk_that_hangs_costs_its_first_callers_their_patience_and_the_
     await thread.open()
     with pytest.raises(CacheError, match=r"no answer within 0\.05 s"):
         await thread.call(lambda _: gate.wait(20))
+    await asyncio.sleep(0.1)
     with pytest.raises(CacheError, match="hangs"):  # without a wait
         thread.submit(lambda _: None)
 
@@ -141,4 +143,26 @@ async def test_a_disk_that_refuses_writes_for_a_while_is_tried_with_a_new_connec
 
     await put_in_the_end(answers, "d")
     assert await answers.get(digest("s"), digest("a")) == entry_of("a")
+    await answers.close()
+
+
+async def test_stored_answers_are_read_while_the_disk_refuses_writes_and_new_ones_are_kept_at_once_when_it_does_not(
+    tmp_path: Path,
+) -> None:
+    answers = SqliteAnswers(tmp_path / "answers.db", budget_bytes=None, sick_s=0.05)
+    await answers.open()
+    await answers.put(entry_of("a"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        for name in "bcd":
+            with pytest.raises(CacheError, match="disk I/O error"):
+                await answers.put(entry_of(name))
+            await asyncio.sleep(0.1)
+        assert await answers.get(digest("s"), digest("a")) == entry_of("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    await answers.put(entry_of("e"))
+    assert await answers.get(digest("s"), digest("e")) == entry_of("e")
     await answers.close()
