@@ -104,8 +104,9 @@ class Recorder:
         with self._ledger.best_effort("exact_write"):
             if not self._answers.put_now(entry):
                 return "overtaken"
+        seen = None if asked.seen is None else asked.seen.light()  # it may wait for long
         with self._ledger.best_effort("write_back"):
-            write = self._write_back(entry, asked.seen, asked.rule.key, is_loose, asked.place)
+            write = self._write_back(entry, seen, asked.rule.key, is_loose, asked.place)
             if not self.chores.add(write, weight(entry)):
                 self._answers.abandon(entry)
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
@@ -139,7 +140,8 @@ class Recorder:
         if place is not None and self._commons is not None:
             await self._share(self._commons, place, entry, lane)
         if self._semantic is not None:
-            self.lessons.add(self._learn(self._semantic, entry, seen, lane, is_loose))
+            held = ENTRY_BYTES if seen is None else weight(entry) + sum(map(weight, seen.entries.values()))
+            self.lessons.add(self._learn(self._semantic, entry, seen, lane, is_loose), held)
 
     async def _learn(
         self, semantic: "Semantic", entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool

@@ -1,7 +1,7 @@
 """What a look for other words finds. Values only, without the libraries behind them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,10 @@ class Seen:
     question: str
     verdict: "Verdict"
     entries: Mapping[str, Entry]  # of the neighbours, by id
+
+    def light(self) -> "Seen":
+        """Without the reading of the neighbour: it is large, and comparing does not need it."""
+        return replace(self, verdict=replace(self.verdict, neighbour=None, wording=self.verdict.chosen))
 
     def judged(self) -> list[Judged]:
         """Every neighbour that was weighed, the one that counts first."""
