@@ -14,12 +14,19 @@ from bench.isolation.marking import JUDGE, MarkingBackend
 from gateway.app import create_app
 from gateway.body import Curfew
 from gateway.services import Services, build
-from gateway.settings import CacheSettings, Settings
+from gateway.settings import CacheSettings, Settings, SharedSettings
 
 NOWHERE = "http://127.0.0.1:9"  # so that no engine is started; nobody asks for its models
 NUM_KEYS = 6
+PATIENT = SharedSettings(timeout_s=10)  # what a busy machine makes late is no other case
 SEMANTIC = CacheSettings(
-    semantic_history="loose", rewriter="rules", judge=JUDGE, judge_per_hour=10**6, memory_mb=1, shadow_rate=0.02
+    embedder_timeout_s=30,
+    semantic_history="loose",
+    rewriter="rules",
+    judge=JUDGE,
+    judge_per_hour=10**6,
+    memory_mb=1,
+    shadow_rate=0.02,
 )
 
 
@@ -43,6 +50,7 @@ async def house(kind: str, folder: Path, *, redis: str = "") -> AsyncIterator[Ho
                 data_dir=folder / f"{kind}-{n}",
                 upstream="" if kind == "kv" else NOWHERE,
                 redis=redis,
+                shared=PATIENT,
                 secret=secret if redis else "",
                 cache=settled(kind),
             )
