@@ -206,7 +206,7 @@ def test_whatever_is_in_a_token_it_is_refused_and_nothing_breaks(
         {"kty": "EC", "kid": "r1", "crv": {}},
         "r1",
     ],
-    ids=str,
+    ids=["a secret", "to encrypt", "RS512", "a short one", "no number", "a list", "no curve", "a text"],
 )
 def test_a_key_for_something_else_checks_no_token(key: Any, provider: Provider) -> None:
     keys = [key, public(EC, "e1")]
