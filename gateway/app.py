@@ -79,7 +79,9 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         async with opened():
             yield
 
-    app = FastAPI(title="Twicetold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Twicetold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.openapi = partial(document, OPERATIONS, __version__)  # type: ignore[method-assign]  # the pages of FastAPI load scripts from elsewhere
     settings = services.settings
     free = settings.cache.usage_on_hit == "zero"

@@ -17,6 +17,7 @@ _KEYS = (
     "helicone-auth",
     "cf-aig-authorization",
 )
+CREDENTIALS = ("authorization", *_KEYS)  # headers that say who asks, as they are looked for
 
 
 def credential_of(authorization: str | None) -> str | None:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.callers.auth import CREDENTIALS
 from gateway.edge.words import send_whole
 from gateway.errors import InvalidRequest
 
 VERSIONS = ("1.0", "1.1", "2", "3")  # as ASGI spells them: 2 and 3 come by another server, which has framed them
+# Who takes the first of two and a proxy that takes the last would know the same request as of two different callers.
+ONCE = frozenset((*map(str.encode, CREDENTIALS), b"content-type", b"origin", b"sec-fetch-site", b"x-twicetold-csrf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,20 @@ def misframed(version: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Why a request could be taken for another one; empty for most."""
     hosts = lengths = 0
     codings: list[bytes] = []
+    seen: set[bytes] = set()
     for name, value in headers:
+        if name in ONCE:
+            if name in seen:
+                return f"A request has one {name.decode()}."
+            seen.add(name)
         if name == b"host":
             hosts += 1
         elif name == b"content-length":
             lengths += 1
         elif name == b"transfer-encoding":
             codings.append(value)
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            return "A body comes uncompressed: Content-Encoding is not taken."
     if version not in VERSIONS:
         return "This server speaks HTTP/1.1."
     if hosts > 1 or (hosts == 0 and version == "1.1"):
