@@ -22,7 +22,8 @@ TRUSTED_ELSEWHERE = (
     "x-auth-request-user x-consumer-id x-api-user x-org-id openai-organization openai-project x-twicetold-tenant "
     "x-twicetold-key x-twicetold-scope x-twicetold-namespace x-twicetold-salt x-twicetold-admin x-litellm-user "
     "x-litellm-team-id x-litellm-tags x-litellm-end-user-id x-portkey-metadata x-portkey-trace-id "
-    "x-portkey-virtual-key x-portkey-config x-bf-team x-bf-customer helicone-user-id helicone-property-tenant helicone-session-id "
+    "x-portkey-virtual-key x-portkey-config "
+    "x-bf-team x-bf-customer helicone-user-id helicone-property-tenant helicone-session-id "
     "helicone-cache-seed x-portkey-cache-namespace proxy-authorization x-access-token x-auth-token cookie"
 )
 CROOKED = (
