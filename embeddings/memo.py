@@ -1,7 +1,6 @@
 """What was read lately, bounded in bytes: the least recently used goes first. The caller holds the lock."""
 
 from collections import OrderedDict
-from dataclasses import replace
 
 from embeddings.base import Reading
 
@@ -23,17 +22,9 @@ class ReadingMemo:
 
     def put(self, reading: Reading) -> None:
         """Keep `reading`, unless it alone is too large."""
-        reading = _own(reading)
         if (old := self._kept.pop(reading.text, None)) is not None:
             self.size_bytes -= old.size_bytes
         self._kept[reading.text] = reading
         self.size_bytes += reading.size_bytes
         while self.size_bytes > self._limit_bytes:
             self.size_bytes -= self._kept.popitem(last=False)[1].size_bytes
-
-
-def _own(reading: Reading) -> Reading:
-    """With states of its own: a view would keep those of its whole batch, which nobody counts."""
-    states = reading.states.copy()
-    states.setflags(write=False)
-    return replace(reading, states=states)
