@@ -143,6 +143,8 @@ def dashboard_routes(door: Door, pages: Pages) -> APIRouter:
     @routes.delete("/admin/api/session")
     async def log_out(request: Request) -> Response:
         visit = visit_of(request)
+        if not visit.is_ours:
+            raise AdminRefused("Nobody is logged out by a page of another site.")
         if (known := door.session_of(visit)) is not None:
             door.admit(visit)
             await door.sessions.end(known)
