@@ -391,7 +391,7 @@ class Pipeline:
                 self._prefixes.saw(asked.request)
             deltas = self._router.stream(asked.route, asked.request)
             if asked.is_padded:
-                deltas = self._paces.watched(asked.request.model, deltas)
+                deltas = self._paces.watched(asked.request.model, deltas, asked.started)
         if not asked.plan.write:
             return deltas
         keep = partial(self._recorder.keep, asked, self._answers.begin())

@@ -35,7 +35,7 @@ class Pace:
     """Of one generation."""
 
     prompt_tokens: int
-    first_s: float  # until its first word
+    first_s: float  # until its first word, from when it was asked for
     token_s: float  # for each token after it
 
 
@@ -46,9 +46,12 @@ class Paces:
         self._lately: OrderedDict[str, deque[Pace]] = OrderedDict()
         self._random = random.Random(seed)  # noqa: S311 - guards no secret
 
-    async def watched(self, model: str, deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
-        """The same deltas; of a generation that ends by itself its pace is noted."""
-        started, first, usage, pieces = time.perf_counter(), None, Usage(), 0
+    async def watched(
+        self, model: str, deltas: AsyncGenerator[Delta, None], started: float
+    ) -> AsyncGenerator[Delta, None]:
+        """The same deltas; of a generation that ends by itself its pace is noted, from when it was asked for: looking
+        for an answer takes its time, too, and a hit saves that as well."""
+        first, usage, pieces = None, Usage(), 0
         async with aclosing(deltas):
             async for delta in deltas:
                 usage = delta.usage or usage
