@@ -51,9 +51,13 @@ TEMPLATES = (
     "{} And how do I prevent it?",
     "Translate into Latin: {}",
 )
+PLAIN = (
+    "what which when where does with that this from have will would could should about much many long into than then "
+    "them they your there been being were is are the how why who can"
+)  # words whose change is a slip of the pen, not another question
 WORDS = (
-    "never steal lose break delete disable poison gun child wife dog horse tax bank bitcoin Berlin Tokyo Mars 1999 "
-    "seven legal illegal free cheap worst oldest first last without before after female Chinese kill sell rent borrow"
+    "steal lose break delete disable poison gun child wife dog horse tax bank bitcoin Berlin Tokyo Mars 1999 "
+    "seven legal illegal free cheap worst oldest female Chinese kill sell rent borrow"
 )
 
 
@@ -77,7 +81,9 @@ class Attacker:
 
     def substitution(self, target: str) -> Iterator[str]:
         words = target.split()
-        places = [n for n, word in enumerate(words) if len(word) > 3] or [0]
+        places = [
+            n for n, word in enumerate(words) if len(word) > 3 and word.strip("?.,!").lower() not in PLAIN.split()
+        ]
         for place in self.rng.sample(places, min(4, len(places))):
             for other in self.rng.sample(self.others, min(24, len(self.others))):
                 end = words[place][-1] if words[place][-1] in "?.,!" else ""
@@ -108,13 +114,17 @@ class Attacker:
             yield text
 
 
-def tries(embedder: Embedder, targets: Sequence[str], rng: random.Random) -> Iterator[Try]:
+def tries(
+    embedder: Embedder, targets: Sequence[str], rng: random.Random, kinds: Sequence[str] = KINDS
+) -> Iterator[Try]:
     """Every text that an attacker comes upon, with its cosine."""
-    elsewhere = sorted({word for one in targets for word in one.split() if word.isalpha()})
+    elsewhere = sorted(
+        {word for one in targets for word in one.split() if word.isalpha() and len(word) > 3} - set(PLAIN.split())
+    )
     attacker = Attacker(embedder, [*WORDS.split(), *rng.sample(elsewhere, min(60, len(elsewhere)))], rng)
     for target in targets:
         goal: NDArray[np.float32] = embedder.embed([target])[0]
-        for kind in KINDS:
+        for kind in kinds:
             texts = [text for text in dict.fromkeys(getattr(attacker, kind)(target)) if text != target]
             for text, vector in zip(texts, embedder.embed(texts), strict=True):
                 yield Try(kind, text, target, float(vector @ goal))
@@ -155,12 +165,13 @@ def targets_of(count: int, rng: random.Random) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", type=int, default=60)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=40, help="how many of those that were served are printed")
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
     embedder = SentenceTransformerEmbedder().load()
-    made = list(tries(embedder, targets_of(asked.targets, rng), rng))
+    made = list(tries(embedder, targets_of(asked.targets, rng), rng, asked.kinds))
     near = [one for one in made if one.cosine >= NEAR]
     served: dict[str, list[Try]] = {}
     stopped: Counter[str] = Counter()
@@ -171,11 +182,13 @@ def main() -> None:
             elif name == "new":
                 stopped[verdict] += 1
     print(f"| kind | texts | cosine from {NEAR} | {' | '.join(f'served, lane {name}' for name in lanes(embedder))} |")
-    for kind in (*KINDS, "all"):
+    for kind in (*asked.kinds, "all"):
         counts = [sum(kind in (one.kind, "all") for one in some) for some in (made, near, *served.values())]
         print(f"| {kind} | {' | '.join(map(str, counts))} |")
-    print("stopped, lane new:", ", ".join(f"{count} {name}" for name, count in stopped.most_common()))
     for name, some in served.items():
+        print(f"{len({one.target for one in some})} of {asked.targets} targets are served something, lane {name}")
+    print("stopped, lane new:", ", ".join(f"{count} {name}" for name, count in stopped.most_common()))
+    for name, some in list(served.items())[:1]:
         for one in some[: asked.show]:
             print(f"  {name}: {one.kind} {one.cosine:.3f}: {one.target!r} is given what answers {one.text!r}")
 

@@ -25,7 +25,24 @@ _TONGUES = (
     "english french german spanish italian portuguese russian chinese mandarin japanese korean arabic hindi dutch"
     " turkish polish latin greek hebrew swedish vietnamese thai"
 )
+# What an answer has to say, told in a sentence of its own behind a question or before it: who has such an answer kept
+# means it for the others that ask the question alone. A cosine hardly sees it: python -m bench.attacks.collisions.
+_DICTATED = (
+    r"(?:(?<=[.?!:;] )|(?<=[.?!:;])|^)(?:(?:please|now|then|but|and|just|always|only) )?(?:"
+    r"(?:say|claim|pretend|insist|state) (?:that|why|so|it|the|yes|no|there|they|we|he|she|you)\b"
+    r"|(?:reply|answer|respond) (?:that|with|only|falsely|wrongly|as if|like|for|yes|no)\b"
+    r"|tell (?:a lie|lies|the user|users|them|him|her|everyone|everybody|people|whoever)\b"
+    r"|(?:give|make up|invent|write) (?:me )?(?:an?|the|some) "
+    r"(?:wrong|false|incorrect|fake|misleading|made-up|invented)\b"
+    r"|(?:ignore|disregard|forget) (?:that|this|what|all|any|the|everything|previous)\b)"
+)
 _WISHES = (
+    _wish(
+        "dictated",
+        "say claim pretend insist state reply answer respond tell wrong false fake invent ignore disregard "
+        "forget incorrect misleading made-up",
+        _DICTATED,
+    ),
     *(_wish(name, name) for name in ("json", "yaml", "xml", "csv", "html", "markdown", "essay", "tweet", "haiku")),
     *(_wish(name, name) for name in ("limerick", "sonnet", "diagram", "flowchart", "infographic")),
     _wish("chart", "chart graph", r"\b(?:as|in|into|make|draw|show) (?:an? )?(?:\w+ )?(?:chart|graph|plot)\b"),
