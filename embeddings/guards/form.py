@@ -35,6 +35,7 @@ _DICTATED = (
     r"|(?:give|make up|invent|write) (?:me )?(?:an?|the|some) "
     r"(?:wrong|false|incorrect|fake|misleading|made-up|invented)\b"
     r"|(?:ignore|disregard|forget) (?:that|this|what|all|any|the|everything|previous)\b)"
+    r"|\bgive (?:me )?(?:an?|the|some) (?:wrong|false|incorrect|fake|misleading) (?:answer|reply|response)\b"
 )
 _WISHES = (
     _wish(
