@@ -7,8 +7,10 @@
     float32: states of the tokens; pooled: mean or first token of each text
 
 Weights are laid out once for oneDNN: `F.linear` asks MKL in float32, which is slow on AMD, and lays a bfloat16 weight
-out anew at every call. The body is that of BERT, RoBERTa and XLM-R, which differ in where positions begin; others
-(relative positions, rotations) are left to sentence-transformers.
+out anew at every call. oneDNN, and torch above it, keep what they compiled for every number of rows that they met, a
+thousand of each and nearly a gigabyte: so rows are filled up to one of a few dozen numbers. The body is that of BERT,
+RoBERTa and XLM-R, which differ in where positions begin; others (relative positions, rotations) are left to
+sentence-transformers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,12 +98,12 @@ class BertForward:
         groups = [(length, len(list(same))) for length, same in groupby(lengths)]
         ids = torch.tensor([number for n in order for number in texts[n]])
         rows = F.embedding(ids, self._words) + torch.cat([self._places[:length] for length in lengths])
-        rows = self._normalised(rows, self._norm).to(self.dtype)
+        rows = F.pad(self._normalised(rows, self._norm), (0, 0, 0, room(len(ids)) - len(ids))).to(self.dtype)
         for layer in self._layers:
             mixed = self._attended(layer.queries_keys_values(rows), groups)
             rows = self._normalised(layer.out(mixed).add_(rows), layer.out_norm)
             rows = self._normalised(layer.down(layer.up(rows)).add_(rows), layer.down_norm)
-        states, back = rows.float(), [0] * len(order)
+        states, back = rows[: len(ids)].float(), [0] * len(order)
         for place, n in enumerate(order):
             back[n] = place
         pooled = F.normalize(torch.cat([self._pooled(part) for part in _parts(states, groups)]), dim=1, eps=1e-12)
@@ -119,10 +121,18 @@ class BertForward:
             heads = part.view(count, length, 3, self._num_heads, -1).permute(2, 0, 3, 1, 4)
             mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
             found.append(mixed.transpose(1, 2).reshape(count * length, width // 3))
+        if spare := len(rows) - sum(length * count for length, count in groups):
+            found.append(rows.new_zeros(spare, rows.shape[1] // 3))
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _pooled(self, part: torch.Tensor) -> torch.Tensor:
         return part.mean(1) if self._pooling == "mean" else part[:, 0]
+
+
+def room(num_tokens: int) -> int:
+    """The number of rows that so many tokens are computed in: at most three, or an eighth, more; eight to an octave."""
+    step = max(4, 1 << max(0, num_tokens.bit_length() - 4))
+    return -(-num_tokens // step) * step
 
 
 def check_config(config: Any) -> None:

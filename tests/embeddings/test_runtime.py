@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from embeddings.base import Embedder, EmbedderError, Reading, Vectors
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.runtime.agreement import TEXTS, TOLERANCES, disagreement
+from embeddings.runtime.bert import room
 from embeddings.runtime.choice import chosen, has_bfloat16, quickened
 from embeddings.runtime.fast import FastEmbedder, together
 from embeddings.runtime.tokens import Tokens
@@ -163,3 +164,10 @@ def test_without_being_asked_a_processor_with_bfloat16_computes_in_float32_all_t
 def test_texts_of_like_lengths_are_computed_together() -> None:
     assert list(together([5, 1, 9, 2, 30], 10)) == [[1, 3, 0], [2], [4]]
     assert list(together([], 10)) == []
+
+
+def test_tokens_are_computed_in_one_of_few_numbers_of_rows() -> None:
+    rooms = [room(num_tokens) for num_tokens in range(1, 8193)]
+
+    assert all(have <= rows <= max(have + 3, have * 1.125) for have, rows in enumerate(rooms, 1))
+    assert len(set(rooms)) < 80
