@@ -7,16 +7,22 @@ compares the request that is stored with the one that is asked, so two that diff
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.chat import ChatRequest, Completion
 from gateway.controls import Controls
+from gateway.identity.canonical import NOT_IDENTITY
 from gateway.normalise.patterns import read_searches
 from gateway.settings.declared import SettingsError
 
 REASON = "redacted"
+
+MAX_ESCAPED = 8  # JSON in a text in JSON in a text: so often is a text read as what it is written in
+_ESCAPE = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 Search = Callable[[str], bool]
 
@@ -31,13 +37,13 @@ class Redactor:
 
     def over(self, request: ChatRequest, controls: Controls) -> Controls:
         """What a request may leave behind."""
-        if not self.searches or controls.is_redacted or not self.holds(texts_of(request)):
+        if not self.searches or controls.is_redacted or not self.holds(texts_of(request, controls)):
             return controls
         return replace(controls, is_redacted=True, no_store=True)
 
     def refuses(self, completion: Completion) -> bool:
         """Whether an answer must not be kept."""
-        return bool(self.searches) and self.holds(_strings([choice.message for choice in completion.choices]))
+        return bool(self.searches) and self.holds(strings_of([choice.message for choice in completion.choices]))
 
     def holds(self, texts: Iterable[str]) -> bool:
         """Whether any of these texts has what must not be kept."""
@@ -79,19 +85,38 @@ def _careful(hook: Callable[[str], Any]) -> Search:
     return search
 
 
-def texts_of(request: ChatRequest) -> Iterator[str]:
-    """Everything a request says."""
-    yield from _strings(request.messages)
-    yield from _strings(request.prompt)
-    yield from _strings(request.params.get("tools"))
+def texts_of(request: ChatRequest, controls: Controls) -> Iterator[str]:
+    """Every text of a request that would be kept: what it says, what it asks for, where it is put. What is no part of
+    its identity, such as `user`, is kept nowhere."""
+    yield from strings_of((request.model, request.messages, request.prompt, controls.namespace, controls.tags))
+    for fields in (request.params, request.native or {}):
+        yield from strings_of({key: value for key, value in fields.items() if key not in NOT_IDENTITY})
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _strings(one)
+def strings_of(value: Any) -> Iterator[str]:
+    """Every text of a JSON value, names as well, as it is and as it reads without the escapes of JSON in it."""
+    left = [value]
+    while left:  # a caller says how deep it is
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+            yield from _unescaped(one)
+        elif isinstance(one, Mapping):
+            left += one.keys()
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+
+
+def _unescaped(text: str) -> Iterator[str]:
+    """What is said in JSON that stands in a text, as in a tool's arguments, also where it is not whole."""
+    for _ in range(MAX_ESCAPED):
+        if "\\" not in text or (plain := _ESCAPE.sub(_meant, text)) == text:
+            return
+        text = plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")  # halves become one
+        yield text
+
+
+def _meant(escape: re.Match[str]) -> str:
+    code, short = escape.groups()
+    return chr(int(code, 16)) if code else _SHORT.get(short, short)

@@ -30,7 +30,7 @@ from gateway.ledger import Ledger
 from gateway.outcome import Outcome
 from gateway.policy import Plan, Rules, plan
 from gateway.quota.policies import FREE, TenantPolicy
-from gateway.redaction import KEEPS_ALL, Redactor
+from gateway.redaction import KEEPS_ALL, Redactor, strings_of
 
 AT_ONCE = 16  # vectors read on the event loop; more are read beside it
 MAX_WRITES = 256  # batches that wait for the file; what comes then is kept in memory alone
@@ -150,7 +150,7 @@ class Embeddings:
         kind = request.kind
         keys = tuple(item_key(self._secret, scope, kind, item) for item in request.items)
         rules = policy.over(self._rules.of(tenant, request.model, controls.namespace))
-        if self._redactor.holds(item for item in request.items if isinstance(item, str)):
+        if self._redactor.holds(strings_of((request.items, controls.namespace, controls.tags))):
             controls = replace(controls, is_redacted=True, no_store=True)
         wish = plan(controls, rules)
         keeps = wish.write and rules.exact and "exact" in controls.tiers

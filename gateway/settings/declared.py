@@ -1,5 +1,7 @@
 """Values out of a file, a variable or a request, as the types that a dataclass declares. A bad one names its key."""
 
+import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -7,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 NOT_SET = {"is_set": False}  # metadata of a field that nobody sets: it is read from elsewhere
+PATTERNS = "patterns"  # a list by this name is not cut at commas: they are part of a pattern
 
 
 class SettingsError(Exception):
@@ -47,13 +50,34 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         return {name: scalar(text, str, f"{key}.{name}") for name, text in value.items()}
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
-        items = value.split(",") if isinstance(value, str) and inner is str else value
+        items = _texts(value, key) if isinstance(value, str) and inner is str else value
         if not isinstance(items, list):
             raise SettingsError(f"{key} must be a list of {_listed(inner)}, got {_kind(value)}")
         return tuple(
             _convert(item, inner, key if inner is str else f"{key}[{number}]") for number, item in enumerate(items)
         )
     return scalar(value, kind, key)
+
+
+def _texts(value: str, key: str) -> list[Any]:
+    """The items of a list that was written as one text: between commas, but for patterns, which are a list of JSON or
+    TOML, or one pattern."""
+    if key.rpartition(".")[2] != PATTERNS:
+        return value.split(",")
+    if not value.lstrip().startswith("["):
+        return [value] if value else []
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        try:
+            read = tomllib.loads(f"{PATTERNS} = {value}")[PATTERNS]
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise SettingsError(
+                f"{key} begins with [ and is no list: write a pattern that does as ['[0-9]+'], between quotation marks"
+            ) from error
+    if any(isinstance(item, str) and "\b" in item for item in read):
+        raise SettingsError(f'{key} holds a backspace, which is what "\\b" means in a list: write "\\\\b", or \'\\b\'')
+    return read  # type: ignore[no-any-return]  # it began as a list does
 
 
 def scalar(value: Any, kind: type[Any], key: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from backends.chat import ChatRequest
 from gateway.controls import Controls
 from gateway.redaction import KEEPS_ALL, redactor_of
-from gateway.settings import SettingsError
+from gateway.settings import SettingsError, load_settings
 from tests.e2e.test_erasing import gateway_in, places_of, upstream_flags
 from tests.upstream import RunningUpstream, running_upstream
 
@@ -48,6 +48,56 @@ def test_patterns_are_looked_for_in_everything_a_request_says(content: Any, is_f
     controls = redactor_of([CARD], "").over(asked(content), Controls())
 
     assert (controls.is_redacted, controls.no_store) == (is_found, is_found)
+
+
+TOLD = '{"card": "4000\\u00201234 5678 9010"}'  # as JSON may have it
+
+
+@pytest.mark.parametrize(
+    ("message", "params", "controls"),
+    [
+        ({}, {"stop": [f"a {SECRET}"]}, {}),
+        ({}, {"response_format": {"json_schema": {"schema": {"properties": {f"x {SECRET}": {}}}}}}, {}),
+        ({}, {"some_knob_of_tomorrow": {"deep": SECRET}}, {}),
+        ({"tool_calls": [{"function": {"name": "pay", "arguments": TOLD}}]}, {}, {}),
+        ({"content": TOLD.replace("\\", "\\\\")}, {}, {}),
+        ({}, {}, {"tags": (f"card {SECRET}",)}),
+        ({}, {}, {"namespace": f"n {SECRET}"}),
+    ],
+)
+def test_patterns_are_looked_for_in_all_of_a_request_that_would_be_kept(
+    message: dict[str, Any], params: dict[str, Any], controls: dict[str, Any]
+) -> None:
+    request = ChatRequest("m", ({"role": "user", "content": "hi", **message},), params)
+
+    assert redactor_of([CARD], "").over(request, Controls(**controls)).is_redacted
+
+
+def test_who_asks_is_kept_nowhere_and_hides_no_answer() -> None:
+    request = ChatRequest("m", (), {"user": SECRET, "metadata": {"card": SECRET}})
+
+    assert not redactor_of([CARD], "").over(request, Controls()).is_redacted
+
+
+@pytest.mark.parametrize(
+    ("said", "patterns"),
+    [
+        (r"\b\d{13,16}\b", (r"\b\d{13,16}\b",)),
+        (r'["\\d{13,16}", "a,b"]', (r"\d{13,16}", "a,b")),
+        (r"['\b\d{13,16}\b']", (r"\b\d{13,16}\b",)),
+        ("", ()),
+    ],
+)
+def test_patterns_of_the_environment_are_one_or_a_list_and_are_not_cut_at_commas(
+    said: str, patterns: tuple[str, ...]
+) -> None:
+    assert load_settings({}, environ={"TWICETOLD_REDACT__PATTERNS": said}).redact.patterns == patterns
+
+
+@pytest.mark.parametrize("said", ["[0-9]{13,16}", "[4]", r'["\bcard\b"]', "['a'"])
+def test_a_list_of_patterns_that_is_none_is_refused_and_named(said: str) -> None:
+    with pytest.raises(SettingsError, match=r"redact\.patterns"):
+        load_settings({}, environ={"TWICETOLD_REDACT__PATTERNS": said})
 
 
 def test_without_patterns_nothing_is_read() -> None:
