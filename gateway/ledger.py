@@ -15,6 +15,7 @@ from backends.chat import Usage
 from gateway.answers.base import CacheError
 from gateway.metrics import Metrics
 from gateway.outcome import TIERS, Outcome, Tier
+from gateway.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Ledger:
     def __init__(self, metrics: Metrics) -> None:
         self.totals = Totals()
         self._metrics = metrics
+        self._warnings = Seldom(log)
         self._models: set[str] = set()
         self._listeners: list[Listener] = []
         self._lookup_listeners: list[LookupListener] = []
@@ -163,7 +165,7 @@ class Ledger:
         except CacheError as error:
             self.totals.cache_failures += 1
             self._metrics.cache_failures.labels(step).inc()
-            log.warning("%s failed, going on without it: %s", step, error)
+            self._warnings.warn(step, "%s failed, going on without it: %s", step, error)
 
     def _tell(self, line: Line | Failure) -> None:
         for listener in self._listeners:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from gateway.answers import disk
 from gateway.answers.schema import migrate
 from gateway.answers.thread import cache_error
 
@@ -37,7 +38,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         _enter_wal(connection, busy_timeout_s)
         connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut, the last puts
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        disk.bound_log(connection, path)
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA secure_delete = ON")  # what is removed or blanked is not left behind in the file
     except sqlite3.Error:

@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.answers import catalog, file, salvage, sealed, table, upkeep
+from gateway.answers import catalog, disk, file, salvage, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.generation import Generation
 from gateway.answers.memory import KEEP_STALE_S
@@ -36,6 +36,7 @@ from gateway.answers.tally import Ends
 from gateway.answers.thread import (
     BrokenFile,
     ConnectionThread,
+    FullDisk,
     Results,
     SickFile,
     Work,
@@ -45,6 +46,7 @@ from gateway.answers.thread import (
 )
 from gateway.answers.uses import Uses
 from gateway.seal import NO_SEAL, Seal
+from gateway.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,12 @@ class SqliteStats:
     salvaged: int = 0  # entries taken over from those
     resealed: int = 0  # rows that another key had sealed, or none
     unopened: int = 0  # rows whose key is not given, when that was last looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Tidied:
+    expired: Sequence[Gone]
+    evicted: Sequence[Gone]
 
 
 class SqliteAnswers:
@@ -119,6 +127,8 @@ class SqliteAnswers:
         self._purge = Purge(self._writer)
         self._generation = Generation(path.with_name(path.name + "-generation"))
         self._has_removed = False  # in this transaction; of the writer's thread
+        self._relief = disk.Relief()  # of the writer's thread
+        self._warnings = Seldom(log)  # of the writer's thread
         self._uses = Uses(self._writer, self._add_uses, hits_every_s, self._failed)
         self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
         self._identity: tuple[int, int] | None = None
@@ -426,12 +436,25 @@ class SqliteAnswers:
         if file.identity(self._path) != self._identity:
             return [BrokenFile(f"{self._path} was deleted or replaced while in use")] * len(works)
         *results, tidied = run_in_one_transaction(connection, [*works, self._tidy])
+        if any(isinstance(result, FullDisk) for result in results) and self._relief.is_worth_it():
+            results = self._again_with_room(connection, works, results)
         if self._has_removed:  # before anybody hears of it
             self._generation.rise()
             self._has_removed = False
         self.stats.transactions += 1
-        if isinstance(tidied, Exception):
-            log.warning("nothing was tidied up in %s: %s", self._path, tidied)
+        self._note_tidied(tidied)
+        return results
+
+    def _again_with_room(self, connection: sqlite3.Connection, works: Sequence[Work], results: Results) -> Results:
+        """The disk is full: take the log in, let old answers go, and do once more what found no room."""
+        disk.take_log_in(connection)
+        self._note_tidied(run_in_one_transaction(connection, [partial(self._tidy, is_full=True)])[0])
+        disk.take_log_in(connection)
+        again = [place for place, result in enumerate(results) if isinstance(result, FullDisk)]
+        later = run_in_one_transaction(connection, [works[place] for place in again])
+        for place, result in zip(again, later, strict=True):
+            results[place] = result
+        self._relief.has_helped(helped=not any(isinstance(result, FullDisk) for result in later))
         return results
 
     def _adopt(self, connection: sqlite3.Connection) -> str:
@@ -455,25 +478,40 @@ class SqliteAnswers:
     def _rank(self) -> upkeep.Rank:
         return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0), self._popularity.add)
 
-    def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Delete a few expired entries, then the least valuable while a budget is passed."""
+    def _tidy(self, connection: sqlite3.Connection, *, is_full: bool = False) -> _Tidied:
+        """Delete a few expired entries, then the least valuable while a budget is passed, or the disk lacks room."""
         expired = upkeep.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
-        self.stats.expired += len(expired)
-        self._let_go(expired)
+        evicted: list[Gone] = []
         rounds = EVICT_ROUNDS
         while rounds and self._tenant_bytes is not None:
             passed = upkeep.over_budget(connection, self._tenant_bytes)
             if passed is None:
                 break
-            rounds = self._evict(connection, self._tenant_bytes, passed[0], rounds)
+            rounds = self._evict(connection, self._tenant_bytes, passed[0], rounds, evicted)
         if self._budget_bytes is not None and upkeep.totals(connection)[1] > self._budget_bytes:
-            self._evict(connection, self._budget_bytes, None, rounds)
+            rounds = self._evict(connection, self._budget_bytes, None, rounds, evicted)
+        while rounds and (lacking := disk.lacking_bytes(connection, self._path, is_full=is_full)):
+            rounds -= 1
+            some = upkeep.evict(connection, lacking, EVICT_ROWS, self._rank())
+            evicted += some
+            if not some:
+                break
+        return _Tidied(expired, evicted)
 
-    def _evict(self, connection: sqlite3.Connection, budget: int, tenant: str | None, rounds: int) -> int:
+    def _evict(
+        self, connection: sqlite3.Connection, budget: int, tenant: str | None, rounds: int, evicted: list[Gone]
+    ) -> int:
         """Evict until there is a little room, in so many rounds at most; how many are left."""
         while rounds and (excess := upkeep.size_bytes(connection, tenant) - EVICT_TO * budget) > 0:
             rounds -= 1
-            evicted = upkeep.evict(connection, excess, EVICT_ROWS, self._rank(), tenant)
-            self.stats.evicted += len(evicted)
-            self._let_go(evicted)
+            evicted += upkeep.evict(connection, excess, EVICT_ROWS, self._rank(), tenant)
         return rounds
+
+    def _note_tidied(self, tidied: _Tidied | Exception) -> None:
+        """What is gone, once that is written."""
+        if isinstance(tidied, Exception):
+            self._warnings.warn("tidy", "nothing was tidied up in %s: %s", self._path, tidied)
+            return
+        self.stats.expired += len(tidied.expired)
+        self.stats.evicted += len(tidied.evicted)
+        self._let_go([*tidied.expired, *tidied.evicted])

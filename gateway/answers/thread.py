@@ -241,9 +241,15 @@ class SickFile(CacheError):
     stays so."""
 
 
+class FullDisk(CacheError):
+    """There is no room on the disk, or in the file."""
+
+
 def cache_error(error: Exception) -> CacheError:
     """SQLite's trouble as the store's."""
-    kind = BrokenFile if is_broken(error) else SickFile if _code(error) in _SICK else CacheError
+    code = _code(error)
+    full = FullDisk if code == sqlite3.SQLITE_FULL else CacheError
+    kind = BrokenFile if is_broken(error) else SickFile if code in _SICK else full
     return kind(f"answer store: {type(error).__name__}: {error}")
 
 

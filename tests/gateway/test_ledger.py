@@ -1,5 +1,7 @@
 """What is written down about a request, and how it is shown."""
 
+import logging
+
 import pytest
 
 from backends.chat import Usage
@@ -7,6 +9,7 @@ from gateway.answers.base import CacheError
 from gateway.ledger import MAX_MODEL_LABELS, Ledger, Line, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import Outcome, Tier, cache_status, headers_of
+from gateway.seldom import Seldom
 
 USAGE = Usage(10, 4)
 
@@ -77,6 +80,21 @@ def test_a_cache_fault_is_counted_and_swallowed() -> None:
         fail_with(CacheError("broken"))
 
     assert book.totals.cache_failures == 1
+
+
+def test_a_step_that_fails_at_every_request_is_told_of_once_a_minute_with_a_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    seldom = Seldom(logging.getLogger("step"), now=lambda: now[0])
+    for _ in range(3):
+        seldom.warn("write", "%s failed", "write")
+        seldom.warn("read", "%s failed", "read")
+    now[0] = 60
+    seldom.warn("write", "%s failed", "write")
+
+    said = ["write failed", "read failed", "write failed (and 2 times more since this was last said)"]
+    assert [record.getMessage() for record in caplog.records] == said
 
 
 def test_a_bug_is_not_swallowed() -> None:

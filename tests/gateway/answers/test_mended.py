@@ -4,8 +4,10 @@ import asyncio
 import resource
 import shutil
 import sqlite3
+import subprocess
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -165,4 +167,43 @@ async def test_stored_answers_are_read_while_the_disk_refuses_writes_and_new_one
 
     await answers.put(entry_of("e"))
     assert await answers.get(digest("s"), digest("e")) == entry_of("e")
+    await answers.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], check=False, capture_output=True
+        )
+    except OSError as error:
+        pytest.skip(f"no mount: {error}")
+    if made.returncode:
+        pytest.skip(f"no disk of its own for a test: {made.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+async def test_a_small_disk_that_was_full_takes_answers_again_and_old_ones_make_room(small_disk: Path) -> None:
+    answers = SqliteAnswers(small_disk / "answers.db", budget_bytes=None)
+    await answers.open()
+    for name in range(8):
+        await answers.put(entry_of(f"first {name}", text="t" * 2000))
+    with suppress(OSError), (small_disk / "others").open("wb", buffering=0) as others:
+        while others.write(bytes(4096)):
+            pass
+    ends = [
+        await asyncio.gather(answers.put(entry_of(f"in vain {name}", text="t" * 20_000)), return_exceptions=True)
+        for name in range(20)
+    ]
+    assert "full" in str(ends[-1])
+    assert await answers.get(digest("s"), digest("first 7")) is not None
+    (small_disk / "others").unlink()
+
+    for name in range(100):  # more than the disk holds
+        await answers.put(entry_of(f"{name}", text="t" * 50_000))
+    assert await answers.get(digest("s"), digest("99")) == entry_of("99", text="t" * 50_000)
+    assert len(answers.take_gone()) == answers.stats.evicted > 0
     await answers.close()
