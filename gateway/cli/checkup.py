@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import CacheError
-from gateway.identity.secret import SECRET_BYTES, has_secret, load_secret
+from gateway.identity.secret import SECRET_BYTES, SecretLocked, read_secret
 from gateway.services.seal import seal_of
 from gateway.settings import Settings
 from gateway.settings.backends import BackendSettings
@@ -73,6 +73,8 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
         seen = asyncio.run(_look(settings))
     except ImportError as error:
         yield Finding("redis", "bad", f"{error.name} is not installed", "pip install 'twicetold-server[redis]'")
+        return
+    except SecretLocked:  # told of the data folder
         return
     except (CacheError, TimeoutError) as error:
         code = error.code if isinstance(error, NotSeen) else ""
@@ -150,8 +152,7 @@ def _secret(seen: Seen, settings: Settings) -> Finding:
 async def _look(settings: Settings) -> Seen:
     from gateway.answers.redis.connection import Link
 
-    is_made = bool(settings.secret) or has_secret(settings.data_dir)  # one that looks makes none
-    secret = load_secret(settings.data_dir, settings.secret, seal_of(settings)) if is_made else bytes(SECRET_BYTES)
+    secret = read_secret(settings.data_dir, settings.secret, seal_of(settings)) or bytes(SECRET_BYTES)  # makes none
     link = Link(settings.redis, secret, timeout_s=settings.shared.timeout_s)
     try:
         async with asyncio.timeout(LOOK_S):

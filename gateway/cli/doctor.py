@@ -17,6 +17,8 @@ from gateway import __version__
 from gateway.cli.checkup import Finding, backend_findings, redis_findings
 from gateway.cli.door_checkup import door_findings
 from gateway.cli.screen import Screen
+from gateway.engines import Unavailable
+from gateway.services.seal import seal_of
 from gateway.settings import DEMO, Settings
 
 OUR_NAMES = ("gateway", "embeddings", "kvtier", "backends")
@@ -117,6 +119,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         try:
             state = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             count = connection.execute("SELECT entries FROM totals").fetchone()[0]
+            closed = _closed(connection, settings)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -127,11 +130,24 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "answers", verdict, f"{count} in {path}: {state}", "" if verdict == "ok" else "restart to quarantine it"
     )
+    if closed:
+        mend = "give it in seal.key_env or seal.old_keys_env; if it is lost: twicetold invalidate --all"
+        yield Finding("answers", "bad", f"{closed} of them are sealed under a key that is not given", mend)
     if settings.cache.semantic and count > MANY and not any((settings.data_dir / "index").glob("*.lists")):
         detail = f"nothing is kept of the lists of up to {count:,} vectors: they are made while exact hits are served"
         yield Finding(
             "index", "warn", detail, "about a minute for a million; /readyz says how far it is; they are kept"
         )
+
+
+def _closed(connection: sqlite3.Connection, settings: Settings) -> int:
+    """Stored answers that do not open with the keys that are given."""
+    try:
+        seal = seal_of(settings)
+        counts = dict(connection.execute("SELECT seal, count(*) FROM entries GROUP BY seal"))
+    except (Unavailable, sqlite3.Error):  # told of the seal; a file of before there were seals
+        return 0
+    return sum(count for name, count in counts.items() if name not in (seal.name, "", *seal.older))
 
 
 def _port(settings: Settings) -> Iterator[Finding]:

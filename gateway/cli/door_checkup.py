@@ -1,4 +1,4 @@
-"""What `twicetold doctor` says of who comes in: the admin API, keys, tokens, TLS."""
+"""What `twicetold doctor` says of who comes in, and of what is sealed: TLS, the admin API, keys, tokens, [seal]."""
 
 import asyncio
 import time
@@ -8,7 +8,9 @@ from gateway.callers.racks import FOLDER
 from gateway.callers.records import known
 from gateway.cli.checkup import Finding
 from gateway.engines import Unavailable
+from gateway.identity.secret import SecretLocked, read_secret
 from gateway.services.callers import issuer_of
+from gateway.services.seal import seal_of
 from gateway.settings import Settings, SettingsError
 from gateway.tls import context_of
 
@@ -20,6 +22,7 @@ def door_findings(settings: Settings) -> Iterator[Finding]:
     yield _keys(settings)
     if settings.oidc.issuer:
         yield _tokens(settings)
+    yield _seal(settings)
 
 
 def _tls(settings: Settings) -> Finding:
@@ -70,3 +73,16 @@ def _tokens(settings: Settings) -> Finding:
         mend = "start it, or correct oidc.issuer, oidc.jwks_url and oidc.algorithms"
         return Finding("tokens", "bad", f"{settings.oidc.issuer} names no key that can be used", mend)
     return Finding("tokens", "ok", f"{settings.oidc.issuer} can be asked for its keys")
+
+
+def _seal(settings: Settings) -> Finding:
+    """Whether what is kept opens with the keys that are given."""
+    try:
+        seal = seal_of(settings)
+        read_secret(settings.data_dir, settings.secret, seal)
+    except Unavailable as error:
+        return Finding("seal", "bad", str(error), "install it")
+    except (SecretLocked, OSError) as error:
+        detail, _, mend = str(error).partition(": ")
+        return Finding("seal", "bad", detail, mend or "let this user read it")
+    return Finding("seal", "ok", f"under the key {seal.name}" if seal.name else "what is kept is not encrypted")

@@ -42,6 +42,7 @@ class KeyRing:
         self._token_keys = [_derived(key, b"seal token", b"") for key in self.keys]
         self._current = _name(self.keys[0])
         self.name = self._current.hex()
+        self.older = ("", *(name.hex() for name in self._by_name if name != self._current))
         self._parts = lru_cache(maxsize=1024)(self._part)  # a file has as many salts as processes wrote it
         self._left = 0
 
@@ -87,6 +88,7 @@ class Opening:
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
+        self.older = (ring.name, *ring.older[1:])
 
     def seal(self, plain: bytes, place: bytes) -> bytes:  # noqa: ARG002
         return plain

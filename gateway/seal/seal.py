@@ -28,6 +28,10 @@ class Seal(Protocol):
     def name(self) -> str:
         """Of the key that seals now; empty: nothing is sealed."""
 
+    @property
+    def older(self) -> tuple[str, ...]:
+        """The other names under which what it finds still opens; empty: in plain."""
+
     def seal(self, plain: bytes, place: bytes) -> bytes: ...
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
@@ -41,6 +45,7 @@ class NoSeal:
     """Leaves everything as it is."""
 
     name = ""
+    older = ()
 
     def seal(self, plain: bytes, place: bytes) -> bytes:  # noqa: ARG002
         return plain

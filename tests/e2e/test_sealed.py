@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.answers.selection import Page, Selection
+from gateway.identity.secret import SecretLocked
 from tests.e2e.test_erasing import Gateway, gateway_in, places_of, until
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 from tests.upstream import RunningUpstream
@@ -88,7 +89,7 @@ async def test_no_prefix_that_an_engine_keeps_lies_in_plain(tmp_path: Path, serv
     assert not has_plain_segments(tmp_path, server)
 
 
-async def test_what_gateways_share_is_sealed_and_without_the_key_they_go_on_without_it(
+async def test_what_gateways_share_is_sealed_and_no_gateway_starts_under_another_key(
     tmp_path: Path, server: RedisServer, upstream: RunningUpstream
 ) -> None:
     flags: dict[str, Any] = {"upstream": upstream.base_url, "redis": server.url}
@@ -102,7 +103,8 @@ async def test_what_gateways_share_is_sealed_and_without_the_key_they_go_on_with
         assert found(tmp_path, server) == {}
         secret = gateway.services.secret
         assert not any(secret in path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
-    async with opened(tmp_path, ANOTHER, **flags) as gateway:
-        assert await work(gateway) == ("full", first[1])
+    with pytest.raises(SecretLocked, match="which is not given"):
+        async with opened(tmp_path, ANOTHER, **flags):
+            pass
     async with opened(tmp_path, KEY, **flags) as gateway:
         assert await work(gateway) == ("exact", first[1])

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from gateway.cli.checkup import Finding, Seen, backend_findings, judge, redis_findings
+from gateway.cli.door_checkup import door_findings
+from gateway.identity.secret import load_secret
+from gateway.seal.ring import KeyRing, key_of
 from gateway.settings import Settings
 from gateway.settings.backends import BackendSettings
+from gateway.settings.trust import SealSettings
 from tests.kvtier.tiers.servers import RedisServer, clustered, needs_redis, serving
 from tests.upstream import running_upstream
 
@@ -115,3 +120,18 @@ def test_servers_are_asked_as_the_gateway_would_ask_them() -> None:
         found = verdicts(backend_findings(Settings(backends=(there, gone))))
 
     assert found == {"backend there": "ok", "backend gone": "warn"}
+
+
+@pytest.mark.parametrize("given", [SealSettings(), SealSettings(key="two")])
+def test_a_sealed_folder_whose_key_is_not_given_is_bad_and_no_key_is_made_in_it(
+    tmp_path: Path, given: SealSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_secret(tmp_path, seal=KeyRing([key_of("one")]))
+    before = list(tmp_path.iterdir())
+
+    found = {finding.what: finding for finding in door_findings(Settings(data_dir=tmp_path, seal=given))}["seal"]
+    assert (found.verdict, "seal.old_keys_env" in found.mend) == ("bad", True)
+    assert verdicts(door_findings(Settings(data_dir=tmp_path, seal=SealSettings(key="one"))))["seal"] == "ok"
+    assert main(["keys", "create", "app", "--data-dir", str(tmp_path)]) == 1
+    assert "name it in seal.key_env" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == before

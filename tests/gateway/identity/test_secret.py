@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identity.secret import load_secret
+from gateway.identity.secret import SecretLocked, load_secret
 from gateway.seal import NO_SEAL, Seal
 from gateway.seal.ring import KeyRing, Opening, key_of
 
@@ -63,12 +63,26 @@ def test_a_new_key_takes_over_from_an_old_one_and_so_does_none(tmp_path: Path) -
     assert list(files(tmp_path)) == ["secret"]
 
 
-@pytest.mark.parametrize("other", [TWO, NO_SEAL])
-def test_without_its_key_another_secret_is_made_and_told_and_the_first_is_back_with_it(
-    tmp_path: Path, other: Seal, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("other", [TWO, NO_SEAL, Opening(TWO)])
+def test_without_its_key_there_is_no_start_and_no_other_secret_until_somebody_removes_it(
+    tmp_path: Path, other: Seal
 ) -> None:
-    secret = load_secret(tmp_path, seal=ONE)
+    secret, before = load_secret(tmp_path, seal=ONE), files(tmp_path)
 
-    assert load_secret(tmp_path, seal=other) != secret
-    assert "sealed under a key that is not given" in caplog.text
+    with pytest.raises(SecretLocked, match=rf"the key {ONE.name}, which is not given: name it in seal.key_env"):
+        load_secret(tmp_path, seal=other)
+    assert files(tmp_path) == before
     assert load_secret(tmp_path, seal=ONE) == secret
+    (tmp_path / f"secret.{ONE.name}").rename(tmp_path / "secret.lost")
+    assert load_secret(tmp_path, seal=other) != secret
+
+
+def test_two_different_secrets_stop_the_start_and_a_takeover_that_was_broken_off_is_finished(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path, seal=ONE)
+    (tmp_path / "secret").write_bytes(bytes(range(32)))
+
+    with pytest.raises(SecretLocked, match="are different secrets"):
+        load_secret(tmp_path, seal=ONE)
+    (tmp_path / "secret").write_bytes(secret)
+    assert load_secret(tmp_path, seal=ONE) == secret
+    assert list(files(tmp_path)) == [f"secret.{ONE.name}"]
