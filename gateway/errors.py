@@ -244,6 +244,8 @@ def retry_headers(error: GatewayError | BackendError) -> list[tuple[bytes, bytes
     """When to try again, where that is known, or with what. Official clients try a 504 again unasked: in vain here."""
     if isinstance(error, NotCached):
         return [(b"x-should-retry", b"false")]
+    if isinstance(error, BodyTooLarge):
+        return [(b"connection", b"close")]  # what was not read of it is not waited for
     if isinstance(error, NotAuthorised | NotAdmin):
         return [(b"www-authenticate", b"Bearer")]  # with what to come again; a browser asks nobody for it
     retry_after_s = getattr(error, "retry_after_s", None)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from backends.chat import ChatRequest, Fields
 from gateway.errors import InvalidRequest
+from gateway.values import read_beside_tokens, read_values
 
 MAX_MESSAGES = 10_000
 MAX_FIELDS = 256
@@ -127,12 +127,9 @@ class ChatBody(BaseModel):
     cache_salt: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SALT_CHARS)] | None = None
 
 
-def read_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises `InvalidRequest`."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+def read_object(raw: bytes, tokens_of: str = "") -> dict[str, Any]:
+    """The JSON object in a body, one of whose fields may be of tokens. Raises `InvalidRequest`."""
+    body = read_beside_tokens(raw, tokens_of) if tokens_of else read_values(raw)
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     if len(body) > MAX_FIELDS:

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 
 from gateway.controls import MAX_NAME_CHARS, MAX_TAGS
 from gateway.errors import InvalidRequest
+from gateway.values import check_values
 from gateway.wire import first_complaint
 
 FORMAT, VERSION = "twicetold-answers", 1
+MAX_LINE_VALUES = 1_000_000  # a long answer has as many, with log probabilities of others for each token
 
 Name = Annotated[StrictStr, Field(max_length=512)]
 Moment = Annotated[float, Field(strict=True, ge=0, le=10**11)]
@@ -102,6 +104,7 @@ def end_line(entries: int, skipped: int) -> bytes:
 
 def parsed(raw: bytes) -> EntryLine | None:
     """What a line says of an entry; None for the first and the last line. Raises `InvalidRequest` naming the field."""
+    check_values(raw, MAX_LINE_VALUES)
     try:
         values = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from backends.chat import Fields
 from gateway.errors import InvalidRequest
+from gateway.values import are_tokens
 from gateway.wire import GATEWAY_FIELDS, MAX_SALT_CHARS, first_complaint, read_object
 
 Item = str | list[int]
@@ -50,11 +51,7 @@ class EmbeddingRequest:
 def _is_item(value: Any) -> bool:
     if isinstance(value, str):
         return value != ""
-    return isinstance(value, list) and bool(value) and all(_is_token(token) for token in value)
-
-
-def _is_token(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    return isinstance(value, list) and bool(value) and are_tokens(value, 2**32)
 
 
 def _input(value: Any) -> Any:
@@ -88,7 +85,7 @@ class EmbeddingsBody(BaseModel):
 
 def parse_embeddings(raw: bytes) -> EmbeddingRequest:
     """The request. Raises `InvalidRequest` naming the field."""
-    body = read_object(raw)
+    body = read_object(raw, "input")
     try:
         EmbeddingsBody.model_validate(body)
     except ValidationError as error:

@@ -56,6 +56,7 @@ MAX_MARKS = 64
 _MARKS = re.compile(rb"[^\0]{%d}" % (MAX_MARKS + 1))  # over combining classes: 0 starts a character
 
 _OF_BYTES = ("url", "data", "file_data")
+_NAMES_OF_BYTES = frozenset(_OF_BYTES)
 _HASHED = "blake2b:"
 _BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
 
@@ -174,6 +175,8 @@ def _normal(value: Any, field: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return _normal_mapping(value, field, depth + 1)
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= {int}:  # a prompt's tokens, of which there are many
+            return list(value)
         return [_normal(item, field, depth + 1) for item in value]
     return value
 
@@ -186,8 +189,13 @@ def _composed(text: str, field: str) -> str:
 
 
 def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:
-    normal = {_normal(key, field): _normal(item, field, depth) for key, item in value.items()}
-    for key in _OF_BYTES:  # pictures, sounds and files count by the hash of their bytes
+    normal = {  # most is plain, and of that there may be much
+        key if key.isascii() else _normal(key, field): item
+        if type(item) is str and item.isascii()
+        else _normal(item, field, depth)
+        for key, item in value.items()
+    }
+    for key in () if _NAMES_OF_BYTES.isdisjoint(normal) else _OF_BYTES:  # pictures, sounds, files: the bytes' hash
         inline = normal.get(key)
         if isinstance(inline, str) and _is_hashed(key, inline, ("data:", _HASHED)):  # or it could be spelled out
             normal[key] = _HASHED + blake2b(inline.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()

@@ -49,5 +49,7 @@ def _tokens(value: Any) -> int:
             return IMAGE_TOKENS
         return sum(map(_tokens, value.values()))
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= {int}:
+            return len(value)
         return sum(map(_tokens, value))
     return 1 if isinstance(value, int) else 0

@@ -13,6 +13,7 @@ from gateway.callers.door import is_json
 from gateway.callers.keys import Keys
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
+from gateway.values import MAX_TOKENS, MAX_VALUES, read_values
 from gateway.wire import first_complaint, parse_chat
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -25,10 +26,7 @@ async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Bod
     if not is_json(request.headers.get("content-type")):
         raise NotJson("A body of content type application/json is wanted.")
     raw = await read_body(request.receive, request.headers.get("content-length"), limit_bytes)
-    try:
-        values = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    values = read_values(raw, MAX_VALUES + MAX_TOKENS)  # a request in it is bounded by itself
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
     try:

@@ -16,6 +16,7 @@ from gateway.callers.auth import Headers, read_credential
 from gateway.errors import InvalidRequest
 from gateway.quota.told import Dialect
 from gateway.shapes.base import Parsed, data_event, dump
+from gateway.values import are_tokens
 from gateway.wire import MAX_CHOICES, MAX_SALT_CHARS, StreamOptions, check_params, first_complaint, read_object
 
 MAX_PROMPTS = 64
@@ -44,7 +45,7 @@ class CompletionsShape:
     dialect: Dialect = "openai"
 
     def parse(self, raw: bytes) -> Parsed:
-        body = read_object(raw)
+        body = read_object(raw, "prompt")
         try:
             CompletionBody.model_validate(body)
         except ValidationError as error:
@@ -79,7 +80,7 @@ def _prompts(prompt: Any) -> list[Any]:
         return [prompt]
     if not isinstance(prompt, list) or not prompt:
         raise InvalidRequest("prompt: must be a text, a list of texts, or tokens.", "prompt")
-    if all(_is_token(one) for one in prompt):
+    if are_tokens(prompt, 2**31):
         return [_tokens(prompt)]
     if len(prompt) > MAX_PROMPTS:
         raise InvalidRequest(f"prompt holds {len(prompt)} prompts; at most {MAX_PROMPTS} are taken.", "prompt")
@@ -89,13 +90,9 @@ def _prompts(prompt: Any) -> list[Any]:
 def _one(prompt: Any, at: str) -> Any:
     if isinstance(prompt, str):
         return prompt
-    if not isinstance(prompt, list) or not prompt or not all(_is_token(one) for one in prompt):
+    if not isinstance(prompt, list) or not prompt or not are_tokens(prompt, 2**31):
         raise InvalidRequest(f"{at}: must be a text or a list of tokens.", at)
     return _tokens(prompt)
-
-
-def _is_token(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _tokens(token_ids: list[int]) -> list[Fields]:
