@@ -23,6 +23,7 @@ class Caller:
     key: str = ""  # id of a key that the gateway gave out
     scopes: frozenset[str] = OF_CALLERS
     narrowing: Mapping[str, Any] | None = field(default=None, hash=False)  # what its key allows of its tenant's policy
+    family: str = ""  # of its key, where that replaced another: the id of the first
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or (scope == ADMIN_READ and ADMIN_WRITE in self.scopes)

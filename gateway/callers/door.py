@@ -90,6 +90,9 @@ class Door:
         return self.sessions.begin()
 
     def _try(self, visit: Visit, authorization: str) -> None:
+        """An address that has to wait is not heard, whatever it shows: where a right key were let in meanwhile, every
+        guess would be told right or wrong at once, and the wait slow nobody down. A session, or a key that may
+        administer, is no guess at the admin key and does not wait."""
         self._attempts.check(visit.address)
         try:
             self.rule.check(authorization, visit.host)

@@ -130,7 +130,7 @@ class Keys:
         old, now_s = self._known(key_id), self._now()
         if old.state(now_s) != "active":
             raise InvalidRequest(f"Key {key_id} is {old.state(now_s)}; create another.", "id")
-        made = await self._made(old)
+        made = await self._made(replace(old, family=old.family or old.id))
         await self._keep(old.with_end(replace(old, ends_s=now_s + grace_s, is_revoked=True)))
         return {**made, "replaces": key_id}
 
@@ -230,7 +230,9 @@ class Keys:
 
     def _learn(self, record: Record) -> None:
         self._records[record.id] = self._by_hash[record.hash] = record
-        self._callers[record.id] = Caller(record.tenant, record.id, frozenset(record.scopes), record.policy)
+        self._callers[record.id] = Caller(
+            record.tenant, record.id, frozenset(record.scopes), record.policy, record.family
+        )
 
     def _known(self, key_id: str) -> Record:
         if key_id not in self._records:
@@ -244,7 +246,7 @@ class Keys:
         return record if record is not None and hmac.compare_digest(record.hash, digest) else None
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        told = {key: value for key, value in record.as_json().items() if key not in ("hash", "is_revoked")}
+        told = {key: value for key, value in record.as_json().items() if key not in ("hash", "is_revoked", "family")}
         return {**told, "state": record.state(self._now()), "last_used_s": self._used.get(record.id)}
 
     def _hash(self, text: str) -> str:

@@ -40,6 +40,7 @@ class Record:
     scopes: tuple[str, ...] = tuple(sorted(OF_CALLERS))  # a record of before there were scopes names none
     prefix: str = ""  # how its text begins, to tell it by
     policy: Mapping[str, Any] | None = None  # what it allows of its tenant's policy
+    family: str = ""  # id of the key that was rotated first to come to this one: they have one account of limits
 
     def state(self, now_s: float) -> str:
         if self.ends_s is None or now_s < self.ends_s:
@@ -58,7 +59,9 @@ class Record:
         return (math.inf if self.ends_s is None else self.ends_s), not self.is_revoked
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in Record.__dataclass_fields__}
+        """Without a family where there is none: a gateway of before can read all but rotated keys."""
+        told = {name: getattr(self, name) for name in Record.__dataclass_fields__}
+        return told if self.family else {name: value for name, value in told.items() if name != "family"}
 
 
 def read_record(raw: bytes) -> Record | None:
@@ -71,12 +74,13 @@ def read_record(raw: bytes) -> Record | None:
 
 
 def _is_one(record: Record) -> bool:
-    texts = (record.id, record.name, record.tenant, record.hash, record.prefix)
+    texts = (record.id, record.name, record.tenant, record.hash, record.prefix, record.family)
     return (
         all(isinstance(text, str) for text in texts)
         and _ID.fullmatch(record.id) is not None
         and _HASH.fullmatch(record.hash) is not None
         and _PREFIX.fullmatch(record.prefix) is not None
+        and (not record.family or _ID.fullmatch(record.family) is not None)
         and is_tenant(record.tenant)
         and _is_time(record.created_s)
         and (record.ends_s is None or _is_time(record.ends_s))

@@ -24,6 +24,7 @@ NAMES = {
     "kv_disk_segments": "segments of prefixes on disk",
     "kv_redis_segments": "segments of prefixes in Redis",
     "keys": "keys ended",
+    "budgets": "sums of what it and its keys used",
     "set_aside": "corrupt files that were set aside",
 }
 

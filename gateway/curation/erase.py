@@ -5,6 +5,7 @@
     remembered   what is in memory of each tenant that is concerned: responses, conversations, last requests, prompts
     prefixes     blocks and segments, in RAM, on disk, in Redis; they wear no tag either
     witnesses    of the commons, and shared answers that were the tenant's
+    budgets      what a tenant and its keys used, when its keys end with it
 
 A tag is worn by answers alone. What cannot be told apart by it is forgotten of every tenant that has an answer under
 the tag: more than was asked for, and nothing that could not be made again. Then the logs beside the files are emptied,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.commons.commons import Commons
     from gateway.embedded.service import Embeddings
     from gateway.engines import Engines
+    from gateway.quota.gate import Quota
     from gateway.semantic.tier import Semantic
     from gateway.shared.responses import SharedResponses
 
@@ -145,6 +147,7 @@ class Erasure:
         held: Iterable[Held] = (),
         erase_kept: EraseKept | None = None,
         elsewhere: Elsewhere | None = None,
+        quota: "Quota | None" = None,
     ) -> None:
         """`folder` is where files of ours lie; `routes` are those whose lanes may have a verifier."""
         self._answers = answers
@@ -160,6 +163,7 @@ class Erasure:
         self.held = list(held)
         self._erase_kept = erase_kept
         self._elsewhere = elsewhere
+        self._quota = quota
 
     async def preview(self, whom: Whom, *, with_keys: bool = False) -> Erased:
         """What `run` would erase on this gateway. Prefixes are not counted: nobody knows them but engines at work."""
@@ -184,6 +188,8 @@ class Erasure:
                 account.add({"labels": await learning.count(tenant, words_only=whom.words_only)})
         if with_keys and whom.tenant is not None and whom.tag is None:
             account.add({"keys": sum(one["tenant"] == whom.tenant for one in self._keys.listing())})
+            if self._quota is not None:
+                account.add({"budgets": self._quota.count(whom.tenant)})
         return Erased(True, whom, tenants, account)
 
     async def _run(self, whom: Whom, *, with_keys: bool) -> Erased:
@@ -203,6 +209,9 @@ class Erasure:
                 account.add({"commons": await self._commons.forget(whom.tenant, self._remove)})
         if with_keys and whom.tenant is not None and whom.tag is None:
             account.add({"keys": await self._keys.forget(whom.tenant)})
+            if self._quota is not None:
+                with self._owed(account, "budgets"):
+                    account.add({"budgets": await self._quota.erase(whom.tenant)})
         here = await self.run_here(tenants, words_only=whom.words_only)
         account.add(here.counts)
         account.pending += here.pending

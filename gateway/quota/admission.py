@@ -63,7 +63,7 @@ class Admission:
     def check(self) -> None:
         """Raises `RateLimited`, when this request may not go on."""
         if self._entry.refusal is not None:
-            raise self._quota.refused(self._entry.refusal)
+            raise self._quota.refused(self._entry.refusal, self._subjects)
 
     def clamp(self, controls: Controls) -> Controls:
         """The controls of a request for which no model may work: what is stored may still be given."""
@@ -74,7 +74,7 @@ class Admission:
     def check_shortage(self, controls: Controls) -> None:
         """Why there is nothing but what is stored, for who asked for more: raises `RateLimited`."""
         if self._entry.shortage is not None and not controls.only_if_cached:
-            raise self._quota.refused(self._entry.shortage)
+            raise self._quota.refused(self._entry.shortage, self._subjects)
 
     def settle(self, usage: Usage | None, *, is_hit: bool, model: str, num_pieces: int = 0) -> None:
         """What it used; said again, the last word counts. Of an answer that was broken off nobody told the usage: it

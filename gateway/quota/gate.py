@@ -14,7 +14,7 @@ from gateway.live.prices import FREE as NO_PRICE
 from gateway.live.prices import Prices
 from gateway.metrics import Sample
 from gateway.quota.admission import Admission, Subjects, Unlimited
-from gateway.quota.buckets import Account, Entry, Moment, Need, Refusal, Sums, moment_of
+from gateway.quota.buckets import Account, Entry, Moment, Need, Refusal, Sums, What, moment_of
 from gateway.quota.file import BudgetFile
 from gateway.quota.guess import Guess
 from gateway.quota.local import LocalAccounts
@@ -28,12 +28,21 @@ UNTOLD = "Settlements that the other gateways were never told"
 BestEffort = Callable[[str], AbstractContextManager[Any]]
 
 SAID: Mapping[str, str] = {
-    "requests": "This key has reached its limit of requests per minute.",
-    "concurrent": "This key has as many requests under way as it may.",
-    "tokens": "This key has reached its limit of tokens per minute.",
-    "day": "This key has spent its tokens of this day (UTC).",
-    "month": "This key has spent its tokens of this month (UTC).",
-    "money": "This key has spent its money of this month (UTC).",
+    "requests": "{who} has reached its limit of requests per minute.",
+    "concurrent": "{who} has as many requests under way as it may.",
+    "tokens": "{who} has reached its limit of tokens per minute.",
+    "day": "{who} has spent its tokens of this day (UTC).",
+    "month": "{who} has spent its tokens of this month (UTC).",
+    "money": "{who} has spent its money of this month (UTC).",
+}
+
+FIELDS: Mapping[What, str] = {
+    "requests": "requests_per_minute",
+    "concurrent": "concurrent",
+    "tokens": "tokens_per_minute",
+    "day": "tokens_per_day",
+    "month": "tokens_per_month",
+    "money": "money_per_month",
 }
 
 
@@ -57,7 +66,6 @@ class Quota:
         self._shared = shared
         self._best_effort = best_effort
         self._now = now
-        self._gone: dict[str, list[str]] = {}  # tenants that are to be forgotten, and their accounts
         self._unlimited = Unlimited(self, (), Guess(""))
 
     def enter(self, policy: TenantPolicy, guess: Callable[[], Guess]) -> Admission:
@@ -104,11 +112,11 @@ class Quota:
                 return await self._shared.read(subject, limits, self.moment)
         return self.accounts.of(subject)
 
-    def refused(self, refusal: Refusal) -> RateLimited:
+    def refused(self, refusal: Refusal, subjects: Subjects) -> RateLimited:
         """The error that says so, counted."""
         self.refusals[refusal.what] += 1
         kind = BudgetSpent if refusal.what in ("day", "month", "money") else RateLimited
-        return kind(SAID[refusal.what], refusal.retry_after_s)
+        return kind(SAID[refusal.what].format(who=_who(subjects, refusal.what)), refusal.retry_after_s)
 
     def need_of(self, guess: Guess) -> Need:
         """What a request is guessed to use."""
@@ -150,36 +158,29 @@ class Quota:
 
     async def keep(self) -> None:
         """Write down what changed since the last time; what cannot be written now is written later."""
-        gone, self._gone = self._gone, {}
         subjects, self.accounts.changed = self.accounts.changed, set()
         try:
             with self._best_effort("budget_write"):
-                await self._forget(gone)
-                gone = {}
                 if self._file is not None and subjects:
                     changed = [(subject, self.accounts.of(subject)) for subject in subjects]
                     await self._file.save(changed, self.moment.month)
                 subjects = set()
         finally:
-            self._gone = gone | self._gone
             self.accounts.changed |= subjects
 
     def count(self, tenant: str) -> int:
         """How many accounts of a tenant and its keys are known."""
         return len(self._accounts_of(tenant))
 
-    def forget(self, tenant: str) -> int:
-        """Let go of what is known of a tenant and its keys, here at once, in file and Redis with the next `keep`."""
+    async def erase(self, tenant: str) -> int:
+        """Let go of what is known of a tenant and its keys, here, in the file and in Redis. Raises `CacheError`."""
         names = self._accounts_of(tenant)
-        self._gone[tenant] = [tenant, *names]
-        return sum(self.accounts.forget(name) for name in names)
-
-    async def _forget(self, gone: Mapping[str, Sequence[str]]) -> None:
-        for tenant, names in gone.items():
-            if self._shared is not None:
-                await self._shared.forget(names)
-            if self._file is not None:
-                await self._file.forget(tenant)
+        count = sum(self.accounts.forget(name) for name in names)
+        if self._file is not None:
+            await self._file.forget(tenant)
+        if self._shared is not None:
+            await self._shared.forget([tenant, *(name for name in names if name != tenant)])
+        return count
 
     def _accounts_of(self, tenant: str) -> list[str]:
         return [name for name, _ in self.accounts if name.partition("/")[0] == tenant]
@@ -192,6 +193,14 @@ class Quota:
         if self._shared is not None:
             yield Sample("twicetold_limits_alone", ALONE, self.num_alone, is_total=True)
             yield Sample("twicetold_limits_untold", UNTOLD, self._shared.num_dropped, is_total=True)
+
+
+def _who(subjects: Subjects, what: What) -> str:
+    """Whose limit it is that was reached: the tenant's, or its key's, where only one of them has such a limit."""
+    limited = {"/" in name for name, limits in subjects if getattr(limits, FIELDS[what]) is not None}
+    if len(limited) != 1:
+        return "This key, or its tenant,"
+    return "This key" if limited.pop() else "This tenant"
 
 
 class SharedAccounts(Protocol):

@@ -128,6 +128,12 @@ def narrower(one: TenantPolicy, other: TenantPolicy) -> TenantPolicy:
     )
 
 
+def check_subject(tenant: str) -> None:
+    """Raises `InvalidRequest` for a name of which nothing can be said."""
+    if not is_subject(tenant):
+        raise InvalidRequest(f"{tenant!r} is no name of a tenant: 32 hexadecimal digits, anonymous, or *.", "tenant")
+
+
 NOTHING = TenantPolicy(models=((),))  # of a key whose own policy cannot be read
 
 
@@ -172,10 +178,7 @@ class Policies:
 
     async def say(self, tenant: str, said: Mapping[str, Any]) -> None:
         """Another word about a tenant, from now on. Raises `InvalidRequest`, `StoreAway`."""
-        if not is_subject(tenant):
-            raise InvalidRequest(
-                f"{tenant!r} is no name of a tenant: 32 hexadecimal digits, anonymous, or *.", "tenant"
-            )
+        check_subject(tenant)
         if len(self._records) >= MAX_TENANTS and tenant not in self._records:
             raise InvalidRequest(f"Of {MAX_TENANTS} tenants something is said already.", "tenant")
         await self._keep(Record(tenant, self._now(), written(read_said(said, tenant))))
@@ -253,7 +256,8 @@ class Policies:
         if caller.narrowing is None:
             return policy
         try:
-            return narrower(policy, policy_of(read_said(caller.narrowing), f"{caller.tenant}/{caller.key}"))
+            account = f"{caller.tenant}/{caller.family or caller.key}"
+            return narrower(policy, policy_of(read_said(caller.narrowing), account))
         except InvalidRequest as error:
             log.error("the policy of key %s cannot be read, and allows nothing: %s", caller.key, error)
             return NOTHING

@@ -12,6 +12,11 @@ from gateway.settings.trust import Limits, TenantSettings
 
 def read_said(said: Mapping[str, Any], tenant: str = "") -> TenantSettings:
     """Of a tenant, or of a key, which has no name of its own here. Raises `InvalidRequest` naming the field."""
+    if not tenant and "tenant" in said:
+        raise InvalidRequest("tenant is the key's own, and no part of its policy.", "tenant")
+    for key in ("models", "controls"):
+        if isinstance(said.get(key), str):  # in settings a text may be a list, here it would be cut at its commas
+            raise InvalidRequest(f"{key} must be a list of texts, got a text.", key)
     try:
         read: TenantSettings = build(TenantSettings, {**said, "tenant": tenant or "*"}, "")
         check_tenant(read, "")

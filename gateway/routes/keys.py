@@ -20,6 +20,7 @@ from gateway.errors import InvalidRequest
 from gateway.quota.reading import read_said, written
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
+from gateway.routes.tenants import PolicyBody
 
 Seconds = Annotated[float, Field(ge=0, le=10**10)]
 
@@ -32,7 +33,7 @@ class CreateBody(_Body):
     name: StrictStr
     tenant: StrictStr = ""
     expires_in_s: Seconds | None = None
-    policy: dict[str, Any] | None = None
+    policy: PolicyBody | None = None
     scopes: list[StrictStr] = Field(default_factory=lambda: sorted(OF_CALLERS))
 
 
@@ -62,9 +63,8 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
     @routes.post("/keys")
     async def create(request: Request) -> JSONResponse:
         body = await read_json(CreateBody, request, desk.intake.max_body_bytes)
-        return JSONResponse(
-            await keys.create(Wish(**body.model_dump() | {"policy": _checked(body.policy)})), status_code=201
-        )
+        wish = Wish(**body.model_dump(exclude={"policy"}), policy=_checked(body.policy))
+        return JSONResponse(await keys.create(wish), status_code=201)
 
     @routes.post("/keys/tenant")
     async def whose(request: Request) -> dict[str, Any]:
@@ -81,11 +81,11 @@ def add_keys(routes: APIRouter, desk: KeyDesk) -> None:
         return await keys.revoke(key_id)
 
 
-def _checked(policy: dict[str, Any] | None) -> dict[str, Any] | None:
+def _checked(policy: PolicyBody | None) -> dict[str, Any] | None:
     """What a key allows of its tenant's policy, as it is kept. Raises `InvalidRequest`."""
     if policy is None:
         return None
     try:
-        return written(read_said(policy))
+        return written(read_said(policy.model_dump(exclude_unset=True, exclude_none=True)))
     except InvalidRequest as error:
         raise InvalidRequest(error.message, f"policy.{error.param}") from error

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from gateway.callers.caller import Caller
 from gateway.errors import UnknownId
+from gateway.quota.policies import check_subject
 from gateway.quota.records import EVERYBODY
 from gateway.quota.usage import usage_of
 from gateway.routes.intake import Intake
@@ -75,6 +76,7 @@ def add_tenants(routes: APIRouter, intake: Intake) -> None:
 
     @routes.get("/tenants/{tenant}")
     async def one(tenant: str) -> dict[str, Any]:
+        check_subject(tenant)
         return await told(tenant)
 
     @routes.put("/tenants/{tenant}")

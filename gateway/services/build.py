@@ -87,6 +87,7 @@ def build(settings: Settings) -> Services:
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)
     feedback = Feedback(answers, invalidation, served, semantic, ledger, commons, redactor)
     keys = keys_of(settings, secret, shared)
+    quota = quota_of(settings, prices, ledger, shared)
     erasures = erasures_between(settings, shared, ledger)
     services = Services(
         settings,
@@ -109,7 +110,7 @@ def build(settings: Settings) -> Services:
         keys=keys,
         transfer=Transfer(answers, semantic, rules, ledger, secret),
         policies=policies_of(settings, shared),
-        quota=quota_of(settings, prices, ledger, shared),
+        quota=quota,
         commons=commons,
         edge=edge,
         erasures=erasures,
@@ -139,6 +140,7 @@ def build(settings: Settings) -> Services:
             shared=shared,
             elsewhere=erasures,
             rules=rules,
+            quota=quota,
         ),
     )
     if semantic is not None:

@@ -17,6 +17,7 @@ from gateway.ledger import Ledger
 from gateway.live.recent import Recent
 from gateway.policy import Rules
 from gateway.prefixes.watch import PrefixWatch
+from gateway.quota.gate import Quota
 from gateway.served import ServedMemory
 from gateway.services.backends import kv_redis_of
 from gateway.services.seal import seal_keys_of
@@ -46,6 +47,7 @@ def erasure_of(
     shared: Shared | None,
     elsewhere: "SharedErasures | None",
     rules: Rules,
+    quota: Quota,
 ) -> Erasure:
     return Erasure(
         answers,
@@ -65,6 +67,7 @@ def erasure_of(
         ),
         erase_kept=_erase_kept(settings, secret),
         elsewhere=elsewhere,
+        quota=quota,
     )
 
 

@@ -55,7 +55,6 @@ async def test_a_tenant_that_is_forgotten_is_forgotten_with_its_keys(tmp_path: P
     quota = Quota(file=file, now=lambda: NOON_S)
     await spend(quota, 60)
     await quota.close()
-    assert (quota.count(TENANT), quota.forget(TENANT)) == (2, 2)
-    await quota.keep()
+    assert (quota.count(TENANT), await quota.erase(TENANT)) == (2, 2)
     assert await file.load() == []
     assert TENANT.encode() not in (tmp_path / "budgets.db").read_bytes()

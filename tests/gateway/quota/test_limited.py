@@ -103,6 +103,7 @@ def test_who_spent_a_budget_still_gets_what_is_stored_and_clients_do_not_knock_a
         with pytest.raises(openai.RateLimitError) as raised:
             ask(asking, "new")
     assert raised.value.code == "insufficient_quota"
+    assert "This tenant has spent" in raised.value.message
     assert raised.value.response.headers["x-should-retry"] == "false"
     vectors = gateway.post("/v1/embeddings", {"model": "m", "input": "new"}, authorization="Bearer spent")
     assert (vectors.status_code, upstream.counters()["requests"]) == (429, before)
@@ -201,6 +202,9 @@ def test_an_operator_says_lists_and_takes_back(gateway: Gateway) -> None:
     assert listed["policy"] == {"name": "Support", "limits": {"tokens_per_day": 5}}
     assert gateway.admin("PUT", f"/tenants/{tenant}", {"limits": {"tokens_per_day": -1}}).status_code == 400
     assert gateway.admin("PUT", "/tenants/Bob", {}).status_code == 400
+    assert gateway.admin("GET", "/tenants/Bob").status_code == 400
+    wrong = gateway.admin("POST", "/keys", {"name": "app", "policy": {"limits": {"tokens_per_day": "5"}}})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "policy.limits.tokens_per_day")
     assert gateway.admin("DELETE", f"/tenants/{tenant}").json()["policy"] is None
     assert gateway.admin("DELETE", f"/tenants/{tenant}").status_code == 404
     assert "x-ratelimit-limit-tokens" not in gateway.chat("free again", "said").headers

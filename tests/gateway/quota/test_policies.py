@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.chat import ChatRequest
 from gateway.callers.caller import Caller
+from gateway.callers.keys import Keys, Wish
+from gateway.callers.racks import FolderRack as KeyRack
 from gateway.controls import Controls
 from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed
 from gateway.policy import Rules
-from gateway.quota.policies import FREE, Policies, TenantPolicy
+from gateway.quota.policies import FREE, Policies, TenantPolicy, narrower
 from gateway.quota.reading import read_said, written
 from gateway.quota.records import FolderRack, Record
 from gateway.reply import Reply
@@ -142,3 +145,27 @@ async def test_a_tenant_whose_policy_has_no_hits_by_meaning_gets_none_and_the_ot
             reply = await home.pipeline.look_up(reworded, "t", "", Controls(), policy)
             tiers.append(reply.outcome.tier if isinstance(reply, Reply) else "miss")
         assert tiers == ["miss", "semantic"]
+
+
+async def test_a_rotated_key_takes_its_limits_along(tmp_path: Path) -> None:
+    keys = Keys(b"s" * 32, [KeyRack(tmp_path)])
+    first = await keys.create(Wish("app", tenant=TENANT, policy={"limits": {"tokens_per_day": 5}}))
+    second = await keys.rotate(first["id"], grace_s=60.0)
+    third = await keys.rotate(second["id"])
+    again = Keys(b"s" * 32, [KeyRack(tmp_path)])
+    await again.open()
+    for known in (keys, again):
+        accounts = {Policies().of(known.identify(key["key"])).limits[0][0] for key in (first, third)}
+        assert accounts == {f"{TENANT}/{first['id']}"}
+
+
+@pytest.mark.parametrize(("said", "field"), [({"tenant": "x"}, "tenant"), ({"models": "gpt,x"}, "models")])
+def test_what_is_no_part_of_the_policy_of_a_key_is_refused(said: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_said(said)
+    assert raised.value.param == field
+
+
+def test_of_two_policies_only_the_controls_that_both_allow_are_left() -> None:
+    one, other = TenantPolicy(controls=frozenset({"ttl", "tags"})), TenantPolicy(controls=frozenset({"ttl", "stale"}))
+    assert narrower(one, other).controls == {"ttl"}
