@@ -1,7 +1,9 @@
 """Rows that another key sealed, or none, are sealed by the one in use: behind everybody's back, a few at a time.
 
-`totals.seal` says which key the whole file is under, so a start that changes nothing reads no row. Afterwards the file
-is made anew (VACUUM) and the log emptied: no page of the words as they were is left.
+`totals.seal` says which key the whole file was put under, and an index which rows bear another name: a gateway that was
+started before may write in plain, or under the older key, for a while. So both are looked at by every start, and the
+rows every few minutes. A file in which something does not open is under no key. Afterwards the file is made anew
+(VACUUM) and the log emptied: no page of the words as they were is left.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 ROWS = 64  # of one transaction
 PAUSE_S = 0.005  # between two, for those that wait
+LOOK_S = 300.0  # rows under other names are looked for so often
+UNSETTLED = "?"  # instead of a key's name, until all of the file is under one
 _COLUMNS = ("seq", "scope", "id", "embedder", "question", "tags", "namespace", "canonical", "completion", "vector")
 _CHANGED = ("question", "tags", "namespace", "canonical", "completion", "vector", "seal", "about", "words")
 _UPDATE = f"UPDATE entries SET {', '.join(f'{name} = :{name}' for name in _CHANGED)}, checksum = NULL WHERE seq = :seq"  # noqa: S608
@@ -39,17 +43,22 @@ class Sweep(Protocol):
     def __call__(self, connection: sqlite3.Connection, *, after: int, seal: Seal, done: Sealing) -> int | None: ...
 
 
+class Note(Protocol):
+    """Writes down which key a file is under."""
+
+    def __call__(self, connection: sqlite3.Connection, *, name: str) -> None: ...
+
+
 async def reseal(thread: ConnectionThread, seal: Seal) -> Sealing:
     """Put all answers under the key in use. Raises `CacheError`."""
-    done = await swept(thread, seal, _reseal_some, "stored answers")
-    await thread.call(partial(note_key, name=seal.name))
-    return done
+    return await swept(thread, seal, _reseal_some, "stored answers", note_key)
 
 
-async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str) -> Sealing:
-    """Go through a file; then nothing that was changed is left in it, now or by a try that was broken off. Raises
-    `CacheError`."""
+async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str, note: Note) -> Sealing:
+    """Go through a file; then nothing that was changed is left in it, now or by a try that was broken off, and `note`
+    says so unless something did not open. Raises `CacheError`."""
     done, holds_any = Sealing(), False
+    await thread.call(partial(note, name=UNSETTLED))
     at: int | None = 0
     while at is not None:
         holds_any = holds_any or at > 0
@@ -61,12 +70,28 @@ async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str) -
         log.info("%d %s are %s now", done.sealed, what, "sealed" if seal.name else "kept in plain")
     if done.lost:
         log.warning("%d %s are sealed under a key that is not given: they are not found", done.lost, what)
+        return done
+    await thread.call(partial(note, name=seal.name))
+    if holds_any:
+        log.info("all %s are %s", what, f"under the key {seal.name}" if seal.name else "in plain")
     return done
 
 
 def key_of_file(connection: sqlite3.Connection) -> str:
     """The name of the key that all rows were under when this was last looked into; empty: none."""
     return str(connection.execute("SELECT seal FROM totals").fetchone()[0])
+
+
+def is_settled(connection: sqlite3.Connection, seal: Seal) -> bool:
+    """Whether there is nothing to seal again."""
+    return key_of_file(connection) == seal.name and not has_older(connection, seal)
+
+
+def has_older(connection: sqlite3.Connection, seal: Seal) -> bool:
+    """Whether any row is in plain, or under an older key that is given. Costs next to nothing."""
+    among = ", ".join("?" * len(seal.older))
+    asked = f"SELECT 1 FROM entries WHERE seal IN ({among}) LIMIT 1"  # noqa: S608
+    return bool(seal.older) and connection.execute(asked, seal.older).fetchone() is not None
 
 
 def note_key(connection: sqlite3.Connection, name: str) -> None:

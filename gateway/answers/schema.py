@@ -88,6 +88,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE entries ADD COLUMN checksum BLOB;
     """,
+    """
+    CREATE INDEX entries_by_seal ON entries (seal);
+    """,
 )
 
 

@@ -17,7 +17,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from gateway.answers.generation import Generation
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
 from gateway.answers.purge import Purge, emptied
-from gateway.answers.resealing import key_of_file, note_key, reseal
+from gateway.answers.resealing import LOOK_S, has_older, is_settled, note_key, reseal
 from gateway.answers.selection import Listed, Page, Selection
 from gateway.answers.tally import Ends
 from gateway.answers.thread import (
@@ -105,6 +105,7 @@ class SqliteAnswers:
         sick_s: float = SICK_S,
         now: Callable[[], float] = time.time,
         seal: Seal = NO_SEAL,
+        look_s: float = LOOK_S,
     ) -> None:
         self._path = path
         self._seal = seal
@@ -137,6 +138,8 @@ class SqliteAnswers:
         self._is_away = False  # while the file is opened anew
         self._sick_since_s: float | None = None  # since when nothing could be written
         self._resealing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._look_s = look_s
         self.stats = SqliteStats()
 
     async def open(self) -> None:
@@ -149,14 +152,16 @@ class SqliteAnswers:
             self._generation.open()
             for thread in (self._writer, self._reader, self._clerk):
                 await thread.open()
-            name = await self._writer.call(self._adopt)
+            is_settled = await self._writer.call(self._adopt)
         except (CacheError, OSError) as error:
             await self._close_threads()
             if isinstance(error, OSError):
                 raise cache_error(error) from error
             raise
-        if name != self._seal.name:
+        if not is_settled:
             self._resealing = asyncio.create_task(self._reseal())
+        if self._seal.older:
+            self._looking = asyncio.create_task(self._look_for_older())
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
         return await self._read_entry(
@@ -403,10 +408,21 @@ class SqliteAnswers:
         self.stats.resealed += done.sealed
         self.stats.unopened = done.lost
 
+    async def _look_for_older(self) -> None:
+        """Another process on the file may write in plain, or under an older key, until it is started again."""
+        while True:
+            await asyncio.sleep(self._look_s)
+            if self._resealing is not None and not self._resealing.done():
+                continue
+            with suppress(CacheError):
+                if await self._writer.call(partial(has_older, seal=self._seal)):
+                    self._resealing = asyncio.create_task(self._reseal())
+
     async def _close_threads(self) -> None:
-        if self._resealing is not None:
-            self._resealing.cancel()
-            await asyncio.wait([self._resealing])
+        for task in (self._looking, self._resealing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._clerk.close()
         await self._reader.close()
         self._purge.close()
@@ -457,12 +473,12 @@ class SqliteAnswers:
         self._relief.has_helped(helped=not any(isinstance(result, FullDisk) for result in later))
         return results
 
-    def _adopt(self, connection: sqlite3.Connection) -> str:
-        """Take up a file that may have been kept under another policy; the name of the key it is under."""
+    def _adopt(self, connection: sqlite3.Connection) -> bool:
+        """Take up a file that may have been kept under another policy; whether all of it is under the key in use."""
         upkeep.adopt(connection, self._rank())
         if not upkeep.totals(connection)[0]:
             note_key(connection, self._seal.name)  # there is nothing to seal again
-        return key_of_file(connection)
+        return is_settled(connection, self._seal)
 
     def _add_uses(self, connection: sqlite3.Connection, hits: Mapping[str, int], ends: Ends) -> None:
         upkeep.add_hits(connection, hits, ends, self._rank())

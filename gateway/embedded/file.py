@@ -26,7 +26,7 @@ from gateway.answers.selection import Selection
 from gateway.answers.thread import BrokenFile, run_in_one_transaction
 from gateway.embedded.kept import Kept, names_answers
 from gateway.embedded.vector import Vector
-from gateway.seal import NO_SEAL, Seal, Unsealed, key_name, place
+from gateway.seal import MAGIC, NO_SEAL, Seal, Unsealed, key_name, place
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +68,13 @@ class FileVectors:
     async def open(self) -> None:
         """Make or open the file. Raises `CacheError`."""
         await self._thread.open()
-        if not await self._thread.call(partial(_is_under, name=self._seal.name)):
+        if not await self._thread.call(partial(_is_under, seal=self._seal)):
             self._resealing = asyncio.create_task(self._reseal())
 
     async def _reseal(self) -> None:
         """Put what was kept before under the key in use."""
         try:
-            await swept(self._thread, self._seal, _reseal_some, "vectors of embeddings")
-            await self._thread.call(partial(_note, name=self._seal.name))
+            await swept(self._thread, self._seal, _reseal_some, "vectors of embeddings", _note)
         except CacheError as error:  # the next start goes on
             log.warning("not all of %s is sealed yet: %s", self._path, error)
 
@@ -247,16 +246,20 @@ def _kept(values: Sequence[Any], seal: Seal) -> Kept:
     )  # fmt: skip
 
 
-def _is_under(connection: sqlite3.Connection, name: str) -> bool:
-    """Whether all vectors were under this key when that was last looked into."""
+def _is_under(connection: sqlite3.Connection, seal: Seal) -> bool:
+    """Whether all vectors were put under this key, and none came otherwise since."""
     connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
     if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is None:
-        _note(connection, name)  # there is nothing to seal
+        _note(connection, name=seal.name)  # there is nothing to seal
     found = connection.execute("SELECT name FROM seal").fetchone()
-    return bool((found[0] if found else "") == name)
+    if (found[0] if found else "") != seal.name:
+        return False
+    key = f"CASE WHEN code LIKE '%{SEALED}' THEN lower(hex(substr(data, {len(MAGIC) + 1}, 4))) ELSE '' END"
+    asked = f"SELECT 1 FROM vectors WHERE {key} IN ({', '.join('?' * len(seal.older))}) LIMIT 1"  # noqa: S608
+    return not seal.older or connection.execute(asked, seal.older).fetchone() is None
 
 
-def _note(connection: sqlite3.Connection, name: str) -> None:
+def _note(connection: sqlite3.Connection, *, name: str) -> None:
     connection.execute("DELETE FROM seal")
     connection.execute("INSERT INTO seal VALUES (?)", (name,))
 

@@ -6,7 +6,7 @@ A label whose words do not open is one whose words are gone: its numbers stay.
 import sqlite3
 
 from gateway.answers.resealing import Sealing
-from gateway.seal import Seal, Unsealed, key_name, place
+from gateway.seal import MAGIC, Seal, Unsealed, key_name, place
 
 ROWS = 256  # of one transaction
 
@@ -28,16 +28,22 @@ def opened(said: str | bytes, scope: bytes, entry: str, seal: Seal) -> str:
         return ""
 
 
-def is_under(connection: sqlite3.Connection, name: str) -> bool:
-    """Whether all words were under this key when that was last looked into."""
+def is_under(connection: sqlite3.Connection, seal: Seal) -> bool:
+    """Whether all words were put under this key, and none came otherwise since."""
     connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
     if connection.execute("SELECT 1 FROM labels LIMIT 1").fetchone() is None:
-        note(connection, name)  # there is nothing to seal
+        note(connection, name=seal.name)  # there is nothing to seal
     found = connection.execute("SELECT name FROM seal").fetchone()
-    return bool((found[0] if found else "") == name)
+    if (found[0] if found else "") != seal.name:
+        return False
+    among = ", ".join("?" * len(seal.older))
+    key = f"CASE typeof({{0}}) WHEN 'blob' THEN lower(hex(substr({{0}}, {len(MAGIC) + 1}, 4))) ELSE '' END"
+    has_older = " OR ".join(f"{name} <> '' AND {key.format(name)} IN ({among})" for name in ("question", "stored"))
+    asked = f"SELECT 1 FROM labels WHERE {has_older} LIMIT 1"  # noqa: S608
+    return not seal.older or connection.execute(asked, (*seal.older, *seal.older)).fetchone() is None
 
 
-def note(connection: sqlite3.Connection, name: str) -> None:
+def note(connection: sqlite3.Connection, *, name: str) -> None:
     """All words are under this key."""
     connection.execute("DELETE FROM seal")
     connection.execute("INSERT INTO seal VALUES (?)", (name,))

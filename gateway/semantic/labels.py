@@ -90,7 +90,7 @@ class LabelStore:
     async def open(self) -> None:
         """Open the file; a corrupt one is set aside and an empty one started. Raises `CacheError`."""
         await self._thread.open()
-        if await self._thread.call(partial(sealing.is_under, name=self._seal.name)):
+        if await self._thread.call(partial(sealing.is_under, seal=self._seal)):
             return
         self._resealing = asyncio.create_task(self._reseal())
 
@@ -105,8 +105,7 @@ class LabelStore:
     async def _reseal(self) -> None:
         """Put the words of labels that were kept before under the key in use."""
         try:
-            await swept(self._thread, self._seal, sealing.reseal_some, "labels")
-            await self._thread.call(partial(sealing.note, name=self._seal.name))
+            await swept(self._thread, self._seal, sealing.reseal_some, "labels", sealing.note)
         except CacheError as error:  # the next start goes on
             log.warning("not all of %s is sealed yet: %s", self._path, error)
 

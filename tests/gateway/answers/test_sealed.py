@@ -1,5 +1,6 @@
 """A sealed file keeps every promise of a plain one, and shows nobody a word."""
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -34,8 +35,12 @@ async def answers(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteAnswers]:
 
 
 @asynccontextmanager
-async def opened(path: Path, seal: Seal, clock: Clock | None = None) -> AsyncIterator[SqliteAnswers]:
-    store = SqliteAnswers(path, budget_bytes=None, keep_stale_s=KEEP_STALE_S, now=clock or Clock(), seal=seal)
+async def opened(
+    path: Path, seal: Seal, clock: Clock | None = None, look_s: float = 300.0
+) -> AsyncIterator[SqliteAnswers]:
+    store = SqliteAnswers(
+        path, budget_bytes=None, keep_stale_s=KEEP_STALE_S, now=clock or Clock(), seal=seal, look_s=look_s
+    )
     await store.open()
     try:
         yield store
@@ -132,9 +137,32 @@ async def test_without_its_key_an_entry_is_a_miss_and_is_there_again_with_it(
         assert answers._resealing is not None
         await answers._resealing
         assert answers.stats.unopened == 1
+    async with opened(path, other) as answers:
+        assert answers._resealing is not None  # it is under no key as long as something does not open
     assert "1 stored answers are sealed under a key that is not given" in caplog.text
     async with opened(path, ONE) as answers:
         assert await answers.get(entry.scope, entry.exact) == entry
+
+
+async def test_what_another_gateway_still_writes_otherwise_is_sealed_too_now_and_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path, both = tmp_path / "a.db", KeyRing([*ONE.keys, *TWO.keys])
+    async with opened(path, both, look_s=0.05) as sealing, opened(path, NO_SEAL) as plain:
+        await plain.put(telling())
+        async with asyncio.timeout(10):
+            while not sealing.stats.resealed or words_in(tmp_path):  # noqa: ASYNC110 - of other threads
+                await asyncio.sleep(0.01)
+    async with opened(path, TWO) as older, opened(path, NO_SEAL) as plain:
+        await older.put(replace(entry_of("older"), question="older"))
+        await plain.put(replace(telling(), question="later wombat"))
+    async with opened(path, both) as answers:
+        assert answers._resealing is not None
+        await answers._resealing
+        assert words_in(tmp_path) == set()
+    async with opened(path, ONE) as answers:
+        assert answers._resealing is None
+        assert {row.question for row in await answers.select(Selection(), Page())} == {"older", "later wombat"}
 
 
 @pytest.mark.parametrize("said", ["tenant = 'theirs'", "model = 'n'", "exact = compat", "created_s = 1.0"])
