@@ -11,9 +11,24 @@ from gateway.errors import BodyTooLarge, Stopping
 
 T = TypeVar("T")
 
+LARGE_BYTES = 65_536  # reading them takes milliseconds
+
 
 class ClientGone(Exception):
     """The caller left before the answer was complete."""
+
+
+class Turns:
+    """Of large bodies that came together, one is read in each turn of the event loop: between two, others run."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Lock()
+
+    async def wait(self, raw: bytes) -> None:
+        """Until `raw` may be read, which is at once where it is small."""
+        if len(raw) >= LARGE_BYTES:
+            async with self._next:
+                await asyncio.sleep(0)
 
 
 class Curfew:

@@ -14,6 +14,7 @@ from gateway.errors import InvalidRequest
 
 MAX_VALUES = 50_000
 MAX_TOKENS = 300_000  # further ones, where they are the tokens of a prompt or a text; as OpenAI's of embeddings
+WITH_REQUEST = MAX_VALUES + MAX_TOKENS  # of a body that holds a request, which is bounded by itself
 
 _PIECES = re.compile(rb'("[^"]*")|([\[{]+)|([\]}]+)|[^"\[\]{}]+')
 
@@ -29,7 +30,7 @@ def read_values(raw: bytes, most: int = MAX_VALUES) -> Any:
 
 def read_beside_tokens(raw: bytes, field: str) -> Any:
     """The same of a body of which one field may hold many tokens beside."""
-    body = read_values(raw, MAX_VALUES + MAX_TOKENS)
+    body = read_values(raw, WITH_REQUEST)
     if isinstance(body, dict) and _marks(raw) >= MAX_VALUES:
         try:
             check_values(orjson.dumps({name: value for name, value in body.items() if name != field}))
@@ -45,7 +46,7 @@ def check_values(raw: bytes, most: int = MAX_VALUES) -> None:
     plain = raw.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in raw else raw
     # With so many texts and names no count is needed, and none begins that would cut the body into millions of pieces.
     if plain.count(b'"') > 4 * most or _marks(b"".join(plain.split(b'"')[::2])) >= most:
-        name = _crowded(plain, most)
+        name = _crowded(plain, min(most, MAX_VALUES))
         raise InvalidRequest(
             f"{name or 'The body'} holds too many values: {most:,} are taken at most, every field and every item "
             "of a list counted.",

@@ -8,6 +8,7 @@ PUT /v1/cache/entries    {"request": {...}, "response": {...},       keep what t
 A put gives the answer as a chat completion (`response`), or as a text alone (`answer`).
 """
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -40,6 +41,7 @@ from gateway.quota.told import Header, ignored_of, told_with_errors
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 from gateway.shapes.base import Envelope, Parsed, Shape
+from gateway.values import WITH_REQUEST
 
 MAX_ELAPSED_S = 86_400.0
 _OF_OTHER_SHAPES = frozenset({"content_blocks", "thinking_blocks"})  # an answer is one thing in every shape
@@ -96,7 +98,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
         started = time.perf_counter()
         with _counted(desk.ledger, "lookup"):
             try:
-                body = await read_json(LookupBody, request, desk.intake.max_body_bytes)
+                body = await read_json(LookupBody, request, desk.intake.max_body_bytes, WITH_REQUEST)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
             asked = await _read(desk, body, request)
@@ -112,7 +114,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
     async def put(request: Request) -> Response:
         with _counted(desk.ledger, "put"):
             try:
-                body = await read_json(PutBody, request, desk.intake.max_body_bytes)
+                body = await read_json(PutBody, request, desk.intake.max_body_bytes, WITH_REQUEST)
             except ClientGone:
                 return Response(status_code=GONE_STATUS)
             asked = await _read(desk, body, request)
@@ -146,12 +148,13 @@ async def _looked_up(desk: CacheDesk, asked: _Asked, started: float) -> Response
 
 
 async def _put(desk: CacheDesk, asked: _Asked, body: PutBody) -> dict[str, Any]:
+    answer = await asyncio.to_thread(answered, body)  # it may hold log probabilities by the hundred thousand
     kept = await desk.aside.put(
         asked.parsed.request,
         asked.tenant,
         asked.parsed.cache_salt,
         asked.controls,
-        answered(body),
+        answer,
         asked.policy,
         lookup=body.lookup,
         elapsed_s=body.elapsed_s,

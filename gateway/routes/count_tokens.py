@@ -65,6 +65,7 @@ class TokenCounter:
         return _json(200, dump({"input_tokens": num_tokens}))
 
     async def _count(self, raw: bytes, asked: Request, caller: Caller, told: list[Header]) -> int:
+        await self.intake.turns.wait(raw)
         request = self.shape.with_headers(self.shape.parse(raw).request, asked.headers)
         policy = self.intake.policies.of(caller)
         policy.check_model(request.model)

@@ -77,6 +77,7 @@ class EmbeddingsEndpoint:
         self, raw: bytes, headers: Headers, caller: Caller, told: _Told
     ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         tenant = told.tenant = caller.tenant
+        await self.intake.turns.wait(raw)
         request = parse_embeddings(raw)
         told.model = request.model
         wished = controls_of(headers, request.cache)

@@ -13,6 +13,7 @@ from gateway.explain import Explainer, explain_served
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
 from gateway.served import ServedMemory
+from gateway.values import WITH_REQUEST
 
 
 class ExplainBody(BaseModel):
@@ -38,7 +39,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
     @routes.post("/explain")
     async def explain(request: Request) -> Response:
         try:
-            body = await read_json(ExplainBody, request, inquiry.intake.max_body_bytes)
+            body = await read_json(ExplainBody, request, inquiry.intake.max_body_bytes, WITH_REQUEST)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
         asked = read_request(inquiry.intake.keys, body.request, body.api_key, body.cache_control, body.tenant)

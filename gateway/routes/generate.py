@@ -78,6 +78,7 @@ class GenerateEndpoint:
     async def _answer(self, raw: bytes, headers: Headers, caller: Caller, exchange: "_Exchange") -> None:
         exchange.started = time.perf_counter()
         tenant = exchange.tenant = caller.tenant
+        await self.intake.turns.wait(raw)
         parsed = self.shape.parse(raw)
         parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
         exchange.model = parsed.request.model

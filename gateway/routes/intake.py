@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.body import Curfew
+from gateway.body import Curfew, Turns
 from gateway.callers.auth import Headers, credential_of, read_credential
 from gateway.callers.caller import CHAT, Caller
 from gateway.callers.keys import Keys, is_ours
@@ -37,6 +37,7 @@ class Intake:
     policies: Policies = field(default_factory=Policies)
     quota: Quota = field(default_factory=Quota)
     tokens: Tokens | None = None  # of an identity provider
+    turns: Turns = field(default_factory=Turns)
 
     async def identify(self, headers: Headers, shape: Shape | None = None, scope: str = CHAT) -> Caller:
         """Who asks, as the shape's clients say it; somebody who may do what `scope` names.

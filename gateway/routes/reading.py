@@ -13,7 +13,7 @@ from gateway.callers.door import is_json
 from gateway.callers.keys import Keys
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
-from gateway.values import MAX_TOKENS, MAX_VALUES, read_values
+from gateway.values import MAX_VALUES, read_values
 from gateway.wire import first_complaint, parse_chat
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -21,12 +21,12 @@ Body = TypeVar("Body", bound=BaseModel)
 GONE_STATUS = 499  # as nginx has it: nobody reads this
 
 
-async def read_json(kind: type[Body], request: Request, limit_bytes: int) -> Body:
+async def read_json(kind: type[Body], request: Request, limit_bytes: int, most: int = MAX_VALUES) -> Body:
     """The JSON body. Raises `NotJson`, `BodyTooLarge`, `ClientGone`, and `InvalidRequest` naming the field."""
     if not is_json(request.headers.get("content-type")):
         raise NotJson("A body of content type application/json is wanted.")
     raw = await read_body(request.receive, request.headers.get("content-length"), limit_bytes)
-    values = read_values(raw, MAX_VALUES + MAX_TOKENS)  # a request in it is bounded by itself
+    values = read_values(raw, most)
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
     try:

@@ -25,6 +25,7 @@ from gateway.policy import refuse_to_keep
 from gateway.quota.policies import TenantPolicy
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json, read_request
+from gateway.values import WITH_REQUEST
 
 NOTHING_NEAR = 2.0  # a cosine that none has
 
@@ -53,7 +54,7 @@ def add_warm(routes: APIRouter, warmer: Warmer) -> None:
     @routes.post("/warm")
     async def warm(request: Request) -> Response:
         try:
-            body = await read_json(WarmBody, request, warmer.intake.max_body_bytes)
+            body = await read_json(WarmBody, request, warmer.intake.max_body_bytes, WITH_REQUEST)
             asked, tenant, salt, controls = read_request(
                 warmer.intake.keys, body.request, body.api_key, tenant=body.tenant
             )
