@@ -29,6 +29,9 @@ from backends.openai_choice import finish_reason, is_message, logprobs_of, said
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
 
 MAX_RETRY_AFTER_S = 3600.0  # whoever asks for more is not believed
+UNSAID_WAIT_S = 1.0  # of one that says it cannot now, and not when
+TOO_MANY = 429
+UNAVAILABLE = 503
 OVERLOADED = 529
 _UNPAID = frozenset(
     {"insufficient_quota", "insufficient_balance", "insufficient_credits", "billing_error", "billing_not_active"}
@@ -232,11 +235,14 @@ def _error(status: int, error: Fields | None, upstream: str, wait_s: float | Non
     if status == OVERLOADED:
         return BackendBusy(f"{upstream} is overloaded", retry_after_s=wait_s)
     if status >= 500:
+        wait_s = UNSAID_WAIT_S if status == UNAVAILABLE and wait_s is None else wait_s
         return BackendError(f"{upstream} failed (status {status})", retryable=True, retry_after_s=wait_s)
     if status < 400 or (status in (404, 405) and error is None):
         return BackendGarbage(f"{upstream} has no chat completions under its URL (status {status})")
     error = error or {}
     code, param = error.get("code"), error.get("param")
+    if status == TOO_MANY and not isinstance(code, str):
+        code = "rate_limit_exceeded"
     return RequestRejected(
         str(error.get("message") or f"{upstream} refused the request (status {status})"),
         param=param if isinstance(param, str) else None,

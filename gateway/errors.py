@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from backends.errors import BackendError, RequestRejected
+from backends.errors import BackendBusy, BackendError, RequestRejected
 
 
 class GatewayError(Exception):
@@ -249,6 +249,8 @@ def retry_headers(error: GatewayError | BackendError) -> list[tuple[bytes, bytes
     if isinstance(error, NotAuthorised | NotAdmin):
         return [(b"www-authenticate", b"Bearer")]  # with what to come again; a browser asks nobody for it
     retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is None and (error.status == 429 or isinstance(error, BackendBusy)):
+        retry_after_s = 1.0  # its server did not say when, or nothing that is a time
     found = [] if retry_after_s is None else [(b"retry-after", str(max(1, ceil(retry_after_s))).encode("ascii"))]
     return [*found, (b"x-should-retry", b"false")] if isinstance(error, BudgetSpent) else found
 

@@ -22,7 +22,7 @@ from backends.local.decoder import checkpoint
 from backends.local.decoder.checkpoint import Checkpoint
 from backends.local.params import Generation, read_params
 from backends.local.prefixes import SharedPrefixes
-from backends.local.process import EngineProcess, Patience
+from backends.local.process import RETRY_AFTER_S, EngineProcess, Patience
 from backends.local.settings import LocalSettings
 from backends.local.speech.ahead import after_answer, to_warm
 from backends.local.speech.form import grammar_of, manner_of
@@ -110,7 +110,10 @@ class LocalBackend:
         """Whether the engine process is loaded, and if not why."""
         if self._loaded is None:
             return Health(False, "not opened")
-        return Health(self._loaded.engine.is_ready, self._loaded.engine.detail)
+        engine = self._loaded.engine
+        if silent_s := engine.silent_s:
+            return Health(False, f"the engine process is silent for {silent_s:.0f} s")
+        return Health(engine.is_ready, engine.detail)
 
     @property
     def pid(self) -> int | None:
@@ -368,7 +371,8 @@ class _Loaded:
 def _died(death: EngineDied) -> BackendError:
     """What a caller is told. It is final: a request that has ended two processes may be what ends them."""
     if death.has_begun:
-        return BackendError(f"the engine process {death.reason} in the middle of the answer", retryable=False)
+        why = f"the engine process {death.reason} in the middle of the answer"
+        return BackendError(why, retryable=False, retry_after_s=RETRY_AFTER_S)
     return BackendUnavailable(f"the engine process {death.reason} twice while it worked on this", retryable=False)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ class Child:
 
     process: asyncio.subprocess.Process
     queues: "dict[int, asyncio.Queue[Event | EngineDied]]" = field(default_factory=dict)
+    silent_since_s: float | None = None  # while a Ping is under way
 
     @classmethod
     async def start(cls) -> "Child":
@@ -76,8 +78,10 @@ class Child:
                 if is_asked or most.ping_after_s is None:
                     raise Hung(f"gave no sign of life for {most.most_s:g} s and was ended") from None
                 is_asked = True
+                self.silent_since_s = time.monotonic() - wait_s
                 self.send(Ping())
                 continue
+            self.silent_since_s = None
             if not chunk:
                 return
             is_asked = False
@@ -110,7 +114,7 @@ class Child:
 def _cause(code: int) -> str:
     """What became of a process, in words that go after its name."""
     if code == -signal.SIGKILL:
-        return "was killed, perhaps for want of memory,"
+        return "was killed (perhaps for want of memory)"
     if code < 0:
         return f"was ended by signal {-code} ({signal.strsignal(-code)})"
     return f"ended with status {code}"

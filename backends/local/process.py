@@ -9,6 +9,7 @@ When it dies, a request that has no token yet is put to the next process, once; 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -76,6 +77,13 @@ class EngineProcess:
     @property
     def pid(self) -> int | None:
         return self._child.process.pid if self._child is not None else None
+
+    @property
+    def silent_s(self) -> float:
+        """For how long a loaded process has said nothing, to a Ping either; 0 while it may just be at work."""
+        since_s = self._child.silent_since_s if self.is_ready and self._child is not None else None
+        silent_s = 0.0 if since_s is None else time.monotonic() - since_s
+        return silent_s if silent_s > self._patience.hang_s / 2 else 0.0
 
     def open(self) -> None:
         """Start the process; it loads while others go on."""

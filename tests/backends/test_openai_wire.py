@@ -9,6 +9,7 @@ import pytest
 from backends.chat import ChatRequest, Delta, Usage, collect
 from backends.errors import BackendBusy, BackendError, BackendGarbage, RequestRejected, UpstreamBilling
 from backends.openai_wire import StreamReader, error_from_reply, parse_completion, request_body, retry_after_s
+from gateway.errors import retry_headers
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
 
@@ -138,6 +139,13 @@ def test_a_status_means_one_thing(status: int, body: bytes, kind: type) -> None:
 
     assert type(error) is kind
     assert "secret" not in error.message
+
+
+def test_who_is_refused_for_now_hears_when_to_come_back_though_the_server_does_not_say() -> None:
+    said = [error_from_reply(status, {"retry-after": "soon"}, b"no", "upstream") for status in (429, 503)]
+
+    assert [(error.status, error.code) for error in said] == [(429, "rate_limit_exceeded"), (502, "backend_error")]
+    assert [dict(retry_headers(error)) for error in said] == [{b"retry-after": b"1"}] * 2
 
 
 @pytest.mark.parametrize(
