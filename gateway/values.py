@@ -4,12 +4,14 @@ They are counted before they are read, at the speed of searching bytes: a comma 
 bracket opens a first one. An object, a list, a text, a number, true, false and null are values; names are not.
 """
 
+import gc
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from gateway.body import LARGE_BYTES
 from gateway.errors import InvalidRequest
 
 MAX_VALUES = 50_000
@@ -22,10 +24,16 @@ _PIECES = re.compile(rb'("[^"]*")|([\[{]+)|([\]}]+)|[^"\[\]{}]+')
 def read_values(raw: bytes, most: int = MAX_VALUES) -> Any:
     """The JSON in a body. Raises `InvalidRequest`, naming the field in which there come to be too many values."""
     check_values(raw, most)
+    was_on = len(raw) >= LARGE_BYTES and gc.isenabled()
+    if was_on:
+        gc.disable()  # JSON has no cycles, and looking for some among its objects takes five times as long as they do
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def read_beside_tokens(raw: bytes, field: str) -> Any:
