@@ -179,6 +179,7 @@ class Quota:
         if self._file is not None:
             await self._file.forget(tenant)
         if self._shared is not None:
+            await self._shared.tell()  # what is owed would be noted after
             await self._shared.forget([tenant, *(name for name in names if name != tenant)])
         return count
 

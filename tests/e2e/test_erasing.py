@@ -56,6 +56,10 @@ class Gateway:
         return self.services.keys.tenant(key)
 
 
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/readyz")).status_code == 200
+
+
 @asynccontextmanager
 async def gateway_in(folder: Path, **flags: Any) -> AsyncIterator[Gateway]:
     services = build(load_settings({"data_dir": folder, **flags}, environ={}))
@@ -65,8 +69,8 @@ async def gateway_in(folder: Path, **flags: Any) -> AsyncIterator[Gateway]:
         services.opened(),
         httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8420", timeout=60) as client,
     ):
-        while (await client.get("/readyz")).status_code != 200 and services.settings.local_model:  # on a busy machine
-            await asyncio.sleep(0.02)
+        if services.settings.local_model:  # on a busy machine it takes its time
+            await until(lambda: is_ready(client))
         yield Gateway(services, client)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from backends.chat import ChatRequest, Choice, Completion
 from backends.fake import ScriptedBackend, say
+from gateway.answers.base import PUT
 from gateway.answers.selection import Page, Selection
 from gateway.asked import Asked
 from gateway.cli.explain_text import rendered
@@ -165,6 +166,24 @@ async def test_what_somebody_put_never_crosses(tmp_path: Path) -> None:
 
         assert other.tier == "full"
         assert await gateway.answers.count(Selection(tenant=COMMONS)) == 0
+
+
+async def test_only_what_a_backend_said_is_offered_and_only_for_that_very_request_found(tmp_path: Path) -> None:
+    async with sharing(tmp_path) as gateway:
+        await asked_by(gateway, "a", "b")
+        (row,) = await gateway.answers.select(Selection(tenant="b"), Page())
+        place = (await gateway.pipeline.ask(_request(), "c", "", Controls())).place
+        entry = await gateway.answers.owned("b", row.id)
+        assert gateway.commons is not None
+        assert place is not None
+        assert entry is not None
+
+        assert await gateway.commons.offer(place, replace(entry, tenant="c", origin=PUT)) is None
+        assert await gateway.commons.offer(place, replace(entry, tenant="c")) is not None
+        found = await gateway.commons.find(place, "d")
+        assert found is not None
+        gateway.answers.put_now(replace(found, canonical=b"another request under the same hash"))
+        assert await gateway.commons.find(place, "d") is None
 
 
 async def test_an_answer_that_calls_a_tool_never_crosses(tmp_path: Path) -> None:

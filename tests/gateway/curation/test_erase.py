@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from embeddings.control import Label
+from gateway.curation.erase import Erasure
+from gateway.curation.invalidate import Invalidation
 from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.labels import FEWEST_FEATURES, Given, LabelStore
 from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import Shelf, shipped
+from gateway.services import build
+from gateway.settings import load_settings
 from tests.gateway.house import house
 
 FEATURES = (1.0, *[0.1] * (FEWEST_FEATURES - 1))
@@ -105,3 +109,19 @@ async def test_an_erased_tenants_vectors_and_labels_are_gone_from_the_tier(tmp_p
         assert told["labels"] == 1
         assert await one.labels.lanes() == {}
         assert MINE not in one.semantic.lanes._held
+
+
+async def test_what_a_gateway_learned_goes_when_it_erases_what_only_it_has(tmp_path: Path) -> None:
+    flags = {"data_dir": tmp_path / "data", "upstream": "http://127.0.0.1:9", "cache": {"semantic": False}}
+    services = build(load_settings(flags, environ={}))
+    async with services.opened(), house(tmp_path) as one:
+        for lane in (MINE, YOURS):
+            await one.labels.put(given(lane, "Quetzalfeather"))
+        invalidation = Invalidation(one.answers, one.semantic, one.ledger)
+        parts = services.embeddings, services.engines, services.keys
+        erasure = Erasure(one.answers, invalidation, *parts, tmp_path, semantic=one.semantic)
+
+        done = await erasure.run_here(("me",), words_only=False)
+
+        assert (done.counts["labels"], done.pending) == (1, [])
+        assert await one.labels.lanes() == {YOURS: 1}

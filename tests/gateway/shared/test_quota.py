@@ -141,9 +141,8 @@ async def test_what_is_forgotten_is_gone_from_redis(link: Link) -> None:
     quota, shared = gateway(link, clock, "one")
     async with admission(quota, Limits(tokens_per_day=100)) as admitted:
         admitted.settle(Usage(60, 60), is_hit=False, model="m")
+    assert await quota.erase(TENANT) == 1
     await shared.tell()
-    assert quota.forget(TENANT) == 1
-    await quota.keep()
     assert await link.call("EXISTS", link.name("quota", "{" + TENANT + "}", "h", TENANT)) == 0
 
 
