@@ -82,7 +82,7 @@ def row_of(entry: Entry, seal: Seal = NO_SEAL) -> Row:
         "bad": entry.bad,
         "origin": entry.origin,
     }
-    return {**seal_row(row, seal), "checksum": None if seal.name else checksum(row)}
+    return {**seal_row(row, seal), "checksum": None}
 
 
 def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
@@ -108,7 +108,8 @@ def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
     connection.execute("DELETE FROM entries WHERE id = :id AND scope = :scope AND exact <> :exact", row)
     uses = max(1 + hits, rank.used(row["exact"], 1))
     priority = rank.first(floor_of(connection), uses, row["worth"])
-    connection.execute(_PUT, {**row, **said, "priority": priority})
+    summed = None if row["seal"] else checksum(row)  # here, as this is no event loop, and an answer may be large
+    connection.execute(_PUT, {**row, **said, "priority": priority, "checksum": summed})
 
 
 def remove_aliases(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> None:
