@@ -41,6 +41,8 @@ def context_of(tls: TlsSettings) -> ssl.SSLContext:
             raise SettingsError(f"tls.key {key} is not the key of the certificate in tls.cert {tls.cert}") from error
         if is_locked:
             raise SettingsError(f"tls.key {key} cannot be opened with the password of tls.key_password_env") from error
+        if not tls.key and b"CERTIFICATE" in texts["cert"] and b"PRIVATE KEY" not in texts["cert"]:
+            raise SettingsError(f"tls.cert {tls.cert} holds no key in PEM: name the file with it in tls.key") from error
         raise SettingsError(f"tls.cert {tls.cert} and tls.key {key} are no certificate and key in PEM") from error
     if tls.client_ca:
         try:

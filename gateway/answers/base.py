@@ -248,6 +248,9 @@ class Store(Answers, Protocol):
     async def is_purged(self) -> bool:
         """Do what is left to do so that nothing of what was removed lies where the store does; whether that is done."""
 
+    async def closed(self, selection: Selection) -> int:
+        """How many entries nobody can say of whether they are meant: they are sealed under a key that is not given."""
+
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.
 

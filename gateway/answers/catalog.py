@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -94,6 +95,17 @@ def verdicts(connection: sqlite3.Connection, scope: bytes, entry_id: str, seal: 
     rows = connection.execute(sql, (scope, entry_id))
     said = partial(open_comment, scope=scope, entry_id=entry_id, seal=seal)
     return [Verdict(source, bool(is_good), said(comment), at_s) for source, is_good, comment, at_s in rows]
+
+
+def closed(connection: sqlite3.Connection, selection: Selection, seal: Seal = NO_SEAL) -> int:
+    """Rows that no given key opens, where tag, namespace or words would have to be looked at."""
+    if (selection.tag, selection.namespace, selection.text, selection.canonical) == (None,) * 4:
+        return 0
+    names = (seal.name, "", *seal.older)
+    in_plain = replace(selection, tag=None, namespace=None, text=None, canonical=None)
+    where, values = _where(in_plain, seal)
+    asked = f"SELECT count(*) FROM entries WHERE {where} AND seal NOT IN ({', '.join('?' * len(names))})"  # noqa: S608
+    return int(connection.execute(asked, (*values, *names)).fetchone()[0])
 
 
 def _where(selection: Selection, seal: Seal) -> tuple[str, list[Any]]:

@@ -276,6 +276,9 @@ class MemoryAnswers:
     async def is_purged(self) -> bool:
         return True
 
+    async def closed(self, selection: Selection) -> int:  # noqa: ARG002
+        return 0
+
     def take_gone(self) -> list[Gone]:
         """Nothing is noted: an index meets what is gone when it finds it."""
         return []

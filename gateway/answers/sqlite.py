@@ -256,6 +256,9 @@ class SqliteAnswers:
     async def is_purged(self) -> bool:
         return bool(await self._writer.submit(emptied, is_alone=True))
 
+    async def closed(self, selection: Selection) -> int:
+        return int(await self._call(self._clerk, partial(catalog.closed, selection=selection, seal=self._seal)))
+
     def take_gone(self) -> list[Gone]:
         """What expired or was evicted since the last call and was not put again: for an index to forget.
 

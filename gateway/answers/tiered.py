@@ -228,6 +228,10 @@ class TieredAnswers:
         """Whether nothing of what was removed lies where the store does. Raises `CacheError`."""
         return await self._store.is_purged()
 
+    async def closed(self, selection: Selection) -> int:
+        """Entries that do not open, so that nobody can say whether they are meant. Raises `CacheError`."""
+        return await self._store.closed(selection)
+
     def take_gone(self) -> list[Gone]:
         """What the store let go by itself since the last call, for an index to forget."""
         return self._store.take_gone()

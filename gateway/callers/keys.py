@@ -31,6 +31,7 @@ SHOWN_CHARS = 11  # of a key's text, in listings: 48 of its 256 bits
 REFRESH_S = 2.0  # what another process did is known after so long
 USED_S = 60.0  # when keys were used is kept so often
 MAX_KEYS = 100_000
+MAX_S = 1e10  # a life or a grace of more than 300 years is a slip
 
 _KEY = re.compile(r"tt_[A-Za-z0-9_-]{43}")
 
@@ -118,6 +119,8 @@ class Keys:
             raise InvalidRequest("tenant must be 32 hexadecimal digits, as the admin API shows tenants.", "tenant")
         if not scopes or not scopes <= set(SCOPES):
             raise InvalidRequest(f"scopes must be one or more of {', '.join(SCOPES)}.", "scopes")
+        if wish.expires_in_s is not None and not 0 < wish.expires_in_s <= MAX_S:
+            raise InvalidRequest(f"expires_in_s must be over 0 and at most {MAX_S:.0f}.", "expires_in_s")
         if len(self._records) >= MAX_KEYS:
             raise InvalidRequest(f"There are {MAX_KEYS} keys already.", "name")
         ends_s = None if wish.expires_in_s is None else self._now() + wish.expires_in_s
@@ -130,6 +133,10 @@ class Keys:
         old, now_s = self._known(key_id), self._now()
         if old.state(now_s) != "active":
             raise InvalidRequest(f"Key {key_id} is {old.state(now_s)}; create another.", "id")
+        if old.is_revoked:  # its own end is not known any more, and the new key must not have this one
+            raise InvalidRequest(f"Key {key_id} was replaced before and is in its grace: rotate its successor.", "id")
+        if not 0 <= grace_s <= MAX_S:
+            raise InvalidRequest(f"grace_s must be 0 to {MAX_S:.0f}.", "grace_s")
         made = await self._made(replace(old, family=old.family or old.id))
         await self._keep(old.with_end(replace(old, ends_s=now_s + grace_s, is_revoked=True)))
         return {**made, "replaces": key_id}

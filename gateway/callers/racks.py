@@ -60,7 +60,7 @@ class FolderRack:
 
     def _read(self) -> Sequence[Record]:
         try:
-            return known([path.read_bytes() for path in sorted(self._folder.glob("key_*.json"))])
+            return known({str(path): path.read_bytes() for path in sorted(self._folder.glob("key_*.json"))})
         except OSError as error:
             raise StoreAway(f"{self._folder} cannot be read: {error}") from error
 

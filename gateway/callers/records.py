@@ -8,7 +8,7 @@ Records only ever gain an earlier end, or lose their name, so any two copies of 
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from gateway.identity.scope import is_tenant
 log = logging.getLogger(__name__)
 
 MAX_NAME_CHARS = 200
+SHOWN = 5  # records that cannot be read, by name
 
 _ID = re.compile(r"key_[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -95,9 +96,14 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**12
 
 
-def known(raws: Iterable[bytes]) -> list[Record]:
-    """The records that can be read."""
-    found = [read_record(raw) for raw in raws]
-    if None in found:
-        log.error("%d records of keys cannot be read, and open no door", found.count(None))
-    return [record for record in found if record is not None]
+def known(raws: Mapping[str, bytes]) -> list[Record]:
+    """The records that can be read, of those by these names."""
+    found = {name: read_record(raw) for name, raw in raws.items()}
+    if broken := [name for name, record in found.items() if record is None]:
+        log.error(
+            "records of keys cannot be read, and open no door: %s%s; if no newer version wrote them, delete them, and "
+            "create another key for whoever is refused",
+            ", ".join(broken[:SHOWN]),
+            f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "",
+        )
+    return [record for record in found.values() if record is not None]

@@ -13,6 +13,7 @@ from gateway.cli.client import add_json, add_server, admin, tell, tenant_name
 from gateway.cli.screen import complain, counted, dump, say
 from gateway.settings import SettingsError, read_key
 
+MAX_AGE_S = 1e10  # as the API takes
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -70,7 +71,10 @@ def seconds_of(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no age; write 90, 90s, 15m, 12h, 7d or 4w")
-    return float(found[1]) * _UNITS_S[found[2] or "s"]
+    seconds = float(found[1]) * _UNITS_S[found[2] or "s"]
+    if seconds > MAX_AGE_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long: {MAX_AGE_S:.0f} seconds (16534w) at most")
+    return seconds
 
 
 def _explain(args: argparse.Namespace) -> int:

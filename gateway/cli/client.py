@@ -75,7 +75,8 @@ class Admin:
     def refusal(self, status: int, answer: Any) -> Refused:
         error = answer.get("error") if isinstance(answer, dict) else None
         told = error.get("message", error) if isinstance(error, dict) else answer
-        return Refused(f"{self.url} answers {status}: {told}", status)
+        hint = "" if status != 401 else " (--admin-key-env NAME names the variable with its admin key, or a key's text)"
+        return Refused(f"{self.url} answers {status}: {told}{hint}", status)
 
 
 def said(error: Exception) -> str:

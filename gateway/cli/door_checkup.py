@@ -50,7 +50,7 @@ def _admin(settings: Settings) -> Finding:
 
 def _keys(settings: Settings) -> Finding:
     """Keys that were given out, as far as this folder knows."""
-    records = known(path.read_bytes() for path in sorted((settings.data_dir / FOLDER).glob("key_*.json")))
+    records = known({str(path): path.read_bytes() for path in sorted((settings.data_dir / FOLDER).glob("key_*.json"))})
     active = sum(record.state(time.time()) == "active" for record in records)
     said = f"{active} that hold, {len(records) - active} that ended"
     if not settings.needs_keys:

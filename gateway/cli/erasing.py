@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from gateway.cli.client import add_json, add_server, admin, tell
+from gateway.cli.client import add_json, add_server, admin, tell, tenant_name
 from gateway.cli.screen import counted
 from gateway.settings import SettingsError
 
@@ -31,7 +31,7 @@ NAMES = {
 
 def add_erase(verbs: Any) -> None:
     verb = verbs.add_parser("erase", help="remove all that is kept of a tenant or a tag; without --yes, only say what")
-    verb.add_argument("--tenant", metavar="TENANT", help="by the name the admin API shows")
+    verb.add_argument("--tenant", type=tenant_name, metavar="TENANT", help="by the name the admin API shows")
     verb.add_argument("--tag", metavar="TAG", help="with this tag; with --tenant, of that tenant alone")
     verb.add_argument("--keys", action="store_true", help="end the tenant's keys, too")
     verb.add_argument("--yes", action="store_true", help="do it; without this, only say what would go")
@@ -61,6 +61,7 @@ def rendered(done: dict[str, Any]) -> str:
         ]
     if done["dry_run"]:
         head = f"{counted(done['total'], 'thing')} would go, and what engines keep of prefixes; --yes does it"
+        lines += [f"  cannot be looked at: {place}" for place in done["pending"]]
         return "\n".join((head, *lines))
     lines += [f"  not done yet: {place}" for place in done["pending"]]
     lines += [

@@ -178,6 +178,7 @@ class Erasure:
         account = Account()
         found = await self._invalidation.preview(whom.selection)
         account.add({"answers": found.count, "embeddings": found.vectors, "set_aside": len(self._set_aside())})
+        account.pending += await self._closed(whom)
         for tenant in tenants:
             for one in self.held:
                 account.counts[one.name] += one.count(tenant)
@@ -200,6 +201,8 @@ class Erasure:
             account.counts["commons"] += await self._remove(
                 Selection(tenant=COMMONS, namespace=whom.tenant, tag=whom.tag)
             )
+        with self._owed(account, "what is sealed"):
+            account.pending += await self._closed(whom)
         name = ""
         if self._elsewhere is not None:
             with self._owed(account, "other gateways"):
@@ -246,6 +249,12 @@ class Erasure:
             found |= {row.namespace if row.tenant == COMMONS else row.tenant for row in rows}
             page = Page(MAX_PAGE, rows[-1].place)
         return tuple(sorted(found))
+
+    async def _closed(self, whom: Whom) -> list[str]:
+        """What could not be looked at: theirs may be among it."""
+        places = {"answers": self._answers.closed, "vectors of embeddings": self._embeddings.closed}
+        found = {name: await count(whom.selection) for name, count in places.items()}
+        return [f"{num} {name} sealed under a key that is not given" for name, num in found.items() if num]
 
     async def _remove(self, selection: Selection) -> int:
         return (await self._invalidation.run(selection)).count

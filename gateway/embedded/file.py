@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS vectors (
 CREATE INDEX IF NOT EXISTS vectors_by_use ON vectors (used_s);
 CREATE INDEX IF NOT EXISTS vectors_by_end ON vectors (expires_s) WHERE expires_s IS NOT NULL;
 """
+_KEY_OF = f"CASE WHEN code LIKE '%{SEALED}' THEN lower(hex(substr(data, {len(MAGIC) + 1}, 4))) ELSE '' END"
 _COLUMNS = "key, code, data, num_tokens, tenant, model, namespace, revision, created_s, expires_s, elapsed_s, tags"
 
 
@@ -108,6 +109,15 @@ class FileVectors:
         if count:
             self._purge.soon()
         return count
+
+    async def closed(self, selection: Selection) -> int:
+        """Vectors of which nobody can say whether they wear a tag: no given key opens them. Raises `CacheError`."""
+        if selection.tag is None or names_answers(selection):
+            return 0
+        where, values = _where(Selection(tenant=selection.tenant), self._seal)
+        names = ("", self._seal.name, *self._seal.older)
+        asked = f"SELECT count(*) FROM vectors WHERE {where} AND {_KEY_OF} NOT IN ({', '.join('?' * len(names))})"  # noqa: S608
+        return await self._thread.call(lambda one: int(one.execute(asked, [*values, *names]).fetchone()[0]))
 
     async def is_purged(self) -> bool:
         """Empty the log now; whether nothing of what was removed is in it any more. Raises `CacheError`."""
@@ -254,8 +264,7 @@ def _is_under(connection: sqlite3.Connection, seal: Seal) -> bool:
     found = connection.execute("SELECT name FROM seal").fetchone()
     if (found[0] if found else "") != seal.name:
         return False
-    key = f"CASE WHEN code LIKE '%{SEALED}' THEN lower(hex(substr(data, {len(MAGIC) + 1}, 4))) ELSE '' END"
-    asked = f"SELECT 1 FROM vectors WHERE {key} IN ({', '.join('?' * len(seal.older))}) LIMIT 1"  # noqa: S608
+    asked = f"SELECT 1 FROM vectors WHERE {_KEY_OF} IN ({', '.join('?' * len(seal.older))}) LIMIT 1"  # noqa: S608
     return not seal.older or connection.execute(asked, seal.older).fetchone() is None
 
 

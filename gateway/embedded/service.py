@@ -134,6 +134,10 @@ class Embeddings:
         gone = self.memory.remove(selection)
         return gone if self.file is None else await self.file.remove(selection)
 
+    async def closed(self, selection: Selection) -> int:
+        """Kept vectors that do not open, so that nobody can say whether they are meant. Raises `CacheError`."""
+        return 0 if self.file is None else await self.file.closed(selection)
+
     async def is_purged(self) -> bool:
         """Whether the log beside the file holds nothing of what was removed. Raises `CacheError`."""
         return self.file is None or await self.file.is_purged()

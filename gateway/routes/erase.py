@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from gateway.body import ClientGone
 from gateway.curation.erase import Erasure, Whom
 from gateway.errors import InvalidRequest
+from gateway.identity.scope import is_tenant
 from gateway.routes.intake import Intake
 from gateway.routes.reading import GONE_STATUS, read_json
 
@@ -34,6 +35,8 @@ def add_erase(routes: APIRouter, erasure: Erasure, intake: Intake) -> None:
             body = await read_json(EraseBody, request, intake.max_body_bytes)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
+        if body.tenant is not None and not is_tenant(body.tenant):
+            raise InvalidRequest(f"{body.tenant!r} is no name of a tenant.", "tenant")
         if body.tenant is None and body.tag is None:
             raise InvalidRequest("Name a tenant, a tag, or both.", "tenant")
         if body.keys and (body.tenant is None or body.tag is not None):

@@ -15,14 +15,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.callers.caller import OF_CALLERS
-from gateway.callers.keys import Wish
+from gateway.callers.keys import MAX_S, Wish
 from gateway.errors import InvalidRequest
 from gateway.quota.reading import read_said, written
 from gateway.routes.intake import Intake
 from gateway.routes.reading import read_json
 from gateway.routes.tenants import PolicyBody
 
-Seconds = Annotated[float, Field(ge=0, le=10**10)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_S, strict=True)]
 
 
 class _Body(BaseModel):

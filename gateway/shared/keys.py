@@ -32,7 +32,8 @@ class RedisRack:
         found = await self._call("HGETALL", self._name)
         pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
         self._seen = seen
-        return known([raw[MAC_BYTES:] for name, raw in pairs if name != COUNTER and self._is_ours(name, raw)])
+        ours = {name: raw[MAC_BYTES:] for name, raw in pairs if name != COUNTER and self._is_ours(name, raw)}
+        return known({f"{name.decode()} in redis": raw for name, raw in ours.items()})
 
     async def save(self, record: Record) -> None:
         raw = orjson.dumps(record.as_json())

@@ -240,7 +240,7 @@ async def test_keys_end_with_their_tenant_when_that_is_asked(tmp_path: Path, ups
 
 async def test_whom_to_erase_has_to_be_said(tmp_path: Path, upstream: RunningUpstream) -> None:
     async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
-        for body in ({}, {"tag": "x", "keys": True}, {"tenant": ""}, {"tenant": "x", "all": True}):
+        for body in ({}, {"tag": "x", "keys": True}, {"tenant": ""}, {"tenant": "*"}, {"tag": "x", "all": True}):
             assert (await gateway.client.post("/admin/api/erase", json=body)).status_code in (400, 422)
 
 

@@ -108,3 +108,18 @@ async def test_what_gateways_share_is_sealed_and_no_gateway_starts_under_another
             pass
     async with opened(tmp_path, KEY, **flags) as gateway:
         assert await work(gateway) == ("exact", first[1])
+
+
+async def test_an_erasure_is_not_whole_while_something_does_not_open(tmp_path: Path, upstream: RunningUpstream) -> None:
+    (tmp_path / "secret").write_text("a secret that is told to every one of the gateways")
+    flags: dict[str, Any] = {"upstream": upstream.base_url, "secret_env": f"@{tmp_path / 'secret'}"}
+    async with opened(tmp_path, KEY, **flags) as gateway:
+        await work(gateway)
+        await until(lambda: gateway.services.answers.count(Selection()))
+    async with opened(tmp_path, ANOTHER, **flags) as gateway:
+        done = await gateway.admin("erase", {"tag": "household", "dry_run": False})
+        assert done["pending"] == ["1 answers sealed under a key that is not given"]
+        assert not done["is_whole"]
+    async with opened(tmp_path, KEY, **flags) as gateway:
+        done = await gateway.admin("erase", {"tag": "household", "dry_run": False})
+        assert (done["counts"]["answers"], done["is_whole"]) == (1, True)

@@ -137,6 +137,7 @@ def test_files_of_no_use_stop_the_start_and_are_named(tls: TlsSettings, tmp_path
         "key": TlsSettings(tls.cert, str(tmp_path / "none.pem")),
         "client_ca": TlsSettings(tls.cert, tls.key, client_ca=str(bad)),
         "cert ": TlsSettings(str(bad), tls.key),
+        "key$": TlsSettings(tls.cert),
     }
     for name, files in cases.items():
         with pytest.raises(SettingsError, match=rf"tls\.{name.strip()}"):

@@ -40,6 +40,7 @@ class Catalog:
         self._shelves = shelves
         self._cards = cards
         self.broken = 0
+        self.closed = 0  # of those that were met: sealed under a key that is not given
 
     async def select(self, selection: Selection, page: Page, horizon_s: float) -> list[Listed]:
         """What is selected, newest first, a page of it."""
@@ -208,6 +209,7 @@ class Catalog:
                         yield Row(self._cards.read_card(member, raw), more, shelf)
                     except Broken as broken:
                         self.broken += 1
+                        self.closed += broken.is_foreign
                         if not broken.is_foreign:  # its key may come back
                             await self._shelves.run(scripts.DROP, shelf, "", member, b"")
                 if page is None and reached is not None:

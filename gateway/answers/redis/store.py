@@ -21,7 +21,7 @@ import math
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from gateway.answers.base import (
@@ -294,6 +294,13 @@ class RedisAnswers:
 
     async def is_purged(self) -> bool:
         return True  # what Redis itself writes to a disk is its operator's
+
+    async def closed(self, selection: Selection) -> int:  # noqa: ARG002 - a card tells nothing before it is opened
+        before = self._catalog.closed
+        async with aclosing(self._catalog.cards()) as cards:
+            async for _ in cards:
+                pass
+        return self._catalog.closed - before
 
     def take_gone(self) -> list[Gone]:
         taken, self._writer.gone = list(self._writer.gone.values()), {}

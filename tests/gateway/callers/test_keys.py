@@ -77,6 +77,8 @@ async def test_a_rotated_key_goes_on_for_its_grace_and_the_tenant_stays(tmp_path
     old = await keys.create(Wish("app"))
     new = await keys.rotate(old["id"], grace_s=60.0)
 
+    with pytest.raises(InvalidRequest, match="rotate its successor"):  # a new key would end with the grace
+        await keys.rotate(old["id"])
     assert keys.tenant(old["key"]) == keys.tenant(new["key"]) == old["tenant"]
     clock.now_s += 61
     assert keys.tenant(new["key"]) == old["tenant"]
@@ -86,6 +88,28 @@ async def test_a_rotated_key_goes_on_for_its_grace_and_the_tenant_stays(tmp_path
         await keys.rotate(old["id"])
     with pytest.raises(UnknownId):
         await keys.revoke("key_000000000000")
+
+
+async def test_lives_and_graces_that_are_none_are_refused(tmp_path: Path) -> None:
+    keys = keys_in(tmp_path)
+    made = await keys.create(Wish("app", expires_in_s=1e10))
+    for life_s in (0.0, -1.0, 1.1e10, float("inf"), float("nan")):
+        with pytest.raises(InvalidRequest, match="expires_in_s"):
+            await keys.create(Wish("app", expires_in_s=life_s))
+    for grace_s in (-1.0, 1.1e10, float("nan")):
+        with pytest.raises(InvalidRequest, match="grace_s"):
+            await keys.rotate(made["id"], grace_s)
+    assert len(keys.listing()) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys = keys_in(tmp_path)
+    made = await keys.create(Wish("app"))
+    broken = tmp_path / "keys" / f"{made['id']}.json"
+    broken.write_text("{")
+
+    await keys_in(tmp_path).open()
+    assert f"{broken}; if no newer version wrote them, delete them" in caplog.text
 
 
 async def test_without_keys_any_credential_is_a_tenant_and_required_keys_refuse_them(tmp_path: Path) -> None:

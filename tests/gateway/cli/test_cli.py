@@ -89,6 +89,8 @@ def test_statuses_tell_failed_from_wrong(tmp_path: Path, capsys: pytest.CaptureF
         ["import", "a.jsonl", "--into", "zz"],
         ["keys", "create", "app", "--tenant", "zz"],
         ["keys", "create", ""],
+        ["keys", "create", "app", "--expires", "9999999999999999w"],
+        ["erase", "--tenant", "*"],
         ["warm", "a.txt", "--tenant", "zz"],
     ],
 )
