@@ -1,6 +1,7 @@
 """The server under the application: our connections, looked at while it runs, and a drain that has an end."""
 
 import asyncio
+import logging
 import math
 import socket
 import ssl
@@ -12,6 +13,8 @@ import uvicorn
 from gateway.body import Curfew
 from gateway.edge.rules import EdgeCounts, EdgeRules
 from gateway.edge.words import Say
+
+log = logging.getLogger("uvicorn.error")  # where uvicorn says it
 
 LAST_WORDS_S = 2  # from the curfew to the cutting of connections
 FOR_EVER_S = 10**9
@@ -48,6 +51,20 @@ def config_of(
     )
 
 
+class CutAtTheEnd(logging.Filter):
+    """Counts what uvicorn says of answers that the curfew cuts off, of each one as an error: it is what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said, error = str(record.msg), record.exc_info[1] if record.exc_info else None
+        is_cut = said.startswith("ASGI callable returned without") or isinstance(error, asyncio.CancelledError)
+        self.answers += is_cut
+        return not is_cut and not said.startswith("Cancel %s running task")
+
+
 class Server(uvicorn.Server):
     """Looks at its connections, and tells whoever still waits some time after the signal that the server stops."""
 
@@ -68,9 +85,14 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._curfew.draw_near()
         timer = asyncio.get_running_loop().call_later(self._drain_s, self._curfew.come)
+        cut = CutAtTheEnd()
+        log.addFilter(cut)
         try:
             await super().shutdown(sockets)
         finally:
+            log.removeFilter(cut)
             timer.cancel()
+            if cut.answers:
+                log.warning("answers cut off at the end, whose callers did not read on: %d", cut.answers)
             if self._watch is not None:
                 self._watch.cancel()

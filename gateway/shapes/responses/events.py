@@ -112,10 +112,15 @@ class OutputStream:
         for item in self._items:
             yield from self._close(item, status_of(self.finish_reason))
 
-    def output(self) -> list[dict[str, Any]]:
-        """All that was said."""
+    def output(self, *, is_whole: bool = True) -> list[dict[str, Any]]:
+        """All that was said; of what was broken off, what is still open is incomplete."""
         last = status_of(self.finish_reason)
-        return [item.whole("completed" if item.kind == "reasoning" else last) for item in self._items]
+        return [
+            item.whole("completed" if item.kind == "reasoning" else last)
+            if is_whole or item.is_done
+            else item.whole("incomplete")
+            for item in self._items
+        ]
 
     # -- thoughts and the message ------------------------------------------------------------------------------------
 

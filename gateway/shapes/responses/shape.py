@@ -87,7 +87,7 @@ class ResponsesEnvelope:
         error = body.get("error") or {}
         said = {"code": error.get("code"), "message": error.get("message"), "param": error.get("param")}
         failure = {"code": "server_error", "message": error.get("message") or ""}
-        failed = {**self._response("failed", self._said.output()), "error": failure}
+        failed = {**self._response("failed", self._said.output(is_whole=False)), "error": failure}
         return self._events([{"type": "error", **said}, {"type": "response.failed", "response": failed}])
 
     def _events(self, events: Iterable[Fields]) -> bytes:

@@ -1,12 +1,15 @@
 """Whoever is slow in asking, in sending or in reading is cut off; whoever says too much is told."""
 
 import json
+import logging
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 
 import pytest
 
 from gateway.edge.rules import EdgeRules, is_late
+from gateway.edge.server import CutAtTheEnd
 from tests.gateway.edge.served import Served, all_of, served
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n"
@@ -139,3 +142,13 @@ def test_more_connections_than_there_may_be_are_told_so() -> None:
 
         assert (status, error["code"]) == (503, "overloaded")
         assert server.counts.refused["connections"] == 1
+
+
+def test_answers_that_a_stop_cuts_off_are_counted_and_not_an_error_each() -> None:
+    cut, error = CutAtTheEnd(), CancelledError()
+    said = ["ASGI callable returned without completing response."] * 3 + ["Cancel %s running task(s)", "Something else"]
+    records = [logging.LogRecord("", logging.ERROR, "", 0, text, (), None) for text in said]
+    records.append(logging.LogRecord("", logging.ERROR, "", 0, "Exception", (), (CancelledError, error, None)))
+    told = [record.msg for record in records if cut.filter(record)]
+
+    assert (told, cut.answers) == (["Something else"], 4)

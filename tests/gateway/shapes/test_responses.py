@@ -75,6 +75,7 @@ async def test_a_failure_in_the_middle_is_an_error_and_a_failed_response(counter
     assert failed.type == "response.failed"
     assert failed.response.error is not None
     assert failed.response.output_text == "Am Zürich"
+    assert [item.status for item in failed.response.output if item.type == "message"] == ["incomplete"]
     assert [event.sequence_number for event in (error, failed)] == [6, 7]
 
 
