@@ -23,7 +23,6 @@ from gateway.cli.screen import dump, note, say
 from gateway.errors import GatewayError
 from gateway.identity.secret import load_secret
 from gateway.quota.reading import read_said, written
-from gateway.services.seal import seal_of
 from gateway.settings import load_settings, read_key
 
 Answer = dict[str, Any]
@@ -184,6 +183,8 @@ def _ask(
         with admin(args) as gateway:
             answer: Answer = gateway.ask(method, path, json=body)
         return answer
+    from gateway.services.seal import seal_of  # the whole gateway comes along with it
+
     settings = load_settings({"data_dir": args.data_dir}, args.config)
 
     async def done() -> Answer:

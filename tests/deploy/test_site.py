@@ -100,6 +100,7 @@ def test_every_metric_that_is_drawn_or_watched_is_exported(site: Site) -> None:
         "promotions",
         "second_looks",
         "index_",
+        "oidc",
     )  # tests of their own
     exported = site.two.get("/metrics").text
     assert not_exported(exported, but=engines_and_meanings) == set()

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence as Many
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.local.engine.fairness import AGE_S, MANY_OWNERS, Shares, in_turn, pushed_out
@@ -69,6 +69,7 @@ def test_whoever_comes_and_goes_the_counters_stay_few() -> None:
     assert len(shares._given) <= MANY_OWNERS + 1
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_two_who_always_ask_get_the_same(rng: random.Random) -> None:
     """However long the requests of one are and however many it sends, the counters stay one request apart."""
