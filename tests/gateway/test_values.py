@@ -1,5 +1,6 @@
 """A body holds so many values that reading it holds up nobody, and what holds more is refused before it is read."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.app import SHAPES
+from gateway.body import LARGE_BYTES, Turns
 from gateway.curation.lines import parsed
 from gateway.embedded.request import parse_embeddings
 from gateway.errors import BodyTooLarge, InvalidRequest, retry_headers
@@ -73,3 +75,19 @@ def test_values_are_counted_exactly_outside_of_texts(most: int) -> None:
 
 def test_who_declares_too_large_a_body_is_told_that_the_connection_ends() -> None:
     assert (b"connection", b"close") in retry_headers(BodyTooLarge("x"))
+
+
+async def test_between_two_large_bodies_that_come_together_others_run() -> None:
+    turns, seen = Turns(), list[str]()
+
+    async def read(raw: bytes) -> None:
+        await turns.wait(raw)
+        seen.append("body")
+
+    async def other() -> None:
+        while seen.count("body") < 5:
+            seen.append("other")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(other(), *(read(bytes(LARGE_BYTES)) for _ in range(5)))
+    assert "body body" not in " ".join(seen)
