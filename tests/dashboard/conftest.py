@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.e2e.server import Gateway, running_gateway
 from tests.upstream import RunningUpstream, running_upstream
@@ -41,7 +41,7 @@ THRIFT = [
     "--in-process-gpu",
     "--disable-features=Translate,OptimizationHints,MediaRouter",
 ]
-PATIENCE_MS = 10_000
+PATIENCE_MS = 15_000
 # What a visitor leaves behind; the address of no view, so that the next one is drawn anew.
 FORGET = """() => {
     localStorage.clear();
@@ -102,6 +102,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     """What pages share of a browser: its cache above all, which saves most of the time that one takes to open."""
     held = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce", locale="en-GB")
     held.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     yield held
     held.close()
 

@@ -20,6 +20,7 @@ class SlowTier:
         self.is_broken = False
         self.gate = threading.Event()
         self.gate.set()
+        self.given = 0  # segments that came back
         self.saved: list[Segment] = []
         self.rows: dict[bytes, Rows] = {}
         self._index = SegmentIndex(SMALL.block_tokens)
@@ -35,6 +36,7 @@ class SlowTier:
                 raise TierError("broken")
             entry = self._index.get(found.key)
             assert entry is not None
+            self.given += 1
             yield Restored(self.name, found.start, found.stop, len(entry.packed) // 4, self.rows[found.key])
 
     def holds(self, segment: Segment) -> bool:

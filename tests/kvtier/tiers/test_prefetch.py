@@ -124,7 +124,9 @@ def test_the_prefetch_of_another_prompt_gives_only_what_both_share() -> None:
 def test_what_has_arrived_before_a_cancel_may_be_used() -> None:
     cache, tier = filled(load_s=0.05)
     prefetch = cache.prefetch("a", IDS)
-    time.sleep(0.08)
+    while not tier.given:
+        time.sleep(0.001)
+    time.sleep(0.01)
     prefetch.cancel()
 
     assert prefetch.is_done
