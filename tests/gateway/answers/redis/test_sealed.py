@@ -14,7 +14,7 @@ from gateway.answers.selection import Page, Selection
 from gateway.seal import NO_SEAL, Seal
 from gateway.seal.ring import KeyRing, key_of
 from gateway.shared.vectors import RedisVectors
-from tests.contracts.answers_contract import Clock, digest, embedded
+from tests.contracts.answers_contract import Clock, digest, embedded, entry_of
 from tests.gateway.answers.redis.conftest import PATIENCE_S, SECRET, store_of
 from tests.gateway.answers.test_sealed import MARKS, VECTOR, telling
 from tests.kvtier.tiers.servers import RedisServer, needs_redis
@@ -54,6 +54,11 @@ def words_in(server: RedisServer, *without: str) -> set[bytes]:
     return {mark for mark in MARKS if mark in dumps}
 
 
+def noted(server: RedisServer) -> str:
+    """The key that all of it is under."""
+    return bytes(server.client.get(Link(server.url, SECRET).name("seal")) or b"").decode().split(" ")[0]  # type: ignore[arg-type]
+
+
 async def test_no_word_and_no_vector_lies_in_redis(server: RedisServer) -> None:
     assert replace(await fill(server, ONE), good=0) == telling()
     assert words_in(server) == set()
@@ -80,6 +85,21 @@ async def test_what_was_kept_before_comes_under_the_new_key(server: RedisServer,
     assert words_in(server) == set()
     async with opened(server, KeyRing([after.keys[0]])) as store:  # type: ignore[attr-defined]
         assert await store.get(entry.scope, entry.exact) == entry
+
+
+async def test_what_another_gateway_wrote_otherwise_meanwhile_is_sealed_by_the_next_start(server: RedisServer) -> None:
+    async with opened(server, NO_SEAL) as plain, opened(server, BOTH) as first:
+        await plain.put(telling())
+        await first.put(entry_of("first"))
+    assert words_in(server)
+
+    async with opened(server, BOTH) as store:
+        assert await store.get(digest("s"), digest("t")) == telling()
+    assert words_in(server) == set()
+    assert noted(server) == BOTH.name
+    async with opened(server, ONE):  # does not open: nothing is noted
+        pass
+    assert noted(server) == BOTH.name
 
 
 @pytest.mark.parametrize("other", [TWO, NO_SEAL])
