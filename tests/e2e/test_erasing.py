@@ -114,8 +114,11 @@ def inflated(value: bytes) -> bytes:
 
 def segments(folder: Path, tenant: str, secret: bytes) -> int:
     """Segments of prefixes on disk that are a tenant's."""
-    form, mark = small_form(secret=secret), owner_mark(secret, tenant)
-    return sum(form.read_owner(path.read_bytes()) == mark for path in folder.glob("kv/*/*.seg"))
+    form, mark, found = small_form(secret=secret), owner_mark(secret, tenant), 0
+    for path in folder.glob("kv/*/*.seg"):
+        with suppress(FileNotFoundError):  # a longer one has taken its place
+            found += form.read_owner(path.read_bytes()) == mark
+    return found
 
 
 @pytest.fixture(scope="module")
