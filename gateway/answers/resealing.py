@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway.answers.purge import emptied
+from gateway.answers.salvage import checksum, is_sound
 from gateway.answers.sealed import IN_PLAIN, open_comment, open_row, seal_comment, seal_row
 from gateway.answers.thread import ConnectionThread
 from gateway.seal import Seal, Unsealed
@@ -26,7 +27,8 @@ LOOK_S = 300.0  # rows under other names are looked for so often
 UNSETTLED = "?"  # instead of a key's name, until all of the file is under one
 _COLUMNS = ("seq", "scope", "id", "embedder", "question", "tags", "namespace", "canonical", "completion", "vector")
 _CHANGED = ("question", "tags", "namespace", "canonical", "completion", "vector", "seal", "about", "words")
-_UPDATE = f"UPDATE entries SET {', '.join(f'{name} = :{name}' for name in _CHANGED)}, checksum = NULL WHERE seq = :seq"  # noqa: S608
+_SET = ", ".join(f"{name} = :{name}" for name in (*_CHANGED, "checksum"))
+_UPDATE = f"UPDATE entries SET {_SET} WHERE seq = :seq"  # noqa: S608
 
 
 @dataclass(slots=True)
@@ -101,18 +103,24 @@ def note_key(connection: sqlite3.Connection, name: str) -> None:
 
 def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: Sealing) -> int | None:
     """The next rows; the place reached, None at the end."""
-    names = (*_COLUMNS, *IN_PLAIN, "seal", "about", "words")
+    names = (*_COLUMNS, *IN_PLAIN, "seal", "about", "words", "checksum")
     sql = f"SELECT {', '.join(names)} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
     rows = [dict(zip(names, row, strict=True)) for row in connection.execute(sql, (after, ROWS))]
     for row in rows:
         if row["seal"] == seal.name:
             continue
         try:
-            plain = open_row(row, seal)
-        except Unsealed:
-            done.lost += 1
+            plain = open_row(row, seal) if is_sound(row) else None
+        except Unsealed as error:
+            if error.is_foreign:  # its key may come back
+                done.lost += 1
+                continue
+            plain = None
+        if plain is None:  # it does not say what was written, and a seal would vouch for it
+            connection.execute("DELETE FROM entries WHERE seq = ?", (row["seq"],))
             continue
-        connection.execute(_UPDATE, _texts(seal_row(plain, seal)))
+        shut = _texts(seal_row(plain, seal))
+        connection.execute(_UPDATE, {**shut, "checksum": None if seal.name else checksum(shut)})
         _reseal_comments(connection, row["scope"], row["id"], seal)
         done.sealed += 1
     return int(rows[-1]["seq"]) if rows else None

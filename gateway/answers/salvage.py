@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,22 @@ def checksum(row: Row) -> bytes:
     """Of what a row says that is not sealed. Not of what changes: uses, verdicts, its end, its vector."""
     digest = blake2b(digest_size=8)
     for name in SAID:
-        value = float(row[name]) if name == "created_s" else row[name]
-        raw = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
+        raw = spelled(row[name])
         digest.update(b"%d:" % len(raw))
         digest.update(raw)
     return digest.digest()
+
+
+def spelled(value: Any) -> bytes:
+    """A cell as bytes, the same with every Python, and whatever a broken page has made of it."""
+    match value:
+        case bytes():
+            return b"b" + value
+        case str():
+            return b"s" + value.encode("utf-8", "surrogatepass")
+        case int() | float():
+            return b"n" + repr(float(value)).encode()
+    return b"0"
 
 
 def is_sound(row: Row) -> bool:
@@ -90,7 +101,8 @@ def _take_over(aside: Path, path: Path, busy_timeout_s: float) -> int:
         for rows in _together(_readable(old, names)):
             new.execute("BEGIN IMMEDIATE")
             for row in rows:
-                taken += new.execute(put, row).rowcount
+                with suppress(sqlite3.IntegrityError):  # a cell of another type than its column has
+                    taken += new.execute(put, row).rowcount
             new.execute("COMMIT")
     return taken
 

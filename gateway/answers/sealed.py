@@ -24,6 +24,7 @@ from typing import Any
 from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.codec import decode_json, encode_json
+from gateway.answers.salvage import spelled
 from gateway.answers.selection import needle
 from gateway.seal import NO_SEAL, OVERHEAD_BYTES, Seal, Unsealed, place
 
@@ -84,8 +85,7 @@ def open_row(row: Row, seal: Seal) -> dict[str, Any]:
 def _digest(row: Row) -> str:
     digest = blake2b(digest_size=16)
     for name in IN_PLAIN:
-        value = row[name]
-        raw = value if isinstance(value, bytes) else repr(float(value) if name == "created_s" else value).encode()
+        raw = spelled(row[name])
         digest.update(len(raw).to_bytes(4, "little") + raw)
     return digest.hexdigest()
 
