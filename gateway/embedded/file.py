@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BUSY_S = 2.0
 SEALED = "~"  # behind the code of a vector that is sealed
+_SIZES = {"f": 4, "d": 8, "s": 1}  # bytes of one number, by the code of a vector
 ROWS = 256  # sealed in one transaction
 TOGETHER = 500  # keys of one statement
 USED_AGAIN_S = 3600.0  # a use is written down when the one that was is older than this
@@ -195,7 +196,7 @@ def _get(connection: sqlite3.Connection, keys: Sequence[bytes], seal: Seal) -> d
         some = list(keys[start : start + TOGETHER])
         query = f"SELECT {_COLUMNS}, used_s FROM vectors WHERE key IN ({', '.join('?' * len(some))})"  # noqa: S608
         for *values, used_s in connection.execute(query, some):
-            with suppress(Unsealed):  # its key may come back
+            with suppress(Unsealed):  # its key may come back; what is broken is asked for again, and replaced
                 found[bytes(values[0])] = _kept(values, seal)
             if now_s - used_s > USED_AGAIN_S:
                 again.append((now_s, values[0]))
@@ -243,13 +244,24 @@ def _shut(kept: Kept, seal: Seal) -> tuple[str, bytes, str, str]:
 
 
 def _kept(values: Sequence[Any], seal: Seal) -> Kept:
-    """Raises `Unsealed`."""
+    """Raises `Unsealed`, also for what is broken."""
+    try:
+        return _read(values, seal)
+    except Unsealed:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise Unsealed(f"a kept vector cannot be read: {error}") from error
+
+
+def _read(values: Sequence[Any], seal: Seal) -> Kept:
     key, code, data, num_tokens, tenant, model, namespace, revision, created_s, expires_s, elapsed_s, tags = values
     said = {"namespace": namespace, "tags": orjson.loads(tags)}
     if code.endswith(SEALED):
         plain, code = seal.open(data, place("embedding", key)), code.removesuffix(SEALED)
         size = int.from_bytes(plain[:4], "little")
         said, data = orjson.loads(plain[4 : 4 + size]), plain[4 + size :]
+    if len(data) % _SIZES[code]:
+        raise ValueError(f"{len(data)} bytes are no numbers of {code!r}")
     return Kept(
         key, Vector(code, data), num_tokens, tenant, model, said["namespace"], revision, created_s, expires_s,
         elapsed_s, tuple(said["tags"]),

@@ -13,6 +13,7 @@ of its own and takes a file that is gone for a miss.
 import fcntl
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -32,6 +33,7 @@ from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, Head, SegmentForm, i
 SUFFIX = ".seg"
 TEMPORARY = ".tmp"
 TRASH = ".trash"
+_A_MODEL = re.compile(r"[0-9a-f]{32}")  # the name of its folder
 LOCK = ".lock"
 INDEX_PATIENCE_S = 2.0  # how long a lookup right after the start waits for the index
 READERS = 2
@@ -355,6 +357,8 @@ def erase_files(root: Path, form: SegmentForm, owner: str) -> int:
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith(TRASH):
             shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if not _A_MODEL.fullmatch(folder.name):  # as `lost+found` of a disk of its own
             continue
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.suffix == TEMPORARY:

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from gateway.answers.base import CacheError
+from gateway.answers.salvage import SAID, checksum
 from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import digest, entry_of
 from tests.gateway.answers.test_sqlite import opened
@@ -87,3 +88,12 @@ async def test_a_letter_that_changed_on_the_disk_makes_a_miss(path: Path) -> Non
     async with opened(path) as answers:
         assert await answers.get(digest("s"), digest("a")) is None
         assert answers.stats.broken_rows == 1
+
+
+@pytest.mark.parametrize("value", ["'x'", "NULL", "x'ff'"])
+def test_a_cell_of_another_type_makes_another_checksum_and_no_error(value: str) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        (broken,) = connection.execute(f"SELECT {value}").fetchone()
+    row: dict[str, object] = dict.fromkeys(SAID, "said")
+
+    assert checksum({**row, "created_s": broken}) != checksum({**row, "created_s": 1.5})

@@ -179,6 +179,19 @@ async def test_a_row_that_was_changed_beside_its_seal_is_a_miss(tmp_path: Path, 
         assert answers.stats.broken_rows == 1
 
 
+async def test_a_row_that_broke_in_plain_is_not_vouched_for_by_a_seal(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    await fill(path, NO_SEAL)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE entries SET canonical = CAST(canonical || ' ' AS BLOB)")
+        connection.commit()
+
+    async with opened(path, ONE) as answers:
+        assert answers._resealing is not None
+        await answers._resealing
+        assert await answers.size() == 0
+
+
 @pytest.mark.parametrize("column", ["about", "words", "vector"])
 async def test_words_that_were_moved_to_another_entry_are_a_miss(tmp_path: Path, column: str) -> None:
     path, mine, yours = tmp_path / "a.db", entry_of("mine"), replace(telling(), scope=digest("other tenant"))

@@ -1,7 +1,9 @@
 """Where vectors are kept: budgets hold, a restart forgets nothing, and a file that is broken costs no request."""
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +118,12 @@ async def test_a_file_that_cannot_be_is_an_error_of_the_cache(tmp_path: Path) ->
         await file.open()
     with pytest.raises(CacheError):
         await file.get([ROW.key])
+
+
+@pytest.mark.parametrize("said", ["tags = '{'", "data = x'00'", "code = 'q'", "tags = '5'"])
+async def test_a_row_that_broke_is_asked_for_again(file: FileVectors, tmp_path: Path, said: str) -> None:
+    await file.put([row(1)])
+    with closing(sqlite3.connect(tmp_path / "data" / "embeddings.db", isolation_level=None)) as connection:
+        connection.execute(f"UPDATE vectors SET {said}")  # noqa: S608
+
+    assert await file.get([row(1).key]) == {}
