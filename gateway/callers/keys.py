@@ -60,6 +60,7 @@ class Keys:
     ) -> None:
         self._secret = secret
         self._racks = racks
+        self._owed: list[set[str]] = [set() for _ in racks]  # ids of what each rack has not heard yet
         self._is_required = is_required
         self._now = now
         self._records: dict[str, Record] = {}
@@ -162,16 +163,29 @@ class Keys:
 
     async def refresh(self) -> None:
         """Learn what other processes did, and give each place what it lacks. Raises `StoreAway`."""
-        for rack in self._racks:
-            if not await rack.changed():
+        away: StoreAway | None = None
+        there: dict[int, dict[str, Record]] = {}
+        reached = []
+        for number, rack in enumerate(self._racks):
+            try:
+                if await rack.changed():
+                    there[number] = {record.id: record for record in await rack.load()}
+                reached.append(number)
+            except StoreAway as error:
+                away = away or error
                 continue
-            found = {record.id: record for record in await rack.load()}
-            for record in found.values():
-                mine = self._records.get(record.id, record)
-                self._learn(mine.with_end(record))
-            for record in list(self._records.values()):
-                if found.get(record.id) != record:
-                    await rack.save(record)
+            for record in there.get(number, {}).values():
+                self._learn(record)
+        for number in reached:
+            if (found := there.get(number)) is not None:
+                self._owed[number] = {key for key, record in self._records.items() if found.get(key) != record}
+            try:
+                for key_id in list(self._owed[number]):
+                    await self._tell(number, key_id)
+            except StoreAway as error:
+                away = away or error
+        if away is not None:
+            raise away
 
     async def note_used(self) -> None:
         """Keep when keys were used, and learn it of other gateways. Raises `StoreAway`."""
@@ -226,20 +240,35 @@ class Keys:
 
     async def _keep(self, record: Record) -> None:
         """It holds here at once; the other places hear of it now, or when they are back."""
-        first, *others = self._racks
-        await first.save(record)
+        await self._racks[0].save(record)
         self._learn(record)
-        for rack in others:
+        self._owed[0].discard(record.id)
+        for number in range(1, len(self._racks)):
             try:
-                await rack.save(record)
+                await self._tell(number, record.id)
             except StoreAway as error:
                 log.warning("the other gateways do not know yet of key %s: %s", record.id, error)
 
+    async def _tell(self, number: int, key_id: str) -> None:
+        """Give a rack what is known of a key. Raises `StoreAway`: then it is owed still."""
+        record = self._records[key_id]
+        await self._racks[number].save(record)
+        if self._records[key_id] == record:
+            self._owed[number].discard(key_id)
+
     def _learn(self, record: Record) -> None:
+        """What is known and this, put together; what is new is owed to every rack."""
+        mine = self._records.get(record.id)
+        if mine is not None:
+            record = mine.with_end(record)
+        if record == mine:
+            return
         self._records[record.id] = self._by_hash[record.hash] = record
         self._callers[record.id] = Caller(
             record.tenant, record.id, frozenset(record.scopes), record.policy, record.family
         )
+        for owed in self._owed:
+            owed.add(record.id)
 
     def _known(self, key_id: str) -> Record:
         if key_id not in self._records:

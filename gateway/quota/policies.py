@@ -145,6 +145,7 @@ class Policies:
     ) -> None:
         self._file = {said.tenant: said for said in file}
         self._racks = racks
+        self._owed: list[set[str]] = [set() for _ in racks]  # tenants of whom each rack has not heard the last word
         self._now = now
         self._records: dict[str, Record] = {}
         self._said = dict(self._file)
@@ -204,15 +205,29 @@ class Policies:
 
     async def refresh(self) -> None:
         """Learn what other processes were told, and give each place what it lacks. Raises `StoreAway`."""
-        for rack in self._racks:
-            if not await rack.changed():
+        away: StoreAway | None = None
+        there: dict[int, dict[str, Record]] = {}
+        reached = []
+        for number, rack in enumerate(self._racks):
+            try:
+                if await rack.changed():
+                    there[number] = {record.tenant: record for record in await rack.load()}
+                reached.append(number)
+            except StoreAway as error:
+                away = away or error
                 continue
-            found = {record.tenant: record for record in await rack.load()}
-            for record in found.values():
+            for record in there.get(number, {}).values():
                 self._learn(record)
-            for record in list(self._records.values()):
-                if found.get(record.tenant) != record:
-                    await rack.save(record)
+        for number in reached:
+            if (found := there.get(number)) is not None:
+                self._owed[number] = {key for key, record in self._records.items() if found.get(key) != record}
+            try:
+                for tenant in list(self._owed[number]):
+                    await self._tell(number, tenant)
+            except StoreAway as error:
+                away = away or error
+        if away is not None:
+            raise away
 
     async def _try_refresh(self) -> None:
         try:
@@ -225,21 +240,33 @@ class Policies:
 
     async def _keep(self, record: Record) -> None:
         """It holds here at once; the other places hear of it now, or when they are back."""
-        for number, rack in enumerate(self._racks):
-            try:
-                await rack.save(record)
-            except StoreAway as error:
-                if number == 0:
-                    raise
-                log.warning("the other gateways do not know yet what holds for tenant %s: %s", record.tenant, error)
+        if self._racks:
+            await self._racks[0].save(record)
         self._learn(record)
+        for number in range(1, len(self._racks)):
+            try:
+                await self._tell(number, record.tenant)
+            except StoreAway as error:
+                log.warning("the other gateways do not know yet what holds for tenant %s: %s", record.tenant, error)
+        if self._racks and self._records[record.tenant] == record:
+            self._owed[0].discard(record.tenant)
+
+    async def _tell(self, number: int, tenant: str) -> None:
+        """Give a rack the last word about a tenant. Raises `StoreAway`: then it is owed still."""
+        record = self._records[tenant]
+        await self._racks[number].save(record)
+        if self._records[tenant] == record:
+            self._owed[number].discard(tenant)
 
     def _learn(self, record: Record) -> None:
+        """The newer of what is known and this; what is new is owed to every rack."""
         mine = self._records.get(record.tenant)
         newest = record if mine is None else mine.newer(record)
         if newest == mine:
             return
         self._records[record.tenant] = newest
+        for owed in self._owed:
+            owed.add(record.tenant)
         self._known.clear()
         said = None if newest.said is None else read_said(newest.said, newest.tenant)
         if (said := said or self._file.get(record.tenant)) is None:

@@ -98,8 +98,10 @@ class FolderRack:
         return stamp_ns != self._seen_ns or stamp_ns > self._read_ns - 10**9
 
     async def load(self) -> Sequence[Record]:
-        self._seen_ns, self._read_ns = self._stamp(), time.time_ns()
-        return await asyncio.to_thread(self._read)
+        stamp_ns, now_ns = self._stamp(), time.time_ns()
+        found = await asyncio.to_thread(self._read)
+        self._seen_ns, self._read_ns = stamp_ns, now_ns
+        return found
 
     async def save(self, record: Record) -> None:
         await asyncio.to_thread(self._write, record)

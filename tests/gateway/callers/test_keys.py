@@ -11,8 +11,8 @@ from gateway.answers.redis.connection import Link
 from gateway.callers.caller import SCOPES
 from gateway.callers.keys import Keys, Wish
 from gateway.callers.racks import FolderRack
-from gateway.callers.records import read_record
-from gateway.errors import InvalidRequest, NotAuthorised, ScopeLacking, UnknownId
+from gateway.callers.records import Record, read_record
+from gateway.errors import InvalidRequest, NotAuthorised, ScopeLacking, StoreAway, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
 from gateway.settings import SettingsError, load_settings
 from gateway.shared.keys import RedisRack
@@ -35,6 +35,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 def keys_in(folder: Path, **settings: Any) -> Keys:
     return Keys(SECRET, [FolderRack(folder / "keys")], **settings)
+
+
+def keys_of(folder: Path) -> Keys:
+    return Keys(SECRET, [FolderRack(folder)])
 
 
 async def test_a_key_is_its_tenant_and_what_is_kept_opens_no_door(tmp_path: Path) -> None:
@@ -130,6 +134,48 @@ def test_required_keys_let_a_server_be_reached_from_elsewhere() -> None:
         load_settings({"host": "192.0.2.1"}, environ={})
 
     assert load_settings({"host": "192.0.2.1"}, environ={"TWICETOLD_KEYS__REQUIRED": "true"}).keys.required
+
+
+class Fragile(FolderRack):
+    """A folder that can be away, and is looked at only when somebody wrote there."""
+
+    is_away = False
+    is_quiet = False
+
+    async def changed(self) -> bool:
+        self._check()
+        return not self.is_quiet and await super().changed()
+
+    async def save(self, record: Record) -> None:
+        self._check()
+        await super().save(record)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreAway("away")
+
+
+async def test_a_revocation_that_is_heard_of_is_kept_in_every_rack_that_can_be_reached(tmp_path: Path) -> None:
+    here, gone, shared = (Fragile(tmp_path / name) for name in ("here", "gone", "shared"))
+    keys, other = Keys(SECRET, [here, gone, shared]), Keys(SECRET, [FolderRack(tmp_path / "shared")])
+    made = await keys.create(Wish("app"))
+    await other.open()
+    await keys.refresh()
+    here.is_quiet = gone.is_away = True
+    await other.revoke(made["id"])
+    with pytest.raises(StoreAway):
+        await keys.refresh()
+
+    again = keys_of(tmp_path / "here")  # a restart while what is shared is away
+    await again.open()
+    with pytest.raises(NotAuthorised, match="revoked"):
+        again.tenant(made["key"])
+    gone.is_away, gone.is_quiet, shared.is_quiet = False, True, True
+    await keys.refresh()
+    late = keys_of(tmp_path / "gone")
+    await late.open()
+    with pytest.raises(NotAuthorised, match="revoked"):
+        late.tenant(made["key"])
 
 
 @needs_redis

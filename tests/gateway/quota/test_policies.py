@@ -97,6 +97,22 @@ async def test_what_is_said_at_run_time_goes_over_the_file_and_is_found_after_a_
     assert not await policies.unsay(TENANT)
 
 
+async def test_a_word_that_is_heard_of_is_kept_in_every_rack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, shared = FolderRack(tmp_path / "here"), FolderRack(tmp_path / "shared")
+    policies, other = Policies([], [here, shared]), Policies([], [FolderRack(tmp_path / "shared")])
+    await policies.say(TENANT, {"models": ["a"]})
+    await other.say(TENANT, {"models": ["b"]})
+
+    async def unchanged() -> bool:
+        return False
+
+    monkeypatch.setattr(here, "changed", unchanged)
+    await policies.refresh()
+    again = Policies([], [FolderRack(tmp_path / "here")])
+    await again.open()
+    assert again.of_tenant(TENANT).models == (("b",),)
+
+
 async def test_a_record_that_is_damaged_leaves_the_configurations_word(tmp_path: Path) -> None:
     (tmp_path / f"{TENANT}.json").write_text('{"tenant": "' + TENANT + '", "changed_s": 1, "said": {"models": 7}}')
     (tmp_path / f"{OTHER}.json").write_text("{")
