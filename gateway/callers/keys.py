@@ -60,6 +60,7 @@ class Keys:
     ) -> None:
         self._secret = secret
         self._racks = racks
+        self._locks = [asyncio.Lock() for _ in racks]  # of two words about a key the later written one has both
         self._owed: list[set[str]] = [set() for _ in racks]  # ids of what each rack has not heard yet
         self._is_required = is_required
         self._now = now
@@ -139,7 +140,10 @@ class Keys:
         if not 0 <= grace_s <= MAX_S:
             raise InvalidRequest(f"grace_s must be 0 to {MAX_S:.0f}.", "grace_s")
         made = await self._made(replace(old, family=old.family or old.id))
-        await self._keep(old.with_end(replace(old, ends_s=now_s + grace_s, is_revoked=True)))
+        if (now := self._known(key_id)).is_revoked or now.name != old.name:  # ended, or replaced, while that was kept
+            await self.revoke(made["id"])
+            raise InvalidRequest(f"Key {key_id} was ended or replaced meanwhile.", "id")
+        await self._keep(now.with_end(replace(now, ends_s=now_s + grace_s, is_revoked=True)))
         return {**made, "replaces": key_id}
 
     async def revoke(self, key_id: str) -> dict[str, Any]:
@@ -239,10 +243,15 @@ class Keys:
         return {**self._shown(record), "key": text}
 
     async def _keep(self, record: Record) -> None:
-        """It holds here at once; the other places hear of it now, or when they are back."""
-        await self._racks[0].save(record)
-        self._learn(record)
-        self._owed[0].discard(record.id)
+        """It holds here at once; the other places hear of it now, or when they are back.
+
+        An end that was learned meanwhile stays."""
+        async with self._locks[0]:
+            record = self._with_known(record)
+            await self._racks[0].save(record)
+            self._learn(record)
+            if self._records[record.id] == record:
+                self._owed[0].discard(record.id)
         for number in range(1, len(self._racks)):
             try:
                 await self._tell(number, record.id)
@@ -251,17 +260,20 @@ class Keys:
 
     async def _tell(self, number: int, key_id: str) -> None:
         """Give a rack what is known of a key. Raises `StoreAway`: then it is owed still."""
-        record = self._records[key_id]
-        await self._racks[number].save(record)
-        if self._records[key_id] == record:
-            self._owed[number].discard(key_id)
+        async with self._locks[number]:
+            record = self._records[key_id]
+            await self._racks[number].save(record)
+            if self._records[key_id] == record:
+                self._owed[number].discard(key_id)
+
+    def _with_known(self, record: Record) -> Record:
+        mine = self._records.get(record.id)
+        return record if mine is None else mine.with_end(record)
 
     def _learn(self, record: Record) -> None:
         """What is known and this, put together; what is new is owed to every rack."""
-        mine = self._records.get(record.id)
-        if mine is not None:
-            record = mine.with_end(record)
-        if record == mine:
+        record = self._with_known(record)
+        if record == self._records.get(record.id):
             return
         self._records[record.id] = self._by_hash[record.hash] = record
         self._callers[record.id] = Caller(

@@ -1,5 +1,6 @@
 """Keys that the gateway gives out: shown once, kept as hashes, ended at once, known to every gateway."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,23 @@ class Fragile(FolderRack):
             raise StoreAway("away")
 
 
+class Slow(FolderRack):
+    """A folder that holds one save until it may go."""
+
+    held_after = 0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.is_held, self.go = asyncio.Event(), asyncio.Event()
+
+    async def save(self, record: Record) -> None:
+        self.held_after -= 1
+        if self.held_after == 0:
+            self.is_held.set()
+            await self.go.wait()
+        await super().save(record)
+
+
 async def test_a_revocation_that_is_heard_of_is_kept_in_every_rack_that_can_be_reached(tmp_path: Path) -> None:
     here, gone, shared = (Fragile(tmp_path / name) for name in ("here", "gone", "shared"))
     keys, other = Keys(SECRET, [here, gone, shared]), Keys(SECRET, [FolderRack(tmp_path / "shared")])
@@ -176,6 +194,43 @@ async def test_a_revocation_that_is_heard_of_is_kept_in_every_rack_that_can_be_r
     await late.open()
     with pytest.raises(NotAuthorised, match="revoked"):
         late.tenant(made["key"])
+
+
+async def test_a_revocation_while_a_key_is_rotated_or_ended_stays(tmp_path: Path) -> None:
+    rack, clock = Slow(tmp_path / "keys"), Clock()
+    keys = Keys(SECRET, [rack], now=clock)
+    for saves in (1, 2):  # while the new key is kept, while the end of the old one is
+        made = await keys.create(Wish("app"))
+        rack.held_after = saves
+        rotating = asyncio.create_task(keys.rotate(made["id"], grace_s=3600.0))
+        await rack.is_held.wait()
+        revoking = asyncio.create_task(keys.revoke(made["id"]))
+        await asyncio.sleep(0.05)
+        rack.go.set()
+        await asyncio.gather(rotating, revoking, return_exceptions=True)
+        again = Keys(SECRET, [FolderRack(tmp_path / "keys")], now=clock)
+        await again.open()
+        for known in (keys, again):
+            with pytest.raises(NotAuthorised, match="revoked"):
+                known.tenant(made["key"])
+        rack.is_held.clear()
+        rack.go.clear()
+
+
+async def test_a_rotation_of_a_key_that_is_revoked_meanwhile_leaves_no_successor(tmp_path: Path) -> None:
+    other = Slow(tmp_path / "other")
+    keys = Keys(SECRET, [FolderRack(tmp_path / "keys"), other])
+    made = await keys.create(Wish("app"))
+    other.held_after = 1
+    rotating = asyncio.create_task(keys.rotate(made["id"], grace_s=3600.0))
+    await other.is_held.wait()
+    revoking = asyncio.create_task(keys.revoke(made["id"]))
+    await asyncio.sleep(0.05)
+    other.go.set()
+    with pytest.raises(InvalidRequest, match="meanwhile"):
+        await rotating
+    await revoking
+    assert {one["state"] for one in keys.listing()} == {"revoked"}
 
 
 @needs_redis
