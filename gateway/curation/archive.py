@@ -145,7 +145,7 @@ def _unknown(entry_id: str) -> UnknownId:
 
 def _page(asked: Mapping[str, str]) -> Page:
     limit = asked.get("limit", "50")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_PAGE):
+    if not (len(limit) <= 9 and limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_PAGE):
         raise InvalidRequest(f"limit must be a whole number from 1 to {MAX_PAGE}.", "limit")
     if "after" not in asked:
         return Page(int(limit))

@@ -53,6 +53,8 @@ class Place:
         if cursor is None:
             return cls(ORIGINALS, time.time())
         number, began_s, created_s, row = place_of(cursor, 4)
+        if not 0 <= number < DONE:
+            raise InvalidRequest("after must be the cursor of a line of an earlier export.", "after")
         return cls(int(number), began_s, (created_s, int(row)))
 
     def cursor(self, row: Listed) -> str:

@@ -17,7 +17,7 @@ from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Page, Selection
 from gateway.controls import Controls
-from gateway.curation.lines import home_of
+from gateway.curation.lines import cursor_of, home_of
 from gateway.curation.portable import Movement
 from gateway.curation.transfer import Clash, Transfer
 from gateway.errors import InvalidRequest
@@ -132,8 +132,9 @@ async def test_an_export_goes_on_after_the_last_whole_line(tmp_path: Path) -> No
         whole = await exported(out)
         cut = whole[:71]
         rest = await exported(out, cursor=orjson.loads(cut[-1])["cursor"])
-        with pytest.raises(InvalidRequest, match="cursor"):
-            await exported(out, cursor="nonsense")
+        for wrong in ("nonsense", cursor_of((5, 1.0, 1.0, 1)), cursor_of((-1, 1.0, 1.0, 1))):
+            with pytest.raises(InvalidRequest, match="cursor"):
+                await exported(out, cursor=wrong)
 
     def ids(lines: list[bytes]) -> list[str]:
         return [line["id"] for raw in lines if (line := orjson.loads(raw))["kind"] == "entry"]
