@@ -107,8 +107,10 @@ class MemoryWatch:
         self.give_back()
 
     async def run(self, every_s: float = EVERY_S) -> None:
-        """Look again and again. Without a limit there is nothing to do."""
+        """Look again and again, for ever. Without a limit at the start there is nothing to do."""
         loop = asyncio.get_running_loop()
-        while (self.read() or Use(0, 0)).limit:
+        if not (self.read() or Use(0, 0)).limit:
+            return
+        while True:
             self.look(loop.time())
             await asyncio.sleep(every_s)

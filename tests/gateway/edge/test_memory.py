@@ -1,5 +1,6 @@
 """Short of memory: caches let go first, then nothing is generated, then nothing comes in."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_without_a_limit_there_is_no_watch() -> None:
     own = of_process(2**40)
     assert own is not None
     assert 0 < own.used < own.limit
+
+
+async def test_a_measurement_that_fails_once_does_not_end_the_watch() -> None:
+    uses = [Use(50, 100), Use(50, 100), None, Use(96, 100)]
+    shed = asyncio.Event()
+    watch = MemoryWatch(lambda: uses.pop(0) if len(uses) > 1 else uses[0], sheds=[shed.set])
+    watching = asyncio.create_task(watch.run(every_s=0.001))
+    await asyncio.wait_for(shed.wait(), 5)
+    watching.cancel()
+
+    assert watch.is_shut
+    await MemoryWatch(lambda: None).run()  # nothing to watch: it ends
 
 
 @pytest.mark.parametrize("version", [1, 2])
