@@ -182,14 +182,19 @@ class Policies:
         check_subject(tenant)
         if len(self._records) >= MAX_TENANTS and tenant not in self._records:
             raise InvalidRequest(f"Of {MAX_TENANTS} tenants something is said already.", "tenant")
-        await self._keep(Record(tenant, self._now(), written(read_said(said, tenant))))
+        await self._keep(Record(tenant, self._after(tenant), written(read_said(said, tenant))))
 
     async def unsay(self, tenant: str) -> bool:
         """Take a word back that was said at run time: what the file says holds again. Raises `StoreAway`."""
         if not self._is_changed(tenant):
             return False
-        await self._keep(Record(tenant, self._now(), None))
+        await self._keep(Record(tenant, self._after(tenant), None))
         return True
+
+    def _after(self, tenant: str) -> float:
+        """Now, and later than the last word about a tenant even where the clock was put back: the newest holds."""
+        mine = self._records.get(tenant)
+        return self._now() if mine is None else max(self._now(), mine.changed_s + 0.001)
 
     # -- where it is kept --------------------------------------------------------------------------------------------
 

@@ -113,6 +113,18 @@ async def test_a_word_that_is_heard_of_is_kept_in_every_rack(tmp_path: Path, mon
     assert again.of_tenant(TENANT).models == (("b",),)
 
 
+async def test_the_last_word_holds_after_the_clock_was_put_back(tmp_path: Path) -> None:
+    clock = [1e9, 5e8, 4e8]
+    policies = Policies([], [FolderRack(tmp_path)], now=lambda: clock.pop(0))
+    await policies.say(TENANT, {"models": ["a"]})
+    await policies.say(TENANT, {"models": ["b"]})
+    assert policies.of_tenant(TENANT).models == (("b",),)
+    assert await policies.unsay(TENANT)
+    again = Policies([], [FolderRack(tmp_path)])
+    await again.open()
+    assert policies.of_tenant(TENANT) is again.of_tenant(TENANT) is FREE
+
+
 async def test_a_record_that_is_damaged_leaves_the_configurations_word(tmp_path: Path) -> None:
     (tmp_path / f"{TENANT}.json").write_text('{"tenant": "' + TENANT + '", "changed_s": 1, "said": {"models": 7}}')
     (tmp_path / f"{OTHER}.json").write_text("{")
