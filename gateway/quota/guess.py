@@ -9,6 +9,7 @@ from backends.chat import ChatRequest
 BYTES_A_TOKEN = 4
 IMAGE_TOKENS = 255  # what is shown, not said
 ANSWER_TOKENS = 256  # of a request that names no most
+MOST_ANSWER_TOKENS = 32_768  # of each choice: a most is often named that no answer comes near
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def _answer(request: ChatRequest) -> int:
     choices = params.get("n") or 1
     if not isinstance(most, int) or not isinstance(choices, int):
         return ANSWER_TOKENS
-    return max(0, most) * max(1, choices)
+    return min(max(0, most), MOST_ANSWER_TOKENS) * max(1, choices)
 
 
 def _tokens(value: Any) -> int:
