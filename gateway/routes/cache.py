@@ -97,6 +97,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
     async def lookup(request: Request) -> Response:
         started = time.perf_counter()
         with _counted(desk.ledger, "lookup"):
+            await _admit(desk, request)  # nobody else has a body read
             try:
                 body = await read_json(LookupBody, request, desk.intake.max_body_bytes, WITH_REQUEST)
             except ClientGone:
@@ -113,6 +114,7 @@ def cache_routes(desk: CacheDesk) -> APIRouter:
     @routes.put("/v1/cache/entries")
     async def put(request: Request) -> Response:
         with _counted(desk.ledger, "put"):
+            await _admit(desk, request)  # nobody else has a body read
             try:
                 body = await read_json(PutBody, request, desk.intake.max_body_bytes, WITH_REQUEST)
             except ClientGone:
@@ -182,6 +184,20 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     question = None if asked.controls.no_store else head_of(question_of(asked.parsed.request))
     desk.ledger.record(Line(outcome, model, ROUTE, usage, took_s, took_s, found.id, asked.tenant, question))
     return response
+
+
+async def _admit(desk: CacheDesk, request: Request) -> None:
+    """Raises unless the caller is known as the clients of some shape say it; which shape it is, the body names."""
+    refused: GatewayError | None = None
+    for shape in {shape.credential(request.headers): shape for shape in desk.shapes.values()}.values():
+        try:
+            await desk.intake.identify(request.headers, shape)
+        except GatewayError as error:
+            refused = refused or error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 async def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:

@@ -1,5 +1,6 @@
 """The answer cache without the proxy: what is looked up, what is kept, and what is learned."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from gateway.callers.keys import Keys
 from gateway.controls import Controls
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
-from gateway.errors import InvalidRequest, PutRefused, UnknownId
+from gateway.errors import InvalidRequest, NotAuthorised, PutRefused, UnknownId
 from gateway.outcome import Outcome, headers_of
 from gateway.policy import RouteRules, Rules
 from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.routes.intake import Intake
 from gateway.semantic.rule import LaneRule
 from gateway.served import ServedMemory
+from gateway.shapes.base import Shape
 from gateway.shapes.chat import ChatShape
+from gateway.shapes.messages.shape import MessagesShape
 from tests.gateway.house import SECRET, House, PlainLane, house
 
 QUESTION = "What is the capital city of France?"
@@ -296,3 +299,30 @@ async def test_where_others_can_come_nobody_puts_without_a_key(tmp_path: Path) -
         assert kept.json()["kept"]
         assert gateway.count("twicetold_errors_total", code="put_refused", route="put") == 1
         assert (await http.post("http://gw/v1/cache/lookup", json={"request": body["request"]})).json()["hit"] is False
+
+
+async def test_nobody_without_a_key_has_a_body_read(tmp_path: Path) -> None:
+    app, reads, ended = FastAPI(), [0], {"authorization": f"Bearer tt_{'x' * 43}"}
+    shapes: dict[str, Shape] = {"chat": ChatShape(), "messages": MessagesShape()}
+    body = {"request": {"model": "scripted", "max_tokens": 9, "messages": [{"role": "user", "content": "?"}]}}
+
+    async def sent() -> AsyncIterator[bytes]:
+        reads[0] += 1
+        yield b"{}"
+
+    async with house(tmp_path) as gateway, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        aside, intake = (
+            CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger),
+            Intake(Keys(SECRET, []), 1 << 20, Curfew()),
+        )
+        app.include_router(cache_routes(CacheDesk(aside, gateway.ledger, shapes, intake, is_local=True)))
+        for method, path in (("POST", "lookup"), ("PUT", "entries")):
+            headers = {"content-type": "application/json", **ended}
+            with pytest.raises(NotAuthorised):
+                await http.request(method, f"http://gw/v1/cache/{path}", content=sent(), headers=headers)
+        both = {**ended, "x-api-key": "k"}
+        said = await http.post("http://gw/v1/cache/lookup", json={**body, "shape": "messages"}, headers=both)
+
+        assert (reads, said.json()["hit"]) == ([0], False)
+        with pytest.raises(NotAuthorised):
+            await http.post("http://gw/v1/cache/lookup", json=body, headers=both)
