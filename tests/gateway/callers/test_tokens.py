@@ -354,6 +354,6 @@ def test_the_doctor_asks_the_provider_for_its_keys(provider: Provider, tmp_path:
         settings = Settings(data_dir=tmp_path, oidc=OidcSettings(provider.url, AUDIENCE))
         return {finding.what: finding.verdict for finding in door_findings(settings)}
 
-    assert said() == {"TLS": "ok", "admin API": "ok", "keys": "ok", "tokens": "ok"}
+    assert said() == {"TLS": "ok", "admin API": "ok", "keys": "ok", "tokens": "ok", "seal": "ok"}
     provider.fails = 500
     assert said()["tokens"] == "bad"
