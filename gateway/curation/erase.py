@@ -115,7 +115,7 @@ class Erased:
 class Elsewhere(Protocol):
     """The other gateways. Raises `CacheError`."""
 
-    async def tell(self, tenants: Sequence[str], *, words_only: bool) -> str:
+    async def tell(self, tenants: Sequence[str], whom: Whom) -> str:
         """Have the others erase these tenants, also those that are not here now; a name to ask by."""
 
     async def accounts(self, name: str, most: int) -> list[Account]:
@@ -206,7 +206,7 @@ class Erasure:
         name = ""
         if self._elsewhere is not None:
             with self._owed(account, "other gateways"):
-                name = await self._elsewhere.tell(tenants, words_only=whom.words_only)
+                name = await self._elsewhere.tell(tenants, whom)
         if self._commons is not None and whom.tag is None and whom.tenant is not None:
             with self._owed(account, "commons"):
                 account.add({"commons": await self._commons.forget(whom.tenant, self._remove)})
@@ -215,16 +215,18 @@ class Erasure:
             if self._quota is not None:
                 with self._owed(account, "budgets"):
                     account.add({"budgets": await self._quota.erase(whom.tenant)})
-        here = await self.run_here(tenants, words_only=whom.words_only)
+        here = await self.run_here(tenants, whom)
         account.add(here.counts)
         account.pending += here.pending
         others = [] if done.heard is None or not name else await self._of_others(account, name, done.heard)
         log.info("erased %d things of %d tenants", account.counts.total(), len(tenants))
         return Erased(False, whom, tenants, account, done.heard, others)
 
-    async def run_here(self, tenants: Sequence[str], *, words_only: bool) -> Account:
+    async def run_here(self, tenants: Sequence[str], whom: Whom) -> Account:
         """Erase what only this gateway has of these tenants, and empty the logs of its files."""
         account = Account()
+        with self._owed(account, "embeddings"):
+            account.add({"embeddings": await self._embeddings.remove(whom.selection)})
         for tenant in tenants:
             for one in self.held:  # several may have one name
                 account.counts[one.name] += one.forget(tenant)
@@ -233,7 +235,7 @@ class Erasure:
                     account.add({"shared_responses": await self._responses.erase(tenant)})
             if self._semantic is not None:
                 with self._owed(account, "labels"):
-                    account.add(await self._semantic.erase(tenant, self._routes, words_only=words_only))
+                    account.add(await self._semantic.erase(tenant, self._routes, words_only=whom.words_only))
             await self._erase_prefixes(tenant, account)
         account.add({"set_aside": self._delete_set_aside(account)})
         await self._purge(account)

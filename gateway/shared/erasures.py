@@ -10,16 +10,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.keys import MAC_BYTES
-from gateway.curation.erase import Account
+from gateway.curation.erase import Account, Whom
 from gateway.ledger import Ledger
 
 LOOK_EVERY_S = 0.5
@@ -32,7 +32,7 @@ ASKED, TOLD = b"erasure", b"erased"
 class Erase(Protocol):
     """Erases what only this gateway has of some tenants."""
 
-    def __call__(self, tenants: Sequence[str], *, words_only: bool) -> Awaitable[Account]: ...
+    def __call__(self, tenants: Sequence[str], whom: Whom) -> Awaitable[Account]: ...
 
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ class SharedErasures:
         self._stream = link.name("erasures")
         self._last = b""
 
-    async def tell(self, tenants: Sequence[str], *, words_only: bool) -> str:
-        body = orjson.dumps({"tenants": list(tenants), "words_only": words_only})
+    async def tell(self, tenants: Sequence[str], whom: Whom) -> str:
+        said = {"tenants": list(tenants), "words_only": whom.words_only, "tenant": whom.tenant, "tag": whom.tag}
+        body = orjson.dumps(said)
         mark = self._link.names.mac(ASKED, body)
         name = await self._link.call(
             "XADD", self._stream, "MAXLEN", MOST, "*", "r", self._replica, "b", body, "m", mark
@@ -89,7 +90,7 @@ class SharedErasures:
             is_ours = self._link.names.is_ours(fields.get(b"m", b""), ASKED, body)
             if is_ours and fields.get(b"r") != self._replica:
                 said = orjson.loads(body)
-                account = await erase(said["tenants"], words_only=bool(said["words_only"]))
+                account = await erase(said["tenants"], whom_of(said))
                 await self._answer(str(name, "ascii"), account)
             self._last = name
             await asyncio.to_thread(self._note, name)
@@ -126,3 +127,10 @@ class SharedErasures:
 
     def _told(self, name: str) -> bytes:
         return self._link.name("erased", name)
+
+
+def whom_of(said: Mapping[str, Any]) -> Whom:
+    """Gateways of an older release do not name whom they mean: a tag that is not told is worn by nothing."""
+    if "tag" in said:
+        return Whom(said["tenant"], said["tag"])
+    return Whom(tag="") if said["words_only"] else Whom(said["tenants"][0])

@@ -1,12 +1,14 @@
 """What was learned of a tenant goes with it: labels, verifiers, commonplaces, and what is being compared just then."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from embeddings.control import Label
-from gateway.curation.erase import Erasure
+from gateway.curation.erase import Erasure, Whom
 from gateway.curation.invalidate import Invalidation
 from gateway.semantic.commonplaces import Commonplaces
 from gateway.semantic.labels import FEWEST_FEATURES, Given, LabelStore
@@ -14,6 +16,8 @@ from gateway.semantic.rule import LaneKey
 from gateway.semantic.shelf import Shelf, shipped
 from gateway.services import build
 from gateway.settings import load_settings
+from gateway.shared.erasures import whom_of
+from tests.gateway.embedded.test_keeping import ROW
 from tests.gateway.house import house
 
 FEATURES = (1.0, *[0.1] * (FEWEST_FEATURES - 1))
@@ -121,7 +125,32 @@ async def test_what_a_gateway_learned_goes_when_it_erases_what_only_it_has(tmp_p
         parts = services.embeddings, services.engines, services.keys
         erasure = Erasure(one.answers, invalidation, *parts, tmp_path, semantic=one.semantic)
 
-        done = await erasure.run_here(("me",), words_only=False)
+        done = await erasure.run_here(("me",), Whom("me"))
 
         assert (done.counts["labels"], done.pending) == (1, [])
         assert await one.labels.lanes() == {YOURS: 1}
+
+
+async def test_another_gateways_vectors_of_texts_go_when_it_hears_of_an_erasure(tmp_path: Path) -> None:
+    flags = {"data_dir": tmp_path / "data", "upstream": "http://127.0.0.1:9", "cache": {"semantic": False}}
+    services = build(load_settings(flags, environ={}))
+    async with services.opened():
+        tagged = replace(ROW, key=b"t" * 32, tenant="me", tags=("user-7",))
+        rows = [tagged, replace(ROW, key=b"m" * 32, tenant="me"), replace(ROW, key=b"y" * 32, tenant="you")]
+        file = services.embeddings.file
+        assert file is not None
+        await file.put(rows)
+        services.embeddings.memory.put(rows)
+
+        letter: dict[str, Any] = {"tenants": ["me"], "words_only": True}
+        letters = [letter, {**letter, "tenant": None, "tag": "user-7"}, {"tenants": ["me"], "words_only": False}]
+        left = []
+        for said in letters:
+            account = await services.erasure.run_here(said["tenants"], whom_of(said))
+            left.append((account.counts["embeddings"], len(services.embeddings.memory)))
+        await file.put(rows[:2])
+        report = await services.erasure.run(Whom("me"))
+
+        assert left == [(0, 3), (1, 2), (1, 1)]
+        assert list(await file.get([row.key for row in rows])) == [b"y" * 32]
+        assert report.account.counts["embeddings"] == 2
