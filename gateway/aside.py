@@ -81,6 +81,7 @@ class CacheAside:
     """Looks up and puts. Belongs to one event loop."""
 
     def __init__(self, pipeline: Pipeline, served: ServedMemory, ledger: Ledger) -> None:
+        self.redactor = pipeline.redactor
         self._pipeline = pipeline
         self._served = served
         self._ledger = ledger

@@ -226,6 +226,7 @@ async def _read(desk: CacheDesk, body: LookupBody, request: Request) -> _Asked:
     allowed = policy.clamp(controls)
     told = [] if allowed is controls else ignored_of(policy.refused(controls))
     admission = desk.intake.quota.enter(policy, partial(Guess, parsed.request.model))
+    allowed = desk.aside.redactor.over(parsed.request, allowed)
     return _Asked(shape, parsed, caller.tenant, allowed, policy, admission, told)
 
 
