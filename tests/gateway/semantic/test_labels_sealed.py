@@ -23,7 +23,7 @@ async def test_labels_and_vectors_that_came_in_plain_since_are_sealed_at_the_nex
     for (labels, vectors), word in ((sealing, "Xylograph"), (plain, "Quetzalfeather")):
         await labels.put(given(MINE, word))
         await vectors.put(
-            [Kept(word.encode(), Vector("f", f"stored {word}".encode()), 1, "me", "m", "", "", 1.0, None, 0.1, ())]
+            [Kept(word.encode(), Vector("s", f"stored {word}".encode()), 1, "me", "m", "", "", 1.0, None, 0.1, ())]
         )
     for store in (*sealing, *plain):
         await store.close()
