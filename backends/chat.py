@@ -117,7 +117,7 @@ class Usage:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a value as the others are; `frozen` would triple what it costs to make one, for each token
 class Delta:
     """One piece of one choice. `fields` is the new part of the message, in OpenAI's streaming spelling.
 

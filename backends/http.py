@@ -4,26 +4,38 @@
         while (chunk := await reply.read(deadline)) is not None: ...
     # left before its end: the connection is closed, the upstream notices
 
-Deadlines are points on the running loop's clock. They are ours and not httpx's read timeout, which every keep-alive
-comment would start anew.
+Deadlines are points on the running loop's clock. Nothing of the environment is read (no proxy), no redirect is
+followed, certificates are checked. The client is our own (`http1/`), HTTP/1.1 alone: docs/performance.md has what
+others cost, who walk all connections for each request.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+import re
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 from urllib.parse import urlsplit
 
-import httpx
-
-from backends.errors import BackendBusy, BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
+from backends.errors import (
+    BackendBusy,
+    BackendError,
+    BackendGarbage,
+    BackendTimeout,
+    BackendUnavailable,
+    RequestRejected,
+)
+from backends.http1.address import address_of
+from backends.http1.connection import Connection, Dropped, NotHTTP
+from backends.http1.decoding import Unpacking
+from backends.http1.dialing import ConnectTimeout, Place, dial, verifying
+from backends.http1.pool import NoRoom, Pool, PoolRule
 from backends.journey import headers_on_the_way
-from backends.leaving import Line
 
-T = TypeVar("T")
-
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS = 4096  # as many callers as the gateway lets in
 KEEPALIVE_S = 30.0
+MOST_HEADS = 64
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +69,37 @@ def api_root(base_url: str) -> str:
 class Reply:
     """A response whose body is still on the wire. Use it in `aclosing`."""
 
-    def __init__(self, response: httpx.Response, upstream: str, max_bytes: int, line: Line) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        self._response = response
-        self._chunks = response.aiter_bytes()
+    def __init__(self, connection: Connection, pool: Pool, upstream: str, max_bytes: int) -> None:
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers  # names in lower case
+        self._connection: Connection | None = connection  # None: given back
+        self._pool = pool
         self._upstream = upstream
         self._bytes_left = max_bytes
-        self._line = line
+        coding = connection.headers.get("content-encoding")
+        self._unpacking = None if coding is None else _unpacking(coding, upstream)
 
     async def read(self, deadline: float) -> bytes | None:
         """The next bytes, or None at the end. Raises `BackendError`."""
-        reading = self._line.kept(anext(self._chunks, None), self._response)
-        chunk = await _guarded(reading, deadline, self._upstream, is_answering=True)
-        if chunk is not None:
-            self._bytes_left -= len(chunk)
-            if self._bytes_left < 0:
-                raise BackendGarbage(f"{self._upstream} sent more than an answer may have")
+        connection = self._connection
+        if connection is None:
+            return None
+        try:
+            chunk = await connection.read(deadline)
+            if self._unpacking is not None:
+                chunk = self._unpacking.next(chunk, self._bytes_left)
+        except NotHTTP as error:
+            raise BackendGarbage(f"{self._upstream} sent an answer that is no HTTP to its end") from error
+        except (Dropped, ValueError) as error:
+            raise BackendGarbage(f"{self._upstream} cut its answer off in the middle") from error
+        except TimeoutError as error:
+            raise _late(self._upstream) from error
+        if chunk is None:
+            self._give_back()
+            return None
+        self._bytes_left -= len(chunk)
+        if self._bytes_left < 0:
+            raise BackendGarbage(f"{self._upstream} sent more than an answer may have")
         return chunk
 
     async def read_all(self, deadline: float) -> bytes:
@@ -81,19 +107,16 @@ class Reply:
         chunks = []
         while (chunk := await self.read(deadline)) is not None:
             chunks.append(chunk)
-        return b"".join(chunks)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def aclose(self) -> None:
         """Give the connection back when the body was read to its end, cut it when not."""
-        if self._line.ending is not None:  # it was left in the middle of a read, and is closed behind our back
-            await asyncio.shield(self._line.ending)
-            return
-        await self._line.kept(self._close())
+        self._give_back()
 
-    async def _close(self) -> None:
-        await self._response.aclose()
-        if isinstance(self._chunks, AsyncGenerator):
-            await self._chunks.aclose()
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection)
 
 
 class HTTPUpstream:
@@ -108,21 +131,17 @@ class HTTPUpstream:
         connect_s: float,
         max_response_bytes: int = 64 * 2**20,
     ) -> None:
+        """Raises ValueError for a URL that is none, or headers that cannot be sent."""
         self.name = name
         self.root = root
         self._max_response_bytes = max_response_bytes
-        self._endings: set[asyncio.Task[None]] = set()  # of requests that were given up
-        self._client = httpx.AsyncClient(
-            headers={"accept-encoding": "identity", "user-agent": "twicetold", **headers},
-            timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
-            # httpcore counts busy connections against the idle limit, so a lower one would close idle ones under load.
-            limits=httpx.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_CONNECTIONS,
-                keepalive_expiry=KEEPALIVE_S,
-            ),
-            trust_env=False,  # the environment is read in one place, and that is not here
-        )
+        address = address_of(root)
+        place = Place(address.host, address.port, verifying() if address.is_tls else None)
+        self._pool = Pool(partial(dial, place, connect_s), PoolRule(MAX_CONNECTIONS, KEEPALIVE_S, connect_s))
+        said = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "twicetold", **headers}
+        self._headers = {"host": address.netloc, **{name.lower(): value for name, value in said.items()}}
+        self._lines = {name: _line(name, value) for name, value in self._headers.items()}
+        self._heads: dict[tuple[str, str], bytes] = {}  # of method and path: what each request begins with
 
     async def send(
         self,
@@ -134,72 +153,87 @@ class HTTPUpstream:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Ask, and return as soon as the status and headers are here. Raises `BackendError`."""
-        try:
-            return await self._send_once(method, path, body, deadline, headers)
-        except _StaleConnection:
-            try:
-                return await self._send_once(method, path, body, deadline, headers)
-            except _StaleConnection as error:
-                raise _closed(self.name) from error
+        request = self._request(method, path, body, headers or {})
+        reply = await self._send_once(request, deadline, is_new=False)
+        if reply is None:  # closed before the request was there, so nothing is answered, or paid for, twice
+            reply = await self._send_once(request, deadline, is_new=True)
+        if reply is None:
+            raise _closed(self.name)
+        return reply
 
     async def close(self) -> None:
-        if self._endings:
-            await asyncio.wait(self._endings)
-        await self._client.aclose()
+        await self._pool.close()
 
-    async def _send_once(
-        self, method: str, path: str, body: bytes | None, deadline: float, headers: Mapping[str, str] | None
-    ) -> Reply:
-        line = Line(self._endings)
-
-        request = self._client.build_request(
-            method,
-            self.root + path,
-            content=body,
-            headers={
-                **({"content-type": "application/json"} if body is not None else {}),
-                **headers_on_the_way(),
-                **(headers or {}),
-            },
-            extensions={"trace": line.trace},
-        )
+    async def _send_once(self, request: bytes, deadline: float, *, is_new: bool) -> Reply | None:
+        """None when a connection that we had kept open was dead before it was used again."""
+        connection = await self._leased(deadline, is_new)
         try:
-            sending = line.kept(self._client.send(request, stream=True))
-            response = await _guarded(sending, deadline, self.name, is_answering=False)
-            return Reply(response, self.name, self._max_response_bytes, line)
-        except BackendUnavailable as error:
-            # Kept open by us, closed by the server meanwhile: no byte of an answer came, so nothing is asked twice.
-            if line.is_reused and isinstance(error.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
-                raise _StaleConnection(error.message) from error.__cause__
-            raise
+            connection.send(request)
+            await connection.answered(deadline)
+            return Reply(connection, self._pool, self.name, self._max_response_bytes)
+        except BaseException as error:
+            self._pool.give_back(connection)
+            if isinstance(error, TimeoutError):
+                raise _late(self.name) from error
+            if isinstance(error, NotHTTP):
+                raise BackendGarbage(f"{self.name} does not speak HTTP") from error
+            if not isinstance(error, Dropped):
+                raise
+            if connection.was_idle and connection.was_lost_at_once:
+                return None
+            raise _closed(self.name) from error
+
+    async def _leased(self, deadline: float, is_new: bool) -> Connection:
+        try:
+            return await self._pool.lease(deadline, is_new=is_new)
+        except NoRoom as error:
+            raise BackendBusy(f"all {MAX_CONNECTIONS} connections to {self.name} are in use") from error
+        except ConnectTimeout as error:
+            raise BackendTimeout(f"{self.name} did not accept a connection in time") from error
+        except TimeoutError as error:
+            raise _late(self.name) from error
+        except ssl.SSLCertVerificationError as error:
+            raise BackendUnavailable(
+                f"{self.name}: its certificate is not accepted ({error.verify_message})"
+            ) from error
+        except OSError as error:
+            raise BackendUnavailable(f"{self.name} cannot be reached") from error
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+        said = {**headers_on_the_way(), **headers}
+        if said:
+            changed = {name.lower(): _line(name.lower(), value) for name, value in said.items()}
+            head = _first_line(method, self.root + path) + b"".join({**self._lines, **changed}.values())
+        elif (head := self._heads.get((method, path), b"")) == b"":
+            if len(self._heads) >= MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[method, path] = _first_line(method, self.root + path) + b"".join(self._lines.values())
+        if body is None:
+            return head + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
-class _StaleConnection(BackendUnavailable):
-    """A pooled connection was dead before it was used again."""
+def _first_line(method: str, url: str) -> bytes:
+    return b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), address_of(url).target)
 
 
-async def _guarded(work: Awaitable[T], deadline: float, upstream: str, *, is_answering: bool) -> T:
+def _line(name: str, value: str) -> bytes:
+    """Raises `RequestRejected` for what would be read as more than one header."""
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise RequestRejected(f"The header {name!r} cannot be sent.", code="invalid_header")
+    return f"{name}: {value}\r\n".encode("latin-1", "replace")
+
+
+def _unpacking(coding: str, upstream: str) -> Unpacking | None:
+    coding = coding.strip().lower()
     try:
-        async with asyncio.timeout_at(deadline):
-            return await work
-    except TimeoutError as error:
-        raise BackendTimeout(f"{upstream} did not answer in time") from error
-    except (httpx.HTTPError, OSError) as error:
-        raise _in_our_words(error, upstream, is_answering) from error
+        return None if coding in ("", "identity") else Unpacking(coding)
+    except ValueError as error:
+        raise BackendGarbage(f"{upstream} packed its answer as it was not asked to") from error
 
 
-def _in_our_words(error: Exception, upstream: str, is_answering: bool) -> BackendError:
-    if isinstance(error, httpx.PoolTimeout):
-        return BackendBusy(f"all {MAX_CONNECTIONS} connections to {upstream} are in use")
-    if isinstance(error, httpx.TimeoutException):
-        return BackendTimeout(f"{upstream} did not accept a connection in time")
-    if isinstance(error, httpx.ConnectError):
-        return BackendUnavailable(f"{upstream} cannot be reached")
-    if is_answering:
-        return BackendGarbage(f"{upstream} cut its answer off in the middle")
-    if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith("Server disconnected"):
-        return BackendGarbage(f"{upstream} does not speak HTTP")
-    return _closed(upstream)
+def _late(upstream: str) -> BackendError:
+    return BackendTimeout(f"{upstream} did not answer in time")
 
 
 def _closed(upstream: str) -> BackendUnavailable:

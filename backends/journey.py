@@ -6,7 +6,7 @@ request that nobody follows has none, and costs one look.
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -32,16 +32,19 @@ class Journey:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+UNFOLLOWED = nullcontext()
+NO_HEADERS: Mapping[str, str] = {}
 JOURNEY: ContextVar[Journey | None] = ContextVar("journey", default=None)
 
 
-@contextmanager
-def attempt(backend: str, model: str) -> Iterator[None]:
+def attempt(backend: str, model: str) -> AbstractContextManager[None]:
     """Note that a backend is asked, for as long as it is."""
     journey = JOURNEY.get()
-    if journey is None:
-        yield
-        return
+    return UNFOLLOWED if journey is None else _followed(journey, backend, model)
+
+
+@contextmanager
+def _followed(journey: Journey, backend: str, model: str) -> Iterator[None]:
     one = Attempt(backend, model, time.time_ns())
     journey.attempts.append(one)
     try:
@@ -56,4 +59,4 @@ def attempt(backend: str, model: str) -> Iterator[None]:
 def headers_on_the_way() -> Mapping[str, str]:
     """What a server is sent along with the request that is being answered."""
     journey = JOURNEY.get()
-    return {} if journey is None else journey.headers
+    return NO_HEADERS if journey is None else journey.headers

@@ -9,6 +9,8 @@ from backends.errors import BackendGarbage
 
 def is_message(fields: Any) -> TypeGuard[Fields]:
     """Whether this can be collected, and read by a caller: texts are texts, and calls of tools are calls."""
+    if type(fields) is dict and len(fields) == 1 and type(fields.get("content")) is str:
+        return True  # nearly every piece of a stream
     if not isinstance(fields, Mapping) or not _are_texts(fields, "role", "refusal", "reasoning_content"):
         return False
     content, calls = fields.get("content"), fields.get("tool_calls")
@@ -19,7 +21,8 @@ def is_message(fields: Any) -> TypeGuard[Fields]:
 
 def said(fields: Any) -> Any:
     """Without nulls, which servers write whole and leave out streamed; a message keeps that it has no content."""
-    if not isinstance(fields, Mapping) or None not in fields.values():
+    kind = type(fields)
+    if kind is int or (kind is not dict and not isinstance(fields, Mapping)) or None not in fields.values():
         return fields
     return {key: value for key, value in fields.items() if value is not None or key == "content"}
 
@@ -48,7 +51,11 @@ def _is_call(call: Any) -> bool:
 
 
 def _are_texts(fields: Fields, *names: str) -> bool:
-    return all(isinstance(fields.get(name), str | None) for name in names)
+    for name in names:
+        value = fields.get(name)
+        if value is not None and not isinstance(value, str):
+            return False
+    return True
 
 
 def _are_objects(value: Any) -> bool:

@@ -27,6 +27,8 @@ from backends.openai_choice import finish_reason, is_message, logprobs_of, said
 
 # The envelope the gateway writes itself, and the padding against traffic analysis that fits one reply only.
 _OWN_FIELDS = frozenset({"id", "object", "created", "choices", "usage", "obfuscation"})
+_OF_ONE_CHUNK = frozenset({"choices", "obfuscation"})
+_PLAIN = frozenset({"index", "delta", "finish_reason", "logprobs"})  # fields of a choice that says a text
 
 MAX_RETRY_AFTER_S = 3600.0  # whoever asks for more is not believed
 UNSAID_WAIT_S = 1.0  # of one that says it cannot now, and not when
@@ -53,7 +55,7 @@ class Dialect:
     usage: Callable[[Fields], Fields | None] = usage_of  # of a chunk or an answer, spelled as OpenAI does
     fleeting: frozenset[str] = frozenset()  # envelope fields about the making of this one answer: not to be kept
     of_choices: frozenset[str] = frozenset()  # fields of a choice that are worth keeping; they go to the envelope
-    choice: Callable[[Any], Any] = lambda choice: choice  # of another API than chat, spelled as chat's
+    choice: Callable[[Any], Any] | None = None  # of another API than chat, spelled as chat's
     blames: re.Pattern[str] | None = None  # words of a failure (500) that is the request's; `context`: it is too long
 
 
@@ -119,6 +121,7 @@ class StreamReader:
         self._num_choices = num_choices
         self._dialect = dialect
         self._extra: Fields = NOTHING  # of the last chunk
+        self._around: Fields | None = None  # what the last chunk said beside its choices, if that was no usage
         self._is_finished: dict[int, bool] = {}  # per choice seen
         self._calls: dict[int, CallNumbers] = {}  # per choice that calls tools
 
@@ -128,16 +131,21 @@ class StreamReader:
             self.is_done = True
             return
         chunk = parse_json(payload, self._upstream)
+        choices = chunk.get("choices")
+        around = {key: value for key, value in chunk.items() if key not in _OF_ONE_CHUNK}
+        if around == self._around and (piece := self._piece(choices)) is not None:
+            yield piece
+            return
         if chunk.get("error"):
             raise error_in_answer(chunk["error"], self._upstream, self._dialect)
         usage = _usage(chunk, self._upstream, self._dialect)
-        choices = chunk.get("choices")
+        self._around = around if usage is None and not self._dialect.of_choices else None
         if not isinstance(choices, list) and (choices is not None or usage is None):
             raise BackendGarbage(f"{self._upstream} sent a chunk without choices")
         extra = _extra(chunk, self._dialect)
         extra = self._extra = self._extra if extra == self._extra else extra  # one for all: an answer is held in pieces
         for choice in choices or ():
-            yield self._delta(self._dialect.choice(choice), extra)
+            yield self._delta(choice if self._dialect.choice is None else self._dialect.choice(choice), extra)
         if usage is not None or (extra and not choices):
             yield Delta(usage=usage, extra=extra)
 
@@ -148,6 +156,20 @@ class StreamReader:
         if not is_whole or (not self.is_done and len(self._is_finished) < self._num_choices):
             raise BackendGarbage(f"{self._upstream} was cut off mid-stream")
 
+    def _piece(self, choices: Any) -> Delta | None:
+        """The piece of a chunk that says a text and nothing else, as nearly all do; None for any other."""
+        if self._dialect.choice is not None or type(choices) is not list or len(choices) != 1:
+            return None
+        choice = choices[0]
+        if type(choice) is not dict or not choice.keys() <= _PLAIN or choice.get("logprobs") is not None:
+            return None
+        fields, index = choice.get("delta"), choice.get("index")
+        if type(fields) is not dict or type(index) is not int or choice.get("finish_reason") is not None:
+            return None
+        if len(fields) != 1 or type(fields.get("content")) is not str or index not in self._is_finished:
+            return None
+        return Delta(index, fields, None, None, None, self._extra)
+
     def _delta(self, choice: Any, extra: Fields) -> Delta:
         fields = choice.get("delta") or NOTHING if isinstance(choice, dict) else None
         is_piece = fields is not None and not ("message" in choice and "delta" not in choice)  # not a whole answer
@@ -157,7 +179,10 @@ class StreamReader:
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
         finish = finish_reason(choice, self._upstream)
-        self._is_finished[index] = self._is_finished.get(index, False) or finish is not None
+        if finish is not None:
+            self._is_finished[index] = True
+        elif index not in self._is_finished:
+            self._is_finished[index] = False
         if fields.get("tool_calls"):
             numbers = self._calls.setdefault(index, CallNumbers())
             fields = {**fields, "tool_calls": numbers.renumbered(fields["tool_calls"])}
@@ -170,7 +195,8 @@ def parse_completion(payload: bytes, upstream: str, dialect: Dialect = OPENAI) -
     if wire.get("error"):
         raise error_in_answer(wire["error"], upstream, dialect)
     try:
-        choices = sorted(map(dialect.choice, wire["choices"]), key=lambda choice: choice.get("index") or 0)
+        spelled = wire["choices"] if dialect.choice is None else map(dialect.choice, wire["choices"])
+        choices = sorted(spelled, key=lambda choice: choice.get("index") or 0)
         read = tuple(Choice(said(c["message"]), finish_reason(c, upstream), logprobs_of(c, upstream)) for c in choices)
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendGarbage(f"{upstream} sent something that is not a completion") from error

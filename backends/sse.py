@@ -31,6 +31,24 @@ class EventDecoder:
             self._ended_with_cr = False
         if not chunk:
             return
+        if self._is_first_line and len(chunk) >= len(_BOM) and not self._line:
+            chunk = chunk.removeprefix(_BOM)
+            self._is_first_line = False
+        if b"\r" in chunk or self._line or self._event_bytes or self._is_first_line:
+            yield from self._feed_lines(chunk)
+            return
+        *events, rest = chunk.split(b"\n\n")
+        for event in events:  # nearly all are one line of data
+            if event.startswith(b"data: ") and b"\n" not in event:
+                if len(event) > self._max_event_bytes:
+                    self._check(len(event))
+                yield event[6:]
+            else:
+                yield from self._feed_lines(event + b"\n\n")
+        if rest:
+            yield from self._feed_lines(rest)
+
+    def _feed_lines(self, chunk: bytes) -> Iterator[bytes]:
         self._ended_with_cr = chunk.endswith(b"\r")
         lines = chunk.splitlines()  # bytes split on LF, CRLF and CR only
         rest = b"" if chunk[-1:] in b"\r\n" else lines.pop()

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -34,6 +34,7 @@ FAILED_LIST_TTL_S = 5.0
 HEALTH_TTL_S = 10.0
 MOST_NAMES = 1_000
 LACKING_TTL_S = 600.0  # a server without the Responses API may be given it
+WELL = Health(True)
 AFTERMATH_S = 0.25  # how long the end of the body may come after [DONE] before the connection is given up
 
 
@@ -76,11 +77,13 @@ class UpstreamBackend:
         own = {**flavour.headers(api_key or ""), **(headers or {})}
         self._secrets = secrets_of(base_url, api_key or "", own)
         self._http = HTTPUpstream(name, self._at.base, headers=own, connect_s=self._timeouts.connect_s)
+        self._chat = Api(self._at.chat, flavour.write, flavour.reader, flavour.read_whole)
         self._origin = self._at.origin if revision is None else revision
         self._listed: tuple[Model, ...] = ()
+        self._named: dict[str, Model] = {}  # those that were asked for, listed or not
         self._list_again_at = 0.0  # on time.monotonic()
         self._list_lock = asyncio.Lock()
-        self._health = Health(True)
+        self._health = WELL
         self._health_again_at = 0.0
         self._figures: Mapping[str, float] = {}
         self._refuse_predictions: set[str] = set()  # models
@@ -95,9 +98,15 @@ class UpstreamBackend:
 
     def model(self, name: str) -> Model:
         """The model of this name, listed or not; asks nobody."""
-        listed = next((model for model in self._listed if model.name == name), None)
-        model = listed or Model(name, self._revision(name), owned_by=self.name)
-        return replace(model, speaks_responses=self._speaks_responses)
+        speaks = self._speaks_responses
+        model = self._named.get(name)
+        if model is None or model.speaks_responses is not speaks:
+            listed = next((model for model in self._listed if model.name == name), None)
+            model = replace(listed or Model(name, self._revision(name), owned_by=self.name), speaks_responses=speaks)
+            if len(self._named) >= MOST_NAMES:
+                self._named.clear()  # names are the callers'
+            self._named[name] = model
+        return model
 
     async def models(self) -> Sequence[Model]:
         """The configured names, else the server's own list, asked at most once a minute; empty when it has none."""
@@ -110,6 +119,7 @@ class UpstreamBackend:
                 except BackendError:
                     self._listed, ttl_s = (), FAILED_LIST_TTL_S
                 self._list_again_at = time.monotonic() + ttl_s
+                self._named.clear()
         return tuple(replace(model, speaks_responses=self._speaks_responses) for model in self._listed)
 
     async def health(self) -> Health:
@@ -129,7 +139,7 @@ class UpstreamBackend:
         """Ask the upstream the way the caller asked. Closing the generator closes the connection at once."""
         line = self._line(request)
         body = line.write(request, self._wishes_for(request.model))  # failing here says nothing of the server
-        with self._counted():
+        with _Counted(self):
             now_s, limits = asyncio.get_running_loop().time(), self._timeouts
             total = now_s + limits.total_s
             first = min(total, now_s + limits.first_token_s) if request.stream else total
@@ -150,17 +160,19 @@ class UpstreamBackend:
         chunk: bytes | None = b""
         deadline, is_done = first, False
         while chunk is not None and not is_done:
-            chunk = await reply.read(deadline)
+            chunk, has_said = await reply.read(deadline), False
             try:
                 for payload in decoder.end() if chunk is None else decoder.feed(chunk):
                     for delta in reader.read(payload):
                         yield delta
                     is_done = reader.is_done
+                    has_said = True
                     if is_done:
                         break
-                    deadline = min(total, clock() + self._timeouts.idle_s)
             except EventTooLarge as error:
                 raise BackendGarbage(f"{self.name} sent an event that is too large") from error
+            if has_said:  # comments that keep a connection alive say nothing
+                deadline = min(total, clock() + self._timeouts.idle_s)
         reader.check_whole()
         if is_done:
             await _read_to_end(reply, clock() + AFTERMATH_S)
@@ -175,7 +187,7 @@ class UpstreamBackend:
         if request.needs:
             raise RequestRejected(f"{request.needs} needs a server that has the Responses API.", param=request.needs)
         if request.prompt is None:
-            return Api(self._at.chat, flavour.write, flavour.reader, flavour.read_whole)
+            return self._chat
         if flavour.completions is None:
             raise RequestRejected("This model answers chats; it does not continue a raw prompt.", param="prompt")
         return replace(flavour.completions, path=self._at.chat.replace("/chat/completions", "/completions"))
@@ -274,22 +286,32 @@ class UpstreamBackend:
     def _heard(self, error: BackendError | None) -> None:
         """Learn from a contact whether the server is there; an error about one request says that it is."""
         is_ready = not isinstance(error, BackendUnavailable | BackendTimeout | UpstreamAuth)
-        self._health = Health(is_ready, "" if is_ready else str(error))
+        self._health = WELL if is_ready else Health(False, str(error))
         self._health_again_at = time.monotonic() + HEALTH_TTL_S
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.stats.requests += 1
-        self.stats.active += 1
-        try:
-            yield
-        except BackendError as error:
-            self.stats.failures += 1
-            veil(error, self._secrets)
-            self._heard(error)
-            raise
-        finally:
-            self.stats.active -= 1
+    def failed(self, error: BackendError) -> None:
+        """A request has come to nothing; what it says of that shows nothing of ours."""
+        self.stats.failures += 1
+        veil(error, self._secrets)
+        self._heard(error)
+
+
+class _Counted:
+    """A request on its way."""
+
+    __slots__ = ("_backend",)
+
+    def __init__(self, backend: UpstreamBackend) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        self._backend.stats.requests += 1
+        self._backend.stats.active += 1
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._backend.stats.active -= 1
+        if isinstance(error, BackendError):
+            self._backend.failed(error)
 
 
 def _is_event_stream(reply: Reply, request: ChatRequest) -> bool:

@@ -98,6 +98,11 @@ class LocalBackend:
             await self._loaded.engine.close()
             self._loaded = None
 
+    @property
+    def stamp(self) -> object | None:
+        """Another one when another checkpoint was opened; None before `open`."""
+        return self._loaded
+
     async def models(self) -> Sequence[Model]:
         """The one model; none before `open`."""
         if self._loaded is None:

@@ -1,7 +1,7 @@
 """The first delta of one model: its replicas in turn, and all of them once more where a moment may help.
 
     a round    among those that may be asked now, by the policy; one that fails gives way to the next
-    a pause    with jitter, and not less than the server asked for; tenacity counts and sleeps, the budget says no
+    a pause    with jitter, and not less than the server asked for; the budget says no
 
 To a backend that nothing speaks against one may always go. To try those that are tired or ill costs the budget, as a
 second round does: that is what makes an outage worse.
@@ -10,8 +10,7 @@ second round does: that is what makes an outage worse.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-
-from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+from random import Random
 
 from backends.chat import ChatRequest, Delta
 from backends.errors import BackendError, BackendGarbage, BackendNotReady
@@ -22,6 +21,8 @@ from backends.routing.failures import has_lost_memory, lacks_model, may_go_elsew
 from backends.routing.member import FULL, Member
 from backends.routing.prompt import Prompt, prompt_of
 from backends.routing.replicas import candidates
+
+MAX_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +77,37 @@ class Asking:
         self._dispatch = dispatch
         self._retry = retry
         self._sleep = sleep
-        self._jitter = wait_random_exponential(multiplier=retry.first_s, min=retry.first_s / 4, max=5.0)
+        self._random = Random()  # noqa: S311 (a pause is no secret)
 
     async def ask(self, step: Step, request: ChatRequest) -> Answering:
         """The first delta, and the rest behind it. Raises what the last backend failed with."""
-        one = _Try(step, request)
-        longest_s = self._retry.max_wait_s
+        one, attempt = _Try(step, request), 0
+        while True:
+            attempt += 1
+            try:
+                return await self._round(one)
+            except BackendError as error:
+                waits_s = [
+                    failure.retry_after_s or 0.0
+                    for failure in one.failures.values()
+                    if may_repeat(failure, self._retry.max_wait_s)
+                ]
+                if not may_go_elsewhere(error) or not waits_s:
+                    raise
+                if attempt > self._retry.times or not self.budget.take():
+                    raise
+            await self._sleep(min(waits_s) + self._jitter_s(attempt))
 
-        def may_again(state: RetryCallState) -> bool:
-            error = state.outcome.exception() if state.outcome is not None else None
-            is_ours = isinstance(error, BackendError) and may_go_elsewhere(error)
-            return is_ours and any(may_repeat(failure, longest_s) for failure in one.failures.values())
-
-        def must_stop(state: RetryCallState) -> bool:
-            return state.attempt_number > self._retry.times or not self.budget.take()
-
-        def pause_s(state: RetryCallState) -> float:
-            repeatable = [failure for failure in one.failures.values() if may_repeat(failure, longest_s)]
-            return self._jitter(state) + min(failure.retry_after_s or 0.0 for failure in repeatable)
-
-        retrying = AsyncRetrying(retry=may_again, stop=must_stop, wait=pause_s, sleep=self._sleep, reraise=True)
-        answering: Answering = await retrying(self._round, one)
-        return answering
+    def _jitter_s(self, attempt: int) -> float:
+        """Anything up to a bound that doubles, so that those who failed together do not come together again."""
+        first_s = self._retry.first_s
+        return self._random.uniform(first_s / 4, min(MAX_PAUSE_S, first_s * 2 ** (attempt - 1)))
 
     async def _round(self, one: _Try) -> Answering:
         """Every replica that may answer, once. Raises what the last one failed with."""
-        for member, failure in tuple(one.failures.items()):
-            if may_repeat(failure, self._retry.max_wait_s):
-                del one.failures[member]
+        if one.failures:
+            longest_s = self._retry.max_wait_s
+            one.failures = {m: failure for m, failure in one.failures.items() if not may_repeat(failure, longest_s)}
         is_second = False
         while True:
             untried = [member for member in one.step.members if member not in one.failures]

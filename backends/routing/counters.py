@@ -7,9 +7,9 @@
 Whatever way the block is left (an error, a cancelled task, a closed generator), the counts are as before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from backends.routing.base import Load
 
@@ -28,8 +28,11 @@ class Sent:
 
     def __init__(self, counts: _Counts, tokens: int) -> None:
         self._counts, self._tokens, self._is_answering = counts, tokens, False
-        counts.running += 1
-        counts.prefill_tokens += tokens
+
+    def __enter__(self) -> Self:
+        self._counts.running += 1
+        self._counts.prefill_tokens += self._tokens
+        return self
 
     def answering(self) -> None:
         """The first delta came: the prompt is read."""
@@ -38,7 +41,7 @@ class Sent:
             self._counts.prefill_tokens -= self._tokens
             self._counts.decodes += 1
 
-    def ended(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._counts.running -= 1
         if self._is_answering:
             self._counts.decodes -= 1
@@ -52,14 +55,12 @@ class Counters:
     def __init__(self) -> None:
         self._counts: dict[str, _Counts] = {}
 
-    @contextmanager
-    def sent(self, replica: str, prefill_tokens: int) -> Iterator[Sent]:
+    def sent(self, replica: str, prefill_tokens: int) -> Sent:
         """Count a request as long as the block lasts. `prefill_tokens`: of its prompt, what is not thought held."""
-        sent = Sent(self._counts.setdefault(replica, _Counts()), prefill_tokens)
-        try:
-            yield sent
-        finally:
-            sent.ended()
+        counts = self._counts.get(replica)
+        if counts is None:
+            counts = self._counts[replica] = _Counts()
+        return Sent(counts, prefill_tokens)
 
     def load(self, replica: str, waiting: int = 0) -> Load:
         """What a replica has to do now."""

@@ -16,6 +16,7 @@ from backends.routing.member import Member
 from backends.routing.policies import make_chooser
 from backends.routing.prompt import Prompt
 
+NO_USAGE = Usage()
 MAX_CHOOSERS = 256  # models with a memory of who holds which prefix
 
 
@@ -39,15 +40,18 @@ class Dispatch:
         self, member: Member, request: ChatRequest, prompt: Prompt | None, choice: Choice | None
     ) -> AsyncGenerator[Delta, None]:
         """What a backend says, counted as its load; the policy hears how much of the prompt it had kept."""
-        usage, has_read = Usage(), False
+        usage, has_read = NO_USAGE, False
         held = choice.predicted_tokens if choice is not None else 0
         tokens = max(0, prompt.num_tokens - held) if prompt is not None else 0
         try:
             async with aclosing(member.stream(request)) as deltas:
                 with attempt(member.name, request.model), self._counters.sent(member.name, tokens) as sent:
                     async for delta in deltas:
-                        sent.answering()
-                        usage, has_read = delta.usage or usage, True
+                        if not has_read:
+                            sent.answering()
+                            has_read = True
+                        if delta.usage is not None:
+                            usage = delta.usage
                         yield delta
         except BackendError:
             has_read = False  # who breaks off may have lost it

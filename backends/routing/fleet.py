@@ -41,6 +41,12 @@ class Fleet:
         return tuple(self._members)
 
     @property
+    def stamp(self) -> object | None:
+        """Equal to another as long as everybody is who it was and serves what it did; None: somebody does not say."""
+        stamps = [member.stamp for member in self._members]
+        return None if None in stamps else stamps
+
+    @property
     def silent(self) -> Sequence[Member]:
         """Those that have not said yet what they serve."""
         return tuple(member for member in self._members if member.is_silent)

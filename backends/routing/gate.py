@@ -7,6 +7,7 @@ first one by one request, not by a hundred.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,18 +54,28 @@ class Gate:
 
     @asynccontextmanager
     async def place(self, owner: str) -> AsyncIterator[None]:
-        """Be inside as long as the block lasts. Raises `QueueFull`; `BackendNotReady` when turned away."""
+        """Be inside as long as the block lasts. Raises as `enter`."""
+        since_s = await self.enter(owner)
+        try:
+            yield
+        finally:
+            self.leave(since_s)
+
+    async def enter(self, owner: str) -> float:
+        """Go inside, when it is one's turn; owes `leave` what it returns.
+
+        Raises `QueueFull`; `BackendNotReady` when turned away.
+        """
         if self._has_no_room:
             await self._wait(owner)
         else:
             self.inside += 1
-        clock = asyncio.get_running_loop().time
-        since_s = clock()
-        try:
-            yield
-        finally:
-            self._seconds += 0.1 * (clock() - since_s - self._seconds)
-            self._leave()
+        return time.monotonic()
+
+    def leave(self, since_s: float) -> None:
+        """Be outside again."""
+        self._seconds += 0.1 * (time.monotonic() - since_s - self._seconds)
+        self._leave()
 
     def turn_away(self) -> None:
         """Send away who waits; they are told to go elsewhere."""

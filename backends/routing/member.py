@@ -8,10 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from backends.base import AnyModelBackend, Backend, Health, Model
 from backends.chat import ChatRequest, Delta, Usage
@@ -78,6 +78,15 @@ class Member:
     def is_silent(self) -> bool:
         """Whether it has not said yet what it serves."""
         return self.rule.watch is not None and not self.rule.names and not self._known
+
+    @property
+    def stamp(self) -> object | None:
+        """Another one as soon as it serves other names, or another revision of one; None where nobody knows unasked."""
+        if self.rule.names:
+            return self  # by the configuration, for good
+        if self.rule.watch is not None:
+            return self._known or None  # each list is another
+        return getattr(self.backend, "stamp", None)
 
     def may_serve(self, name: str) -> bool:
         """Whether it serves this name, as far as it has been heard: nobody is asked."""
@@ -171,45 +180,34 @@ class Member:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Generate when it is this request's turn."""
-        async with self.gate.place(request.owner):
+        entered_s = await self.gate.enter(request.owner)
+        try:
             if self.is_draining or not self.breaker.allows(self.now(), request.owner):
                 raise self.refusal(request.owner)  # since it queued
-            usage: Usage | None = None
-            try:
-                with self._judged(request) as permit:
-                    async with aclosing(self.backend.stream(request)) as deltas:
-                        async for delta in deltas:
-                            if permit.is_probe or permit.is_own_probe:
-                                self._is_back(permit)
-                            usage = delta.usage or usage
-                            yield delta
-            finally:
-                if usage is not None and not request.purpose:
-                    self.prompt_tokens += usage.prompt_tokens
-                    self.cached_tokens += usage.cached_tokens
-
-    @contextmanager
-    def _judged(self, request: ChatRequest) -> Iterator[Permit]:
-        """Let the breaker know how it ends; a caller who leaves says nothing of the backend."""
-        permit = self.breaker.begin(self.now(), request.owner)
-        self.requests += 1
-        try:
-            yield permit
-        except BackendError as error:
-            self._failed(error, permit, request.model)
-            raise
-        else:
-            self.breaker.succeeded(permit)
-            self._lacks.pop(request.model, None)
+            with _Judged(self, request) as judged:
+                async with aclosing(self.backend.stream(request)) as deltas:
+                    is_first = True
+                    async for delta in deltas:
+                        if is_first or delta.usage is not None:
+                            judged.saw(delta)
+                            is_first = False
+                        yield delta
         finally:
-            self.breaker.end(permit)
+            self.gate.leave(entered_s)
 
-    def _is_back(self, permit: Permit) -> None:
+    def is_back(self, permit: Permit) -> None:
+        """A request that was to try it has its first word."""
         if permit.is_probe:
             log.info("%s is back", self.name)
         self.breaker.spoke(permit)
 
-    def _failed(self, error: BackendError, permit: Permit, model: str) -> None:
+    def has_answered(self, permit: Permit, model: str) -> None:
+        """An answer of it has ended by itself."""
+        self.breaker.succeeded(permit)
+        self._lacks.pop(model, None)
+
+    def failed(self, error: BackendError, permit: Permit, model: str) -> None:
+        """It could not answer: what that says of it."""
         self.failures[word(error)] += 1
         self.last_error = (time.time(), str(error))
         if is_mark(error):
@@ -278,3 +276,40 @@ class Member:
             "cached_tokens": self.cached_tokens,
             "cached_share": self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None,
         }
+
+
+class _Judged:
+    """One request of a member on its way: the breaker hears how it ends, the counts what it used.
+
+    A caller who leaves says nothing of the backend.
+    """
+
+    __slots__ = ("_is_trial", "_member", "_permit", "_request", "_usage")
+
+    def __init__(self, member: Member, request: ChatRequest) -> None:
+        self._member, self._request = member, request
+        self._usage: Usage | None = None
+        member.requests += 1
+        self._permit = member.breaker.begin(member.now(), request.owner)
+        self._is_trial = self._permit.is_probe or self._permit.is_own_probe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def saw(self, delta: Delta) -> None:
+        if self._is_trial:
+            self._is_trial = False
+            self._member.is_back(self._permit)
+        if delta.usage is not None:
+            self._usage = delta.usage
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        member, usage = self._member, self._usage
+        if error is None:
+            member.has_answered(self._permit, self._request.model)
+        elif isinstance(error, BackendError):
+            member.failed(error, self._permit, self._request.model)
+        member.breaker.end(self._permit)
+        if usage is not None and not self._request.purpose:
+            member.prompt_tokens += usage.prompt_tokens
+            member.cached_tokens += usage.cached_tokens

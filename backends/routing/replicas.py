@@ -22,6 +22,9 @@ class Replicas:
 
 def replicas(serving: Sequence[tuple[Member, Model]]) -> Replicas:
     """Who of those that list a model, at least one, serve the same one: the first to state a revision decides."""
+    if len(serving) == 1:
+        member, model = serving[0]
+        return Replicas(model, (member,))
     stated = ((member, model) for member, model in serving if member.rule.states_revision)
     _, model = next(stated, serving[0])
     agree = tuple(
@@ -32,6 +35,9 @@ def replicas(serving: Sequence[tuple[Member, Model]]) -> Replicas:
 
 def candidates(members: Sequence[Member], owner: str = "", model: str = "") -> tuple[list[Member], int]:
     """Who is to be asked now, and how good a choice they are: 0 for backends that nothing speaks against."""
+    if len(members) == 1:
+        lone = members[0].rank(owner, model)
+        return ([], 0) if lone is None else ([members[0]], lone)
     ranks = [(member, rank) for member in members if (rank := member.rank(owner, model)) is not None]
     best = min((rank for _, rank in ranks), default=0)
     return [member for member, rank in ranks if rank == best], best

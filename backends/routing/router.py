@@ -3,7 +3,7 @@
     resolve   alias -> the conversation's target and its fallbacks      (aliases.py: pure)
               each of them -> the backends that serve it                (fleet.py, replicas.py)
     stream    the models of the route in turn                           (here)
-              the replicas of a model in turn, and again after a pause  (asking.py, with tenacity)
+              the replicas of a model in turn, and again after a pause  (asking.py)
               one of the replicas, by a policy                          (dispatch.py, policies.py)
               queue, circuit breaker, backend                           (member.py: gate.py, breaker.py)
 
@@ -122,6 +122,12 @@ class Router:
     async def health(self) -> Mapping[str, Health]:
         """The health of every backend, by name; one that takes nothing now is not ready."""
         return await self._fleet.health()
+
+    @property
+    def stamp(self) -> object | None:
+        """Equal to another as long as no backend has come, gone or said anew what it serves, so that every name
+        resolves as it did; None: somebody would have to be asked."""
+        return self._fleet.stamp
 
     def unserved(self) -> Mapping[str, Sequence[str]]:
         """What aliases name and nobody serves, by alias."""

@@ -1,15 +1,19 @@
 """Connections that die at the wrong moment, on raw sockets."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from random import Random
 
 import pytest
+import trustme
 
 from backends.errors import BackendError, BackendGarbage, BackendTimeout, BackendUnavailable
 from backends.http import HTTPUpstream, api_root
+from backends.http1.dialing import verifying
 
 Serve = Callable[[int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -170,6 +174,36 @@ async def test_a_server_that_speaks_no_tls_is_unavailable() -> None:
         with pytest.raises(BackendUnavailable):
             await fetch(http)
         await http.close()
+
+
+async def test_a_private_root_is_trusted_once_the_machine_does_and_its_lack_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, there = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(there)
+    authority.cert_pem.write_to_path(str(tmp_path / "root.pem"))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=there)
+    root = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    for is_trusted in (False, True):
+        if is_trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+        verifying.cache_clear()
+        http = HTTPUpstream("upstream", root, headers={}, connect_s=5)
+        if is_trusted:
+            assert await fetch(http) == b"ok"
+        else:
+            with pytest.raises(BackendUnavailable, match="its certificate is not accepted"):
+                await fetch(http)
+        await http.close()
+    verifying.cache_clear()
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize(

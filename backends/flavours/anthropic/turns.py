@@ -55,7 +55,7 @@ def _system(message: Fields) -> Iterator[dict[str, Any]]:
         yield from _verbatim(message)
         return
     for block in _texts(message):
-        if block["type"] != "text":
+        if block.get("type") != "text":
             raise refused("content", "This model takes only text in system and developer messages.")
         yield block
 

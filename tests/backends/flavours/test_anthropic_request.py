@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backends.chat import ChatRequest
@@ -428,6 +428,7 @@ ODD_MESSAGES = st.lists(
 
 
 @given(ODD_MESSAGES, ODD_PARAMS, st.booleans())
+@example([{"role": "system", "content": [{"name": "a part without a type"}]}], {}, False)
 @settings(max_examples=120, deadline=None)
 def test_an_odd_request_is_written_or_refused_by_the_name_of_a_field(
     messages: list[dict[str, Any]], params: dict[str, Any], use_kv: bool
