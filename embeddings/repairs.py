@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from embeddings.text import plain, word_set
+from embeddings.text import letter_runs, plain, word_set
 
 ASKS = "what|how|who|whom|whose|which|when|where|why"
 _DET = "the|an?|this|that|these|those|his|her|their|my"
@@ -50,6 +50,10 @@ _BEGUN_ANEW = re.compile(
     rf"(?:{ASKS})(?: \w+){{1,2}},? or,? (?=(?:(?:{_INTO}) )?(?:{ASKS})\b(?: \w+){{3}})",
     re.IGNORECASE,
 )
+_HINTS = word_set(
+    "no mean meant sorry make rephrase correct try nope correction actually wait hold scratch strike rather er erm oops"
+    " oh or"
+)
 _QUESTION = word_set(ASKS.replace("|", " "))
 _LEADS_IN = word_set(_INTO.replace("|", " "))
 _DETERMINERS = word_set("the a an this that these those its his her their my your")
@@ -81,7 +85,7 @@ _MOST_WORDS = 60
 @lru_cache(maxsize=1024)
 def corrected(text: str) -> str:
     """The text without what it takes back; unchanged when it takes nothing back for certain."""
-    if len(text) > 10 * _MOST_WORDS or "\n" in text or not text.isprintable():
+    if len(text) > 10 * _MOST_WORDS or "\n" in text or not text.isprintable() or not _may_take_back(text):
         return text
     whole = plain(text)
     held = QUOTED.findall(whole)
@@ -104,6 +108,14 @@ def corrected(text: str) -> str:
     for letter, span in zip(_HELD, held, strict=False):
         said = said.replace(letter, span)
     return said
+
+
+def _may_take_back(text: str) -> bool:
+    """Whether a text has a word of a cue: most have none."""
+    if not text.isascii():
+        return True
+    runs = letter_runs(text)
+    return not _HINTS.isdisjoint(runs) or any(run.startswith(("um", "uh", "oo")) for run in runs)
 
 
 def _takes_back(before: Sequence[str], cue: str, after: Sequence[str]) -> bool:

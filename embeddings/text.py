@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from embeddings.hanzi import simplified
@@ -12,6 +13,7 @@ _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '
 _POWERS = str.maketrans({"²": "^2", "³": "^3"})  # compatibility form would make 10² a 102
 _WORD = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:\+\+|#)?(?:'[^\W_{HAN}]+)?")
 _HAN = re.compile(f"[{HAN}]")
+_LETTERS = re.compile("[a-z]+")
 _WHOLE = {
     "can't": "can not",
     "cant": "can not",
@@ -80,14 +82,44 @@ def written_out(word: str) -> list[str]:
     return word.split("'")
 
 
+def counted(parts: Sequence[str]) -> frozenset[tuple[str, int] | str]:
+    """A bag of words as a set: the second "the" is ("the", 2). Two bags share as many as their sets do."""
+    seen: dict[str, int] = {}
+    bag: list[tuple[str, int] | str] = []
+    for part in parts:
+        times = seen[part] = seen.get(part, 0) + 1
+        bag.append(part if times == 1 else (part, times))
+    return frozenset(bag)
+
+
+@lru_cache(maxsize=1024)
 def latin_words(text: str) -> tuple[str, ...]:
     """The words that are not Chinese."""
+    if text.isascii():
+        return words(text)
     return tuple(word for word in words(text) if not is_han(word))
+
+
+@lru_cache(maxsize=1024)
+def spoken(text: str) -> str:
+    """The words that are not Chinese, with one space between them."""
+    return " ".join(latin_words(text))
+
+
+@lru_cache(maxsize=1024)
+def letter_runs(text: str) -> frozenset[str]:
+    """The runs of ASCII letters of a text, in lower case: whoever looks for a word need not look where it is not."""
+    return frozenset(_LETTERS.findall(text.lower()))
+
+
+def has_any(text: str, parts: Iterable[str]) -> bool:
+    """Whether one of the parts stands in a text."""
+    return any(part in text for part in parts)
 
 
 def han(text: str) -> str:
     """The Chinese characters alone, in order."""
-    return "".join(word for word in words(text) if is_han(word))
+    return "" if text.isascii() else "".join(word for word in words(text) if is_han(word))
 
 
 def has_han(text: str) -> bool:

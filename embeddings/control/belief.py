@@ -41,6 +41,12 @@ class Belief:
         spread = float(x @ self._covariance @ x)
         return sigmoid(float(x @ self._mean) / math.sqrt(1.0 + math.pi * spread / 8.0))
 
+    def probabilities(self, x: Floats) -> list[float]:
+        """The same of many rows, but for the last digit."""
+        spreads = ((x @ self._covariance) * x).sum(axis=1).tolist()
+        means = (x @ self._mean).tolist()
+        return [sigmoid(m / math.sqrt(1.0 + math.pi * s / 8.0)) for m, s in zip(means, spreads, strict=True)]
+
     def learn(self, features: Sequence[float], is_right: bool, weight: float = 1.0) -> None:
         x = np.asarray(features, np.float64)
         p = sigmoid(float(x @ self._mean))

@@ -15,6 +15,7 @@ BELIEVED = 50.0
 LEAST = 0.002  # wrong, of what nothing is known about yet, however sure it looks
 BANDS = 12  # half, a quarter, ... wrong; the last holds what is wrong less than once in 2,000
 _MOST = 10.0  # log odds
+_HALVED = tuple(0.5**band for band in range(BANDS))
 
 
 class Calibration:
@@ -27,11 +28,11 @@ class Calibration:
 
     def chance_wrong(self, probability: float) -> float:
         believed = 1.0 - self._on_curve(probability)
-        chances = (
-            (self._wrong[band] + BELIEVED * max(LEAST, min(believed, 0.5**band))) / (self._seen[band] + BELIEVED)
-            for band in range(_band(believed), BANDS)
-        )
-        return max(chances)
+        most = 0.0
+        for band in range(_band(believed), BANDS):
+            chance = max(LEAST, min(believed, _HALVED[band]))
+            most = max(most, (self._wrong[band] + BELIEVED * chance) / (self._seen[band] + BELIEVED))
+        return most
 
     def learn(self, probability: float, is_right: bool, *, corrects: bool = False) -> None:
         """Count an outcome; `corrects`: it was counted as the opposite before."""

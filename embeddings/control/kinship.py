@@ -5,17 +5,22 @@ one question serves another, and so do all that are linked with either. Union-fi
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 Node = bytes
 
+MOST = 20_000  # families whose record is known, and links: as many as a tenant's labels, which a start reads anew
 
+
+@lru_cache(maxsize=4096)
 def digest(text: str) -> Node:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Kinship:
-    """Grows with positive labels only; a stored question that has none is a family of its own."""
+    """A stored question that no positive label links is a family of its own. Bounded: the family noted least lately
+    has no record any more, and the oldest link is forgotten, which makes two families of one."""
 
     def __init__(self) -> None:
         self._parent: dict[Node, Node] = {}
@@ -25,9 +30,11 @@ class Kinship:
         first, second = sorted((self._root(digest(a)), self._root(digest(b))))
         if first != second:
             self._parent[second] = first
+            if len(self._parent) > MOST:
+                del self._parent[next(iter(self._parent))]
             if second in self._came:
                 (right, wrong), (more_right, more_wrong) = self.record(a), self._came.pop(second)
-                self._came[first] = right + more_right, wrong + more_wrong
+                self._keep(first, right + more_right, wrong + more_wrong)
 
     def note(self, text: str, is_right: bool, *, corrects: bool = False) -> None:
         """The answer of a stored question was, or would have been, given to another; `corrects`: the opposite was noted
@@ -35,7 +42,13 @@ class Kinship:
         right, wrong = self.record(text)
         if corrects:
             right, wrong = max(0, right - (not is_right)), max(0, wrong - is_right)
-        self._came[self._root(digest(text))] = right + is_right, wrong + (not is_right)
+        self._keep(self._root(digest(text)), right + is_right, wrong + (not is_right))
+
+    def _keep(self, root: Node, right: int, wrong: int) -> None:
+        self._came.pop(root, None)  # it goes to the end: whoever was noted least lately stands first
+        self._came[root] = right, wrong
+        if len(self._came) > MOST:
+            del self._came[next(iter(self._came))]
 
     def record(self, text: str) -> tuple[int, int]:
         """How often answers of its family were right, and wrong."""

@@ -15,8 +15,10 @@ one thread.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+
+import numpy as np
 
 from embeddings.base import Reading
 from embeddings.control.band import LONG_BELIEVED, LONG_WRONG, Band, is_long, is_strict
@@ -26,7 +28,7 @@ from embeddings.control.kinship import Kinship
 from embeddings.control.prior import Prior, prior_of
 from embeddings.control.risk import Ledger, clopper_pearson
 from embeddings.control.support import FEATURES, support
-from embeddings.control.types import Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
+from embeddings.control.types import OUTDONE, Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
 
 MOST_BAD = 2  # so many negatives retire an entry
@@ -53,12 +55,15 @@ class Lane:
         seed: bytes = b"",
         refuse: Callable[[str, str], str | None] = first_refusal,
         prior: Prior | None = None,
+        is_brief: bool = False,
     ) -> None:
-        """Without a `prior` it is the one of the verifier's family."""
+        """Without a `prior` it is the one of the verifier's family. `is_brief`: where one is served, guards are asked
+        no further, and a verdict tells no more of the others than that they are outdone."""
         self._verifier = verifier
         self._refuse = refuse
         self._confidence = confidence
         self._shadow_rate = shadow_rate
+        self._is_brief = is_brief
         self._seed = seed
         self._prior = prior_of(verifier.family) if prior is None else prior
         self._belief = self._unlearned(0)
@@ -85,19 +90,39 @@ class Lane:
         is_shadow_only: bool = False,
     ) -> Verdict:
         """What to do with `question`, given a handful of stored ones; `is_shadow_only`: what would be served."""
-        looked = self._look(question, neighbours, min_similarity)
-        judged = [(one.probability, -n) for n, one in enumerate(looked) if one.probability is not None]
+        barred = [_bar(neighbour, min_similarity) for neighbour in neighbours]
+        judged = self._judged(question, neighbours, [n for n, refusal in enumerate(barred) if refusal is None])
+        refusals: dict[int, str | None] = {n: refusal for n, refusal in enumerate(barred) if refusal is not None}
         threshold = self.threshold
-        if not judged:
+        best = next((n for n in judged if self._passes(n, question, neighbours, refusals)), None)
+        if best is None:
+            looked = _looked(neighbours, judged, refusals)
             reason = looked[0].refusal if looked and looked[0].refusal else "no_candidates"
             return Verdict("pass", None, None, threshold, reason, looked)
-        probability, best = max(judged)
-        chosen = neighbours[-best]
+        chosen, probability = neighbours[best], judged[best][0]
         if probability < threshold:
+            action: Action = "pass"
+        else:
+            action = self._action(question.text, chosen.id, 1.0 - probability, is_shadow_only)
+        for n in judged:
+            if n not in refusals:
+                if self._is_brief and action == "serve":
+                    refusals[n] = OUTDONE
+                else:
+                    self._passes(n, question, neighbours, refusals)
+        looked = _looked(neighbours, judged, refusals)
+        if action == "pass":
             worth = chosen if chosen.similarity >= WORTH_LABELLING else None
             return Verdict("pass", worth, probability, threshold, "below_threshold", looked)
-        action = self._action(question.text, chosen.id, 1.0 - probability, is_shadow_only)
         return Verdict(action, chosen, probability, threshold, _REASONS[action], looked)
+
+    def _passes(
+        self, n: int, question: Reading, neighbours: Sequence[Neighbour], refusals: dict[int, str | None]
+    ) -> bool:
+        """Whether no guard refuses the `n`th; what they say is noted."""
+        guard = self._refuse(question.text, neighbours[n].reading.text)
+        refusals[n] = None if guard is None else f"guard_{guard}"
+        return guard is None
 
     @property
     def serves_wording(self) -> bool:
@@ -163,41 +188,38 @@ class Lane:
         self._ledger.serve(chance_wrong)
         return "serve"
 
-    def _look(self, question: Reading, neighbours: Sequence[Neighbour], min_similarity: float) -> tuple[Looked, ...]:
-        refusals = [self._refusal(question, neighbour, min_similarity) for neighbour in neighbours]
-        compared = [
-            self._verifier.compare(question, neighbour.reading) if refusal is None else None
-            for neighbour, refusal in zip(neighbours, refusals, strict=True)
-        ]
+    def _judged(
+        self, question: Reading, neighbours: Sequence[Neighbour], places: Sequence[int]
+    ) -> dict[int, tuple[float, tuple[float, ...]]]:
+        """The probability and the features of those at `places`, the surest first."""
+        if not places:
+            return {}
+        compared = dict(
+            zip(
+                places,
+                self._verifier.compare_all(question, [neighbours[n].reading for n in places]),
+                strict=True,
+            )
+        )
         supported = support(
             [neighbour.similarity for neighbour in neighbours],
             self._kinship.families([n.reading.text for n in neighbours], [n.answer for n in neighbours]),
             [self._record(neighbour) for neighbour in neighbours],
-            [one.probability if one is not None else 0.0 for one in compared],
+            [compared[n].probability if n in compared else 0.0 for n in range(len(neighbours))],
             [max(len(question.text), len(neighbour.reading.text)) for neighbour in neighbours],
         )
-        looked = []
-        for neighbour, refusal, one, numbers in zip(neighbours, refusals, compared, supported, strict=True):
-            if one is None:
-                looked.append(Looked(neighbour.id, neighbour.similarity, refusal, None))
-                continue
-            features = (*numbers, *(max(-_MOST_CLUE, min(_MOST_CLUE, clue)) for clue in one.features))
-            believed = self._sized(len(features)).probability(features)
-            chance_wrong = self._calibration.chance_wrong(believed)
-            if is_strict(question.text, neighbour.reading.text, features):
+        clues = np.clip([compared[n].features for n in places], -_MOST_CLUE, _MOST_CLUE)
+        rows = np.hstack([[supported[n] for n in places], clues])
+        believed = self._sized(rows.shape[1]).probabilities(rows)
+        found: dict[int, tuple[float, tuple[float, ...]]] = {}
+        for n, features, belief in zip(places, map(tuple, rows.tolist()), believed, strict=True):
+            chance_wrong = self._calibration.chance_wrong(belief)
+            if is_strict(question.text, neighbours[n].reading.text, features):
                 chance_wrong = min(chance_wrong, self._strict.chance_wrong)
-            elif is_long(question.text, neighbour.reading.text):
+            elif is_long(question.text, neighbours[n].reading.text):
                 chance_wrong = max(chance_wrong, self._long.chance_wrong)
-            looked.append(Looked(neighbour.id, neighbour.similarity, None, 1.0 - chance_wrong, (*features, believed)))
-        return tuple(looked)
-
-    def _refusal(self, question: Reading, neighbour: Neighbour, min_similarity: float) -> str | None:
-        if neighbour.similarity < min_similarity:
-            return "below_min_similarity"
-        if neighbour.bad >= MOST_BAD:
-            return "retired"
-        guard = self._refuse(question.text, neighbour.reading.text)
-        return None if guard is None else f"guard_{guard}"
+            found[n] = 1.0 - chance_wrong, (*features, belief)
+        return dict(sorted(found.items(), key=lambda one: (-one[1][0], one[0])))
 
     def _record(self, neighbour: Neighbour) -> float:
         right, wrong = self._kinship.record(neighbour.reading.text)
@@ -220,3 +242,24 @@ class Lane:
         for part in (question.encode("utf-8", "surrogatepass"), entry.encode(), str(self._labels.total()).encode()):
             drawn.update(len(part).to_bytes(8, "little") + part)
         return int.from_bytes(drawn.digest(), "little") < self._shadow_rate * 2**64
+
+
+def _bar(neighbour: Neighbour, min_similarity: float) -> str | None:
+    """Why a neighbour is not even looked at."""
+    if neighbour.similarity < min_similarity:
+        return "below_min_similarity"
+    return "retired" if neighbour.bad >= MOST_BAD else None
+
+
+def _looked(
+    neighbours: Sequence[Neighbour],
+    judged: Mapping[int, tuple[float, tuple[float, ...]]],
+    refusals: Mapping[int, str | None],
+) -> tuple[Looked, ...]:
+    """What was made of each, in their order."""
+    return tuple(
+        Looked(one.id, one.similarity, refusal, None)
+        if (refusal := refusals.get(n)) is not None
+        else Looked(one.id, one.similarity, None, *judged[n])
+        for n, one in enumerate(neighbours)
+    )

@@ -32,6 +32,7 @@ NOISE = 0.0015  # believed before the first such outcome
 NOISE_AS = 100.0  # outcomes that this belief counts as
 REPAYS = 0.5  # of the target: a hit this sure brings the rate of an account in debt down
 MEMORY = 4000.0  # hits after which an old one counts a third: what was saved long ago is no licence for today
+_NEAR = 1e-13
 
 
 def clopper_pearson(wrong: float, n: float, confidence: float) -> tuple[float, float]:
@@ -107,9 +108,20 @@ class Ledger:
 
 
 def _where(rising: Callable[[float], float], value: float, high: float) -> float:
-    """Where between 0 and `high` a rising function takes `value`, by bisection."""
-    low = 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
-    return (low + high) / 2
+    """Where between 0 and `high` a rising function takes `value`: by secants that close in from both sides (Pegasus,
+    Dowell and Jarratt 1972) in a tenth of a bisection's steps. Every hit asks for another limit."""
+    low, below, above = 0.0, rising(0.0) - value, rising(high) - value
+    if below >= 0.0 or above <= 0.0:
+        return low if below >= 0.0 else high
+    for _ in range(100):
+        at = high - above * (high - low) / (above - below)
+        if not low < at < high:
+            at = (low + high) / 2
+        found = rising(at) - value
+        if found < 0.0:
+            low, above, below = at, above * below / (below + found), found
+        else:
+            high, below, above = at, below * above / (above + found), found
+        if found == 0.0 or high - low < _NEAR * max(high, 1e-3):
+            break
+    return at if found == 0.0 else (low + high) / 2

@@ -1,6 +1,6 @@
 """What goes into a lane and what comes out: values only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -8,6 +8,7 @@ from embeddings.base import Reading
 
 Action = Literal["serve", "shadow", "pass"]
 Source = Literal["shadow", "judge", "feedback"]
+OUTDONE = "outdone"
 
 
 class Compared(Protocol):
@@ -33,6 +34,10 @@ class Compares(Protocol):
 
     def compare(self, a: Reading, b: Reading, /) -> Compared: ...
 
+    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> Sequence[Compared]:
+        """What `compare` says of each, but for the last digit; all at once cost less than one by one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
@@ -48,7 +53,10 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was made of one neighbour: refused by name, or judged. `features` are what a label of it gives back."""
+    """What was made of one neighbour: refused by name, or judged. `features` are what a label of it gives back.
+
+    `OUTDONE`: no guard was asked, as a surer one was served.
+    """
 
     id: str
     similarity: float

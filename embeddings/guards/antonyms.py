@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from embeddings.guards.opposites import HAN_NEUTRAL, HAN_SIDES, SIDES
-from embeddings.text import han, latin_words, plain, stem, word_set
+from embeddings.text import han, has_any, latin_words, plain, spoken, stem, word_set
 
 _PARTICLE = re.compile(
     r"\b(turn|turns|turned|turning|switch|switched|switching|power|powered|toggle|log|logging|sign|signing|slow|speed)\b"
     r"((?:\s+(?!on\b|off\b|in\b|out\b|up\b|down\b)[\w+#]+){0,5}?)\s+(on|off|in|out|up|down)\b"
 )
+_TURNED_BY = ("turn", "switch", "power", "toggl", "log", "sign", "slow", "speed")
 _PARTICLE_STEM = {"switch": "turn", "power": "turn", "toggle": "turn", "logg": "log"}
 # "Higher, no, lower": both words are there, and the last one counts.
 _TAKES_BACK = re.compile(
     r"\b(?:or rather|i mean|no actually|actually no|no wait|no sorry|or no|um|uh|er|scratch that|make that)\b"
 )
+_TAKING = word_set("rather mean no um uh er scratch make")
 _PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "de", "mis", "anti", "counter", "a")
 _LEAST_ROOT = {"a": 6}  # typical, atypical; but around, round
 # Where one text has the one and the other text the other, before or behind the same root.
@@ -48,6 +50,7 @@ _WHERE = _table(SIDES)
 _PHRASE = re.compile(
     rf"\b(?:{'|'.join(sorted((name.replace('_', ' ') for name in _WHERE if '_' in name), key=len, reverse=True))})\b"
 )
+_PHRASE_BEGINS = frozenset(name.split("_")[0] for name in _WHERE if "_" in name)
 _HAN_WHERE = _table(HAN_SIDES)
 _HAN_WORD = re.compile("|".join(sorted(_HAN_WHERE, key=len, reverse=True)))
 _HAN_NEUTRAL = re.compile(HAN_NEUTRAL)
@@ -70,14 +73,23 @@ _LINKED = re.compile(r"(?=\b([a-z]+) (and|or) (?:the |an? |my |your )?([a-z]+))"
 @lru_cache(maxsize=1024)
 def _links(text: str) -> dict[frozenset[str], str]:
     """Two words, and whether it is both or one of them: username or email, username and email."""
-    return {frozenset((left, right)): link for left, link, right in _LINKED.findall(plain(text).lower())}
+    lowered = plain(text).lower()
+    if not has_any(lowered, (" and ", " or ")):
+        return {}
+    return {frozenset((left, right)): link for left, link, right in _LINKED.findall(lowered)}
 
 
-def num_opposites(a: str, b: str) -> int:
-    """Rows of the tables that the texts stand on different sides of, touched by both."""
-    in_a, in_b = (_english_sides(text) | {(~row, side) for row, side in _han_sides(text)} for text in (a, b))
-    rows = {row for row, _ in in_a} & {row for row, _ in in_b}
-    return len({row for row, _ in in_a ^ in_b if row in rows})
+def num_contrasts(a: frozenset[tuple[int, int]], b: frozenset[tuple[int, int]]) -> int:
+    """Rows of the tables that two texts, given by their `sides`, stand on different sides of, touched by both."""
+    if a == b:
+        return 0
+    rows = {row for row, _ in a} & {row for row, _ in b}
+    return len({row for row, _ in a ^ b if row in rows}) if rows else 0
+
+
+def sides(text: str) -> frozenset[tuple[int, int]]:
+    """The rows and sides that a text stands on; those of Chinese words are negative."""
+    return frozenset(_english_sides(text) | {(~row, side) for row, side in _han_sides(text)})
 
 
 def _clash(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
@@ -94,15 +106,17 @@ def _contradicts(a: set[tuple[int, int]], b: set[tuple[int, int]]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _takes_back(text: str) -> bool:
-    return _TAKES_BACK.search(" ".join(latin_words(text))) is not None
+    return not _TAKING.isdisjoint(latin_words(text)) and _TAKES_BACK.search(spoken(text)) is not None
 
 
 @lru_cache(maxsize=1024)
 def _english_sides(text: str) -> set[tuple[int, int]]:
-    said = " ".join(latin_words(text))
-    phrases = {f"{_PARTICLE_STEM.get(stem(m[1]), stem(m[1]))}_{m[3]}" for m in _PARTICLE.finditer(said)}
-    phrases |= {phrase.replace(" ", "_") for phrase in _PHRASE.findall(said)}
-    kept = _PARTICLE.sub(r" \2 ", said).split()
+    said, kept, phrases = spoken(text), list(latin_words(text)), set[str]()
+    if has_any(said, _TURNED_BY):
+        phrases = {f"{_PARTICLE_STEM.get(stem(m[1]), stem(m[1]))}_{m[3]}" for m in _PARTICLE.finditer(said)}
+        kept = _PARTICLE.sub(r" \2 ", said).split()
+    if not _PHRASE_BEGINS.isdisjoint(latin_words(text)):
+        phrases |= {phrase.replace(" ", "_") for phrase in _PHRASE.findall(said)}
     return {place for word in (*map(stem, kept), *phrases) for place in _WHERE.get(word, ())}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from embeddings.text import plain
+from embeddings.text import has_any, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ _WISHES = (
     _wish("in french", "法文 法语", "[用成以]法[文语]"),
     _wish("in japanese", "日文 日语", "[用成以]日[文语]"),
 )
+_TONGUE_NAMES = tuple(_TONGUES.split())
 _TONGUE = _TONGUES.replace(" ", "|")
 _IN_TONGUE = re.compile(
     rf"\b(?:answer|reply|respond|write|explain|translate|summari[sz]e|rewrite|describe|poem|essay|story|mail|letter|text|"
@@ -144,6 +145,7 @@ _AUDIENCE = re.compile(
     r"\b(?:explain|describe|teach|present|introduce)\b.{1,80}? (?:to|for) (?:an? |my |the )([\w -]{2,40}?)(?=$|[.,?!;])"
     r"|\blike i(?:'m| am) (?:an? )?([\w -]{1,40}?)(?=$|[.,?!;])"
 )
+_TELLS = ("explain", "describe", "teach", "present", "introduce", "like i")
 _YEARS = re.compile(r"\b(?:\d+|\w+)[ -]years?[ -]olds?\b")
 
 
@@ -161,7 +163,7 @@ def _same_tongues(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)
 def _tongues(text: str) -> tuple[set[str], set[str], set[str]]:
     lowered = plain(text).lower()
-    named = set(_ANY_TONGUE.findall(lowered))
+    named = set(_ANY_TONGUE.findall(lowered)) if has_any(lowered, _TONGUE_NAMES) else set()
     if not named:
         return named, named, named
     wanted = {one or other for one, other in _IN_TONGUE.findall(lowered)}
@@ -176,7 +178,8 @@ def _same_readers(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)
 def _readers(text: str) -> set[str]:
     """Of a group of words the last one counts; ages are numbers, and compared as such."""
-    found = _AUDIENCE.findall(plain(text).lower())
+    lowered = plain(text).lower()
+    found = _AUDIENCE.findall(lowered) if has_any(lowered, _TELLS) else []
     said = ("child" if _YEARS.search(one) else one for pair in found for one in pair if one)
     return {
         "child" if word in ("five", "5", "kid", "kids", "children") else word for word in (s.split()[-1] for s in said)

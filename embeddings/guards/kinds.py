@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
-from embeddings.text import has_han, latin_words, plain
+from embeddings.text import has_any, has_han, latin_words, plain, words
 
 _KINDS = """
 monday tuesday wednesday thursday friday saturday sunday
@@ -164,6 +164,7 @@ _LETTERED = re.compile(
     r"|block|building|zone|variable|point|set|step|version|answer|choice|product|company|column|row|list)"
     r" ([a-z])(?![\w'])"
 )
+_LETTERED_NOUNS = frozenset(_LETTERED.pattern.partition("(")[2].partition(")")[0].split("|"))
 _HAN_WHERE = _table(_HAN_KINDS)
 _HAN_NAME = re.compile("|".join(sorted(_HAN_WHERE, key=len, reverse=True)))
 
@@ -182,7 +183,7 @@ def _same_letters(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _lettered(text: str) -> set[tuple[str, str]]:
-    return set(_LETTERED.findall(plain(text).lower()))
+    return set() if _LETTERED_NOUNS.isdisjoint(words(text)) else set(_LETTERED.findall(plain(text).lower()))
 
 
 def other_names(name: str) -> list[str]:
@@ -195,7 +196,7 @@ def other_names(name: str) -> list[str]:
 def _named(text: str) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     said = latin_words(text)
-    if _IN_MAY.search(plain(text)):
+    if has_any(text, ("May", "may")) and _IN_MAY.search(plain(text)):
         found[_WHERE["june"][0]] = {"may"}
     pairs = [f"{one} {two}" for one, two in pairwise(said)]
     for word in [*said, *(pair for pair in pairs if pair in _PHRASES)]:

@@ -10,7 +10,7 @@ from collections import Counter
 from functools import lru_cache
 
 from embeddings.guards.units import UNITS
-from embeddings.text import CARRIES_NO_MEANING, has_han, latin_words, stem, word_set
+from embeddings.text import CARRIES_NO_MEANING, counted, has_han, latin_words, stem, word_set
 
 # Each line is one meaning: a text that has any word of it has it.
 _CLASSES = """
@@ -48,6 +48,7 @@ _MEANS_LITTLE = word_set(
 )
 _DETERMINERS = word_set("the a an my your his her its our their this that these those")
 _COMPOUND = re.compile(r"(?:step|grand|great|half|vice|semi|super|fore|pseudo)(\w{3,})")
+_COMPOUNDS = ("step", "grand", "great", "half", "vice", "semi", "super", "fore", "pseudo")
 _MOST_APART = 2  # content words that either text has alone
 
 
@@ -56,7 +57,13 @@ def same_modifiers(a: str, b: str) -> bool:
     one, other = _read(a), _read(b)
     if one.said == other.said:
         return True
-    return not (_narrows(one, other) or _narrows(other, one) or _is_compound(one, other) or _is_compound(other, one))
+    more, less = len(one.bag - other.bag), len(other.bag - one.bag)
+    return not (
+        (more <= _MOST_APART and less < _MOST_APART and _narrows(one, other))
+        or (less <= _MOST_APART and more < _MOST_APART and _narrows(other, one))
+        or (one.has_compounds and _is_compound(one, other))
+        or (other.has_compounds and _is_compound(other, one))
+    )
 
 
 class _Row:
@@ -64,7 +71,10 @@ class _Row:
 
     def __init__(self, said: tuple[str, ...]) -> None:
         self.said = said
-        self.content = Counter(stem(word) for word in said if word not in CARRIES_NO_MEANING)
+        stems = [stem(word) for word in said if word not in CARRIES_NO_MEANING]
+        self.content = Counter(stems)
+        self.bag = counted(stems)
+        self.has_compounds = any(word.startswith(_COMPOUNDS) for word in stems)
         self.classes = {_CLASS[word] for word in said if word in _CLASS}
         # a word that may narrow, what it stands before, what stands before it
         self.narrowed = [

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from embeddings.guards.kinds import other_names
-from embeddings.text import HAN, has_han, plain, word_set, words
+from embeddings.text import HAN, has_any, has_han, plain, word_set, words
 
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{2,200})\'(?!\w)|「([^」]+)」|《([^》]+)》|『([^』]+)』')
 _CODE = re.compile(r"```(?:\w*\n)?(.+?)```|`([^`\n]+)`", re.DOTALL)
@@ -21,6 +21,7 @@ _IDENTIFIER = re.compile(
     r"\w+\.(?:py|js|ts|json|ya?ml|toml|txt|csv|md|sh|c|cpp|h|rs|go|java|html|css|com|org|net|io)\b|\.NET|"
     r"[a-z_]{2,}(?:\.[a-z_]\w+)+|[A-Za-z]+-?\d[\w.-]*|\d+[A-Za-z]\w*|[A-Z]{2,}-\w+)(?!\w)"
 )
+_ODD = re.compile(r"[\d_+#-]|\.\S|[A-Za-z][A-Z]")  # no identifier is without
 _ORDINAL = re.compile(
     r"\d+(?:st|nd|rd|th|s|k|m|b|bn|am|pm|h|hr|hrs|min|mins|kg|km|cm|mm|g|gb|mb|kb|tb|ms|ft|lb|lbs|mph|kmh|usd|x)",
     re.IGNORECASE,
@@ -151,18 +152,22 @@ def _named(text: str) -> frozenset[str]:
 
 
 def _names(text: str) -> Iterator[str]:
-    for pattern in (_CODE, _QUOTED):
-        for match in pattern.finditer(text):
-            yield next(group for group in match.groups() if group)
-    for match in _ADDRESS.finditer(text):
-        yield match.group()
-    bare = _ADDRESS.sub(" ", _CODE.sub(" ", text))
+    bare = text
+    if has_any(text, "`\"'「《『"):
+        for pattern in (_CODE, _QUOTED):
+            for match in pattern.finditer(text):
+                yield next(group for group in match.groups() if group)
+        bare = _CODE.sub(" ", text)
+    if has_any(text, "/@\\"):
+        for match in _ADDRESS.finditer(text):
+            yield match.group()
+        bare = _ADDRESS.sub(" ", bare)
     if has_han(bare):
         yield from _LATIN_WORD.findall(bare)  # inside Chinese every Latin word stands out
         return
     if not _LOUD.search(bare):
         return  # all in capitals: none of them says anything
-    for match in _IDENTIFIER.finditer(bare):
+    for match in _IDENTIFIER.finditer(bare) if _ODD.search(bare) else ():
         if match.group() not in _NO_NAME and not _ORDINAL.fullmatch(match.group()):
             yield match.group()
     yield from _capitalised(bare)

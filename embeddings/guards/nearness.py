@@ -5,18 +5,20 @@ but for the `shared_` ones, which count what both texts hold. Symmetric in the t
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from embeddings.guards.antonyms import num_opposites
+from embeddings.guards.antonyms import num_contrasts, sides
 from embeddings.guards.form import wishes
 from embeddings.guards.names import num_missing, num_names
 from embeddings.guards.negation import denial
 from embeddings.guards.numbers import num_unpaired
 from embeddings.guards.question import asked
+from embeddings.known import Known
 from embeddings.repairs import corrected
-from embeddings.text import CARRIES_NO_MEANING, is_han, stem, words
+from embeddings.text import CARRIES_NO_MEANING, counted, is_han, stem, words
 
 NEAR_MISSES = (
     "numbers_unpaired",  # quantities, sure or not, that find no partner
@@ -38,31 +40,89 @@ NEAR_MISSES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a text says, as far as it is compared here."""
+
+    content: tuple[str, ...]
+    bag: frozenset[tuple[str, int] | str]
+    first: tuple[str, ...]
+    function_words: frozenset[str]
+    denial: tuple[bool, bool]
+    sides: frozenset[tuple[int, int]]
+    asked: frozenset[str]
+    wishes: frozenset[str]
+    num_names: int
+
+
+def _read(text: str) -> _Told:
+    content, said = _content(text), words(text)
+    return _Told(
+        content,
+        counted(content),
+        said[:1],
+        CARRIES_NO_MEANING.intersection(said),
+        denial(text),
+        sides(text),
+        frozenset(asked(text)),
+        wishes(text),
+        num_names(text),
+    )
+
+
+_TOLD = Known(_read, 2048)
+
+
+def told(text: str) -> list[Any]:
+    """What is read of a text, as JSON can have it; `tell` takes it back."""
+    one = _TOLD.of(corrected(text))
+    sets = (sorted(one.function_words), sorted(one.sides), sorted(one.asked), sorted(one.wishes))
+    return [one.content, one.first, one.denial, one.num_names, *sets]
+
+
+def tell(text: str, parts: Sequence[Any]) -> None:
+    """Let what was read of a text be known again."""
+    content, first, (strong, weak), count, functions, stands, asks, wants = parts
+    one = _Told(
+        tuple(content),
+        counted(content),
+        tuple(first),
+        frozenset(functions),
+        (strong, weak),
+        frozenset((row, side) for row, side in stands),
+        frozenset(asks),
+        frozenset(wants),
+        count,
+    )
+    _TOLD.put(corrected(text), one)
+
+
 def near_misses(a: str, b: str) -> tuple[float, ...]:
     """The differences of two texts by kind, in the order of `NEAR_MISSES`."""
     a, b = corrected(a), corrected(b)
-    one, other = _content(a), _content(b)
-    in_a, in_b = Counter(one), Counter(other)
-    shared, either = (in_a & in_b).total(), (in_a | in_b).total()
-    fewer, more = sorted((len(one) - shared, len(other) - shared))
+    one, other = _TOLD.of(a), _TOLD.of(b)
+    in_a, in_b = len(one.content), len(other.content)
+    shared = len(one.bag & other.bag)
+    either = in_a + in_b - shared
+    fewer, more = (in_a - shared, in_b - shared) if in_a <= in_b else (in_b - shared, in_a - shared)
     unpaired, paired = num_unpaired(a, b)
     return (
         float(unpaired),
         float(paired),
-        float(num_missing(a, b)),
-        float(min(num_names(a), num_names(b))),
-        _denial(a, b),
-        float(num_opposites(a, b)),
-        _question(a, b),
-        float(len(wishes(a) ^ wishes(b))),
-        1.0 - _longest_common(one, other) / shared if shared else 0.0,
+        float(num_missing(a, b)) if one.num_names or other.num_names else 0.0,
+        float(min(one.num_names, other.num_names)),
+        _denial(one, other),
+        float(num_contrasts(one.sides, other.sides)),
+        _question(one, other),
+        float(len(one.wishes ^ other.wishes)),
+        1.0 - longest_common(one.content, other.content) / shared if shared else 0.0,
         float(fewer),
         float(more),
         shared / either if either else 1.0,
-        _function_words(a, b),
-        math.log((max(len(one), len(other)) + 1) / (min(len(one), len(other)) + 1)),
-        float(words(a)[:1] != words(b)[:1]),
-        float(one[-1:] != other[-1:]),
+        _function_words(one, other),
+        math.log((max(in_a, in_b) + 1) / (min(in_a, in_b) + 1)),
+        float(one.first != other.first),
+        float(one.content[-1:] != other.content[-1:]),
     )
 
 
@@ -81,33 +141,31 @@ def _content(text: str) -> tuple[str, ...]:
 _MOST_WORDS = 200  # the order of more is not worth its square in time
 
 
-def _denial(a: str, b: str) -> float:
-    (strong_a, weak_a), (strong_b, weak_b) = denial(a), denial(b)
-    if strong_a != strong_b:
+def _denial(one: _Told, other: _Told) -> float:
+    (strong, weak), (strong_other, weak_other) = one.denial, other.denial
+    if strong != strong_other:
         return 1.0
-    return 0.5 if weak_a != weak_b else 0.0
+    return 0.5 if weak != weak_other else 0.0
 
 
-def _question(a: str, b: str) -> float:
-    asked_a, asked_b = asked(a), asked(b)
-    if asked_a & asked_b or not (asked_a or asked_b):
+def _question(one: _Told, other: _Told) -> float:
+    if one.asked & other.asked or not (one.asked or other.asked):
         return 0.0
-    return 1.0 if asked_a and asked_b else 0.5
+    return 1.0 if one.asked and other.asked else 0.5
 
 
-def _function_words(a: str, b: str) -> float:
-    in_a, in_b = (CARRIES_NO_MEANING.intersection(words(text)) for text in (a, b))
-    either = len(in_a | in_b)
-    return len(in_a ^ in_b) / either if either else 0.0
+def _function_words(one: _Told, other: _Told) -> float:
+    either = len(one.function_words | other.function_words)
+    return len(one.function_words ^ other.function_words) / either if either else 0.0
 
 
-def _longest_common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
-    lengths = [0] * (len(b) + 1)
+def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, by bits (Hyyrö 2004): a row of the table is one integer."""
+    places: dict[str, int] = {}
+    for n, word in enumerate(b):
+        places[word] = places.get(word, 0) | 1 << n
+    full = row = (1 << len(b)) - 1
     for word in a:
-        before = 0
-        for n, other in enumerate(b):
-            above = lengths[n + 1]
-            lengths[n + 1] = before + 1 if word == other else max(above, lengths[n])
-            before = above
-    return lengths[-1]
+        match = row & places.get(word, 0)
+        row = (row + match) | (row - match)
+    return len(b) - (row & full).bit_count()

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from embeddings.text import CARRIES_NO_MEANING, han, latin_words, stem, word_set
+from embeddings.text import CARRIES_NO_MEANING, han, latin_words, spoken, stem, word_set
 
 _STRONG = word_set(
     "not no never without nobody nothing nowhere none nor neither except excluding excluded exclude unable besides"
@@ -68,13 +68,16 @@ def denial(text: str) -> tuple[bool, bool]:
     return strong or _chinese(text), weak
 
 
+_TELLING = _STRONG | _WEAK | word_set("other place lieu")
 _INSTEAD = re.compile(r"\b(?:instead of|rather than|other than|in (?:place|lieu) of)\b")
 
 
 @lru_cache(maxsize=1024)
 def _english(text: str) -> tuple[bool, bool]:
     """Whether a text denies, and whether it denies softly."""
-    said = _INSTEAD.sub("except", " ".join(latin_words(text)))
+    if _TELLING.isdisjoint(latin_words(text)):
+        return False, False
+    said = _INSTEAD.sub("except", spoken(text))
     kept = set(_INTERJECTION.sub(" ", _IDIOM.sub(" ", said)).split())
     return bool(kept & _STRONG), bool(kept & _WEAK)
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from embeddings.guards.numerals import UNSURE, in_digits
 from embeddings.guards.units import UNITS
-from embeddings.text import HAN, plain
+from embeddings.text import HAN, has_any, plain
 
 Exact = int | Fraction  # never rounded: two accounts may differ in their sixteenth digit
 MOST_DIGITS = 300  # a longer number is compared as text
@@ -66,6 +66,8 @@ _NUMBER = re.compile(
 def same_numbers(a: str, b: str) -> bool:
     """Refuse when a number, date, version, percentage, price or measure of one text is missing from the other."""
     (in_a, operators_a), (in_b, operators_b) = _read(a), _read(b)
+    if not (in_a or in_b or operators_a or operators_b or _has_digits(a) or _has_digits(b)):
+        return True
     if operators_a and operators_b and operators_a != operators_b:
         return False  # 1+1, 1-1. A dash alone may be a range, so one side is no proof
     if _turned(a, b) or _regrouped(a, b) or _rejoined(a, b):
@@ -108,6 +110,8 @@ def _rejoined(a: str, b: str) -> bool:
 def _joined(text: str) -> tuple[frozenset[tuple[int, int]], dict[tuple[int, int], str]]:
     """The ranges of a text, and what else joins two numbers: 10-12; 10 and 12, 10 or 12."""
     ranges, links = set(), {}
+    if not _has_digits(text):
+        return frozenset(), {}
     for match in _JOINED.finditer(in_digits(plain(text)).lower().replace(UNSURE, "")):
         pair = int(match[2]), int(match[4])
         if match["between"] or match["link"] in _RANGES:
@@ -141,7 +145,19 @@ def _num_paired(a: Sequence[Quantity], b: Sequence[Quantity]) -> int:
 def _read(text: str) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
     """The quantities and the arithmetic operators of a text."""
     spelled = in_digits(_without_markers(plain(text)))
+    if _DIGIT.search(spelled) is None:
+        return (), tuple(_operators(spelled.lower())) if has_any(spelled, "+*×÷^<>=!-/") else ()
     return tuple(_quantities(spelled)), tuple(_operators(spelled.lower()))
+
+
+_DIGIT = re.compile(r"\d")
+
+
+@lru_cache(maxsize=1024)
+def _has_digits(text: str) -> bool:
+    """Whether there are any, as written or once they are spelled so."""
+    said = plain(text)
+    return _DIGIT.search(said) is not None or _DIGIT.search(in_digits(said)) is not None
 
 
 _MARKER = re.compile(r"(?:(?<=\s)|^)\(?(\d{1,2})[.)]\s+(?=[A-Za-z`\"])")

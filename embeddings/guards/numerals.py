@@ -1,8 +1,9 @@
 """Rewrite numbers that are spelled in words, English or Chinese, in digits."""
 
 import re
+from functools import lru_cache
 
-from embeddings.text import HAN
+from embeddings.text import HAN, letter_runs
 
 UNSURE = "\ue000"  # stands before a number that may be none: "which one", "the first time", 一
 
@@ -47,8 +48,17 @@ _NUMBERED = re.compile(
 )
 
 
+_NUMBER_WORDS = frozenset(
+    word + end for word in (*_ONES, *_TENS, *_ORDINALS, *_SCALES, *_ALONE, *_PARTS, "double") for end in ("", "s")
+) | frozenset(["doubled", "doubling", "war", "chapter", "volume", "phase", "act"])
+_NUMERALS = re.compile(r"\d|[IVX]{2}")
+
+
+@lru_cache(maxsize=1024)
 def in_digits(text: str) -> str:
     """The text with spelled numbers in digits; what may be no number is marked `UNSURE`."""
+    if text.isascii() and _NUMBER_WORDS.isdisjoint(letter_runs(text)) and _NUMERALS.search(text) is None:
+        return text
     text = _LIKE_FIVE.sub(" ", text)
     text = _HALF_UNIT.sub(lambda m: _HALVES[m[1].lower()], text)
     text = _TIMES.sub("twice", _PART.sub(_part, text))

@@ -151,6 +151,7 @@ def _same_but_for_judgement(a: str, b: str) -> bool:
     return row_a == row_b
 
 
+@lru_cache(maxsize=8192)
 def _cut(word: str) -> str:
     return _DOUBLED.sub(r"\1", stem(_IRREGULAR.get(word, word)))
 

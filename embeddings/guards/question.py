@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from embeddings.text import han, latin_words, word_set
+from embeddings.text import han, has_any, spoken, word_set
 
 # The first word that fits counts; "what year" asks when. `what`, `which` and yes-or-no fit with anything.
 _TOLD = r"\b(?:me|know|explain|exactly|about|and|or|make that|rather|mean|uh|um|no|actually|sorry)"
@@ -21,6 +21,20 @@ _ENGLISH = (
     ("where", re.compile(rf"^(?:\w+ ){{0,2}}where\b|{_TOLD} where\b|\b(?:what|which) (?:place|city|country)\b")),
     ("how", re.compile(rf"^(?:\w+ ){{0,2}}how (?!{_MEASURED})|\b(?:me|know|explain) how (?!{_MEASURED})")),
 )  # fmt: skip
+# Where none of these stands the pattern does not fit.
+_CUES = {
+    "count": ("how many", "number of", "count"),
+    "amount": ("how much",),
+    "duration": ("how long", "duration"),
+    "frequency": ("often", "frequently"),
+    "distance": ("how far",),
+    "age": ("how old", "what age"),
+    "why": ("why", "how come", "reason", "cause"),
+    "who": ("who", "which"),
+    "when": ("when", "what", "which"),
+    "where": ("where", "what", "which"),
+    "how": ("how ",),
+}
 # "When a buyer pays late, who owes money?" does not ask when.
 _CLAUSE_FIRST = re.compile(
     r"^\s*(?:when|where|if|after|before|while|once)\s+(?!(?:do|does|did|is|are|was|were|can|could|will|would|should|has|have)\b)"
@@ -58,8 +72,8 @@ def same_question(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
-    said, chinese = " ".join(latin_words(_CLAUSE_FIRST.sub("", text))), han(text)
-    found = {name for name, pattern in _ENGLISH if pattern.search(said)} if said else set()
+    said, chinese = spoken(_CLAUSE_FIRST.sub("", text)), han(text)
+    found = {name for name, pattern in _ENGLISH if has_any(said, _CUES[name]) and pattern.search(said)}
     if chinese:
         found |= {name for name, pattern in _CHINESE if pattern.search(chinese)}
     return found

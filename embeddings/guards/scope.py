@@ -4,9 +4,11 @@ They carry no content, so vectors hardly see them. Only said of two texts whose 
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
-from embeddings.text import CARRIES_NO_MEANING, latin_words, stem, word_set
+from embeddings.text import CARRIES_NO_MEANING, has_any, stem, word_set
+from embeddings.text import spoken as as_spoken
 
 _NARROWS = word_set("only solely merely exclusively")
 _AS_NARROW = word_set("just exactly single sole alone one 1 unique no other never without limited")
@@ -89,6 +91,16 @@ _SAYS = {
     "again": _AGAIN,
     "habit": _HABIT,
 }
+# Where none of these stands the pattern does not fit.
+_CUES: dict[str, Iterable[str]] = {
+    "narrow": _NARROWS,
+    "almost": _ALMOST,
+    "else": ("else", "other than"),
+    "again": ("again", "anew"),
+    "habit": ("used to",),
+}
+_MUST = ("must", "have to", "has to", "had to", "required", "oblig")
+_MAY = ("can", "may", "allowed", "able", "permitted")
 _GRANTS = {
     "narrow": re.compile(rf"\b(?:{'|'.join(sorted(_NARROWS | _AS_NARROW))})\b"),
     "almost": re.compile(rf"\b(?:{'|'.join(sorted(_ALMOST | _NOT_QUITE))})\b"),
@@ -106,22 +118,26 @@ class _Small:
         self.said = said
         self.last = said.rsplit(" ", 1)[-1]
         self.content = {stem(word) for word in spoken - CARRIES_NO_MEANING - _SMALL}
-        self.says = {name for name, pattern in _SAYS.items() if pattern.search(said)}
+        self.says = {name for name, pattern in _SAYS.items() if has_any(said, _CUES[name]) and pattern.search(said)}
         self.grants = {name for name, pattern in _GRANTS.items() if pattern.search(said)}
-        self.binds = {name for name, pattern in (("obliges", _OBLIGES), ("permits", _PERMITS)) if pattern.search(said)}
+        self.binds = {
+            name
+            for name, pattern, cues in (("obliges", _OBLIGES, _MUST), ("permits", _PERMITS, _MAY))
+            if has_any(said, cues) and pattern.search(said)
+        }
         past, present = bool(spoken & _PAST), bool(spoken & _PRESENT)
         self.tense = "" if past == present else "past" if past else "present"
         self.along: dict[str, set[str]] = {}
         for verb, particle in _ALONG.findall(said):
             self.along.setdefault(stem(verb), set()).add(particle)
         self.when: dict[str, set[str]] = {}
-        for word, thing in _BEFORE_WHAT.findall(said):
+        for word, thing in _BEFORE_WHAT.findall(said) if not spoken.isdisjoint(_WHEN) else ():
             self.when.setdefault(thing, set()).add(_WHEN[word])
 
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> _Small:
-    return _Small(" ".join(latin_words(text)))
+    return _Small(as_spoken(text))
 
 
 def _are_alike(one: _Small, other: _Small) -> bool:

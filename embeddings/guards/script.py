@@ -17,6 +17,7 @@ _SCRIPTS = (
     ("thai", re.compile("[\u0e00-\u0e7f]")),
     ("latin", re.compile("[A-Za-z\u00c0-\u024f]")),
 )
+_LETTER = re.compile("[A-Za-z]")
 _WEIGHTS = {"han": 3, "kana": 9, "hangul": 3}  # a character says more than a letter; any kana makes it Japanese
 _FUNCTION_WORDS = {
     "en": "the is are what how of and to in do does for my you why which with a i can when who it",
@@ -39,6 +40,8 @@ def same_script(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _script(text: str) -> str:
+    if text.isascii():
+        return "latin" if _LETTER.search(text) else ""
     folded = plain(text)
     counts = {name: len(pattern.findall(folded)) * _WEIGHTS.get(name, 1) for name, pattern in _SCRIPTS}
     most = max(counts, key=lambda name: counts[name])

@@ -26,10 +26,20 @@ def same_capitals(a: str, b: str) -> bool:
     if a == b or any(text.isupper() or text.istitle() for text in (a, b)):
         return True
     for one, other in ((a, b), (b, a)):
-        if not one.islower() and any(_is_other(word, other) for word in _CAMEL.findall(one)) and not other.islower():
+        if not one.islower() and any(_is_other(word, other) for word in _camels(one)) and not other.islower():
             return False
-    in_a, in_b = _OTHER_IN_CAPITALS.findall(a), _OTHER_IN_CAPITALS.findall(b)
+    in_a, in_b = _sisters(a), _sisters(b)
     return [word.lower() for word in in_a] != [word.lower() for word in in_b] or in_a == in_b
+
+
+@lru_cache(maxsize=1024)
+def _camels(text: str) -> list[str]:
+    return _CAMEL.findall(text)
+
+
+@lru_cache(maxsize=1024)
+def _sisters(text: str) -> list[str]:
+    return _OTHER_IN_CAPITALS.findall(text)
 
 
 def _is_other(word: str, text: str) -> bool:

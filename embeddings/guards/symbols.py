@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from embeddings.guards.numerals import UNSURE, in_digits
-from embeddings.text import latin_words, plain, words
+from embeddings.text import has_any, plain, spoken, words
 
 # The other guards read these with their numbers: 20 °C, €5, 3 × 4.
 _READ_ELSEWHERE = frozenset("°×÷$€£¥₹")
@@ -33,6 +33,9 @@ _BOUNDS = (
     ("until", re.compile(r"\b(?:until|till)(?= \d)")),
     ("about", re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost)(?= \d)")),
 )
+
+_WITHOUT_NUMBER = _BOUNDS[:2]  # the others stand before one
+_DIGIT = re.compile(r"\d")
 
 
 def same_symbols(a: str, b: str) -> bool:
@@ -67,13 +70,18 @@ def same_bounds(a: str, b: str) -> bool:
 _CAPITALS = re.compile(r"\b(?:US|IT|WHO|AIDS|Polish)\b")
 
 
+@lru_cache(maxsize=1024)
+def _capitals(text: str) -> list[str]:
+    return _CAPITALS.findall(text)
+
+
 def _cased(a: str, b: str) -> bool:
     """Whether `a` has such a word where `b`, which knows capitals, has the small one."""
     if a.isupper() or b.isupper() or b.islower():
         return False
     return any(
         word not in b and re.search(rf"\b{word.lower()}\b", b) and not re.search(rf"\b{word.lower()}\b", a)
-        for word in _CAPITALS.findall(a)
+        for word in _capitals(a)
     )
 
 
@@ -94,10 +102,13 @@ def _counted(text: str) -> Counter[str]:
 
 
 def _symbols(text: str) -> Iterator[str]:
+    has_digits = _DIGIT.search(text) is not None
     if "://" not in text:
-        yield from _ESCAPE.findall(text)
-        yield from _AROUND.findall(text)
-    if not text.istitle():
+        if has_any(text, "\\+-/"):
+            yield from _ESCAPE.findall(text)
+        if has_digits or has_any(text, "*+<>"):
+            yield from _AROUND.findall(text)
+    if (has_digits or " A" in text) and not text.istitle():
         yield from (letter.upper() for letter in _LETTER.findall(text))
     if text.isascii():
         return
@@ -110,16 +121,21 @@ def _symbols(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)
 def _operators(text: str) -> set[str]:
-    return set(_OPERATOR.findall(plain(text)))
+    said = plain(text)
+    return set(_OPERATOR.findall(said)) if has_any(said, "&|=<>:()[]^~!%") or "??" in said else set()
 
 
 @lru_cache(maxsize=1024)
 def _expressions(text: str) -> list[str]:
-    bare = _DATE.sub(" ", plain(text).lower().translate(_SAME))
+    said = plain(text).lower().translate(_SAME)
+    if not has_any(said, "+-*/^<>=!"):
+        return []
+    bare = _DATE.sub(" ", said)
     return ["".join(match.group().split()).replace("**", "^") for match in _EXPRESSION.finditer(bare)]
 
 
 @lru_cache(maxsize=1024)
 def _bounds(text: str) -> set[str]:
-    said = " ".join(latin_words(in_digits(text).replace(UNSURE, "")))
-    return {name for name, pattern in _BOUNDS if pattern.search(said)}
+    spelled = in_digits(text).replace(UNSURE, "")
+    said, bounds = spoken(spelled), _BOUNDS if _DIGIT.search(spelled) else _WITHOUT_NUMBER
+    return {name for name, pattern in bounds if pattern.search(said)}

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from embeddings.text import HAN, plain, words
+from embeddings.text import HAN, has_any, plain, words
 
 _SPAN = re.compile(r"```(.*?)```|`([^`\n]+)`", re.DOTALL)
 _INDENTED = re.compile(r"^[ \t]+\S.*$", re.MULTILINE)
@@ -50,7 +50,7 @@ def same_task(a: str, b: str) -> bool:
         return True
     if _confused(a) != _confused(b):
         return False
-    if _TASK.search(plain(a)) is None and _TASK.search(plain(b)) is None:
+    if not _is_task(a) and not _is_task(b):
         return True
     one, other = _given(a), _given(b)
     if one and other:
@@ -58,6 +58,11 @@ def same_task(a: str, b: str) -> bool:
     if one or other:
         return _quotes(one, b) and _quotes(other, a)
     return words(_unaccented(a)) != words(_unaccented(b)) or _letters(a) == _letters(b)
+
+
+@lru_cache(maxsize=1024)
+def _is_task(text: str) -> bool:
+    return _TASK.search(plain(text)) is not None
 
 
 def _quotes(spans: tuple[str, ...], other: str) -> bool:
@@ -71,6 +76,8 @@ def _quotes(spans: tuple[str, ...], other: str) -> bool:
 
 
 def _same_money(a: str, b: str) -> bool:
+    if "$" not in a and "$" not in b:
+        return True
     return (_PRICE.search(a) is None or _MONEY.search(b) is not None) and (
         _PRICE.search(b) is None or _MONEY.search(a) is not None
     )
@@ -80,9 +87,11 @@ def _same_money(a: str, b: str) -> bool:
 def _code(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Signs, indented lines, SQL, and what stands between backticks."""
     said = plain(text).strip()
-    spans = tuple(fenced or quoted for fenced, quoted in _SPAN.findall(said))
+    spans = tuple(fenced or quoted for fenced, quoted in _SPAN.findall(said)) if "`" in said else ()
     indented = tuple(line.rstrip() for line in _INDENTED.findall(said)) if "\n" in said else ()
-    sql = tuple(" ".join(found.split()).rstrip(".?!;") for found in _SQL.findall(said))
+    sql: tuple[str, ...] = ()
+    if has_any(said, ("SELECT", "INSERT", "UPDATE", "DELETE")):
+        sql = tuple(" ".join(found.split()).rstrip(".?!;") for found in _SQL.findall(said))
     signs: tuple[str, ...] = ()
     if _SIGN.search(said):
         tokens = map(_bared, _TOKEN.findall(said))
@@ -110,6 +119,7 @@ def _given(text: str) -> tuple[str, ...]:
     return () if found is None else (next(filter(None, found.groups())).strip(),)
 
 
+@lru_cache(maxsize=1024)
 def _confused(text: str) -> tuple[str, ...]:
     """its, it's: in their order, where a text has two of them."""
     found = tuple(_CONFUSED.findall(plain(text).lower()))

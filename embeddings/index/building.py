@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.index.lists import ROUNDS, ROWS_PER_LIST, Lists, Trained, cluster, encoder_of, num_lists
-from embeddings.index.rows import BLOCK_ROWS, Block, Floats, gather
+from embeddings.index.rows import BLOCK_ROWS, Block, Floats, digests_of, gather
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ OVERFETCH = 2  # candidates taken from the lists for one that is returned
 MIN_FETCH = 16
 NICENESS = 10
 
-Keep = Callable[[Trained, list[str], NDArray[np.int32]], None]  # what was trained, ids, and the list of each or -1
+# What was trained, digests of ids, and the list of each or -1
+Keep = Callable[[Trained, NDArray[np.uint64], NDArray[np.int32]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,17 @@ class Known:
     """Training that is kept from another time, and the list of each id then."""
 
     trained: Trained
-    lists: dict[str, int]
+    digests: NDArray[np.uint64]  # of ids, in order
+    lists: NDArray[np.int32]
+
+    def lists_of(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The list of each, -1 of one that is not known."""
+        found = np.full(len(digests), -1, np.int64)
+        if len(self.digests):
+            at = np.minimum(np.searchsorted(self.digests, digests), len(self.digests) - 1)
+            is_known = self.digests[at] == digests
+            found[is_known] = self.lists[at[is_known]]
+        return found
 
 
 class Build:
@@ -113,24 +124,30 @@ class Build:
         is_fit = known is not None and _shared(blocks, num_rows, known) * 2 >= num_rows
         trained = known.trained if known is not None and is_fit else self._train(blocks, num_rows)
         lists = Lists(trained)
+        belongs = np.full(num_rows, -1, np.int64)
         for at, block in enumerate(blocks):
             self._look()
-            count = min(BLOCK_ROWS, num_rows - at * BLOCK_ROWS)
-            rows = np.ascontiguousarray(block.read(slice(count)))
-            belongs = _known_lists(block, count, known) if known is not None and is_fit else np.full(count, -1)
-            unknown = np.flatnonzero(belongs < 0)
+            slots = slice(at * BLOCK_ROWS, min((at + 1) * BLOCK_ROWS, num_rows))
+            if known is not None and is_fit:
+                belongs[slots] = _known_lists(block, slots.stop - slots.start, known)
+            unknown = np.flatnonzero(belongs[slots] < 0)
             if len(unknown):
-                belongs[unknown] = lists.assign(np.ascontiguousarray(rows[unknown]))
-            lists.add(np.arange(at * BLOCK_ROWS, at * BLOCK_ROWS + count), rows, belongs)
+                belongs[slots.start + unknown] = lists.assign(block.read(unknown))
+        lists.make_room(belongs)  # as lists grow by themselves they hold half as much again
+        for at, block in enumerate(blocks):
+            self._look()
+            slots = slice(at * BLOCK_ROWS, min((at + 1) * BLOCK_ROWS, num_rows))
+            rows = block.read(slice(slots.stop - slots.start))
+            lists.add(np.arange(slots.start, slots.stop), rows, belongs[slots])
         if not is_fit:
             lists = self._tuned(lists, blocks, num_rows)
         self._lists = lists
         if self._keep is not None and not is_fit:
-            ids = [id for block in blocks for id in block.ids[:BLOCK_ROWS]]
-            belongs = lists.assignments(min(num_rows, len(ids)))
-            changed = [slot for slot in tuple(self.journal) if slot < len(belongs)]
-            belongs[changed] = -1  # another row may lie there by now
-            self._keep(lists.trained, ids[: len(belongs)], belongs)
+            digests = digests_of(blocks)
+            found = lists.assignments(min(num_rows, len(digests)))
+            changed = [slot for slot in tuple(self.journal) if slot < len(found)]
+            found[changed] = -1  # another row may lie there by now
+            self._keep(lists.trained, digests[: len(found)], found)
 
     def _replay(self, blocks: Sequence[Block], num_rows: int, changed: Sequence[int]) -> None:
         assert self._lists is not None
@@ -195,9 +212,11 @@ def put(lists: Lists, blocks: Sequence[Block], num_rows: int, changed: Sequence[
 
 
 def _shared(blocks: Sequence[Block], num_rows: int, known: Known) -> int:
-    return sum(id in known.lists for block in blocks for id in block.ids[:BLOCK_ROWS]) if num_rows else 0
+    return sum(int((known.lists_of(block.digests(BLOCK_ROWS)) >= 0).sum()) for block in blocks) if num_rows else 0
 
 
 def _known_lists(block: Block, count: int, known: Known) -> NDArray[np.int64]:
-    found = [known.lists.get(id, -1) for id in block.ids[:count]]
-    return np.array(found + [-1] * (count - len(found)), np.int64)  # a row may have been taken away meanwhile
+    found = np.full(count, -1, np.int64)
+    lists = known.lists_of(block.digests(count))
+    found[: len(lists)] = lists  # a row may have been taken away meanwhile
+    return found

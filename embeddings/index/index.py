@@ -6,7 +6,7 @@ exact, no training, and a search cannot leave one by any filter forgotten. One t
 lists, made by a thread in the background (`building.py`); its scores stay exact, because candidates are scored against
 the rows themselves (`partition.py`). A removal moves the last row into the hole (`rows.py`).
 
-With a budget, rows become 16-bit integers when it is passed, and then those that are found least are let go and
+Past a budget those that are found least are let go and
 counted: they can still be had by their exact request, or from whoever takes them (`pass_on`). With a folder, what was
 trained is kept there (`snapshot.py`).
 
@@ -16,7 +16,6 @@ find the same candidates; ids decide between two that are as near.
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -72,8 +71,6 @@ class VectorIndex:
         self._partitions: dict[bytes, Partition] = {}  # with a budget: the one not searched for longest comes first
         self._size = 0
         self._nbytes = 0
-        self._is_narrow = False
-        self._wide: deque[bytes] = deque()  # partitions whose rows have not been looked at since the budget was passed
         self._turn = threading.Lock()  # one partition's lists are made at a time
         self._folder = snapshots
         self._seal = seal
@@ -92,7 +89,7 @@ class VectorIndex:
     @property
     def has_room(self) -> bool:
         """Whether the budget lets rows in without another going."""
-        return self._budget_bytes is None or (not self._wide and self._nbytes < 0.95 * self._budget_bytes)
+        return self._budget_bytes is None or self._nbytes < 0.95 * self._budget_bytes
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -101,7 +98,7 @@ class VectorIndex:
         row = self._as_row(vector)
         part = self._partitions.get(partition)
         if part is None:
-            part = Partition(self.dim, flat_rows=self._flat_rows, is_narrow=self._is_narrow)
+            part = Partition(self.dim, flat_rows=self._flat_rows)
             self._partitions[partition] = part
             self._nbytes += PARTITION_BYTES
         rows = len(part)
@@ -265,29 +262,13 @@ class VectorIndex:
         return part
 
     def _keep_budget(self) -> bool:
-        """A step towards the budget: one block of rows becomes narrow, or a few rows go. False: nothing to do."""
+        """A step towards the budget: a few rows go. False: nothing to do."""
         if self._budget_bytes is None or self._nbytes <= self._budget_bytes or self._size <= 1:
             return False
-        if not self._is_narrow:
-            log.warning("the vector index has passed its %d bytes: rows become 16-bit", self._budget_bytes)
-            self._is_narrow = True
-            self._wide = deque(self._partitions)
-        if not self._narrow_one():
-            for _ in range(LET_GO):
-                if self._nbytes > self._budget_bytes and self._size > 1:
-                    self._let_go()
+        for _ in range(LET_GO):
+            if self._nbytes > self._budget_bytes and self._size > 1:
+                self._let_go()
         return True
-
-    def _narrow_one(self) -> bool:
-        while self._wide:
-            part = self._partitions.get(self._wide[0])
-            if part is not None:
-                is_done = not part.rows.narrow_one()
-                self._weigh(part)
-                if not is_done:
-                    return True
-            self._wide.popleft()
-        return False
 
     def _let_go(self) -> None:
         name = next(iter(self._partitions))

@@ -70,6 +70,12 @@ class Lists:
         pointer = faiss.swig_ptr
         self._ivf.add_core(len(slots), pointer(rows), pointer(slots), pointer(lists))
 
+    def make_room(self, lists: NDArray[np.int64]) -> None:
+        """For so many rows in each list and no more; lists are empty."""
+        for number, size in enumerate(np.bincount(lists, minlength=self._ivf.nlist).tolist()):
+            self._ivf.invlists.resize(number, size)
+            self._ivf.invlists.resize(number, 0)
+
     def put(self, slots: Sequence[int], rows: Floats) -> None:
         """Let these slots be found by these rows, whatever they held."""
         self.drop(slots)

@@ -3,80 +3,103 @@
     blocks    [ 512 rows ][ 512 rows ][ 130 of 512 ]      slot = place in this line
     remove    the last row goes into the hole, and the line is one shorter
 
-A row is float32, or, when memory is short, 16-bit integers with a scale of its own: half the size, and cosines that
-differ by less than 1e-5. A block that is full size is never reallocated, so a thread may read one while its owner
-writes: what it reads may be torn, and whoever lets it read writes down which slots changed meanwhile.
+A row is 16-bit integers and a scale of its own: half of what float32 takes, and cosines that differ by less than 1e-5.
+A block that is full size is never reallocated, so a thread may read one while its owner writes: what it reads may be
+torn, and whoever lets it read writes down which slots changed meanwhile. Ids lie beside the rows as bytes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.index.slots import SLOT_BYTES, Slots
+
 BLOCK_ROWS = 512
-ID_BYTES = 200  # an id, its places in two containers, and its mark: about what Python takes
+TOGETHER = 256  # rows that are made float32 to be multiplied: they stay in the processor's cache
+MOST = 32767.0
+GROWTH = 1.1  # of a first block: most partitions hold one to ten rows, and there are very many of them
+NO_BYTE = b"\xff"  # after an id: no text has such a byte
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True)
 class Block:
-    """Rows and their ids. `scales` belong to rows of 16-bit integers."""
+    """Rows, their scales and their ids."""
 
-    values: NDArray[np.float32] | NDArray[np.int16]
-    scales: Floats | None = None
-    ids: list[str] = field(default_factory=list)
+    values: NDArray[np.int16]
+    scales: Floats
+    ids: bytearray
+    width: int  # of an id
+    count: int = 0
 
     @property
     def nbytes(self) -> int:
-        return self.values.nbytes + (self.scales.nbytes if self.scales is not None else 0)
+        return self.values.nbytes + self.scales.nbytes + len(self.ids)
 
-    def read(self, rows: slice | Sequence[int]) -> Floats:
-        """Rows as float32; a view where that is what they are."""
-        if self.scales is None:
-            return self.values[rows]  # type: ignore[return-value]
+    @property
+    def capacity(self) -> int:
+        return len(self.values)
+
+    def read(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Floats:
+        """Rows as float32."""
         wide = self.values[rows].astype(np.float32)
         wide *= self.scales[rows][:, None]
         return wide
 
     def write(self, row: int, vector: Floats) -> None:
-        if self.scales is None:
-            self.values[row] = vector
+        scale = max(float(vector.max()), -float(vector.min()), 1e-30) / MOST
+        np.rint(vector * np.float32(1 / scale), out=self.values[row], casting="unsafe")
+        self.scales[row] = scale
+
+    def id_at(self, row: int) -> str:
+        start = row * self.width
+        raw = bytes(self.ids[start : start + self.width])
+        return raw.rstrip(NO_BYTE).decode("utf-8", "surrogatepass")
+
+    def names(self, count: int) -> list[str]:
+        """The ids of the first rows."""
+        return [self.id_at(row) for row in range(min(count, self.count))]
+
+    def digests(self, count: int) -> NDArray[np.uint64]:
+        """Eight bytes that stand for each of the first ids, at other times too."""
+        names = (_spelled(id) for id in self.names(count))
+        return np.frombuffer(b"".join(blake2b(name, digest_size=8).digest() for name in names), np.uint64)
+
+    def name(self, row: int, id: bytes) -> None:
+        start = row * self.width
+        self.ids[start : start + self.width] = id.ljust(self.width, NO_BYTE)
+
+    def resized(self, capacity: int, width: int) -> "Block":
+        """A copy with room for so many rows and ids so wide; one of the same capacity shares the rows."""
+        values, scales = self.values, self.scales
+        if capacity != len(values):
+            values, scales = np.empty((capacity, values.shape[1]), np.int16), np.empty(capacity, np.float32)
+            values[: self.count], scales[: self.count] = self.values[: self.count], self.scales[: self.count]
+        if width == self.width:
+            ids = self.ids[: self.count * width]
         else:
-            narrow, scales = _narrow(vector[None])
-            self.values[row], self.scales[row] = narrow[0], scales[0]
-
-    def resized(self, capacity: int) -> "Block":
-        kept = len(self.ids)
-        values = np.empty((capacity, self.values.shape[1]), self.values.dtype)
-        values[:kept] = self.values[:kept]
-        scales = None
-        if self.scales is not None:
-            scales = np.empty(capacity, np.float32)
-            scales[:kept] = self.scales[:kept]
-        return Block(values, scales, self.ids)
-
-    def narrowed(self) -> "Block":
-        capacity, kept = len(self.values), len(self.ids)
-        values, scales = np.zeros((capacity, self.values.shape[1]), np.int16), np.zeros(capacity, np.float32)
-        values[:kept], scales[:kept] = _narrow(self.read(slice(kept)))
-        return Block(values, scales, self.ids)
+            raw = (bytes(self.ids[at : at + self.width]) for at in range(0, self.count * self.width, self.width))
+            ids = bytearray(b"".join(id.ljust(width, NO_BYTE) for id in raw))
+        return Block(values, scales, ids.ljust(capacity * width, NO_BYTE), width, self.count)
 
 
 class Rows:
     """Vectors by id. One thread writes and searches."""
 
-    __slots__ = ("_hand", "_slots", "_used", "blocks", "dim", "is_narrow", "nbytes")
+    __slots__ = ("_hand", "_slots", "_used", "_width", "blocks", "dim", "nbytes")
 
-    def __init__(self, dim: int, *, is_narrow: bool = False) -> None:
+    def __init__(self, dim: int) -> None:
         self.dim = dim
-        self.is_narrow = is_narrow  # whether new blocks are of 16-bit integers
         self.blocks: list[Block] = []
         self.nbytes = 0
-        self._slots: dict[str, int] = {}
+        self._width = 1  # of the longest id there was
+        self._slots = Slots()
         self._used = bytearray()  # by slot: whether it was found since the hand went by
         self._hand = 0
 
@@ -84,96 +107,119 @@ class Rows:
         return len(self._slots)
 
     def slot_of(self, id: str) -> int | None:
-        return self._slots.get(id)
+        raw = _spelled(id)
+        return self._find(raw, hash(raw))
+
+    def _find(self, raw: bytes, hashed: int) -> int | None:
+        if len(raw) > self._width:
+            return None
+        padded = raw.ljust(self._width, NO_BYTE)
+        for slot in self._slots.find(hashed):
+            block, start = self.blocks[slot // BLOCK_ROWS], slot % BLOCK_ROWS * self._width
+            if block.ids[start : start + self._width] == padded:
+                return slot
+        return None
 
     def id_at(self, slot: int) -> str:
-        return self.blocks[slot // BLOCK_ROWS].ids[slot % BLOCK_ROWS]
+        return self.blocks[slot // BLOCK_ROWS].id_at(slot % BLOCK_ROWS)
 
     def ids(self) -> Iterator[str]:
-        return iter(tuple(self._slots))
+        return iter([id for block in self.blocks for id in block.names(BLOCK_ROWS)])
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def put(self, id: str, vector: Floats) -> int:
         """Keep `vector` under `id`, in the place of what was; returns its slot."""
-        slot = self._slots.get(id)
+        raw = _spelled(id)
+        hashed = hash(raw)
+        slot = self._find(raw, hashed)
         if slot is None:
-            slot = self._append(id)
+            slot = self._append(raw, hashed)
         self.blocks[slot // BLOCK_ROWS].write(slot % BLOCK_ROWS, vector)
         return slot
 
-    def _append(self, id: str) -> int:
+    def _append(self, raw: bytes, hashed: int) -> int:
+        if len(raw) > self._width:
+            self._widen(len(raw))
         slot = len(self._slots)
         if slot // BLOCK_ROWS == len(self.blocks):
-            capacity = BLOCK_ROWS if self.blocks else 1  # most partitions hold one to ten rows
-            values = np.empty((capacity, self.dim), np.int16 if self.is_narrow else np.float32)
-            block = Block(values, np.empty(capacity, np.float32) if self.is_narrow else None)
+            capacity = BLOCK_ROWS if self.blocks else 1
+            values, scales = np.empty((capacity, self.dim), np.int16), np.empty(capacity, np.float32)
+            block = Block(values, scales, bytearray(NO_BYTE * (capacity * self._width)), self._width)
             self.blocks.append(block)
             self.nbytes += block.nbytes
-        elif slot % BLOCK_ROWS == len(self.blocks[-1].values):
-            self._resize_last(min(BLOCK_ROWS, 2 * len(self.blocks[-1].values)))
-        self.blocks[-1].ids.append(id)
-        self._slots[id] = slot
+        elif slot % BLOCK_ROWS == self.blocks[-1].capacity:
+            self._resize_last(min(BLOCK_ROWS, max(slot + 1, int(GROWTH * slot))))
+        last = self.blocks[-1]
+        last.name(last.count, raw)
+        last.count += 1
+        self._slots.add(hashed, slot)
         self._used.append(0)
-        self.nbytes += ID_BYTES
+        self.nbytes += SLOT_BYTES
         return slot
 
     def remove(self, id: str) -> tuple[int, int] | None:
         """Forget `id`. Returns the slot that was freed and the last one, whose row is in it now; None when not here."""
-        hole = self._slots.pop(id, None)
+        raw = _spelled(id)
+        hole = self._find(raw, hash(raw))
         if hole is None:
             return None
-        last = len(self._slots)
-        tail = self.blocks[-1]
-        mark, last_id = self._used.pop(), tail.ids.pop()
+        self._slots.remove(hash(raw), hole)
+        last, tail = len(self._slots), self.blocks[-1]
+        mark = self._used.pop()
         if hole != last:
-            block = self.blocks[hole // BLOCK_ROWS]
-            row = hole % BLOCK_ROWS
-            if block.scales is not None and tail.scales is not None:  # as they are: narrowing again would wear them
-                block.values[row], block.scales[row] = tail.values[last % BLOCK_ROWS], tail.scales[last % BLOCK_ROWS]
-            else:
-                block.write(row, tail.read([last % BLOCK_ROWS])[0])
-            block.ids[row] = last_id
-            self._slots[last_id], self._used[hole] = hole, mark
-        self.nbytes -= ID_BYTES
-        if not tail.ids:
+            last_id = _spelled(tail.id_at(tail.count - 1))
+            block, row = self.blocks[hole // BLOCK_ROWS], hole % BLOCK_ROWS
+            block.values[row], block.scales[row] = tail.values[tail.count - 1], tail.scales[tail.count - 1]
+            block.name(row, last_id)
+            self._slots.move(hash(last_id), last, hole)
+            self._used[hole] = mark
+        tail.count -= 1
+        self.nbytes -= SLOT_BYTES
+        if not tail.count:
             self.nbytes -= self.blocks.pop().nbytes
-        elif len(self.blocks) == 1 and len(tail.ids) <= len(tail.values) // 4:
-            self._resize_last(len(tail.values) // 2)
+        elif len(self.blocks) == 1 and tail.count <= tail.capacity // 4:
+            self._resize_last(tail.capacity // 2)
         return hole, last
 
     def _resize_last(self, capacity: int) -> None:
-        self._replace(len(self.blocks) - 1, self.blocks[-1].resized(capacity))
+        self._replace(len(self.blocks) - 1, self.blocks[-1].resized(capacity, self._width))
+
+    def _widen(self, width: int) -> None:
+        """Make room for longer ids: seldom more than once."""
+        self._width = width
+        for at, block in enumerate(self.blocks):
+            self._replace(at, block.resized(block.capacity, width))
 
     def _replace(self, at: int, block: Block) -> None:
         self.nbytes += block.nbytes - self.blocks[at].nbytes
         self.blocks[at] = block
-
-    def narrow_one(self) -> bool:
-        """Halve a block; False when all are narrow. New rows are narrow from now on."""
-        self.is_narrow = True
-        for at, block in enumerate(self.blocks):
-            if block.scales is None:
-                self._replace(at, block.narrowed())
-                return True
-        return False
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def similarities(self, query: Floats) -> Floats:
         """The inner product of every row with `query`, by slot."""
         found = np.empty(len(self), np.float32)
+        wide = np.empty((min(TOGETHER, len(self)), self.dim), np.float32)
         at = 0
         for block in self.blocks:
-            size = len(block.ids)
-            _products(query, block.read(slice(size)), found[at : at + size])
-            at += size
+            for start in range(0, block.count, TOGETHER):
+                rows = block.values[start : min(start + TOGETHER, block.count)]
+                np.copyto(wide[: len(rows)], rows)
+                _products(query, wide[: len(rows)], found[at + start : at + start + len(rows)])
+            found[at : at + block.count] *= block.scales[: block.count]
+            at += block.count
         return found
 
     def similarities_at(self, query: Floats, slots: Sequence[int]) -> Floats:
         """The inner product of some rows with `query`: the same numbers, to the bit."""
-        found = np.empty(len(slots), np.float32)
-        _products(query, self.gather(slots), found)
+        found, wide = np.empty(len(slots), np.float32), np.empty((len(slots), self.dim), np.float32)
+        scales = np.empty(len(slots), np.float32)
+        for at, slot in enumerate(slots):
+            block, row = self.blocks[slot // BLOCK_ROWS], slot % BLOCK_ROWS
+            wide[at], scales[at] = block.values[row], block.scales[row]
+        _products(query, wide, found)
+        found *= scales
         return found
 
     def gather(self, slots: Sequence[int]) -> Floats:
@@ -198,12 +244,14 @@ def gather(blocks: Sequence[Block], slots: Sequence[int], dim: int) -> Floats:
     """A copy of the rows in `slots`."""
     found = np.empty((len(slots), dim), np.float32)
     for at, place in enumerate(slots):
-        one, row = blocks[place // BLOCK_ROWS], place % BLOCK_ROWS
-        if one.scales is None:
-            found[at] = one.values[row]
-        else:
-            np.multiply(one.values[row], one.scales[row], out=found[at], dtype=np.float32)
+        block, row = blocks[place // BLOCK_ROWS], place % BLOCK_ROWS
+        np.multiply(block.values[row], block.scales[row], out=found[at], dtype=np.float32)
     return found
+
+
+def digests_of(blocks: Sequence[Block]) -> NDArray[np.uint64]:
+    """Of the ids of all rows."""
+    return np.concatenate([np.empty(0, np.uint64), *(block.digests(BLOCK_ROWS) for block in blocks)])
 
 
 def nearest(similarities: Floats, k: int) -> list[int]:
@@ -222,7 +270,5 @@ def _products(query: Floats, rows: Floats, out: Floats) -> None:
     products(faiss.swig_ptr(out), faiss.swig_ptr(query), faiss.swig_ptr(rows), dim, count)
 
 
-def _narrow(rows: Floats) -> tuple[NDArray[np.int16], Floats]:
-    scales = np.maximum(np.abs(rows).max(axis=1), np.float32(1e-30)) / np.float32(32767)
-    narrow = rows / scales[:, None]
-    return np.rint(narrow, out=narrow).astype(np.int16), scales.astype(np.float32)
+def _spelled(id: str) -> bytes:
+    return id.encode("utf-8", "surrogatepass")

@@ -1,7 +1,8 @@
 """What was trained, kept on disk: a start with many rows puts them into lists without training again.
 
     <folder>/<digest of the partition's name>.lists     blake2b of the rest, then safetensors: centroids, encoder,
-                                                        ids and the list of each; embedder and generation as metadata
+                                                        digests of ids and the list of each; embedder and generation
+                                                        as metadata
 
 No vectors are kept: those come from the store, which is the truth, at every start. An id that the store no longer has
 is passed over, one that is new is given a list, and where fewer than half are known the lists are trained anew. A file
@@ -11,7 +12,6 @@ that is damaged, or belongs to another embedder or format, is as good as none, a
 import json
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -27,7 +27,7 @@ from embeddings.index.lists import Trained
 
 log = logging.getLogger(__name__)
 
-FORMAT = "lists1"
+FORMAT = "lists2"
 DIGEST_BYTES = 32
 END = ".lists"
 
@@ -69,14 +69,14 @@ class Snapshots:
         """Forget a partition that has no lists any more."""
         _unlink(self._path(name))
 
-    def write(self, name: bytes, trained: Trained, ids: Sequence[str], lists: NDArray[np.int32]) -> None:
+    def write(self, name: bytes, trained: Trained, ids: NDArray[np.uint64], lists: NDArray[np.int32]) -> None:
         """Keep what was trained, in the place of an older generation. A failure is told and forgotten."""
         try:
             self._write(name, trained, ids, lists)
         except OSError as error:
             log.warning("what the lists of a partition were trained to is not kept: %s", error)
 
-    def _write(self, name: bytes, trained: Trained, ids: Sequence[str], lists: NDArray[np.int32]) -> None:
+    def _write(self, name: bytes, trained: Trained, ids: NDArray[np.uint64], lists: NDArray[np.int32]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(name)
         body = self._dump(name, trained, ids, lists, self._generation(path) + 1)
@@ -103,10 +103,10 @@ class Snapshots:
             return 0
 
     def _dump(
-        self, name: bytes, trained: Trained, ids: Sequence[str], lists: NDArray[np.int32],
+        self, name: bytes, trained: Trained, ids: NDArray[np.uint64], lists: NDArray[np.int32],
         generation: int,
     ) -> bytes:  # fmt: skip
-        words = [id.encode("utf-8", "surrogatepass") for id in ids]
+        order = np.argsort(ids, kind="stable")
         meta = {
             "format": FORMAT, "embedder": self._fingerprint, "partition": name.hex(), "generation": str(generation),
             "trained": json.dumps([trained.num_probes, trained.num_rows, trained.imbalance]),
@@ -115,9 +115,8 @@ class Snapshots:
             {
                 "centroids": trained.centroids,
                 "encoder": trained.encoder,
-                "lists": np.ascontiguousarray(lists),
-                "ids": np.frombuffer(b"".join(words), np.uint8),
-                "lengths": np.array([len(word) for word in words], np.int32),
+                "lists": lists[order],
+                "ids": ids[order],
             },
             meta,
         )
@@ -132,16 +131,13 @@ class Snapshots:
         centroids, encoder = arrays["centroids"], arrays["encoder"]
         if centroids.shape[1:] != (self._dim,) or encoder.shape != (2 * self._dim,):
             raise ValueError(f"it holds centroids of shape {centroids.shape}")
-        ends = np.cumsum(arrays["lengths"]).tolist()
-        words = arrays["ids"].tobytes()
-        starts = [0, *ends[:-1]]
-        ids = [words[a:b].decode("utf-8", "surrogatepass") for a, b in zip(starts, ends, strict=True)]
-        belongs = dict(zip(ids, arrays["lists"].tolist(), strict=True))
-        if belongs and not -1 <= min(belongs.values()) <= max(belongs.values()) < len(centroids):
+        ids, lists = arrays["ids"], arrays["lists"]
+        if ids.shape != lists.shape or (ids[1:] < ids[:-1]).any():
+            raise ValueError("it holds ids in no order")
+        if len(lists) and not -1 <= lists.min() <= lists.max() < len(centroids):
             raise ValueError("it names a list that is not there")
-        return bytes.fromhex(meta["partition"]), Known(
-            Trained(centroids, encoder, num_probes, num_rows, imbalance), belongs
-        )
+        trained = Trained(centroids, encoder, num_probes, num_rows, imbalance)
+        return bytes.fromhex(meta["partition"]), Known(trained, ids, lists)
 
 
 def _place(path: Path) -> bytes:

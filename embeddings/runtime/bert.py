@@ -8,28 +8,20 @@
 
 Weights are laid out once for oneDNN: `F.linear` asks MKL in float32, which is slow on AMD, and lays a bfloat16 weight
 out anew at every call. oneDNN, and torch above it, keep what they compiled for every number of rows that they met, a
-thousand of each and nearly a gigabyte: so rows are filled up to one of a few dozen numbers. The body is that of BERT,
-RoBERTa and XLM-R, which differ in where positions begin; others (relative positions, rotations) are left to
-sentence-transformers.
+thousand of each and nearly a gigabyte: so rows are filled up to one of a few dozen numbers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-Pooling = Literal["mean", "cls"]
+from embeddings.runtime.forward import GELUS, Computed, Pooling, check_config, first_position
+
 Norm = tuple[torch.Tensor, torch.Tensor]
-
-BODIES = ("bert", "roberta", "xlm-roberta")
-GELUS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}  # as oneDNN and torch name the two
-
-
-class Unsuited(Exception):
-    """Not a body this forward can compute; the message says why."""
 
 
 class Linear:
@@ -65,14 +57,6 @@ class Layer:
     down_norm: Norm
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """What a forward gives for some texts, in their order."""
-
-    pooled: torch.Tensor  # float32 [texts, width], each of length 1
-    states: list[torch.Tensor]  # float32 [tokens, width] of each
-
-
 class BertForward:
     """A body of known shape, its weights laid out in one precision. Holds no state: any thread may call it."""
 
@@ -82,10 +66,9 @@ class BertForward:
         self._pooling = pooling
         self._num_heads = int(config.num_attention_heads)
         self._epsilon = float(config.layer_norm_eps)
-        first = 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
         self._words = weights["embeddings.word_embeddings.weight"].clone()  # a view would keep the whole file in memory
         kind = weights["embeddings.token_type_embeddings.weight"][0]  # one text, one kind: part of every position
-        self._places = weights["embeddings.position_embeddings.weight"][first:] + kind
+        self._places = weights["embeddings.position_embeddings.weight"][first_position(config) :] + kind
         self._norm = _norm(weights, "embeddings.LayerNorm", torch.float32)
         gelu = GELUS[config.hidden_act]
         self._layers = [_layer(weights, f"encoder.layer.{n}", gelu, dtype) for n in range(config.num_hidden_layers)]
@@ -108,7 +91,7 @@ class BertForward:
             back[n] = place
         pooled = F.normalize(torch.cat([self._pooled(part) for part in _parts(states, groups)]), dim=1, eps=1e-12)
         by_length = torch.split(states, lengths)
-        return Computed(pooled[back], [by_length[place] for place in back])
+        return Computed(pooled[back].numpy(), [by_length[place].numpy() for place in back])
 
     def _normalised(self, rows: torch.Tensor, norm: Norm) -> torch.Tensor:
         return F.layer_norm(rows, rows.shape[-1:], *norm, self._epsilon)
@@ -133,17 +116,6 @@ def room(num_tokens: int) -> int:
     """The number of rows that so many tokens are computed in: at most three, or an eighth, more; eight to an octave."""
     step = max(4, 1 << max(0, num_tokens.bit_length() - 4))
     return -(-num_tokens // step) * step
-
-
-def check_config(config: Any) -> None:
-    """Raise `Unsuited` unless the forward knows such a body."""
-    kind, act = getattr(config, "model_type", "?"), getattr(config, "hidden_act", "?")
-    if kind not in BODIES:
-        raise Unsuited(f"its body is {kind}, not one of {', '.join(BODIES)}")
-    if act not in GELUS:
-        raise Unsuited(f"its activation is {act}")
-    if getattr(config, "position_embedding_type", "absolute") != "absolute" or getattr(config, "is_decoder", False):
-        raise Unsuited("its positions are relative, or it looks backward only")
 
 
 def _parts(rows: torch.Tensor, groups: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from embeddings.base import Embedder, EmbedderError
-from embeddings.runtime.agreement import TOLERANCES, disagreement
-from embeddings.runtime.bert import Unsuited
-from embeddings.runtime.fast import VERSION, FastEmbedder, forward_of
+from embeddings.runtime.agreement import TEXTS, TOLERANCES, disagreement
+from embeddings.runtime.bert import BertForward
+from embeddings.runtime.checkpoint import check_modules
+from embeddings.runtime.fast import VERSION, FastEmbedder
+from embeddings.runtime.forward import Unsuited, check_config
 from embeddings.runtime.tokens import Tokens
 from embeddings.selftest import self_test
 
@@ -38,7 +40,7 @@ def quickened(
         forward = forward_of(model, DTYPES[wanted])
         fingerprint = fingerprint_in(f"{wanted}+{VERSION}")
         fast = FastEmbedder(forward, tokens, name=name, dim=reference.dim, fingerprint=fingerprint)
-        if why := disagreement(fast, reference, TOLERANCES[wanted]):
+        if why := disagreement(fast, reference.read(TEXTS), TOLERANCES[wanted]):
             raise Unsuited(f"our own forward in {wanted} computes something else: {why}")
         self_test(fast)
     except (Unsuited, EmbedderError) as exc:
@@ -59,3 +61,20 @@ def chosen(precision: str) -> str:
 def has_bfloat16(able: Mapping[str, object]) -> bool:
     """Whether a processor of these capabilities, as torch names them, multiplies bfloat16 itself."""
     return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is ARM's
+
+
+def forward_of(model: Any, dtype: torch.dtype) -> BertForward:
+    """The forward of a sentence-transformers model. Raises `Unsuited` when it has a part we do not know."""
+    check_modules([type(module).__name__ for module in model])
+    if getattr(model, "default_prompt_name", None):
+        raise Unsuited("it puts words of its own before every text")
+    pooling = getattr(model[1], "pooling_mode", None)
+    if pooling not in ("mean", "cls"):
+        raise Unsuited(f"its pooling is {pooling}")
+    body = model[0].auto_model
+    check_config(body.config)
+    weights = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in body.state_dict().items()}
+    try:
+        return BertForward(body.config, weights, pooling, dtype)
+    except (KeyError, AttributeError, RuntimeError) as exc:
+        raise Unsuited(f"its weights are not where a BERT has them: {exc!r}") from exc

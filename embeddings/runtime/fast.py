@@ -1,25 +1,23 @@
-"""An embedder over our own forward, made from one that sentence-transformers loaded and checked against it."""
+"""An embedder over a forward of ours."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 
 from embeddings.base import EmbedderError, Reading, Vectors
-from embeddings.runtime.bert import BertForward, Computed, Unsuited, check_config
+from embeddings.runtime.forward import Computed, Forward
 from embeddings.runtime.tokens import Tokenized, Tokens
+from embeddings.wording import VERSION as WORDING
 from embeddings.wording import settled
 
-VERSION = "bert1"  # part of the fingerprint: changes when the same weights give other numbers
-TOKENS_TOGETHER = 1024  # of one forward: more are no faster, and their memory grows
-KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+VERSION = "bert1"  # part of the fingerprint: changes when the same weights give other numbers, more than 1e-6 apart
+TOKENS_TOGETHER = 128  # of one forward: more are hardly faster, and their memory stays
 
 
 class FastEmbedder:
     """Embed by our own forward; the texts of a batch by length, without padding. Any thread may call it."""
 
-    def __init__(self, forward: BertForward, tokens: Tokens, *, name: str, dim: int, fingerprint: str) -> None:
+    def __init__(self, forward: Forward, tokens: Tokens, *, name: str, dim: int, fingerprint: str) -> None:
         self.name = name
         self.dim = dim
         self.fingerprint = fingerprint
@@ -31,16 +29,15 @@ class FastEmbedder:
         """Vectors of `texts`, float32, shape (len(texts), dim), each of length 1."""
         vectors = np.empty((len(texts), self.dim), np.float32)
         for places, _, computed in self._computed(texts):
-            vectors[places] = computed.pooled.numpy()
+            vectors[places] = computed.pooled
         return vectors
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """The same vectors, with the word pieces of every text and their last hidden states."""
         found: dict[int, Reading] = {}
         for places, tokenized, computed in self._computed(texts):
-            vectors = computed.pooled.numpy()
-            for place, tokens, vector, states in zip(places, tokenized, vectors, computed.states, strict=True):
-                found[place] = Reading(texts[place], vector, tokens.pieces, states.numpy()[tokens.places])
+            for place, tokens, vector, states in zip(places, tokenized, computed.pooled, computed.states, strict=True):
+                found[place] = Reading(texts[place], vector, tokens.pieces, states[tokens.places])
         return [found[place] for place in range(len(texts))]
 
     def fits(self, text: str) -> bool:
@@ -76,20 +73,6 @@ def together(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         yield part
 
 
-def forward_of(model: Any, dtype: torch.dtype) -> BertForward:
-    """The forward of a sentence-transformers model. Raises `Unsuited` when it has a part we do not know."""
-    kinds = [type(module).__name__ for module in model]
-    if kinds[:2] != list(KNOWN_MODULES[:2]) or kinds[2:] not in ([], [KNOWN_MODULES[2]]):
-        raise Unsuited(f"its modules are {', '.join(kinds)}")
-    if getattr(model, "default_prompt_name", None):
-        raise Unsuited("it puts words of its own before every text")
-    pooling = getattr(model[1], "pooling_mode", None)
-    if pooling not in ("mean", "cls"):
-        raise Unsuited(f"its pooling is {pooling}")
-    body = model[0].auto_model
-    check_config(body.config)
-    weights = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in body.state_dict().items()}
-    try:
-        return BertForward(body.config, weights, pooling, dtype)
-    except (KeyError, AttributeError, RuntimeError) as exc:
-        raise Unsuited(f"its weights are not where a BERT has them: {exc!r}") from exc
+def fingerprint_of(name: str, digest: str, arithmetic: str, dim: int, pooling: str, max_tokens: int) -> str:
+    """Vectors of two fingerprints never meet."""
+    return f"{name}:{digest}:{arithmetic}:{dim}:{pooling}:{max_tokens}:{WORDING}"

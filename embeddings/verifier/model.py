@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from embeddings.base import Reading
 from embeddings.verifier import forest
-from embeddings.verifier.features import FEATURES, features_of
+from embeddings.verifier.features import FEATURES, features_beside, features_of
 from embeddings.verifier.logistic import Numbers, chances, logits
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -80,6 +80,17 @@ class Verifier:
         in_spreads = rows[0, :-1]  # so that whoever learns from them needs no units
         known = None if self.is_fitted else chances(rows @ prior_weights(self.arrays))
         return Comparison(float((self.probabilities(pairs) if known is None else known)[0]), tuple(in_spreads.tolist()))
+
+    def compare_all(self, a: Reading, others: Sequence[Reading]) -> list[Comparison]:
+        """What `compare` says of each, but for the last digit."""
+        if not others:
+            return []
+        left, right = np.stack([a.vector] * len(others)), np.stack([other.vector for other in others])
+        pairs = Pairs(features_beside(a, others), left, right)
+        rows = prior_rows(self.arrays, pairs)
+        known = self.probabilities(pairs) if self.is_fitted else chances(rows @ prior_weights(self.arrays))
+        in_spreads = rows[:, :-1].tolist()
+        return [Comparison(chance, tuple(row)) for chance, row in zip(known.tolist(), in_spreads, strict=True)]
 
     def probabilities(self, pairs: Pairs) -> Numbers:
         """The same for many pairs."""

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -421,3 +423,35 @@ async def test_one_bad_text_fails_a_reading_of_several_and_the_good_ones_are_rem
         await batcher.read(["good"])
 
     assert embedder.batches == [["poison", "good"], ["poison"], ["good"]]
+
+
+async def test_long_texts_go_alone_so_that_nobody_waits_for_many_of_them() -> None:
+    embedder = Gated()
+    async with batching(embedder, max_batch_chars=100) as batcher:
+        waiting = [asyncio.create_task(batcher.embed("first"))]
+        await started(embedder)
+        texts = ["a" * 60, "b" * 60, "c" * 30, "d" * 200, "e"]
+        waiting += [asyncio.create_task(batcher.embed(text)) for text in texts]
+        await asyncio.sleep(0)
+        embedder.gate.set()
+        await asyncio.gather(*waiting)
+
+        assert embedder.batches[1:] == [texts[:1], texts[1:3], texts[3:4], texts[4:]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts niceness by thread on Linux alone")
+async def test_its_thread_stands_back_and_no_other_does() -> None:
+    seen: list[int] = []
+
+    class Watched(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().embed(texts)
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    batcher = EmbeddingBatcher(Watched, niceness=19)
+    await batcher.embed("a text")
+    await batcher.close()
+
+    assert seen == [19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

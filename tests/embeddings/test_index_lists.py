@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from embeddings.index import VectorIndex
 
 DIM = 32
-FLAT = 200  # rows: beyond, lists are made, as beyond 10,000 in the product
+FLAT = 200  # rows: beyond, lists are made, as beyond 4,096 in the product
+ROUNDED = 2e-5  # a row is 16-bit integers; the more dimensions it has, the less it matters
 NAME = b"large"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +70,7 @@ def test_of_the_eight_nearest_nearly_all_are_found_and_scores_are_exact(large: V
         scores = rows @ query
         found = large.search(NAME, query, 8)
         hits += len({c.id for c in found} & {str(slot) for slot in np.argsort(-scores)[:8]})
-        assert np.allclose([c.similarity for c in found], [scores[int(c.id)] for c in found], atol=1e-6)
+        assert np.allclose([c.similarity for c in found], [scores[int(c.id)] for c in found], atol=ROUNDED)
         assert [c.similarity for c in found] == sorted((c.similarity for c in found), reverse=True)
     assert hits / (8 * len(queries)) >= 0.99
 
@@ -83,7 +84,10 @@ def test_scores_are_the_same_to_the_bit_with_and_without_lists(large: VectorInde
 
 def test_who_asks_for_more_than_lists_are_good_for_has_every_row_looked_at(large: VectorIndex, rows: Matrix) -> None:
     query = clustered(1, 4)[0]
-    assert [c.id for c in large.search(NAME, query, 1000)] == [str(i) for i in np.argsort(-(rows @ query))[:1000]]
+    found = [int(c.id) for c in large.search(NAME, query, 1000)]
+
+    assert len(set(found)) == 1000
+    assert np.allclose(rows[found] @ query, np.sort(rows @ query)[::-1][:1000], atol=ROUNDED)
 
 
 def test_what_is_removed_is_not_found_again_and_what_is_added_is_found_at_once(
@@ -153,10 +157,10 @@ def test_random_writes_while_lists_are_made_lose_nothing(seed: int) -> None:
             seen.add(bool(index.probes()))
             query = pool[rng.randrange(4000)]
             found, true = index.search(NAME, query, 8), exact(model, query, 8)
-            assert all(abs(c.similarity - float(model[c.id] @ query)) < 1e-6 for c in found)
+            assert all(abs(c.similarity - float(model[c.id] @ query)) < ROUNDED for c in found)
             hits, asked = hits + len({c.id for c in found} & {id for id, _ in true}), asked + len(true)
             own = rng.choice(sorted(model))
-            assert index.search(NAME, model[own], 1)[0].similarity == pytest.approx(1.0, abs=1e-5)
+            assert index.search(NAME, model[own], 1)[0].similarity == pytest.approx(1.0, abs=ROUNDED)
         if step % 500 == 499:
             settled(index)
     assert seen == {True, False}
@@ -221,26 +225,22 @@ def test_clearing_in_the_middle_of_a_build_leaves_nothing_behind(rows: Matrix) -
 # -- budget ----------------------------------------------------------------------------------------------------------
 
 
-def test_past_the_budget_rows_become_narrow_and_scores_stay_right(rows: Matrix) -> None:
-    index = settled(filled(rows, VectorIndex(DIM, flat_rows=FLAT, budget_bytes=1_250_000)))
-    wide = settled(filled(rows))
+def test_a_row_takes_two_bytes_a_number_and_little_beside(rows: Matrix) -> None:
+    index = filled(rows, VectorIndex(DIM, flat_rows=10**6))
+    for number in range(0, 3000, 3):
+        index.remove(NAME, str(number))
 
-    assert index.num_let_go == 0
-    assert index.nbytes <= 1_250_000 < wide.nbytes
-    for query in clustered(50, 12):
-        found = index.search(NAME, query, 8)
-        assert np.allclose([c.similarity for c in found], [rows[int(c.id)] @ query for c in found], atol=2e-5)
+    assert index.nbytes <= len(index) * (2 * DIM + 32) + 512 * (2 * DIM + 32) + 1000
     index.close()
-    wide.close()
 
 
 def test_past_the_budget_what_is_found_least_goes_and_is_counted(rows: Matrix) -> None:
-    index = VectorIndex(DIM, budget_bytes=100_000)
+    index = VectorIndex(DIM, budget_bytes=60_000)
     for number, row in enumerate(rows[:1000]):
         index.add(b"idle" if number % 2 else b"busy", str(number), row)
         index.search(b"busy", rows[0], 1)
 
-    assert index.nbytes <= 100_000
+    assert index.nbytes <= 60_000
     assert len(index) + index.num_let_go == 1000
     assert index.search(b"busy", rows[0], 1)[0].id == "0"
     assert len(list(index.ids(b"idle"))) < len(list(index.ids(b"busy")))

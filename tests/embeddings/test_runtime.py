@@ -1,4 +1,4 @@
-"""Our own forward beside sentence-transformers, on the weights that come by pip."""
+"""Our own forwards beside sentence-transformers, on the weights that come by pip."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -10,11 +10,12 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from embeddings.base import Embedder, EmbedderError, Reading, Vectors
-from embeddings.local import SentenceTransformerEmbedder
-from embeddings.runtime.agreement import TEXTS, TOLERANCES, disagreement
+from embeddings.local import SentenceTransformerEmbedder, load_embedder
+from embeddings.runtime.agreement import TEXTS, TOLERANCES, Tolerance, disagreement
 from embeddings.runtime.bert import room
 from embeddings.runtime.choice import chosen, has_bfloat16, quickened
 from embeddings.runtime.fast import FastEmbedder, together
+from embeddings.runtime.records import known_readings
 from embeddings.runtime.tokens import Tokens
 from embeddings.verifier import conservative, load_verifier
 from tests.contracts.embedder_contract import PROMISES
@@ -35,9 +36,14 @@ def runtimes(reference: SentenceTransformerEmbedder) -> dict[str, Embedder]:
     return {precision: reference.quickened(precision) for precision in ("float32", "bfloat16")}
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
-def fast(request: pytest.FixtureRequest, runtimes: dict[str, Embedder]) -> Embedder:
-    return runtimes[request.param]
+@pytest.fixture(scope="module")
+def lean() -> Embedder:
+    return load_embedder(threads=1)
+
+
+@pytest.fixture(params=["float32", "bfloat16", "lean"])
+def fast(request: pytest.FixtureRequest, runtimes: dict[str, Embedder], lean: Embedder) -> Embedder:
+    return lean if request.param == "lean" else runtimes[request.param]
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
@@ -47,14 +53,28 @@ def test_our_own_forward_is_an_embedder(promise: Callable[[Embedder], None], fas
 
 
 def test_float32_gives_the_numbers_of_the_reference(
-    reference: SentenceTransformerEmbedder, runtimes: dict[str, Embedder]
+    reference: SentenceTransformerEmbedder, runtimes: dict[str, Embedder], lean: Embedder
 ) -> None:
     texts = [*TEXTS, "far more words than the window has room for " * 40, "", "[SEP] 打开 🤗"]
-    for ours, theirs in zip(runtimes["float32"].read(texts), reference.read(texts), strict=True):
-        assert ours.pieces == theirs.pieces
-        assert np.allclose(ours.vector, theirs.vector, atol=1e-5)
-        assert np.allclose(ours.states, theirs.states, atol=1e-4)
-    assert [runtimes["float32"].fits(text) for text in texts] == [reference.fits(text) for text in texts]
+    said = reference.read(texts)
+    for runtime in (runtimes["float32"], lean):
+        for ours, theirs in zip(runtime.read(texts), said, strict=True):
+            assert ours.pieces == theirs.pieces
+            assert np.allclose(ours.vector, theirs.vector, atol=1e-6)
+            assert np.allclose(ours.states, theirs.states, atol=2e-5)
+        assert [runtime.fits(text) for text in texts] == [reference.fits(text) for text in texts]
+
+
+def test_torch_and_onnxruntime_share_a_fingerprint(runtimes: dict[str, Embedder], lean: Embedder) -> None:
+    assert isinstance(lean, FastEmbedder)
+    assert lean.fingerprint == runtimes["float32"].fingerprint
+
+
+def test_what_the_reference_said_comes_with_the_program(reference: SentenceTransformerEmbedder) -> None:
+    known = known_readings(reference.weights, None)
+
+    assert known is not None
+    assert not disagreement(reference, known, Tolerance(2e-6, 1e-5))
 
 
 def test_no_two_runtimes_share_a_fingerprint_and_all_share_the_verifier(
@@ -127,7 +147,7 @@ def test_what_strays_from_the_reference_is_named(
     recorded: Recorded, spoil: Callable[[Reading], Reading], why: str
 ) -> None:
     strayed = Recorded([spoil(reading) for reading in recorded.read(TEXTS)])
-    found = disagreement(strayed, recorded, TOLERANCES["float32"])
+    found = disagreement(strayed, recorded.read(TEXTS), TOLERANCES["float32"])
 
     assert why in found
     assert bool(found) == bool(why)
@@ -136,7 +156,7 @@ def test_what_strays_from_the_reference_is_named(
 def test_a_runtime_that_strays_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trusted = SentenceTransformerEmbedder(checkpoint(tmp_path / "one")).load()
     other = SentenceTransformer(checkpoint(tmp_path / "other", act="gelu_new"), device="cpu", local_files_only=True)
-    tokens = Tokens(other.tokenizer, 64)
+    tokens = Tokens.of(other.tokenizer, 64)
     with caplog.at_level(logging.WARNING):
         embedder = quickened(trusted, other, tokens, "float32", "tiny", "tiny:{}".format)
 

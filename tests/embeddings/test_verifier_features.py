@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embeddings.guards.nearness import longest_common
 from embeddings.hashing import HashingEmbedder
-from embeddings.verifier.features import FEATURES, _longest_common, features_of, weight
+from embeddings.verifier.features import FEATURES, features_beside, features_of, weight
 
 EMBEDDER = HashingEmbedder(64)
 
@@ -63,4 +64,16 @@ def test_the_longest_common_subsequence_is_the_one_of_the_textbook(a: list[str],
         for m, other in enumerate(b):
             table[n + 1][m + 1] = table[n][m] + 1 if one == other else max(table[n][m + 1], table[n + 1][m])
 
-    assert _longest_common(a, b) == table[-1][-1]
+    assert longest_common(a, b) == table[-1][-1]
+
+
+TEXTS = ("which river runs through paris", "", "what runs through berlin?", "?!", "open the door 打开门", "word " * 300)
+
+
+@pytest.mark.parametrize("question", TEXTS)
+def test_the_numbers_of_many_beside_one_question_are_those_of_each_pair(question: str) -> None:
+    asked, *others = EMBEDDER.read([question, *TEXTS])
+
+    together = features_beside(asked, others)
+
+    assert together == pytest.approx(np.array([features_of(asked, other) for other in others]), abs=1e-5)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from embeddings.control import Label, Lane, Neighbour, label_of
 from embeddings.control.prior import CAUTIOUS, PRIORS, prior_of
 from embeddings.control.support import FEATURES
+from embeddings.control.types import OUTDONE
 from tests.embeddings.control.texts import Even, near, reading, taught
 
 ASKED = reading("how do I wash my bike then")
@@ -245,3 +246,28 @@ def test_long_texts_are_doubted_until_enough_of_what_looked_sure_was_right() -> 
         one.learn(replace(label, question=f"{label.question} {n}"))
 
     assert one.decide(asked, [stored]).action == "serve"
+
+
+def test_a_brief_lane_decides_what_a_thorough_one_does_and_asks_fewer_guards() -> None:
+    asked: list[str] = []
+
+    def picky(a: str, b: str) -> str | None:
+        asked.append(b)
+        return "names" if "coat" in b else None
+
+    brief, whole = (
+        Lane(Even(0.95), seed=b"s", refuse=picky, shadow_rate=0.0, is_brief=is_brief) for is_brief in (True, False)
+    )
+    stored = [
+        near("how do I wash my coat", 0.99, answer=b"soap"),
+        near("how do I wash my bike", 0.98, answer=b"soap"),
+        near("how do I mend it", 0.82),
+    ]
+    found = brief.decide(ASKED, stored)
+    num_asked, everything = len(asked), whole.decide(ASKED, stored)
+
+    assert (found.action, found.chosen, found.probability) == ("serve", stored[1].id, everything.probability)
+    assert (everything.action, everything.chosen) == (found.action, found.chosen)
+    assert [one.refusal for one in found.looked] == ["guard_names", None, OUTDONE]
+    assert [one.refusal for one in everything.looked] == ["guard_names", None, None]
+    assert num_asked == 2 < len(asked) - num_asked

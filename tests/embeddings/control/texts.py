@@ -1,5 +1,6 @@
 """A little traffic to decide about: readings without a model, and a verifier that reads nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,9 @@ class Even:
 
     def compare(self, a: Reading, b: Reading) -> Said:
         return Said(self.probability, (float(len(a.text) == len(b.text)),))
+
+    def compare_all(self, a: Reading, others: Sequence[Reading]) -> list[Said]:
+        return [self.compare(a, other) for other in others]
 
 
 def reading(text: str) -> Reading:
