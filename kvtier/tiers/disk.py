@@ -28,7 +28,7 @@ from stat import S_ISREG
 from kvtier.tiers.base import Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.codec import NotFinite
 from kvtier.tiers.index import Entry, SegmentIndex
-from kvtier.tiers.segment import ALIGN, NOBODY, BadSegment, Head, SegmentForm, is_plain
+from kvtier.tiers.segment import ALIGN, MOST_HEAD_BYTES, NOBODY, BadSegment, Head, SegmentForm, is_plain
 
 SUFFIX = ".seg"
 TEMPORARY = ".tmp"
@@ -350,8 +350,9 @@ class DiskTier:
 def erase_files(root: Path, form: SegmentForm, owner: str) -> int:
     """Delete every segment below `root` under a mark, whatever model it is of, and what dead writers left; how many.
 
-    A process that has one of them in its index takes it for a miss. What cannot be read as a segment of this secret is
-    left to whoever serves its model: it is of no use to anybody. Raises OSError.
+    A process that has one of them in its index takes it for a miss. What does not open under the
+    keys that are given may be theirs, and goes, too; what is no segment of this secret is left to whoever serves its
+    model: it is of no use to anybody. Raises OSError.
     """
     count = 0
     for folder in root.iterdir() if root.is_dir() else ():
@@ -422,7 +423,7 @@ def _entry(head: Head) -> Entry:
 def _read_head(descriptor: int, form: SegmentForm) -> bytes:
     data = os.pread(descriptor, ALIGN, 0)
     size = form.head_bytes(data)
-    return os.pread(descriptor, size, 0) if ALIGN < size <= 64 * ALIGN else data
+    return os.pread(descriptor, size, 0) if ALIGN < size <= MOST_HEAD_BYTES else data
 
 
 def _read_at(descriptor: int, piece: memoryview, at: int) -> None:

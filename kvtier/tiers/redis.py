@@ -24,12 +24,11 @@ from itertools import islice
 import numpy as np
 import redis
 
-from kvtier.keys import ID_BYTES
 from kvtier.tiers.base import SEGMENT_BLOCKS, Found, Restored, Rows, Segment, TierError, Wanted
 from kvtier.tiers.breaker import Breaker
 from kvtier.tiers.codec import NotFinite, payload_bytes
 from kvtier.tiers.redis_nodes import AWAY, Nodes
-from kvtier.tiers.segment import ALIGN, NOBODY, PIECE_BYTES, BadSegment, SegmentForm, is_plain
+from kvtier.tiers.segment import ALIGN, MOST_HEAD_BYTES, NOBODY, BadSegment, SegmentForm, is_plain
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ KNOWN_FOR_S = 600.0  # how long a key is believed to be there without asking
 SCAN_COUNT = 1000
 ERASE_TOGETHER = 100
 PLAIN_BYTES = 12  # the first of a segment, that say of which version it is
-HEAD_BYTES = 2 * ALIGN  # of a segment, beside its token ids, that hold its header
 
 
 class RedisTier:
@@ -152,18 +150,24 @@ class RedisTier:
         with self._lock:
             self._known.clear()
         pattern, count = f"{PREFIX}:{self._form.namespace}:kv:*".encode(), 0
-        geometry = self._form.geometry
-        num_tags = 1 + geometry.block_bytes * SEGMENT_BLOCKS // PIECE_BYTES  # of a sealed one, 16 bytes each
-        num_bytes = HEAD_BYTES + 2 * ID_BYTES * SEGMENT_BLOCKS * geometry.block_tokens + 32 * num_tags
         with self._asking():
             for server in self._writes.every():
                 for some in _chunks(server.scan_iter(pattern, count=SCAN_COUNT), ERASE_TOGETHER):
-                    heads = self._writes.each(some, lambda pipe, name: pipe.getrange(name, 0, num_bytes - 1))
-                    doomed = [
-                        name for name, head in zip(some, heads, strict=True) if self._owner(head) in (owner, NOBODY)
-                    ]
+                    heads = self._heads(some)
+                    doomed = [name for name, head in heads.items() if self._owner(head) in (owner, NOBODY)]
                     count += sum(self._writes.each(doomed, lambda pipe, name: pipe.unlink(name))) if doomed else 0
         return count
+
+    def _heads(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The whole heads of segments, of whatever model; those that are long are asked for a second time."""
+        starts = self._writes.each(names, lambda pipe, name: pipe.getrange(name, 0, ALIGN - 1))
+        heads: dict[bytes, bytes] = dict(zip(names, starts, strict=True))
+        sizes = {name: self._form.head_bytes(head) for name, head in heads.items()}
+        long = [name for name, size in sizes.items() if ALIGN < size <= MOST_HEAD_BYTES]
+        if long:
+            rest = self._writes.each(long, lambda pipe, name: pipe.getrange(name, ALIGN, sizes[name] - 1))
+            heads |= {name: heads[name] + more for name, more in zip(long, rest, strict=True)}
+        return heads
 
     def _drop_plain(self) -> None:
         """Delete what was written before there was a key, of whatever model: nobody would read it again."""

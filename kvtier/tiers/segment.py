@@ -35,6 +35,7 @@ VERSION = 1
 SEALED_VERSION = 2
 ALIGN = 4096
 PIECE_BYTES = 256 << 10
+MOST_HEAD_BYTES = 64 * ALIGN  # no head of ours is longer
 NOBODY = "unknown"  # whose a segment is that was written before segments told: anybody's, so it goes with anybody's
 KEEP_BYTES = 64 << 20  # of memory for restored rows
 _FIXED = struct.Struct("<8sIIQ32s32s")
@@ -123,43 +124,53 @@ class SegmentForm:
 
     def _read_header(self, data: bytes | memoryview) -> tuple[dict[str, object], int, int, bytes]:
         """The verified header, where the payload begins, its length and MAC. Raises `BadSegment`."""
+        version, header, start, size, mac = self._signed(data)
+        if version != self.version:
+            raise BadSegment("it is not sealed" if self.seal is not None else "it is sealed, and there is no key")
+        return _said(header if self.seal is None else self._unwrapped(header, size)), start, size, mac
+
+    def _signed(self, data: bytes | memoryview) -> tuple[int, bytes, int, int, bytes]:
+        """Version, header as it is kept, where the payload begins, its length and MAC, of what was made under this
+        secret. Raises `BadSegment`."""
         if len(data) < _FIXED.size:
             raise BadSegment(f"{len(data)} bytes are too few")
         magic, version, header_bytes, size, head_mac, mac = _FIXED.unpack(data[: _FIXED.size])
         if magic != MAGIC or version not in (VERSION, SEALED_VERSION):
             raise BadSegment("no segment of this version")
-        if version != self.version:
-            raise BadSegment("it is not sealed" if self.seal is not None else "it is sealed, and there is no key")
         header = bytes(data[_FIXED.size : _FIXED.size + header_bytes])
         signed = _SIGNED.pack(magic, version, header_bytes, size, mac)
         if len(header) != header_bytes or not compare_digest(self._head_mac(signed, header), head_mac):
             raise BadSegment("the head is damaged, cut off, or made under another secret")
-        if self.seal is not None:
-            header = self._unwrapped(header, size)
-        said = json.loads(header)
-        if not isinstance(said, dict):
-            raise BadSegment("its header is of another version")
-        return said, _aligned(_FIXED.size + header_bytes), size, mac
+        return version, header, _aligned(_FIXED.size + header_bytes), size, mac
 
     def _unwrapped(self, header: bytes, size: int) -> bytes:
+        if self.seal is None:
+            raise BadSegment("it is sealed, and there is no key")
         from kvtier.tiers.sealing import NotOpened
 
-        assert self.seal is not None
         try:
             return self.seal.unwrap(header, _bound(size))
         except NotOpened as error:
             raise BadSegment(str(error)) from error
 
     def read_owner(self, data: bytes | memoryview) -> str:
-        """The mark of whose the segment at the beginning of `data` is, of whatever model. Raises `BadSegment`."""
-        return str(self._read_header(data)[0].get("owner", NOBODY))
+        """The mark of whose the segment at the beginning of `data` is, of whatever model, sealed or not; of what does
+        not open, `NOBODY`: it may be anybody's. Raises `BadSegment`."""
+        version, header, _, size, _ = self._signed(data)
+        if version == SEALED_VERSION:
+            try:
+                header = self._unwrapped(header, size)
+            except BadSegment:
+                return NOBODY
+        return str(_said(header).get("owner", NOBODY))
 
     def head_bytes(self, data: bytes | memoryview) -> int:
         """How many bytes the head at the beginning of `data` claims, before it is verified; 0 for no segment."""
         if len(data) < _FIXED.size:
             return 0
         magic, version, header_bytes, *_ = _FIXED.unpack(data[: _FIXED.size])
-        return _aligned(_FIXED.size + header_bytes) if magic == MAGIC and version == self.version else 0
+        is_one = magic == MAGIC and version in (VERSION, SEALED_VERSION)
+        return _aligned(_FIXED.size + header_bytes) if is_one else 0
 
     def restore(
         self, head: Head, wanted: Wanted, found: Found, tier: str, read: Callable[[memoryview, int], None]
@@ -268,6 +279,13 @@ class SegmentForm:
 def is_plain(data: bytes) -> bool:
     """Whether these are the first bytes of a segment that is not sealed."""
     return data[: len(MAGIC) + 4] == MAGIC + VERSION.to_bytes(4, "little")
+
+
+def _said(header: bytes) -> dict[str, object]:
+    said = json.loads(header)
+    if not isinstance(said, dict):
+        raise BadSegment("its header is of another version")
+    return said
 
 
 def _bound(size: int) -> bytes:

@@ -5,10 +5,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
 
 from kvtier.tiers.base import Rows, Segment, Tier, TierError
 
 CLEAR_AGAIN_S = 1.0
+ERASE_AGAIN_MOST_S = 60.0  # between two tries of an erasure, which begin a second apart
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,7 @@ class Erasure:
 
     owner: str  # the mark
     count: int = 0
+    tries: int = 0
     is_done: bool = False
 
 
@@ -34,6 +38,7 @@ class Writer:
         self._is_closed = False
         self._clears = False
         self._erasures: deque[Erasure] = deque()
+        self._erase_at_s = 0.0  # the next try is not before this moment
         self._changed = threading.Condition()
         self.num_dropped = 0
         self.num_failed = 0
@@ -94,17 +99,20 @@ class Writer:
             self._clears = True
             self._changed.notify_all()
 
-    def erase(self, owner: str) -> "Erasure":
+    def erase(self, owner: str) -> Erasure:
         """Forget what is queued under a mark, and have the thread erase it from the tier next, however often it takes;
-        what comes of it is told in what is returned."""
-        erasure = Erasure(owner)
+        what comes of it is told in what is returned. While the tier refuses, what others want kept is written."""
         with self._changed:
             kept = [item for item in self._queue if item[0].owner != owner]
             for item in self._queue:
                 if item[0].owner == owner:
                     self._leave(*item)
             self._queue = deque(kept)
-            self._erasures.append(erasure)
+            erasure = next((one for one in islice(self._erasures, 1, None) if one.owner == owner), None)
+            if erasure is None:  # one that is not begun will find what is there now, too
+                erasure = Erasure(owner)
+                self._erasures.append(erasure)
+                self._erase_at_s = 0.0
             self._changed.notify_all()
         return erasure
 
@@ -122,20 +130,15 @@ class Writer:
         self._thread.join(max(0.1, until - time.monotonic()))
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._clears or self._erasures or self._is_closed)
-                erasure = self._erasures[0] if self._erasures else None
-                if self._clears or erasure is not None:
-                    item = None
-                elif self._queue:
-                    item = self._queue.popleft()
-                else:
-                    return
-            if item is None:
-                if not (self._clear() if erasure is None else self._erase(erasure)):
+        while (work := self._next()) is not None:
+            if work == "clear":
+                if not self._clear():
                     return
                 continue
+            if isinstance(work, Erasure):
+                self._erase(work)
+                continue
+            item = work
             try:
                 if self.tier.save(*item):
                     self._works()
@@ -145,6 +148,21 @@ class Writer:
                 with self._changed:
                     self._leave(*item)
                     self._changed.notify_all()
+
+    def _next(self) -> 'Literal["clear"] | Erasure | tuple[Segment, Rows] | None':
+        """What to do now; waits for it. None at the end."""
+        with self._changed:
+            while True:
+                if self._clears:
+                    return "clear"
+                wait_s = self._erase_at_s - time.monotonic() if self._erasures else None
+                if wait_s is not None and wait_s <= 0:
+                    return self._erasures[0]
+                if self._queue:
+                    return self._queue.popleft()
+                if self._is_closed:
+                    return None
+                self._changed.wait(wait_s)
 
     def _clear(self) -> bool:
         """Clear the tier, however often it takes: until then it is neither read nor written. False at the end."""
@@ -160,20 +178,23 @@ class Writer:
             self._changed.notify_all()
         return True
 
-    def _erase(self, erasure: "Erasure") -> bool:
-        """Erase from the tier, or wait to try again. False at the end."""
+    def _erase(self, erasure: Erasure) -> None:
+        """Erase from the tier, or later: what it keeps of others goes on being written."""
         try:
             erasure.count = self.tier.erase(erasure.owner)
         except TierError as error:
+            erasure.tries += 1
             self._fails(f"not erased yet: {error}")
+            again_s = min(CLEAR_AGAIN_S * 2 ** min(erasure.tries - 1, 10), ERASE_AGAIN_MOST_S)
             with self._changed:
-                return not self._changed.wait_for(lambda: self._is_closed, CLEAR_AGAIN_S)
+                self._erase_at_s = time.monotonic() + again_s
+            return
         self._works()
         with self._changed:
+            self._erase_at_s = 0.0
             erasure.is_done = True
             self._erasures.popleft()
             self._changed.notify_all()
-        return True
 
     def _fails(self, why: str) -> None:
         """Count it; said once, for a tier that is away fails many times."""

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
 from kvtier.cache import KVCache
-from kvtier.keys import owner_mark, pack
-from kvtier.tiers.base import Tier
+from kvtier.geometry import KVGeometry
+from kvtier.keys import Chain, owner_mark, pack
+from kvtier.tiers.base import Segment, Tier
 from kvtier.tiers.redis import RedisTier
+from kvtier.tiers.sealing import SegmentSeal
+from kvtier.tiers.segment import ALIGN, SegmentForm
 from tests.kvtier.rows import assert_rows, slab_of, small_cache
 from tests.kvtier.tiers.places import disk_tier, small_form, tiered_cache, write_all
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
@@ -30,6 +34,10 @@ def both_kept(*tiers: Tier) -> KVCache:
     if tiers:
         write_all(cache)
     return cache
+
+
+def seal_of(key: bytes) -> SegmentSeal:
+    return SegmentSeal([key * 32])
 
 
 def files_with(folder: Path, ids: list[int]) -> list[Path]:
@@ -123,6 +131,28 @@ def test_a_tier_that_fails_is_erased_when_it_works_again() -> None:
     cache.close()
 
 
+def test_a_tier_that_refuses_an_erasure_goes_on_taking_what_others_want_kept() -> None:
+    tier = SlowTier()
+    cache = both_kept(tier)
+    tier.refuses_erasures = True
+    erasing, later = cache.erase("me"), cache.erase("me")
+    again = cache.erase("me")
+    assert later.tiers["disk"] is again.tiers["disk"]
+    keep(cache, "them", list(range(500, 565)))
+
+    while cache.idle():
+        pass
+    assert not cache.flush(0.05)  # the erasure waits
+    assert {segment.owner for segment in tier.saved} >= {owner_mark(b"secret", "them")}
+    tier.refuses_erasures = False
+    cache.erase("nobody")  # whoever asks for one has all tried again
+
+    assert cache.flush(10)
+    assert erasing.is_done
+    assert later.is_done
+    cache.close()
+
+
 def test_what_waits_to_be_written_is_not_written() -> None:
     tier = SlowTier()
     tier.gate.clear()
@@ -157,4 +187,32 @@ def test_redis_forgets_one_owner_of_every_model(server: RedisServer) -> None:
     left = [cast("bytes", server.client.get(name)) for name in server.client.scan_iter()]
     assert len(left) == 4
     assert not any(pack(MINE[:8]).hex().encode() in value for value in left)
+    cache.close()
+
+
+@needs_redis
+def test_redis_forgets_a_sealed_segment_whose_head_is_long(server: RedisServer) -> None:
+    """Its head has a tag for each quarter of a MiB, and the model that asks has small ones."""
+    large = KVGeometry(num_layers=80, num_kv_heads=32, head_dim=128, dtype="float32", block_tokens=32)
+    form = SegmentForm(large, secret=b"secret", model="large", tokenizer="tokenizer", seal=seal_of(b"1"))
+    ids = pack(range(32))
+    segment = Segment(bytes(32), tuple(Chain(bytes(32), 32).keys(ids)), ids, 0, owner_mark(b"secret", "me"))
+    head, _ = form.write(segment, np.zeros(large.block_bytes, np.uint8))
+    assert len(head) == 3 * ALIGN
+    server.client.set(f"twicetold:{form.namespace}:kv:{form.model}:{segment.key.hex()}", head)
+    tier = RedisTier(server.url, small_form(seal=seal_of(b"1")))
+
+    assert tier.erase(owner_mark(b"secret", "you")) == 0
+    assert tier.erase(owner_mark(b"secret", "me")) == 1
+    tier.close()
+
+
+def test_what_does_not_open_goes_with_anybodys(tmp_path: Path) -> None:
+    both_kept(disk_tier(tmp_path, form=small_form(model="older", seal=seal_of(b"1")))).close()
+    cache = tiered_cache(64, disk_tier(tmp_path, form=small_form(seal=seal_of(b"2"))))
+
+    erasing = cache.erase("me")
+
+    assert cache.flush(10)
+    assert erasing.tiers["disk"].count == 6
     cache.close()

@@ -18,6 +18,7 @@ class SlowTier:
         self.is_remote = is_remote
         self.load_s = load_s
         self.is_broken = False
+        self.refuses_erasures = False
         self.gate = threading.Event()
         self.gate.set()
         self.given = 0  # segments that came back
@@ -57,7 +58,7 @@ class SlowTier:
         self._index.clear()
 
     def erase(self, owner: str) -> int:
-        if self.is_broken:
+        if self.is_broken or self.refuses_erasures:
             raise TierError("broken")
         doomed = self._index.of((owner,))
         for entry in doomed:
