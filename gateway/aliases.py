@@ -12,7 +12,7 @@ what is on anyway, changes nothing. LiteLLM's words are those of the body's `cac
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -33,6 +33,9 @@ MAX_CONFIG_CHARS = 65_536
 class Headers(Protocol):
     """Request headers, by lower-case name."""
 
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+
     def get(self, name: str, /) -> str | None: ...
 
     def getlist(self, key: str) -> list[str]: ...
@@ -44,6 +47,8 @@ def controls_of(headers: Headers, cache: Any) -> Controls:
     Raises `InvalidRequest` naming the field or the header.
     """
     own = read_controls(", ".join(headers.getlist("cache-control")), cache)
+    if _NAMES.isdisjoint(headers):  # most say nothing of it
+        return own
     for name, read in _READERS.items():
         if (value := headers.get(name)) is not None and value.strip():
             own = narrower(own, read(value.strip(), name))
@@ -189,3 +194,5 @@ _READERS: Mapping[str, Callable[[str, str], Controls]] = {
     "op-cache": partial(_one_of, _OPENPIPE),
     "x-vsr-cache-control": _semantic_router,
 }
+
+_NAMES = frozenset(_READERS)

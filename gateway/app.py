@@ -27,6 +27,7 @@ from gateway.edge.framing import OneReading
 from gateway.edge.words import Say
 from gateway.errors import GatewayError, describe, error_body, retry_headers
 from gateway.explain import Explainer
+from gateway.express.debts import Settling
 from gateway.live.feed import Feed
 from gateway.openapi.document import document
 from gateway.openapi.operations import OPERATIONS
@@ -57,6 +58,7 @@ from gateway.shapes.completions import CompletionsShape
 from gateway.shapes.follow import Conversations
 from gateway.shapes.messages.shape import MessagesShape
 from gateway.shapes.responses.shape import ResponsesShape
+from gateway.straight import Straight
 from gateway.telemetry.exchange import Exchanges
 from gateway.wire import complaint
 
@@ -71,6 +73,17 @@ SHAPES: dict[str, Shape] = {
 ERRORS: dict[str, Say] = {path: shape.error for path, shape in SHAPES.items()}  # how each path tells them
 
 
+class _Gateway(FastAPI):
+    """FastAPI behind our own layers, which are outside of its."""
+
+    front: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.front if self.front is not None and scope["type"] == "http" else super().__call__)(
+            scope, receive, send
+        )
+
+
 def create_app(services: Services, opened: Callable[[], AbstractAsyncContextManager[None]], curfew: Curfew) -> FastAPI:
     """The application; `opened` holds the services open while it runs, what takes long ends at the curfew."""
 
@@ -79,7 +92,7 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         async with opened():
             yield
 
-    app = FastAPI(
+    app = _Gateway(
         title="Twicetold", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.openapi = partial(document, OPERATIONS, __version__)  # type: ignore[method-assign]  # the pages of FastAPI load scripts from elsewhere
@@ -94,9 +107,12 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
         policies=services.policies,
         quota=services.quota,
     )
+    if services.express is not None:
+        services.express.open(curfew)
     sessions = Sessions(services.secret, settings.admin_key, file=settings.data_dir / ENDED_FILE)
     door = Door(AdminRule(settings.admin_key, settings.is_local), sessions, Attempts())
-    app.router.routes.extend(_asked(services, intake))
+    asked = list(_asked(services, intake))
+    app.router.routes.extend(asked)
     app.include_router(models_route(services.router, intake))
     entrance = Entrance(door, intake)
     guard = None if settings.keys.open_metrics else entrance.admit
@@ -105,14 +121,15 @@ def create_app(services: Services, opened: Callable[[], AbstractAsyncContextMana
     app.include_router(admin_routes(_admin(services, intake, entrance)))
     app.include_router(feedback_route(FeedbackDesk(services.feedback, intake)))
     app.include_router(cache_routes(_cache_desk(services, intake)))
+    straight = {route.path: route.app for route in asked if isinstance(route.endpoint, GenerateEndpoint)}
+    front: ASGIApp = Straight(partial(FastAPI.__call__, app), straight)
     if settings.is_local and not settings.needs_keys:
-        app.add_middleware(OwnNames, hosts=settings.hosts, shapes=ERRORS)
-    app.add_middleware(AdminHeaders)
-    app.add_middleware(_WholePaths)
-    app.add_middleware(Exchanges, observers=services.observing.observers)
+        front = OwnNames(front, hosts=settings.hosts, shapes=ERRORS)
+    front = Exchanges(_WholePaths(AdminHeaders(front)), observers=services.observing.observers)
     edge = services.edge
-    app.add_middleware(Admission, rules=edge.rules, counts=edge.counts, shapes=ERRORS, memory=edge.memory)
-    app.add_middleware(OneReading)
+    app.front = OneReading(Admission(front, edge.rules, edge.counts, ERRORS, edge.memory))
+    if services.express is not None:
+        app.front = Settling(app.front, services.express.settle)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(GatewayError, _told)
@@ -134,6 +151,7 @@ def _asked(services: Services, intake: Intake) -> Iterator[Route]:
             intake=intake,
             conversations=conversations,
             served=services.served,
+            express=services.express,
         )
         yield Route(path, endpoint, methods=["POST"])
     counter = TokenCounter(MessagesShape(), services.router, services.ledger, intake)

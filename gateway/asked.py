@@ -1,7 +1,6 @@
 """One request with everything decided about it before any lookup."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from backends.chat import ChatRequest
@@ -18,7 +17,7 @@ from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What the layers below the pipeline are given. `started` is of `perf_counter`."""
 
@@ -38,14 +37,17 @@ class Asked:
     common: Entry | None = None  # a shared answer, told as slowly as if it were made now
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
+    _read: list[str | None] = field(default_factory=list, compare=False, repr=False)  # of the text, once for all copies
 
-    @cached_property
+    @property
     def semantic_refusal(self) -> str | None:
         """Why other wordings are out of question. Reads the text, so it is asked only after an exact miss."""
         if self.controls.is_redacted:
             return REASON
-        temperature = float(self.route.model.defaults.get("temperature", 1.0))
-        return semantic_refusal(self.request, self._text, self.rules, temperature)
+        if not self._read:  # nothing that a copy changes is asked
+            temperature = float(self.route.model.defaults.get("temperature", 1.0))
+            self._read.append(semantic_refusal(self.request, self._text, self.rules, temperature))
+        return self._read[0]
 
     @property
     def rule(self) -> LaneRule:
@@ -76,13 +78,13 @@ class Asked:
 
     def slowly(self, common: Entry) -> Self:
         """The same with a shared answer to be told in place of a generation, and kept as one's own like it."""
-        tags = (*self.controls.tags, copied_from(common))
+        tags = (*self.controls.tags, *copied_from(common))
         return replace(self, common=common, origin=SHARED, controls=replace(self.controls, tags=tags))
 
     def stale(self, answer: str) -> Self:
         """The same after an answer was found that has ended; it is drafted from."""
         return replace(self.near(answer), was_stale=True)
 
-    @cached_property
+    @property
     def _text(self) -> str | None:
         return question_of(self.request)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive
@@ -37,7 +36,7 @@ class Curfew:
     def __init__(self) -> None:
         self.is_near = False  # the server was told to stop: what has no end of its own ends now
         self.has_come = False
-        self._out: set[asyncio.Future[Any]] = set()
+        self._out: set[_Errand] = set()
 
     def draw_near(self) -> None:
         """Let what would never end by itself end, while answers go on."""
@@ -46,18 +45,23 @@ class Curfew:
     def come(self) -> None:
         """End everything that is out, and whatever begins from now on."""
         self.is_near = self.has_come = True
-        for work in self._out:
-            work.cancel()
+        for errand in self._out:
+            errand.end(_stopping())
 
-    async def watch(self, work: "asyncio.Future[T]", *others: "asyncio.Future[Any]") -> None:
-        """Wait until `work` or one of the others is done, or work was cancelled by the curfew."""
-        self._out.add(work)
+    async def watch(self, errand: "_Errand", work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, unless it is ended before. Raises `Stopping` after the curfew."""
+        if self.has_come:
+            work.close()
+            raise _stopping()
+        self._out.add(errand)
         try:
-            if self.has_come:
-                work.cancel()
-            await asyncio.wait((work, *others), return_when=asyncio.FIRST_COMPLETED)
+            return await work
         finally:
-            self._out.discard(work)
+            self._out.discard(errand)
+
+
+def _stopping() -> Stopping:
+    return Stopping("The server is being stopped; ask again when it is back.")
 
 
 async def read_body(receive: Receive, declared: str | None, limit_bytes: int) -> bytes:
@@ -82,26 +86,73 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is over the limit of {limit_bytes} bytes.")
 
 
+class _Errand:
+    """Work that a task does for a caller, and its end when nobody waits for it any more.
+
+    Who has left is looked for from the moment that the work waits for something, which most stored answers never do:
+    the task and the wait that this takes cost as much as such an answer.
+    """
+
+    __slots__ = ("_ends", "_error", "_is_over", "_leaving", "_num_cancelled", "_receive", "_soon", "_task")
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self._receive = receive
+        self._task = task
+        self._error: Exception | None = None  # why it was ended
+        self._ends = 0  # so often
+        self._num_cancelled = task.cancelling()  # before, by others
+        self._is_over = False
+        self._leaving: asyncio.Task[None] | None = None
+        self._soon = asyncio.get_running_loop().call_soon(self._look)
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it was ended; None when somebody else cancelled it, too."""
+        is_ours = self._task.cancelling() <= self._num_cancelled + self._ends
+        return self._error if is_ours else None
+
+    def end(self, error: Exception) -> None:
+        """Cancel it: the first reason counts."""
+        self._error = self._error or error
+        self._ends += 1
+        self._task.cancel()
+
+    def close(self) -> None:
+        """Look no more. The task goes on as if it had not been cancelled."""
+        self._is_over = True
+        self._soon.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        for _ in range(self._ends):
+            self._task.uncancel()
+
+    def _look(self) -> None:
+        self._leaving = asyncio.ensure_future(_disconnected(self._receive))
+        self._leaving.add_done_callback(self._left)
+
+    def _left(self, leaving: "asyncio.Task[None]") -> None:
+        if not leaving.cancelled():
+            leaving.exception()  # whoever cannot be heard is gone as well
+            if not self._is_over:
+                self.end(ClientGone())
+
+
 async def while_connected(receive: Receive, curfew: Curfew, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; cancel it, and wait until it has let go of everything, when nobody waits for it any more.
+    """What `work` returns; it is cancelled, and has let go of everything, when nobody waits for it any more.
 
     Raises `ClientGone` when the caller has left, `Stopping` at the curfew.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
+    task = asyncio.current_task()
+    assert task is not None
+    errand = _Errand(receive, task)
     try:
-        await curfew.watch(task, gone)
-        if not task.done():
-            raise ClientGone
-        if task.cancelled() and curfew.has_come:
-            raise Stopping("The server is being stopped; ask again when it is back.")
-        return task.result()
+        return await curfew.watch(errand, work)
+    except asyncio.CancelledError:
+        if (error := errand.error) is None:
+            raise
+        raise error from None
     finally:
-        for owned in (gone, task):
-            if not owned.done():
-                owned.cancel()
-                with suppress(asyncio.CancelledError):
-                    await owned
+        errand.close()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -3,13 +3,16 @@
 Totals are plain numbers, so the dashboard and `twicetold stats` read them without parsing metrics; Prometheus is
 fed on the side. Whoever wants to hear of every request as it ends, answered or failed, listens here: the live view,
 the access log, the spans. What a listener does is done on the event loop, so it only notes.
+
+Many answers of one stored entry may be told at once (`Hits`): the express road notes each as a tuple and settles them
+together, for a line costs more than such a hit.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from backends.chat import Usage
 from gateway.answers.base import CacheError
@@ -95,7 +98,45 @@ class Failure:
     total_s: float = 0.0
 
 
+Each: TypeAlias = tuple[str, float, float, float]  # response id, when it ended (unix), seconds in all, of overhead
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Answers of one stored entry to one tenant's requests of one kind: what they share, and what is of each alone."""
+
+    outcome: Outcome  # of one that is told at `at_s`; of each, its age is that much older
+    at_s: float
+    model: str
+    route: str
+    usage: Usage
+    each: Sequence[Each]  # oldest first; their first content came with their last
+    tenant: str = ""
+    question: str | None = None
+
+    def line(self, each: Each) -> Line:
+        """One of them."""
+        response_id, ended_s, total_s, overhead_s = each
+        older_s, outcome = ended_s - self.at_s, self.outcome
+        outcome = replace(
+            outcome,
+            age_s=None if outcome.age_s is None else max(0.0, outcome.age_s + older_s),
+            ttl_s=None if outcome.ttl_s is None else outcome.ttl_s - older_s,
+            overhead_s=overhead_s,
+        )
+        return Line(
+            outcome, self.model, self.route, self.usage, total_s, total_s, response_id, self.tenant, self.question
+        )
+
+    @property
+    def saved_s(self) -> float:
+        """What their generations had taken, less what they took."""
+        saved_s = self.outcome.saved_s
+        return sum(max(0.0, saved_s - total_s) for _, _, total_s, _ in self.each)
+
+
 Listener = Callable[[Line | Failure], None]
+HitsListener = Callable[[Hits], None]
 LookupListener = Callable[[str, str, str], None]
 
 
@@ -107,12 +148,18 @@ class Ledger:
         self._metrics = metrics
         self._warnings = Seldom(log)
         self._models: set[str] = set()
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, HitsListener]] = []
         self._lookup_listeners: list[LookupListener] = []
 
-    def listen(self, listener: Listener) -> None:
-        """Call `listener` with every request that ends, from now on. It must be quick, and it must not raise."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, of_hits: HitsListener | None = None) -> None:
+        """Call `listener` with every request that ends, from now on, and `of_hits` with those that are told together;
+        without one, the listener hears their lines. They must be quick, and they must not raise."""
+
+        def one_by_one(hits: Hits) -> None:
+            for each in hits.each:
+                listener(hits.line(each))
+
+        self._listeners.append((listener, of_hits or one_by_one))
 
     def listen_to_lookups(self, listener: LookupListener) -> None:
         """Call `listener` with every lookup: tier, outcome, reason. It must be quick, and it must not raise."""
@@ -120,7 +167,7 @@ class Ledger:
 
     def looked_up(self, tier: str, outcome: str, reason: str) -> None:
         """Count one lookup in one tier."""
-        self._metrics.lookups.labels(tier, outcome, reason).inc()
+        self._metrics.lookups.add(tier, outcome, reason)
         for listener in self._lookup_listeners:
             listener(tier, outcome, reason)
 
@@ -137,7 +184,7 @@ class Ledger:
     ) -> None:
         """Count a request that ended in an error."""
         self.totals.errors += 1
-        self._metrics.errors.labels(code, route).inc()
+        self._metrics.errors.add(code, route)
         if self._listeners:
             self._tell(Failure(code, route, status, model, tenant, id, total_s))
 
@@ -148,53 +195,100 @@ class Ledger:
         mine.requests += 1
         mine.seconds += line.total_s
         mine.ttft_seconds += line.ttft_s
-        self._metrics.requests.labels(tier, self._model_label(line.model), line.route).inc()
-        self._metrics.request_seconds.labels(tier).observe(line.total_s)
-        self._metrics.ttft_seconds.labels(tier).observe(line.ttft_s)
+        metrics = self._metrics
+        metrics.requests.add(tier, self._model_label(line.model), line.route)
+        metrics.request_seconds.add(tier, line.total_s)
+        metrics.ttft_seconds.add(tier, line.ttft_s)
         self._count_tokens(tier, line.usage)
         saved_s = line.saved_s
         self.totals.saved_seconds += saved_s
-        self._metrics.saved_seconds.inc(saved_s)
+        metrics.saved_seconds.add(by=saved_s)
         self._tell(line)
 
-    @contextmanager
-    def best_effort(self, step: str) -> Iterator[None]:
+    def record_hits(self, hits: Hits) -> None:
+        """Count requests that were answered by one stored entry, and the lookups that found it.
+
+        Who listens to lookups hears nothing of these: none was made.
+        """
+        tier, times, metrics = hits.outcome.tier, len(hits.each), self._metrics
+        seconds = [total_s for _, _, total_s, _ in hits.each]
+        mine = self.totals.tiers[tier]
+        mine.requests += times
+        mine.seconds += (spent_s := sum(seconds))
+        mine.ttft_seconds += spent_s
+        metrics.lookups.add(tier, "hit", hits.outcome.reason, by=times)
+        metrics.requests.add(tier, self._model_label(hits.model), hits.route, by=times)
+        metrics.request_seconds.add(tier, *seconds)
+        metrics.ttft_seconds.add(tier, *seconds)
+        self._count_tokens(tier, hits.usage, times)
+        self.totals.saved_seconds += (saved_s := hits.saved_s)
+        metrics.saved_seconds.add(by=saved_s)
+        for _, listener in self._listeners:
+            try:
+                listener(hits)
+            except Exception:
+                log.exception("a listener failed")
+
+    def best_effort(self, step: str) -> "_BestEffort":
         """A broken cache is a miss: go on without it, and count it."""
-        try:
-            yield
-        except CacheError as error:
-            self.totals.cache_failures += 1
-            self._metrics.cache_failures.labels(step).inc()
-            self._warnings.warn(step, "%s failed, going on without it: %s", step, error)
+        return _BestEffort(self, step)
+
+    def cache_failed(self, step: str, error: CacheError) -> None:
+        """Count a step that was done without, and tell of it now and then."""
+        self.totals.cache_failures += 1
+        self._metrics.cache_failures.add(step)
+        self._warnings.warn(step, "%s failed, going on without it: %s", step, error)
 
     def _tell(self, line: Line | Failure) -> None:
-        for listener in self._listeners:
+        for listener, _ in self._listeners:
             try:
                 listener(line)
             except Exception:  # who listens must not break what it listens to
                 log.exception("a listener failed")
 
-    def _count_tokens(self, tier: Tier, usage: Usage) -> None:
-        totals, tokens = self.totals, self._metrics.tokens
+    def _count_tokens(self, tier: Tier, usage: Usage, times: int = 1) -> None:
+        totals, add = self.totals, self._metrics.tokens.add
         if tier in ("exact", "semantic"):
-            totals.saved_prompt_tokens += usage.prompt_tokens
-            totals.saved_completion_tokens += usage.completion_tokens
-            tokens.labels("saved_prompt").inc(usage.prompt_tokens)
-            tokens.labels("saved_completion").inc(usage.completion_tokens)
+            prompt, completion = usage.prompt_tokens * times, usage.completion_tokens * times
+            totals.saved_prompt_tokens += prompt
+            totals.saved_completion_tokens += completion
+            add("saved_prompt", by=prompt)
+            add("saved_completion", by=completion)
             return
         computed = max(0, usage.prompt_tokens - usage.cached_tokens)
         totals.prompt_tokens += computed
         totals.completion_tokens += usage.completion_tokens
         totals.saved_prompt_tokens += usage.cached_tokens
-        tokens.labels("prompt").inc(computed)
-        tokens.labels("completion").inc(usage.completion_tokens)
-        tokens.labels("saved_prompt").inc(usage.cached_tokens)
+        add("prompt", by=computed)
+        add("completion", by=usage.completion_tokens)
+        add("saved_prompt", by=usage.cached_tokens)
 
     def _model_label(self, model: str) -> str:
         if model not in self._models and len(self._models) >= MAX_MODEL_LABELS:
             return "other"
         self._models.add(model)
         return model
+
+
+class _BestEffort:
+    """Swallows a `CacheError`. A class: one made of a generator takes three times as long, several times a request."""
+
+    __slots__ = ("_ledger", "_step")
+
+    def __init__(self, ledger: Ledger, step: str) -> None:
+        self._ledger = ledger
+        self._step = step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, CacheError):
+            return False
+        self._ledger.cache_failed(self._step, error)
+        return True
 
 
 def head_of(question: str | None) -> str | None:

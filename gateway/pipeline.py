@@ -13,9 +13,9 @@ What comes back is a `Reply`: the ledger's `Outcome`, and one stream of `Delta` 
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from backends.base import Model
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from gateway.shared.flights.shared import SharedFlight, SharedFlights
 
 log = logging.getLogger(__name__)
+
+MOST_SCOPES = 1024  # whose digests are remembered
 
 
 class Pipeline:
@@ -88,6 +90,7 @@ class Pipeline:
         self._flush_s = flush_s  # how long a stop waits for writes
         self._check_memory = check_memory  # raises when there is too little of it for one more generation
         self.redactor = redactor
+        self._digests = lru_cache(maxsize=MOST_SCOPES)(partial(_digests, secret))
         self._recorder = Recorder(answers, semantic, ledger, commons, redactor)
 
     async def answer(
@@ -125,6 +128,10 @@ class Pipeline:
             return reason
         return self._recorder.keep(replace(asked, origin=PUT), began, completion, elapsed_s)
 
+    def count_hits(self, served: Iterable[tuple[Entry, int, float | None]]) -> None:
+        """Note that entries were served, how often, and how long each may live at most: outside of this road."""
+        self._recorder.count_hits(served)
+
     async def close(self) -> None:
         """Finish what is owed to the store."""
         await self._recorder.finish(self._flush_s)
@@ -152,13 +159,13 @@ class Pipeline:
             if changes_something(keyed):
                 controls = replace(controls, no_cache=True, no_store=True)
         scope = Scope(tenant, request.model, route.model.revision, controls.namespace, salt)
-        fp = fingerprints(self._secret, scope.digest(self._secret), normal.keyed, route.model.defaults)
+        digest, kv_salt = self._digests(scope)
+        fp = fingerprints(self._secret, digest, normal.keyed, route.model.defaults)
         rules = self._rules.of(tenant, request.model, controls.namespace)
         if self._semantic is not None:
             rules = self._semantic.changes.ruled(tenant, rules)
         rules = policy.over(rules)
         wish = plan(controls, rules, has_deadline=request.params.get("timeout") is not None)
-        kv_salt = scope.kv_salt(self._secret)
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
@@ -396,6 +403,11 @@ class Pipeline:
             return deltas
         keep = partial(self._recorder.keep, asked, self._answers.begin())
         return tee(deltas, keep) if term is None else tee(term.ending(deltas), term.keeping(keep))
+
+
+def _digests(secret: bytes, scope: Scope) -> tuple[bytes, str]:
+    """What its answers and its KV chains are kept under."""
+    return scope.digest(secret), scope.kv_salt(secret)
 
 
 async def _drain(deltas: AsyncGenerator[Delta, None]) -> None:

@@ -38,6 +38,7 @@ class Rules:
     max_ttl_s: float | None = None
     keeps_s: float | None = None  # nothing older is served, whatever its ttl was; of all routes alike
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s
+    replay_tokens_per_s: float = 0.0  # a stored answer is streamed as fast as if it were typed; 0: at once
     hit_details: bool = True  # callers are told which entry answers, and how alike the questions are
     share_tenants: int = 0  # so many have to ask the same before its answer is shared; 0: nothing is
     pads_shared_hits: bool = False  # a shared hit takes as long as its generation, and looks like one

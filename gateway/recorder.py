@@ -1,8 +1,10 @@
 """Keep an answer when it has ended by itself: the tee inside the flight, and the write-back behind it."""
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from gateway.turns import Turns
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
 
+TELL_S = 0.02  # between a use and the store's hearing of it
 SLIDE_BY = 0.01  # of its time to live: not every use of a busy entry is worth a write
 LESSONS_S = 5.0  # that a stop waits for lessons
 ENTRY_BYTES = 2_000  # without its texts
@@ -69,6 +72,8 @@ class Recorder:
         self._ledger = ledger
         self._commons = commons
         self._may_put = Turns(PUTS_AT_ONCE)
+        self._uses: Counter[str] = Counter()  # of entries, that the store was not told of
+        self._telling: asyncio.TimerHandle | None = None
 
     def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
@@ -114,6 +119,7 @@ class Recorder:
 
     async def finish(self, flush_s: float) -> None:
         """Write what is owed to the store; what is left of it then is given up and told."""
+        self._tell_uses()
         if late := await self.chores.finish(flush_s):
             log.error("%d writes were not done within %g s and are given up", late, flush_s)
         await self.lessons.finish(min(flush_s, LESSONS_S))
@@ -122,13 +128,39 @@ class Recorder:
         """Note that an entry was served; its end moves if it slides."""
         if entry.exact != asked.fp.exact:
             self._answers.get_now(entry.scope, entry.exact)  # found by meaning: a use of what memory has, too
-        self.chores.add(self._count_hit(entry, slid(entry, time.time(), asked.rules.max_ttl_s)))
+        self._used(entry, 1, asked.rules.max_ttl_s)
 
-    async def _count_hit(self, entry: Entry, expires_s: float | None) -> None:
+    def count_hits(self, served: Iterable[tuple[Entry, int, float | None]]) -> None:
+        """Note that entries were served, how often since the last time, without having been asked of memory; none lives
+        longer than is said with it."""
+        for entry, times, most_s in served:
+            self._answers.use_now(entry.scope, entry.exact, times)
+            self._used(entry, times, most_s)
+
+    def _used(self, entry: Entry, times: int, max_ttl_s: float | None) -> None:
+        """Uses are told to the store together: a task for each hit would cost a tenth of it."""
+        if (expires_s := slid(entry, time.time(), max_ttl_s)) is not None:
+            self.chores.add(self._prolong(entry, expires_s))
+        self._uses[entry.id] += times
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_S, self._tell_uses)
+
+    def _tell_uses(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._uses:
+            uses, self._uses = self._uses, Counter()
+            self.chores.add(self._count_uses(uses))
+
+    async def _count_uses(self, uses: Mapping[str, int]) -> None:
         with self._ledger.best_effort("count_hit"):
-            await self._answers.count_hit(entry.id)
-            if expires_s is not None:
-                await self._answers.prolong(entry.scope, entry.id, expires_s)
+            for entry_id, times in uses.items():
+                await self._answers.count_hit(entry_id, times)
+
+    async def _prolong(self, entry: Entry, expires_s: float) -> None:
+        with self._ledger.best_effort("count_hit"):
+            await self._answers.prolong(entry.scope, entry.id, expires_s)
 
     async def _write_back(
         self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool, place: Place | None

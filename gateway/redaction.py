@@ -33,6 +33,7 @@ class Redactor:
     """Says what must not be kept."""
 
     searches: Sequence[Search] = ()
+    asks_hooks: bool = False  # a function of the operator's is among them: it may say another thing every time
 
     def over(self, request: ChatRequest, controls: Controls) -> Controls:
         """What a request may leave behind."""
@@ -57,7 +58,7 @@ def redactor_of(patterns: Sequence[str], hook: str) -> Redactor:
     searches: list[Search] = read_searches(patterns, "redact.patterns")
     if hook:
         searches.append(_careful(_hook(hook)))
-    return Redactor(tuple(searches))
+    return Redactor(tuple(searches), asks_hooks=bool(hook))
 
 
 def _hook(name: str) -> Callable[[str], Any]:

@@ -1,5 +1,7 @@
 """`twicetold serve`: one process, one event loop, one socket."""
 
+import asyncio
+import gc
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -11,11 +13,13 @@ from gateway.body import Curfew
 from gateway.edge.descriptors import raise_descriptors
 from gateway.edge.server import Server, config_of
 from gateway.engines import Unavailable
+from gateway.heap import settle, spare_memory
 from gateway.services import Services, build
 from gateway.settings import Settings, SettingsError
 from gateway.tls import Certificates
 
 BACKLOG = 2048
+LOOK_S = 1.0  # between two looks whether everything is loaded
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
@@ -35,10 +39,11 @@ def serve(settings: Settings) -> int:
         listener.close()
         return 1
     sys.setswitchinterval(SWITCH_S)
+    spare_memory()
     curfew = Curfew()
     app, edge = create_app(services, partial(_opened, services, certificates), curfew), services.edge
     context = None if certificates is None else certificates.context
-    config = config_of(app, edge.rules, edge.counts, ERRORS, settings.drain_s, context)
+    config = config_of(app, edge.rules, edge.counts, ERRORS, settings.drain_s, context, services.express)
     server = Server(config, curfew, settings.drain_s)
     scheme = "http" if context is None else "https"
     print(f"Twicetold serves on {scheme}://{_address(listener)}", flush=True)
@@ -53,7 +58,17 @@ async def _opened(services: Services, certificates: Certificates | None) -> Asyn
         await stack.enter_async_context(services.opened())
         if certificates is not None:
             await stack.enter_async_context(certificates.followed())
+        gc.freeze()  # a collection before the door opens would hold up everybody
+        settling = asyncio.create_task(_settled(services))
+        stack.callback(settling.cancel)
         yield
+
+
+async def _settled(services: Services) -> None:
+    """Settle the heap when the last slow part is loaded."""
+    while services.is_loading:  # noqa: ASYNC110 - nobody says when
+        await asyncio.sleep(LOOK_S)
+    await asyncio.to_thread(settle)
 
 
 def _listen(host: str, port: int) -> socket.socket:

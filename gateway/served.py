@@ -7,6 +7,7 @@ gateways share a Redis, what one does not know may be known there (`gateway/shar
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -57,6 +58,15 @@ class Served:
         return entry.id == self.entry and self.made_after_s <= entry.created_s <= self.made_before_s
 
 
+def _light(served: Served) -> Served:
+    """What of it is worth its memory."""
+    if served.question is not None and len(served.question) > MAX_CHARS:
+        served = replace(served, question=None)
+    if served.verdict is not None and served.verdict.neighbour is not None:
+        served = replace(served, verdict=replace(served.verdict, neighbour=None))  # its reading is large
+    return served
+
+
 class Elsewhere(Protocol):
     """The responses of other gateways. Raises `CacheError` and nothing else."""
 
@@ -69,8 +79,15 @@ class Elsewhere(Protocol):
         """What was said before to any of them; from now on this is."""
 
 
+def _nothing() -> None:
+    """Nothing is owed."""
+
+
 class ServedMemory:
-    """The last responses of every tenant. Belongs to one event loop."""
+    """The last responses of every tenant. Belongs to one event loop.
+
+    `settle` is called before anything is read: whoever notes responses late has them noted then.
+    """
 
     def __init__(
         self,
@@ -79,6 +96,7 @@ class ServedMemory:
         max_bytes: int = MAX_BYTES,
         elsewhere: Elsewhere | None = None,
     ) -> None:
+        self.settle: Callable[[], None] = _nothing
         self._elsewhere = elsewhere
         self._per_tenant = per_tenant
         self._in_all = in_all
@@ -94,20 +112,30 @@ class ServedMemory:
 
     def note(self, response_id: str, served: Served) -> None:
         """Remember a response from its first byte on."""
-        if served.question is not None and len(served.question) > MAX_CHARS:
-            served = replace(served, question=None)
-        if served.verdict is not None and served.verdict.neighbour is not None:
-            served = replace(served, verdict=replace(served.verdict, neighbour=None))  # its reading is large
-        if response_id in self._responses:
-            self._forget(response_id)
-        self._responses[response_id] = served
-        self._bytes += served.size_bytes
+        self._note((response_id,), _light(served))
+
+    def note_hits(self, response_ids: Sequence[str], served: Served) -> None:
+        """Remember responses that are whole and gave the same, the oldest first."""
+        served = _light(served)
+        self._note(response_ids[-self._per_tenant :], served)
+        if self._elsewhere is not None:
+            for response_id in response_ids:
+                self._elsewhere.tell(response_id, served)
+
+    def _note(self, response_ids: Sequence[str], served: Served) -> None:
+        responses, size = self._responses, served.size_bytes
         mine = self._tenants.setdefault(served.tenant, OrderedDict())
         self._tenants.move_to_end(served.tenant)
-        mine[response_id] = None
+        for response_id in response_ids:
+            if response_id in responses:
+                self._forget(response_id)
+                mine = self._tenants.setdefault(served.tenant, mine)  # it may have been the only one
+            responses[response_id] = served
+            mine[response_id] = None
+            self._bytes += size
         if served.entry is not None:
-            self._last[served.tenant, served.entry] = response_id
-        if len(mine) > self._per_tenant:
+            self._last[served.tenant, served.entry] = response_ids[-1]
+        while len(mine) > self._per_tenant:
             self._forget(next(iter(mine)))
         while self._is_full:
             self._forget(next(iter(next(iter(self._tenants.values())))))
@@ -126,11 +154,13 @@ class ServedMemory:
 
     def find(self, response_id: str, tenant: str | None = None) -> Served | None:
         """A response by its id; of one tenant, if one is named."""
+        self.settle()
         served = self._responses.get(response_id)
         return served if served is not None and tenant in (None, served.tenant) else None
 
     async def look_up(self, response_id: str, tenant: str | None = None) -> Served | None:
         """As `find`, and where it is not known here, at the other gateways. Raises `StoreAway`."""
+        self.settle()
         served = self._responses.get(response_id)
         if served is None and self._elsewhere is not None:
             try:
@@ -141,6 +171,7 @@ class ServedMemory:
 
     async def judge(self, response_id: str, is_good: bool) -> bool | None:
         """What was said of this response before, None: nothing. From now on this is."""
+        self.settle()
         before = self._judged.get(response_id)
         if response_id in self._responses:
             self._judged[response_id] = is_good
@@ -151,14 +182,17 @@ class ServedMemory:
 
     def last_of(self, tenant: str, entry_id: str) -> str | None:
         """The last response that a tenant got from an entry, or that made it."""
+        self.settle()
         return self._last.get((tenant, entry_id))
 
     def count(self, tenant: str) -> int:
         """How many responses of a tenant are remembered."""
+        self.settle()
         return len(self._tenants.get(tenant, ()))
 
     def forget(self, tenant: str) -> int:
         """Forget every response of a tenant; how many those were."""
+        self.settle()
         gone = list(self._tenants.get(tenant, ()))
         for response_id in gone:
             self._forget(response_id)

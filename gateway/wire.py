@@ -12,6 +12,7 @@ from gateway.values import read_beside_tokens, read_values
 
 MAX_MESSAGES = 10_000
 MAX_FIELDS = 256
+MAX_MODEL_CHARS = 512
 MAX_CHOICES = 128  # as OpenAI's
 MAX_SALT_CHARS = 256
 GATEWAY_FIELDS = frozenset({"cache", "cache_salt"})  # ours: never sent to a backend
@@ -105,7 +106,7 @@ class ChatBody(BaseModel):
     """The fields whose type the gateway relies on; a backend judges values, and every field it does not know."""
 
     model_config = ConfigDict(extra="allow")
-    model: Annotated[StrictStr, Field(min_length=1, max_length=512)]
+    model: Annotated[StrictStr, Field(min_length=1, max_length=MAX_MODEL_CHARS)]
     messages: Annotated[list[Annotated[Message, AfterValidator(_says_something)]], Field(min_length=1)]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -143,10 +144,11 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
     messages = body.get("messages")
     if isinstance(messages, list) and len(messages) > MAX_MESSAGES:
         raise InvalidRequest(f"messages holds {len(messages)} messages; at most {MAX_MESSAGES} are taken.", "messages")
-    try:
-        ChatBody.model_validate(body)
-    except ValidationError as error:
-        raise first_complaint(error) from error
+    if not _is_plain(body):
+        try:
+            ChatBody.model_validate(body)
+        except ValidationError as error:
+            raise first_complaint(error) from error
     apart = {"model", "messages", "stream"} | GATEWAY_FIELDS
     return ChatRequest(
         model=body["model"],
@@ -154,6 +156,31 @@ def parse_chat(raw: bytes) -> tuple[ChatRequest, Fields]:
         params={key: value for key, value in body.items() if key not in apart},
         stream=bool(body.get("stream")),
     ), body
+
+
+_PLAIN = frozenset(("model", "messages", "stream"))
+_PLAIN_MESSAGE = frozenset(("role", "content"))
+
+
+def _is_plain(body: dict[str, Any]) -> bool:
+    """Whether it is seen at a glance that `ChatBody` takes it: a model, texts, and nothing else."""
+    model, messages = body.get("model"), body.get("messages")
+    return (
+        _PLAIN.issuperset(body)
+        and type(model) is str
+        and 0 < len(model) <= MAX_MODEL_CHARS
+        and type(body.get("stream", False)) is bool
+        and type(messages) is list
+        and len(messages) > 0
+        and all(
+            type(message) is dict
+            and message.keys() == _PLAIN_MESSAGE
+            and type(message["content"]) is str
+            and type(role := message["role"]) is str
+            and role in _ROLES
+            for message in messages
+        )
+    )
 
 
 def check_params(params: Fields) -> None:

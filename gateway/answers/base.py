@@ -7,10 +7,13 @@ without a scope, so a lookup cannot cross tenants. `scope`, `exact` and `compat`
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backends.chat import Completion
 from gateway.answers.selection import Listed, Page, Selection
+
+if TYPE_CHECKING:
+    from gateway.answers.packed import Packed
 
 DIGEST_BYTES = 32
 # Who made an answer; SHARED: another tenant's generation, which this one was told as slowly as its own.
@@ -144,14 +147,14 @@ def counted(tally: tuple[int, int], before: bool | None, *, is_good: bool) -> tu
     return good + is_good, bad + (not is_good)
 
 
-def embedded_of(entry: Entry) -> Embedded | None:
+def embedded_of(entry: "Entry | Packed") -> Embedded | None:
     """What the vector index needs to know of `entry`; None when it cannot be found by meaning."""
     if entry.question is None or not entry.vector:
         return None
     return Embedded(entry.id, entry.scope, entry.compat, entry.question, entry.vector, entry.expires_s)
 
 
-def unembedded_of(entry: Entry) -> Unembedded | None:
+def unembedded_of(entry: "Entry | Packed") -> Unembedded | None:
     """What has to be embedded of `entry`; None when it has no question."""
     if entry.question is None:
         return None
@@ -262,6 +265,15 @@ class NearAnswers(Answers, Protocol):
     """A store with memory in front of it: what is there can be had, and put, without waiting."""
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None: ...
+
+    def peek_now(self, scope: bytes, exact: bytes) -> Entry | None:
+        """As `get_now`, but no use of the entry."""
+
+    def stamp_now(self, scope: bytes, exact: bytes) -> object | None:
+        """What memory has under this fingerprint, by something that is another one as soon as anything of it is."""
+
+    def use_now(self, scope: bytes, exact: bytes, times: int) -> None:
+        """Count uses of an entry that was given without being asked for here."""
 
     def begin(self) -> Mark:
         """Names this moment, for an answer that begins to be made: if it is removed before it is there, it stays so."""

@@ -62,19 +62,23 @@ def nothing(_: sqlite3.Connection) -> None:
 
 
 def judge(connection: sqlite3.Connection, entry: Entry, verdict: Verdict, seal: Seal = NO_SEAL) -> Tally | None:
-    """Write a verdict down, in the place of an earlier one of the same source; enough bad ones delete the entry."""
+    """Write a verdict down, in the place of an earlier one of the same source; enough bad ones delete the entry.
+
+    Of an entry that is sealed a gateway without a seal keeps no comment: it would lie there in plain."""
     key = (entry.scope, entry.id)
-    is_here = "SELECT good, bad FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
-    tally = connection.execute(is_here, (*key, entry.created_s)).fetchone()
-    if tally is None:
+    is_here = "SELECT good, bad, seal FROM entries WHERE scope = ? AND id = ? AND created_s = ?"
+    found = connection.execute(is_here, (*key, entry.created_s)).fetchone()
+    if found is None:
         return None
+    good, bad, row_key = found
+    comment = verdict.comment if seal.name or not row_key else ""
     before = connection.execute(
         "SELECT is_good FROM verdicts WHERE scope = ? AND id = ? AND source = ?", (*key, verdict.source)
     ).fetchone()
-    good, bad = counted(tally, None if before is None else bool(before[0]), is_good=verdict.is_good)
+    good, bad = counted((good, bad), None if before is None else bool(before[0]), is_good=verdict.is_good)
     connection.execute(
         "INSERT OR REPLACE INTO verdicts (scope, id, source, is_good, comment, at_s) VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, verdict.source, verdict.is_good, seal_comment(verdict.comment, *key, seal), verdict.at_s),
+        (*key, verdict.source, verdict.is_good, seal_comment(comment, *key, seal), verdict.at_s),
     )
     connection.execute(
         "DELETE FROM verdicts WHERE (scope, id, source) IN (SELECT scope, id, source FROM verdicts"

@@ -1,12 +1,15 @@
 """Answers as bytes: versioned JSON, read back strictly. What cannot be read is a `CacheError`, never a guess."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from backends.chat import JSON, Choice, Completion, Fields, Usage
 from gateway.answers.base import CacheError, Entry
+
+if TYPE_CHECKING:
+    from gateway.answers.packed import Packed
 
 VERSION = 1  # raise it when the shape changes; older bytes are then a miss
 ENTRY_OVERHEAD_BYTES = 1280  # measured: digests, numbers, index entries, and what Python adds around them
@@ -51,7 +54,7 @@ def size_bytes(entry: Entry, encoded: bytes) -> int:
     return ENTRY_OVERHEAD_BYTES + len(entry.canonical) + len(encoded) + texts + vector_bytes(entry)
 
 
-def vector_bytes(entry: Entry) -> int:
+def vector_bytes(entry: "Entry | Packed") -> int:
     """The part of `size_bytes` that `set_vector` changes."""
     return _utf8_bytes(entry.embedder or "") + len(entry.vector or b"")
 

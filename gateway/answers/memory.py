@@ -3,7 +3,7 @@
 Every operation is synchronous (`..._now`) and costs a few map accesses; the awaitable ones are the `Answers` contract
 over them. Who leaves when the budget is full is the affair of `gateway.answers.room`.
 
-    _kept      (scope, exact) -> entry
+    _kept      (scope, exact) -> entry, packed (gateway.answers.packed)
     _ids       (scope, id)    -> exact
     _aliases   (scope, id)    -> exact of what is kept under other wordings of it
 
@@ -31,6 +31,7 @@ from gateway.answers.base import (
     unembedded_of,
 )
 from gateway.answers.codec import encode, size_bytes, vector_bytes
+from gateway.answers.packed import Packed, Packing, Parsed
 from gateway.answers.room import Key, Room
 from gateway.answers.selection import Listed, Page, Selection, needle
 
@@ -63,7 +64,9 @@ class MemoryAnswers:
         self._now = now
         self._new_room = partial(Room, budget_bytes, tenant_bytes, policy, seed)
         self._room = self._new_room()
-        self._kept: dict[Key, Entry] = {}
+        self._packing = Packing()
+        self._parsed = Parsed(budget_bytes)
+        self._kept: dict[Key, Packed] = {}
         self._ids: dict[tuple[bytes, str], bytes] = {}
         self._aliases: dict[tuple[bytes, str], set[bytes]] = {}
         self._verdicts: dict[tuple[bytes, str], dict[str, Verdict]] = {}
@@ -78,15 +81,24 @@ class MemoryAnswers:
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry under this fingerprint if it is here; counts as use."""
-        entry = self._kept.get((scope, exact))
-        if entry is None:
+        kept = self._kept.get((scope, exact))
+        if kept is None:
             return None
-        if not entry.is_fresh(self._now() - self._keep_stale_s):
+        if not kept.is_fresh(self._now() - self._keep_stale_s):
             self._drop((scope, exact))
             self.stats.expired += 1
             return None
         self._room.use((scope, exact))
-        return entry
+        return self._parsed.of(kept)
+
+    def stamp_now(self, scope: bytes, exact: bytes) -> object | None:
+        """What is kept under this fingerprint, by its own name: whatever changes it puts another in its place."""
+        return self._kept.get((scope, exact))
+
+    def use_now(self, scope: bytes, exact: bytes, times: int) -> None:
+        """Count uses of what lies under this fingerprint, if it is here."""
+        if (scope, exact) in self._kept:
+            self._room.use((scope, exact), times)
 
     def by_id_now(self, scope: bytes, entry_id: str) -> Entry | None:
         """The entry of this name inside this scope if it is here; no use of it: neighbours are looked at by name."""
@@ -95,8 +107,8 @@ class MemoryAnswers:
 
     def peek_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """As `get_now`, but no use of the entry."""
-        entry = self._kept.get((scope, exact))
-        return entry if entry is not None and entry.is_fresh(self._now() - self._keep_stale_s) else None
+        kept = self._kept.get((scope, exact))
+        return self._parsed.of(kept) if kept is not None and kept.is_fresh(self._now() - self._keep_stale_s) else None
 
     def put_now(self, entry: Entry, *, is_use: bool = True) -> None:
         """Keep `entry`, making room for it; one larger than a budget is counted and not kept.
@@ -106,7 +118,8 @@ class MemoryAnswers:
         self._keep(entry, is_use=is_use)
 
     def _keep(self, entry: Entry, *, is_use: bool = True) -> bool:
-        size = size_bytes(entry, encode(entry.completion))
+        encoded = encode(entry.completion)
+        size = size_bytes(entry, encoded)
         entry, uses = self._replace(entry)
         if size > self._room.most_bytes:
             self.stats.too_large += 1
@@ -114,7 +127,8 @@ class MemoryAnswers:
         self._make_room(entry.tenant, size)
         key = (entry.scope, entry.exact)
         self._room.enter(key, entry.tenant, size, entry.elapsed_s, uses, is_use=is_use)
-        self._kept[key] = entry
+        self._kept[key] = self._packing.packed(entry, encoded)
+        self._parsed.hold(self._kept[key], entry)
         self._ids[entry.scope, entry.id] = entry.exact
         if entry.alias_of is not None:
             self._aliases.setdefault((entry.scope, entry.alias_of), set()).add(entry.exact)
@@ -143,33 +157,42 @@ class MemoryAnswers:
 
     def remove_all_now(self, selection: Selection) -> list[Gone]:
         """Forget what is selected."""
-        chosen = [entry for entry in self._kept.values() if is_meant(selection, entry)]
-        for entry in chosen:
-            self._drop((entry.scope, entry.exact))
+        chosen = [kept for kept in self._kept.values() if is_meant(selection, kept)]
+        for kept in chosen:
+            self._drop((kept.scope, kept.exact))
         return gone(chosen)
 
-    def change_now(self, entry: Entry, **fields: object) -> None:
-        """Change what weighs nothing of this very answer, if it is here; no use of it."""
+    def rate_now(self, entry: Entry, good: int, bad: int) -> None:
+        """Note what users said of this very answer, if it is here; no use of it."""
         key = (entry.scope, entry.exact)
         found = self._kept.get(key)
         if found is not None and is_same(found, entry):
-            self._kept[key] = replace(found, **fields)  # type: ignore[arg-type]
+            self._change(key, replace(self._parsed.of(found), good=good, bad=bad))
 
     def prolong_now(self, scope: bytes, entry_id: str, expires_s: float) -> None:
         """Move an entry's end if it is here."""
         key = (scope, self._ids.get((scope, entry_id), b""))
         if key in self._kept:
-            self._kept[key] = replace(self._kept[key], expires_s=expires_s)
+            self._change(key, replace(self._parsed.of(self._kept[key]), expires_s=expires_s))
+
+    def _change(self, key: Key, entry: Entry) -> None:
+        """Put `entry` in the place of the same with another end, or other verdicts."""
+        before = self._kept[key]
+        self._kept[key] = before.changed(entry)
+        self._parsed.drop(before)
+        self._parsed.hold(self._kept[key], entry)
 
     def set_vector_now(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         """Give the entry its vector if it is here and still asks the same; does not count as use."""
         key = (row.scope, self._ids.get((row.scope, row.id), b""))
-        entry = self._kept.get(key)
-        if entry is None or entry.question != row.question:
+        kept = self._kept.get(key)
+        if kept is None or kept.question != row.question:
             return False
-        grown = replace(entry, embedder=embedder, vector=vector)
-        self._kept[key] = grown
-        self._room.grow(key, vector_bytes(grown) - vector_bytes(entry))
+        grown = replace(self._parsed.of(kept), embedder=embedder, vector=vector)
+        self._room.grow(key, vector_bytes(grown) - vector_bytes(kept))
+        self._kept[key] = self._packing.packed(grown, kept.encoded)
+        self._parsed.drop(kept)
+        self._parsed.hold(self._kept[key], grown)
         self._make_room(grown.tenant, 0)
         return True
 
@@ -195,6 +218,7 @@ class MemoryAnswers:
     def _drop(self, key: Key, *, is_replaced: bool = False) -> None:
         self._room.leave(key)
         entry = self._kept.pop(key)
+        self._parsed.drop(entry)
         del self._ids[entry.scope, entry.id]
         if entry.alias_of is not None:
             aliases = self._aliases[entry.scope, entry.alias_of]
@@ -219,7 +243,8 @@ class MemoryAnswers:
         return self.peek_now(scope, exact)
 
     async def owned(self, tenant: str, entry_id: str) -> Entry | None:
-        return next((e for e in self._visible() if e.id == entry_id and e.tenant == tenant), None)
+        kept = next((kept for kept in self._visible() if kept.id == entry_id and kept.tenant == tenant), None)
+        return None if kept is None else self._parsed.of(kept)
 
     async def put(self, entry: Entry) -> None:
         if entry.alias_of is not None and (entry.scope, entry.alias_of) not in self._ids:
@@ -238,7 +263,7 @@ class MemoryAnswers:
         chosen.sort(key=lambda row: row.place, reverse=True)
         return [row for row in chosen if page.after is None or row.place < page.after][: page.limit]
 
-    def _listed(self, entry: Entry) -> Listed:
+    def _listed(self, entry: Packed) -> Listed:
         stay = self._room.stay((entry.scope, entry.exact))
         return listed(entry, (entry.created_s, stay.number), stay.size, stay.uses - 1)
 
@@ -259,7 +284,7 @@ class MemoryAnswers:
         said[verdict.source] = verdict
         if len(said) > MAX_VERDICTS:
             del said[next(iter(said))]
-        self.change_now(kept, good=good, bad=bad)
+        self.rate_now(entry, good, bad)
         own = Selection(id=entry.id, scope=entry.scope)
         return Tally(good, bad, tuple(self.remove_all_now(own)) if bad >= BAD_RETIRES else ())
 
@@ -303,7 +328,7 @@ class MemoryAnswers:
     async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         return self.set_vector_now(row, embedder, vector)
 
-    def _visible(self) -> list[Entry]:
+    def _visible(self) -> list[Packed]:
         """Entries that are not gone yet, oldest first."""
         horizon_s = self._now() - self._keep_stale_s
         entries = [entry for entry in self._kept.values() if entry.is_fresh(horizon_s)]
@@ -321,32 +346,35 @@ class MemoryAnswers:
     def clear_now(self) -> None:
         """Forget everything."""
         self._kept.clear()
+        self._parsed.clear()
+        self._packing = Packing()
         self._ids.clear()
         self._aliases.clear()
         self._verdicts.clear()
         self._room = self._new_room()
 
 
-def is_same(one: Entry, other: Entry) -> bool:
+def is_same(one: Entry | Packed, other: Entry | Packed) -> bool:
     """Whether two entries of one request are one answer, not a later one."""
     return one.id == other.id and one.created_s == other.created_s
 
 
-def is_meant(selection: Selection, entry: Entry) -> bool:
+def is_meant(selection: Selection, entry: Entry | Packed) -> bool:
     """Whether an entry is selected, its texts included."""
     if not selection.matches(entry):
         return False
     if selection.text is None:
         return True
     wanted = needle(selection.text)
-    return wanted in entry.canonical.lower() or wanted in encode(entry.completion).lower()
+    encoded = entry.encoded if isinstance(entry, Packed) else encode(entry.completion)
+    return wanted in entry.canonical.lower() or wanted in encoded.lower()
 
 
-def gone(entries: Iterable[Entry]) -> list[Gone]:
+def gone(entries: Iterable[Entry | Packed]) -> list[Gone]:
     return [Gone(entry.id, entry.scope, entry.compat) for entry in entries]
 
 
-def listed(entry: Entry, place: tuple[float, int], size: int, hits: int) -> Listed:
+def listed(entry: Entry | Packed, place: tuple[float, int], size: int, hits: int) -> Listed:
     """`entry` as a row of a list."""
     return Listed(
         place=place,

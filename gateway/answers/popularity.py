@@ -9,6 +9,7 @@ from collections.abc import Iterator
 AVERAGE_BYTES = 4096  # an entry, to guess how many a budget holds
 WINDOW = 8  # requests remembered for each entry that fits
 MIN_WINDOW = 4096
+MAX_WINDOW = 8 << 20
 _SLICES = (0, 8, 16, 24)
 _HALF = bytes(count >> 1 for count in range(256))
 
@@ -17,8 +18,8 @@ class Popularity:
     """Counts uses of 32-byte digests, recent ones more. Not safe between threads."""
 
     def __init__(self, budget_bytes: int) -> None:
-        """For a cache of this size; it takes about a thousandth of it."""
-        self._window = max(MIN_WINDOW, WINDOW * budget_bytes // AVERAGE_BYTES)
+        """For a cache of this size; it takes less than a hundredth of it, and 16 MiB at most."""
+        self._window = min(MAX_WINDOW, max(MIN_WINDOW, WINDOW * budget_bytes // AVERAGE_BYTES))
         width = 1 << (2 * self._window - 1).bit_length()
         self._counts = bytearray(width)
         self._mask = width - 1

@@ -9,6 +9,7 @@ rows every few minutes. A file in which something does not open is under no key.
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -77,6 +78,27 @@ async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str, n
     if holds_any:
         log.info("all %s are %s", what, f"under the key {seal.name}" if seal.name else "in plain")
     return done
+
+
+def is_under(connection: sqlite3.Connection, seal: Seal, table: str, keys: Sequence[str]) -> bool:
+    """Whether all of a small file was put under this key, and nothing came otherwise since; an empty one was. `keys`
+    tell, in SQL, which key the parts of a row are under."""
+    connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
+    if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608
+        note(connection, name=seal.name)
+    found = connection.execute("SELECT name FROM seal").fetchone()
+    if (found[0] if found else "") != seal.name:
+        return False
+    among = ", ".join("?" * len(seal.older))
+    has_older = " OR ".join(f"{key} IN ({among})" for key in keys)
+    asked = f"SELECT 1 FROM {table} WHERE {has_older} LIMIT 1"  # noqa: S608
+    return not seal.older or connection.execute(asked, seal.older * len(keys)).fetchone() is None
+
+
+def note(connection: sqlite3.Connection, *, name: str) -> None:
+    """All of a small file is under this key."""
+    connection.execute("DELETE FROM seal")
+    connection.execute("INSERT INTO seal VALUES (?)", (name,))
 
 
 def key_of_file(connection: sqlite3.Connection) -> str:

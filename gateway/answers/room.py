@@ -83,11 +83,11 @@ class Room:
         for shelf in self._shelves_of(tenant):
             shelf.put(priority, self._tick, key)
 
-    def use(self, key: Key) -> None:
-        """Note a use."""
+    def use(self, key: Key, times: int = 1) -> None:
+        """Note a use, or several."""
         self._tick += 1
         stay = self._stays[key]
-        stay.uses = max(stay.uses + 1, self._popularity.add(key[1]))
+        stay.uses = max(stay.uses + times, self._popularity.add(key[1], times))
         stay.priority = next_priority(
             self._policy,
             before=stay.priority,

@@ -58,11 +58,11 @@ def is_sound(row: Row) -> bool:
     return bool(row["seal"]) or row["checksum"] is None or row["checksum"] == checksum(row)
 
 
-def prepare(path: Path, busy_timeout_s: float) -> int | None:
+def prepare(path: Path, busy_timeout_s: float, read_bytes: int = file.READ_BYTES) -> int | None:
     """Make `path` a sound answer store of the newest schema. None when it was one; else how many answers were taken
     over of a file that had to be set aside. Raises `CacheError` when there can be no store here."""
     try:
-        file.check(path, busy_timeout_s)
+        file.check(path, busy_timeout_s, read_bytes)
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise cache_error(error) from error

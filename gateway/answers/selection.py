@@ -7,6 +7,7 @@ import orjson
 
 if TYPE_CHECKING:
     from gateway.answers.base import Entry
+    from gateway.answers.packed import Packed
 
 MAX_PAGE = 500
 
@@ -33,7 +34,7 @@ class Selection:
     def is_empty(self) -> bool:
         return all(getattr(self, item.name) is None for item in fields(self))
 
-    def matches(self, entry: "Entry") -> bool:
+    def matches(self, entry: "Entry | Packed") -> bool:
         """Whether an entry is meant; `text` is the store's to look for."""
         plain = ("scope", "exact", "canonical", "model", "namespace", "tenant", "revision", "schema", "embedder")
         return (

@@ -1,7 +1,7 @@
 """Answers in one SQLite file: they outlive the process.
 
-    reader thread   its own connection: get, by_id, embedded, size
-    clerk thread    its own connection: what reads every row for an operator, so that no request waits behind it
+    reader thread   its own connection: get, by_id, size
+    clerk thread    its own connection: what reads every row, at a start or for an operator: no request waits for it
     writer thread   its own connection: what waits together is one transaction, and every put returns after its commit
 
 One thread alone writes and checkpoints, so SQLite's WAL-reset bug (fixed in 3.51.3) cannot be met inside a process.
@@ -106,6 +106,7 @@ class SqliteAnswers:
         now: Callable[[], float] = time.time,
         seal: Seal = NO_SEAL,
         look_s: float = LOOK_S,
+        read_bytes: int = file.READ_BYTES,
     ) -> None:
         self._path = path
         self._seal = seal
@@ -140,11 +141,12 @@ class SqliteAnswers:
         self._resealing: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._look_s = look_s
+        self._read_bytes = read_bytes  # a file that is larger is not read through when it is opened
         self.stats = SqliteStats()
 
     async def open(self) -> None:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
-        taken = await asyncio.to_thread(salvage.prepare, self._path, self._busy_timeout_s)
+        taken = await asyncio.to_thread(salvage.prepare, self._path, self._busy_timeout_s, self._read_bytes)
         if taken is not None:
             self._note_corrupt(taken)
         self._identity = file.identity(self._path)
@@ -288,7 +290,7 @@ class SqliteAnswers:
                 limit=PAGE_ROWS,
                 seal=self._seal,
             )
-            rows, place = await self._call(self._reader, read)
+            rows, place = await self._call(self._clerk, read)
             for row in rows:
                 yield row
 
@@ -303,7 +305,7 @@ class SqliteAnswers:
                 limit=PAGE_ROWS,
                 seal=self._seal,
             )
-            rows, place = await self._call(self._reader, read)
+            rows, place = await self._call(self._clerk, read)
             for row in rows:
                 yield row
 

@@ -35,6 +35,18 @@ class TieredAnswers:
         """The entry if memory has it: the hot path, without an await."""
         return self._near.get_now(scope, exact)
 
+    def peek_now(self, scope: bytes, exact: bytes) -> Entry | None:
+        """As `get_now`, but no use of the entry."""
+        return self._near.peek_now(scope, exact)
+
+    def stamp_now(self, scope: bytes, exact: bytes) -> object | None:
+        """What memory has under this fingerprint, by something that is another one as soon as anything of it is."""
+        return self._near.stamp_now(scope, exact)
+
+    def use_now(self, scope: bytes, exact: bytes, times: int) -> None:
+        """Count uses of an entry that was given without being asked for here."""
+        self._memory.use_now(scope, exact, times)
+
     @property
     def _near(self) -> MemoryAnswers:
         """Memory, without what somebody else may have removed: nobody can say what that was, so all of it goes."""
@@ -106,6 +118,10 @@ class TieredAnswers:
         """
         found = self._near.get_now(scope, exact)
         return found if found is not None else await self._fetched(lambda: self._store.get(scope, exact))
+
+    def by_id_now(self, scope: bytes, entry_id: str) -> Entry | None:
+        """The entry of this name if memory has it; no use of it."""
+        return self._near.by_id_now(scope, entry_id)
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         """As `get`, by name."""
@@ -182,7 +198,7 @@ class TieredAnswers:
             self._writes += 1
             self._memory.remove_all_now(Selection(scope=entry.scope, id=entry.id))
         else:
-            self._memory.change_now(entry, good=tally.good, bad=tally.bad)
+            self._memory.rate_now(entry, tally.good, tally.bad)
         return tally
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:

@@ -19,10 +19,11 @@ from hashlib import blake2b
 from typing import Any
 
 from gateway.callers.caller import OF_CALLERS, SCOPES, Caller
-from gateway.callers.racks import Rack, later
-from gateway.callers.records import MAX_NAME_CHARS, Record
+from gateway.callers.racks import KeyRack, later
+from gateway.callers.records import KEYS, MAX_NAME_CHARS, Record
 from gateway.errors import InvalidRequest, NotAuthorised, StoreAway, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
+from gateway.racks.racks import Racks
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +57,19 @@ class Keys:
     """All keys of a deployment. Belongs to one event loop."""
 
     def __init__(
-        self, secret: bytes, racks: Sequence[Rack], *, is_required: bool = False, now: Callable[[], float] = time.time
+        self,
+        secret: bytes,
+        racks: Sequence[KeyRack],
+        *,
+        is_required: bool = False,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
         self._racks = racks
-        self._locks = [asyncio.Lock() for _ in racks]  # of two words about a key the later written one has both
-        self._owed: list[set[str]] = [set() for _ in racks]  # ids of what each rack has not heard yet
+        self._kept = Racks(KEYS, racks, self._learned)
+        self._records = self._kept.records
         self._is_required = is_required
         self._now = now
-        self._records: dict[str, Record] = {}
         self._by_hash: dict[str, Record] = {}
         self._callers: dict[str, Caller] = {}  # by id
         self._used: dict[str, float] = {}  # by id
@@ -143,13 +148,13 @@ class Keys:
         if (now := self._known(key_id)).is_revoked or now.name != old.name:  # ended, or replaced, while that was kept
             await self.revoke(made["id"])
             raise InvalidRequest(f"Key {key_id} was ended or replaced meanwhile.", "id")
-        await self._keep(now.with_end(replace(now, ends_s=now_s + grace_s, is_revoked=True)))
+        await self._kept.keep(now.with_end(replace(now, ends_s=now_s + grace_s, is_revoked=True)))
         return {**made, "replaces": key_id}
 
     async def revoke(self, key_id: str) -> dict[str, Any]:
         """End a key now. Raises `UnknownId`."""
         old = self._known(key_id)
-        await self._keep(old.with_end(replace(old, ends_s=self._now(), is_revoked=True)))
+        await self._kept.keep(old.with_end(replace(old, ends_s=self._now(), is_revoked=True)))
         return self._shown(self._records[key_id])
 
     async def forget(self, tenant: str) -> int:
@@ -160,36 +165,14 @@ class Keys:
         theirs = [record for record in self._records.values() if record.tenant == tenant]
         for old in theirs:
             ended = old.with_end(replace(old, ends_s=self._now(), is_revoked=True))
-            await self._keep(replace(ended, name="", policy=None))
+            await self._kept.keep(replace(ended, name="", policy=None))
         return len(theirs)
 
     # -- where they are kept -----------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
         """Learn what other processes did, and give each place what it lacks. Raises `StoreAway`."""
-        away: StoreAway | None = None
-        there: dict[int, dict[str, Record]] = {}
-        reached = []
-        for number, rack in enumerate(self._racks):
-            try:
-                if await rack.changed():
-                    there[number] = {record.id: record for record in await rack.load()}
-                reached.append(number)
-            except StoreAway as error:
-                away = away or error
-                continue
-            for record in there.get(number, {}).values():
-                self._learn(record)
-        for number in reached:
-            if (found := there.get(number)) is not None:
-                self._owed[number] = {key for key, record in self._records.items() if found.get(key) != record}
-            try:
-                for key_id in list(self._owed[number]):
-                    await self._tell(number, key_id)
-            except StoreAway as error:
-                away = away or error
-        if away is not None:
-            raise away
+        await self._kept.refresh()
 
     async def note_used(self) -> None:
         """Keep when keys were used, and learn it of other gateways. Raises `StoreAway`."""
@@ -239,48 +222,14 @@ class Keys:
             created_s=self._now(),
             prefix=text[:SHOWN_CHARS],
         )
-        await self._keep(record)
+        await self._kept.keep(record)
         return {**self._shown(record), "key": text}
 
-    async def _keep(self, record: Record) -> None:
-        """It holds here at once; the other places hear of it now, or when they are back.
-
-        An end that was learned meanwhile stays."""
-        async with self._locks[0]:
-            record = self._with_known(record)
-            await self._racks[0].save(record)
-            self._learn(record)
-            if self._records[record.id] == record:
-                self._owed[0].discard(record.id)
-        for number in range(1, len(self._racks)):
-            try:
-                await self._tell(number, record.id)
-            except StoreAway as error:
-                log.warning("the other gateways do not know yet of key %s: %s", record.id, error)
-
-    async def _tell(self, number: int, key_id: str) -> None:
-        """Give a rack what is known of a key. Raises `StoreAway`: then it is owed still."""
-        async with self._locks[number]:
-            record = self._records[key_id]
-            await self._racks[number].save(record)
-            if self._records[key_id] == record:
-                self._owed[number].discard(key_id)
-
-    def _with_known(self, record: Record) -> Record:
-        mine = self._records.get(record.id)
-        return record if mine is None else mine.with_end(record)
-
-    def _learn(self, record: Record) -> None:
-        """What is known and this, put together; what is new is owed to every rack."""
-        record = self._with_known(record)
-        if record == self._records.get(record.id):
-            return
-        self._records[record.id] = self._by_hash[record.hash] = record
+    def _learned(self, record: Record) -> None:
+        self._by_hash[record.hash] = record
         self._callers[record.id] = Caller(
             record.tenant, record.id, frozenset(record.scopes), record.policy, record.family
         )
-        for owed in self._owed:
-            owed.add(record.id)
 
     def _known(self, key_id: str) -> Record:
         if key_id not in self._records:

@@ -5,7 +5,6 @@
 Records only ever gain an earlier end, or lose their name, so any two copies of one can be put together.
 """
 
-import logging
 import math
 import re
 from collections.abc import Mapping
@@ -16,11 +15,9 @@ import orjson
 
 from gateway.callers.caller import OF_CALLERS, SCOPES
 from gateway.identity.scope import is_tenant
-
-log = logging.getLogger(__name__)
+from gateway.racks.kind import Kind
 
 MAX_NAME_CHARS = 200
-SHOWN = 5  # records that cannot be read, by name
 
 _ID = re.compile(r"key_[0-9a-f]{12}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -96,14 +93,11 @@ def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**12
 
 
-def known(raws: Mapping[str, bytes]) -> list[Record]:
-    """The records that can be read, of those by these names."""
-    found = {name: read_record(raw) for name, raw in raws.items()}
-    if broken := [name for name, record in found.items() if record is None]:
-        log.error(
-            "records of keys cannot be read, and open no door: %s%s; if no newer version wrote them, delete them, and "
-            "create another key for whoever is refused",
-            ", ".join(broken[:SHOWN]),
-            f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "",
-        )
-    return [record for record in found.values() if record is not None]
+KEYS = Kind[Record](
+    said="key",
+    name_of=lambda record: record.id,
+    spelled=lambda record: orjson.dumps(record.as_json()),
+    read=read_record,
+    together=Record.with_end,
+    unread="if no newer version wrote them, delete them: they open no door; create another key for whoever is refused",
+)

@@ -4,13 +4,14 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.screen import dump, say
 from gateway.identity.scope import ANONYMOUS, is_tenant
 from gateway.settings import SettingsError, read_key
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8420"
 ATTEMPTS = 5
@@ -43,13 +44,15 @@ def add_json(verb: argparse.ArgumentParser) -> None:
 class Admin:
     """Asks one gateway. Threads may share it."""
 
-    def __init__(self, url: str, client: httpx.Client) -> None:
+    def __init__(self, url: str, client: "httpx.Client") -> None:
         self.url = url
         self.client = client
         self.has_answered = False  # whoever never did is not waited for
 
     def ask(self, method: str, path: str, **wishes: Any) -> Any:
         """What the gateway says, as JSON. Raises `Failed`."""
+        import httpx
+
         try:
             response = self.client.request(method, path, **wishes)
             answer = response.json()
@@ -86,6 +89,8 @@ def said(error: Exception) -> str:
 @contextmanager
 def admin(args: argparse.Namespace, *, timeout_s: float | None = 60.0) -> Iterator[Admin]:
     """The gateway that the flags name."""
+    import httpx  # not by what merely knows the flags, as `serve` does
+
     key = read_key("--admin-key-env", args.admin_key_env or "")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None)
@@ -93,8 +98,10 @@ def admin(args: argparse.Namespace, *, timeout_s: float | None = 60.0) -> Iterat
         yield Admin(args.url, client)
 
 
-def _address(url: str) -> httpx.URL:
+def _address(url: str) -> "httpx.URL":
     """Where the admin API of a gateway is. Raises `SettingsError`."""
+    import httpx
+
     try:
         address = httpx.URL(url.rstrip("/") + "/admin/api/")
     except (httpx.InvalidURL, ValueError) as error:

@@ -16,7 +16,7 @@ from rich.table import Table
 from gateway import __version__
 from gateway.cli.checkup import Finding, backend_findings, redis_findings
 from gateway.cli.door_checkup import door_findings
-from gateway.cli.screen import Screen
+from gateway.cli.terminal import Screen
 from gateway.engines import Unavailable
 from gateway.services.seal import seal_of
 from gateway.settings import DEMO, Settings

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from gateway.callers.racks import FOLDER
-from gateway.callers.records import known
+from gateway.callers.records import KEYS
 from gateway.cli.checkup import Finding
 from gateway.engines import Unavailable
 from gateway.identity.secret import SecretLocked, read_secret
@@ -50,7 +50,9 @@ def _admin(settings: Settings) -> Finding:
 
 def _keys(settings: Settings) -> Finding:
     """Keys that were given out, as far as this folder knows."""
-    records = known({str(path): path.read_bytes() for path in sorted((settings.data_dir / FOLDER).glob("key_*.json"))})
+    records = KEYS.known(
+        {str(path): path.read_bytes() for path in sorted((settings.data_dir / FOLDER).glob("key_*.json"))}
+    )
     active = sum(record.state(time.time()) == "active" for record in records)
     said = f"{active} that hold, {len(records) - active} that ended"
     if not settings.needs_keys:

@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import httpx
 import orjson
 
 from gateway.cli.client import ATTEMPTS, PASSING, PAUSE_S, Admin, Failed, Refused, add_json, add_server, admin, said
@@ -19,6 +18,9 @@ from gateway.cli.files import appending, can_write, whole_lines
 from gateway.cli.progress import Progress
 from gateway.cli.screen import counted, dump, note, say
 from gateway.settings import SettingsError
+
+if TYPE_CHECKING:
+    import httpx
 
 NOTES = """One line is one answer: request, answer, tenant, model, namespace, tags, ages, hits, verdicts;
 aliases behind their originals. No vectors: they are made anew. It is written to `FILE.part`
@@ -143,6 +145,8 @@ def _salvage(part: Path, like: str, written: Written) -> None:
 
 def _fetch(gateway: Admin, asked: dict[str, str], written: Written, file: BinaryIO, progress: Progress) -> None:
     """All lines that are still to come; a connection that breaks is opened anew as long as that helps."""
+    import httpx
+
     failures = 0
     while not written.is_whole:
         before = written.entries
@@ -164,6 +168,8 @@ def _fetch(gateway: Admin, asked: dict[str, str], written: Written, file: Binary
 
 def _streamed(gateway: Admin, asked: dict[str, str], cursor: str | None) -> Iterator[bytes]:
     """Whole lines, as they come."""
+    import httpx
+
     params = asked if cursor is None else {**asked, "after": cursor}
     try:
         with gateway.client.stream("GET", "export", params=params) as response:
@@ -180,7 +186,7 @@ def _streamed(gateway: Admin, asked: dict[str, str], cursor: str | None) -> Iter
         raise Failed("the gateway broke off in the middle of a line")
 
 
-def _json(response: httpx.Response) -> Any:
+def _json(response: "httpx.Response") -> Any:
     try:
         return response.json()
     except ValueError:

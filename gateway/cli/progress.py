@@ -1,11 +1,13 @@
 """A progress bar on the error output, for a person who looks; nothing for anybody else."""
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from gateway.cli.screen import is_watched
 
-from gateway.cli.screen import Screen, is_watched
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 class Progress:
@@ -13,15 +15,13 @@ class Progress:
 
     def __init__(self, what: str, total: int | None) -> None:
         self._bar: Bar | None = None
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
         if is_watched():
-            count = TextColumn("{task.completed}") if total is None else MofNCompleteColumn()
-            columns = (TextColumn(what), BarColumn(), count, TimeElapsedColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Screen(stderr=True), transient=True)
+            self._bar = _bar(what, total)
             self._task = self._bar.add_task(what, total=total)
 
     def at(self, done: int) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done)
 
     def __enter__(self) -> "Progress":
@@ -34,3 +34,19 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def _bar(what: str, total: int | None) -> "Bar":
+    from rich import progress
+
+    from gateway.cli.terminal import Screen
+
+    return progress.Progress(
+        progress.TextColumn(what),
+        progress.BarColumn(),
+        progress.TextColumn("{task.completed}") if total is None else progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Screen(stderr=True),
+        transient=True,
+    )

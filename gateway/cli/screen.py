@@ -1,11 +1,15 @@
-"""What commands print: text for people, JSON for programs. Colour only on a terminal, and never with NO_COLOR."""
+"""What commands print: text for people, JSON for programs. Colour only on a terminal, and never with NO_COLOR.
+
+rich is loaded by what prints, not by what might: a gateway never does.
+"""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.console import Console
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STYLES = {
     "exact": "green",
@@ -18,20 +22,17 @@ STYLES = {
 }
 
 
-class Screen(Console):
-    """A console that lets the command know when its reader is gone."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def console(*, is_error: bool = False) -> Console:
+def console(*, is_error: bool = False) -> "Console":
     """The terminal, or the file or pipe in its place: then no line is broken and nothing is coloured."""
+    from gateway.cli.terminal import Screen
+
     return Screen(stderr=is_error, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
     """Print text; words that say how it stands have their colour at the beginning of a line."""
+    from rich.text import Text
+
     shown = Text(text)
     for word, style in STYLES.items():
         shown.highlight_regex(rf"(?m)^{word}\b", style)
@@ -45,11 +46,15 @@ def dump(value: Any) -> None:
 
 def complain(message: str) -> None:
     """Say on the error output what is wrong."""
+    from rich.text import Text
+
     console(is_error=True).print(Text.assemble(("twicetold:", "bold red"), f" {message}"))
 
 
 def note(message: str) -> None:
     """Say beside the result what a person may want to know."""
+    from rich.text import Text
+
     console(is_error=True).print(Text(message))
 
 

@@ -3,16 +3,13 @@
 import argparse
 import textwrap
 import time
-from typing import Any
-
-from rich import box
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.client import Admin, Failed, add_json, add_server, admin
-from gateway.cli.screen import STYLES, Screen, counted, dump
+from gateway.cli.screen import STYLES, counted, dump
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
 
 WIDE = 100  # columns from which there is room to say what a tier is
 _INDENT = " " * 9
@@ -34,6 +31,8 @@ def add_stats(verbs: Any) -> None:
 
 
 def _stats(args: argparse.Namespace) -> int:
+    from gateway.cli.terminal import Screen
+
     with admin(args, timeout_s=5.0) as gateway:
         if args.json:  # once: whoever wants more asks again
             dump(gateway.ask("GET", "stats"))
@@ -47,6 +46,10 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _watch(gateway: Admin, interval_s: float) -> None:
     """Keep the table fresh until interrupted, which is how one ends this."""
+    from rich.live import Live
+
+    from gateway.cli.terminal import Screen
+
     console = Screen(highlight=False)
     try:
         with Live(_look(gateway, console), console=console, auto_refresh=False) as live:
@@ -57,7 +60,7 @@ def _watch(gateway: Admin, interval_s: float) -> None:
         pass
 
 
-def _look(gateway: Admin, console: Console) -> Group:
+def _look(gateway: Admin, console: "Console") -> "Group":
     """What the gateway says now. Raises `Failed`."""
     told = gateway.ask("GET", "stats")
     try:
@@ -66,8 +69,13 @@ def _look(gateway: Admin, console: Console) -> Group:
         raise Failed(f"what answers at {gateway.url} is not Twicetold") from error
 
 
-def render(stats: dict[str, Any], url: str, width: int) -> Group:
+def render(stats: dict[str, Any], url: str, width: int) -> "Group":
     """The table and the lines around it, of which none is wider than the screen."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=f"Twicetold at {url}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("tier", no_wrap=True)
     if width >= WIDE:

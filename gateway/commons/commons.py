@@ -126,7 +126,8 @@ class Commons:
         count = await remove(Selection(tenant=COMMONS, namespace=tenant))
         gone = await self._witnesses.forget(self._secret, tenant)
         for scope, request in gone.too_few:
-            count += await remove(Selection(scope=scope, exact=request))
+            if await self._answers.peek(scope, request) is not None:  # most were asked by this tenant alone
+                count += await remove(Selection(scope=scope, exact=request))
         return count + gone.count
 
     def _statement(self, place: Place, tenant: str) -> Statement:

@@ -1,6 +1,5 @@
 """Witnesses in a file of this gateway alone: `data_dir/commons.db`. It holds keyed hashes, and no words."""
 
-import os
 import sqlite3
 import time
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.mended import MendedThread
-from gateway.answers.thread import BrokenFile, cache_error, run_in_one_transaction
+from gateway.answers.thread import run_in_one_transaction
 from gateway.commons.witnesses import MOST, Forgotten, Heard, Statement, of_tenant
 
 APPLICATION_ID = 0x54774377  # "TwCw", in the file's header
@@ -33,7 +32,12 @@ class FileWitnesses:
     def __init__(self, path: Path, *, most: int = MOST) -> None:
         self._most = most
         self._thread = MendedThread(
-            path, "commons", partial(_connect, path), run_in_one_transaction, max_waiting=4096, max_together=256
+            path,
+            "commons",
+            partial(file.begun, path, BUSY_S, _migrate),
+            run_in_one_transaction,
+            max_waiting=4096,
+            max_together=256,
         )
         self._until_trim = 0
 
@@ -113,39 +117,13 @@ def _forget(connection: sqlite3.Connection, secret: bytes, tenant: str) -> Forgo
             "DELETE FROM witnesses WHERE request = ? AND witness = ? RETURNING scope, least, objects",
             (request, witness),
         ).fetchone()
-        if not objects and _count(connection, request) == least - 1:
+        if not objects and _count(connection, request) < least:
             too_few.append((scope, request))
     return Forgotten(len(pairs), too_few)
 
 
 def _size(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM witnesses").fetchone()[0])
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        try:
-            return _opened(path)
-        except BrokenFile as error:
-            file.set_aside(path, str(error))
-            return _opened(path)
-    except (OSError, sqlite3.Error) as error:
-        raise cache_error(error) from error
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = file.connect(path, BUSY_S)
-    try:
-        _migrate(connection)
-    except sqlite3.Error as error:
-        connection.close()
-        raise cache_error(error) from error
-    except CacheError:
-        connection.close()
-        raise
-    return connection
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -84,6 +84,12 @@ class Paces:
         return [first_s + number * step_s for number in range(num_pieces)]
 
 
+def even(tokens_per_s: float, num_tokens: int, num_pieces: int) -> list[float]:
+    """Seconds from the start at which each piece of an answer is told that is told at this pace."""
+    step_s = min(MOST_S, (num_tokens or num_pieces) / tokens_per_s) / max(1, num_pieces - 1)
+    return [number * step_s for number in range(num_pieces)]
+
+
 async def padded(
     completion: Completion, due: Callable[[int], Sequence[float]], started: float
 ) -> AsyncGenerator[Delta, None]:

@@ -7,6 +7,7 @@ part of it: what crossed when two were enough is not found when the operator ask
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import blake2b
 
 from backends.chat import ChatRequest, Completion, Usage
 from gateway.answers.base import BACKEND, REFRESH, Entry
@@ -18,6 +19,8 @@ from gateway.policy import Rules
 
 COMMONS = "commons"  # no name of a tenant: those are hexadecimal, or `ANONYMOUS`
 COPY = "shared:"  # a tag of copies of shared answers, before whose they were
+COPY_TAG = "shared-tag:"  # another one, before a digest of a tag that the answer wore: with whose it was, and without
+COPY_TAG_BYTES = 12
 LEAST_WITNESSES = 2
 TELLING = ("model", "system_fingerprint")  # what a model says of itself; the rest may be of the tenant or its prefixes
 CROSSING = frozenset({BACKEND, REFRESH})  # what a backend of ours said to a tenant: nothing that somebody brought
@@ -117,9 +120,15 @@ def is_undisputed(entry: Entry) -> bool:
     return is_shared(entry) and entry.is_fresh(time.time()) and not entry.bad
 
 
-def copied_from(common: Entry) -> str:
-    """The tag of a copy of a shared answer: whose it was."""
-    return COPY + common.namespace
+def copied_from(common: Entry) -> tuple[str, ...]:
+    """The tags of a copy of a shared answer: whose it was, and marks of what it wore there."""
+    worn = (_copy_tag(owner, tag) for tag in common.tags for owner in (common.namespace, ""))
+    return (COPY + common.namespace, *worn)
+
+
+def _copy_tag(owner: str, tag: str) -> str:
+    said = f"{owner}\n{tag}".encode("utf-8", "surrogatepass")
+    return COPY_TAG + blake2b(said, digest_size=COPY_TAG_BYTES).hexdigest()
 
 
 def written_by(tenant: str, canonical: bytes) -> list[Selection]:
@@ -131,10 +140,17 @@ def written_by(tenant: str, canonical: bytes) -> list[Selection]:
 
 
 def in_commons(selection: Selection) -> list[Selection]:
-    """What of a tenant's that is selected others share, and copies of it."""
-    if selection.tenant in (None, COMMONS) or selection.namespace or selection.scope or selection.id or selection.exact:
+    """What of a tenant's, or of everybody's, that is selected others share, and copies of it."""
+    if selection.scope or selection.id or selection.exact:
         return []
-    there = [replace(selection, tenant=COMMONS, namespace=selection.tenant)]
-    if selection.tag is None:
-        there.append(replace(selection, tenant=None, tag=COPY + (selection.tenant or "")))
+    is_there = selection.tenant == COMMONS  # there the namespace says whose it is
+    if selection.namespace and not is_there:
+        return []  # what has one is not shared
+    owner = (selection.namespace if is_there else selection.tenant) or ""
+    copies = replace(selection, tenant=None, namespace=None)
+    there = [] if is_there or not owner else [replace(selection, tenant=COMMONS, namespace=owner)]
+    if selection.tag is not None:
+        there.append(replace(copies, tag=_copy_tag(owner, selection.tag)))
+    elif owner:
+        there.append(replace(copies, tag=COPY + owner))
     return there

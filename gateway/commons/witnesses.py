@@ -38,7 +38,7 @@ class Forgotten:
     """What is forgotten with a tenant."""
 
     count: int
-    too_few: list[tuple[bytes, bytes]]  # (scope, request) of what had just enough witnesses
+    too_few: list[tuple[bytes, bytes]]  # (scope, request) of what has not enough witnesses now
 
 
 class Witnesses(Protocol):

@@ -2,7 +2,8 @@
 
     answers      with their aliases, vectors, verdicts, from memory, store and index of every gateway (`invalidate.py`)
     learned      labels and verifiers fitted to them; with a tag, which labels do not wear, the words of all of them
-    remembered   what is in memory of each tenant that is concerned: responses, conversations, last requests, prompts
+    remembered   what is in memory of each tenant that is concerned: prepared answers, responses, conversations, last
+                 requests, prompts
     prefixes     blocks and segments, in RAM, on disk, in Redis; they wear no tag either
     witnesses    of the commons, and shared answers that were the tenant's
     budgets      what a tenant and its keys used, when its keys end with it
@@ -197,10 +198,6 @@ class Erasure:
         tenants = await self._concerned(whom)
         done = await self._invalidation.run(whom.selection)
         account = Account(Counter(answers=done.count, embeddings=done.vectors))
-        if whom.tenant is not None and whom.tag is not None:  # what it shares wears the tag, too
-            account.counts["commons"] += await self._remove(
-                Selection(tenant=COMMONS, namespace=whom.tenant, tag=whom.tag)
-            )
         with self._owed(account, "what is sealed"):
             account.pending += await self._closed(whom)
         name = ""

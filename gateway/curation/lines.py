@@ -20,6 +20,7 @@ from gateway.errors import InvalidRequest
 from gateway.values import check_values
 from gateway.wire import first_complaint
 
+MAX_KEPT_TAGS = 1 + 3 * MAX_TAGS  # of a copy of a shared answer: its own, and whose that was, and marks of its tags
 FORMAT, VERSION = "twicetold-answers", 1
 MAX_LINE_VALUES = 1_000_000  # a long answer has as many, with log probabilities of others for each token
 
@@ -79,7 +80,7 @@ class EntryLine(_Strict):
     elapsed_s: Annotated[float, Field(strict=True, ge=0, le=10**7)] = 0.0
     sliding_s: Annotated[float, Field(strict=True, gt=0, le=10**10)] | None = None
     tags: Annotated[
-        list[Annotated[StrictStr, Field(min_length=1, max_length=MAX_NAME_CHARS)]], Field(max_length=MAX_TAGS)
+        list[Annotated[StrictStr, Field(min_length=1, max_length=MAX_NAME_CHARS)]], Field(max_length=MAX_KEPT_TAGS)
     ] = []
     original: dict[str, Any] | None = None  # of an alias: the request whose answer this is
     hits: Count = 0

@@ -22,6 +22,17 @@ class Edge:
     counts: EdgeCounts = field(default_factory=EdgeCounts)
     memory: MemoryWatch = field(default_factory=MemoryWatch)
 
+    def lets_in(self, num_bytes: int) -> bool:
+        """Whether a request of so many bytes that is over at once is let in; counted, as in `admission.py`."""
+        rules, counts = self.rules, self.counts
+        if 0 < rules.requests <= counts.requests or self.memory.is_shut:
+            return False
+        if 0 < rules.body_bytes < counts.body_bytes + num_bytes:
+            return False
+        if counts.most_requests <= counts.requests:
+            counts.most_requests = counts.requests + 1
+        return True
+
     def samples(self) -> Iterator[Sample]:
         """For Prometheus."""
         counts = self.counts

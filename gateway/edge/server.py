@@ -20,13 +20,14 @@ LAST_WORDS_S = 2  # from the curfew to the cutting of connections
 FOR_EVER_S = 10**9
 
 
-def protocol_of(rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say]) -> Any:
-    """What uvicorn is to speak HTTP with: ours where httptools is there, else its own, without our clocks."""
+def protocol_of(rules: EdgeRules, counts: EdgeCounts, shapes: Mapping[str, Say], road: Any = None) -> Any:
+    """What uvicorn is to speak HTTP with: ours where httptools is there, else its own, without our clocks and without
+    an express road."""
     try:
         from gateway.edge.connections import connections_of
     except ImportError:  # no wheel of httptools for this system
         return "auto"
-    return connections_of(rules, counts, shapes)
+    return connections_of(rules, counts, shapes, road)
 
 
 def config_of(
@@ -36,11 +37,12 @@ def config_of(
     shapes: Mapping[str, Say],
     drain_s: float,
     context: ssl.SSLContext | None = None,
+    road: Any = None,
 ) -> Any:
-    """The configuration of a server with these bounds; with a context it speaks TLS."""
+    """The configuration of a server with these bounds; with a context it speaks TLS. `road`: `connections.Road`."""
     return uvicorn.Config(
         app,
-        http=protocol_of(rules, counts, shapes),
+        http=protocol_of(rules, counts, shapes, road),
         ws="none",  # nothing here speaks it, and it would be beside all bounds
         log_config=None,
         access_log=False,

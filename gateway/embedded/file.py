@@ -6,7 +6,6 @@ which tokens stand, and its code ends with a tilde. A file that is corrupt is se
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -18,12 +17,12 @@ from typing import Any
 import orjson
 
 from gateway.answers.base import CacheError
-from gateway.answers.file import connect, set_aside
+from gateway.answers.file import begun
 from gateway.answers.mended import MendedThread
 from gateway.answers.purge import Purge, emptied
-from gateway.answers.resealing import Sealing, swept
+from gateway.answers.resealing import Sealing, is_under, note, swept
 from gateway.answers.selection import Selection
-from gateway.answers.thread import BrokenFile, run_in_one_transaction
+from gateway.answers.thread import run_in_one_transaction
 from gateway.embedded.kept import Kept, names_answers
 from gateway.embedded.vector import Vector
 from gateway.seal import MAGIC, NO_SEAL, Seal, Unsealed, key_name, place
@@ -63,20 +62,25 @@ class FileVectors:
         self._path = path
         self._budget_bytes = budget_bytes
         self._thread = MendedThread(
-            path, "vectors", self._connect, run_in_one_transaction, max_waiting=1024, max_together=32
+            path,
+            "vectors",
+            partial(begun, path, BUSY_S, self._begin),
+            run_in_one_transaction,
+            max_waiting=1024,
+            max_together=32,
         )
         self._purge = Purge(self._thread)
 
     async def open(self) -> None:
         """Make or open the file. Raises `CacheError`."""
         await self._thread.open()
-        if not await self._thread.call(partial(_is_under, seal=self._seal)):
+        if not await self._thread.call(partial(is_under, seal=self._seal, table="vectors", keys=[_KEY_OF])):
             self._resealing = asyncio.create_task(self._reseal())
 
     async def _reseal(self) -> None:
         """Put what was kept before under the key in use."""
         try:
-            await swept(self._thread, self._seal, _reseal_some, "vectors of embeddings", _note)
+            await swept(self._thread, self._seal, _reseal_some, "vectors of embeddings", note)
         except CacheError as error:  # the next start goes on
             log.warning("not all of %s is sealed yet: %s", self._path, error)
 
@@ -126,28 +130,9 @@ class FileVectors:
 
     # -- on the thread -------------------------------------------------------------------------------------------
 
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return self._opened()
-        except BrokenFile as error:
-            set_aside(self._path, str(error))
-            return self._opened()
-
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise CacheError(f"vectors: {error}") from error
-        connection = connect(self._path, BUSY_S)
-        try:
-            connection.executescript(_SCHEMA)
-            self._measure(connection)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            broken = BrokenFile if not isinstance(error, sqlite3.OperationalError) else CacheError
-            raise broken(f"vectors: {error}") from error
-        return connection
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        connection.executescript(_SCHEMA)
+        self._measure(connection)
 
     def _put(self, connection: sqlite3.Connection, kept: Sequence[Kept]) -> None:
         now_s = time.time()
@@ -266,23 +251,6 @@ def _read(values: Sequence[Any], seal: Seal) -> Kept:
         key, Vector(code, data), num_tokens, tenant, model, said["namespace"], revision, created_s, expires_s,
         elapsed_s, tuple(said["tags"]),
     )  # fmt: skip
-
-
-def _is_under(connection: sqlite3.Connection, seal: Seal) -> bool:
-    """Whether all vectors were put under this key, and none came otherwise since."""
-    connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
-    if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is None:
-        _note(connection, name=seal.name)  # there is nothing to seal
-    found = connection.execute("SELECT name FROM seal").fetchone()
-    if (found[0] if found else "") != seal.name:
-        return False
-    asked = f"SELECT 1 FROM vectors WHERE {_KEY_OF} IN ({', '.join('?' * len(seal.older))}) LIMIT 1"  # noqa: S608
-    return not seal.older or connection.execute(asked, seal.older).fetchone() is None
-
-
-def _note(connection: sqlite3.Connection, *, name: str) -> None:
-    connection.execute("DELETE FROM seal")
-    connection.execute("INSERT INTO seal VALUES (?)", (name,))
 
 
 def _reseal_some(connection: sqlite3.Connection, *, after: int, seal: Seal, done: Sealing) -> int | None:

@@ -7,11 +7,11 @@ Items that several requests want at once are asked for once. An upstream is aske
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.chat import EMBEDDINGS, ChatRequest, Collector
 from backends.errors import BackendError, BackendGarbage
@@ -19,9 +19,9 @@ from backends.routing.router import Route, Router
 from gateway.answers.selection import Selection
 from gateway.controls import Controls
 from gateway.embedded.file import FileVectors
-from gateway.embedded.kept import Kept
+from gateway.embedded.kept import Kept, names_answers
 from gateway.embedded.memory import MemoryVectors
-from gateway.embedded.own import OwnEmbedder
+from gateway.embedded.removed import Removed
 from gateway.embedded.request import EmbeddingRequest, Item, item_key
 from gateway.embedded.vector import Vector, read_vector
 from gateway.errors import NotCached
@@ -31,6 +31,9 @@ from gateway.outcome import Outcome
 from gateway.policy import Plan, Rules, plan
 from gateway.quota.policies import FREE, TenantPolicy
 from gateway.redaction import KEEPS_ALL, Redactor, strings_of
+
+if TYPE_CHECKING:
+    from gateway.embedded.own import OwnEmbedder
 
 AT_ONCE = 16  # vectors read on the event loop; more are read beside it
 MAX_WRITES = 256  # batches that wait for the file; what comes then is kept in memory alone
@@ -70,6 +73,7 @@ class _Asked:
     keeps: bool  # whether the vectors may be kept
     keys: tuple[bytes, ...]
     items: dict[bytes, Item]
+    began: int  # after so many removals
 
 
 class Embeddings:
@@ -84,7 +88,7 @@ class Embeddings:
         ledger: Ledger,
         memory: MemoryVectors,
         file: FileVectors | None = None,
-        own: OwnEmbedder | None = None,
+        own: "OwnEmbedder | None" = None,
         redactor: Redactor = KEEPS_ALL,
     ) -> None:
         self._redactor = redactor
@@ -98,6 +102,7 @@ class Embeddings:
         self._ledger = ledger
         self._flying: dict[bytes, asyncio.Future[Kept]] = {}
         self._writes: set[asyncio.Task[None]] = set()
+        self._removed = Removed()
 
     async def open(self) -> None:
         if self.file is not None:
@@ -130,9 +135,17 @@ class Embeddings:
         return self.memory.count(selection) if self.file is None else await self.file.count(selection)
 
     async def remove(self, selection: Selection) -> int:
-        """Forget what is meant. Raises `CacheError` when the file fails; memory has forgotten it all the same."""
+        """Forget what is meant, and keep nothing of it that was asked for before. Raises `CacheError` when the file
+        fails; memory has forgotten it all the same."""
+        if names_answers(selection):
+            return 0
+        self._removed.note(selection)
         gone = self.memory.remove(selection)
-        return gone if self.file is None else await self.file.remove(selection)
+        if self.file is None:
+            return gone
+        if self._writes:  # those that have begun: what they bring is found then
+            await asyncio.wait(list(self._writes))
+        return await self.file.remove(selection)
 
     async def closed(self, selection: Selection) -> int:
         """Kept vectors that do not open, so that nobody can say whether they are meant. Raises `CacheError`."""
@@ -143,6 +156,7 @@ class Embeddings:
         return self.file is None or await self.file.is_purged()
 
     async def _decide(self, request: EmbeddingRequest, tenant: str, controls: Controls, policy: TenantPolicy) -> _Asked:
+        began = self._removed.count
         route, revision = None, ""
         if self.own is not None and request.model in self.own.names:
             revision = await self.own.revision()
@@ -159,7 +173,7 @@ class Embeddings:
         wish = plan(controls, rules)
         keeps = wish.write and rules.exact and "exact" in controls.tiers
         items = dict(zip(keys, request.items, strict=True))
-        return _Asked(request, tenant, controls, wish, route, revision, keeps, keys, items)
+        return _Asked(request, tenant, controls, wish, route, revision, keeps, keys, items, began)
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 
@@ -168,25 +182,29 @@ class Embeddings:
         left = [key for key in asked.items if key not in found]
         if left and self.file is not None:
             with self._ledger.best_effort("embedding_read"):
-                from_file = await self.file.get(left)
-                self.memory.put(from_file.values())
-                found |= from_file
+                from_file = self._unremoved((await self.file.get(left)).values(), asked.began)
+                self.memory.put(from_file)
+                found |= {kept.key: kept for kept in from_file}
         limits_s = (asked.controls.max_age_s, self._rules.keeps_s)
         now_s, max_age_s = time.time(), min((one for one in limits_s if one is not None), default=None)
         return {key: kept for key, kept in found.items() if kept.is_usable(now_s, max_age_s)}
 
     def _keep(self, asked: _Asked, made: Sequence[Kept]) -> None:
-        if not asked.keeps:
+        made = self._unremoved(made, asked.began)
+        if not asked.keeps or not made:
             return
         self.memory.put(made)
         if self.file is not None and len(self._writes) < MAX_WRITES:
-            task = asyncio.create_task(self._write(self.file, list(made)))
+            task = asyncio.create_task(self._write(self.file, made, self._removed.count))
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 
-    async def _write(self, file: FileVectors, made: list[Kept]) -> None:
+    async def _write(self, file: FileVectors, made: list[Kept], began: int) -> None:
         with self._ledger.best_effort("embedding_write"):
-            await file.put(made)
+            await file.put(self._unremoved(made, began))
+
+    def _unremoved(self, made: Iterable[Kept], began: int) -> list[Kept]:
+        return [kept for kept in made if not self._removed.means(kept, began)]
 
     # -- what is made ----------------------------------------------------------------------------------------------
 

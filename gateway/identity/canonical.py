@@ -10,7 +10,6 @@ is no part of any hash. Any field not known here is part of the identity: an unk
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 from unicodedata import combining, is_normalized, normalize
@@ -55,21 +54,53 @@ MAX_DEPTH = 64
 MAX_MARKS = 64
 _MARKS = re.compile(rb"[^\0]{%d}" % (MAX_MARKS + 1))  # over combining classes: 0 starts a character
 
+_SPELLED = frozenset((int, bool, type(None)))  # of one spelling each
 _OF_BYTES = ("url", "data", "file_data")
 _NAMES_OF_BYTES = frozenset(_OF_BYTES)
 _HASHED = "blake2b:"
 _BLANK = {"text": "of the last user message"}  # a mapping: no text a user writes can be equal to it
 
 
-@dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """The identity of one request inside one scope. All digests are 32 bytes."""
+    """The identity of one request inside one scope. All digests are 32 bytes.
 
-    scope: bytes
-    exact: bytes
-    compat: bytes
-    canonical: bytes
-    entry_id: str  # public name of the entry this request would make
+    Two of them take a third of the work, and are made when they are asked for: where no exact answer is found.
+    """
+
+    __slots__ = ("_body", "_compat", "_entry_id", "_secret", "canonical", "exact", "scope")
+
+    def __init__(self, secret: bytes, scope: bytes, exact: bytes, canonical: bytes, body: Mapping[str, Any]) -> None:
+        self.scope = scope
+        self.exact = exact
+        self.canonical = canonical
+        self._secret = secret
+        self._body: Mapping[str, Any] | None = body  # canonical, until `compat` is made of it
+        self._compat = b""
+        self._entry_id = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprints) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[bytes, bytes, bytes]:
+        return self.scope, self.exact, self.canonical
+
+    @property
+    def compat(self) -> bytes:
+        if (body := self._body) is not None:
+            blanked = {**body, "messages": _blank_last_user(body["messages"])}
+            blank = orjson.dumps(blanked, option=orjson.OPT_SORT_KEYS)
+            self._compat, self._body = _keyed(self._secret, b"compat", self.scope + blank), None
+        return self._compat
+
+    @property
+    def entry_id(self) -> str:
+        """Public name of the entry this request would make."""
+        self._entry_id = self._entry_id or entry_id_of(self._secret, self.exact)
+        return self._entry_id
 
     @property
     def partition(self) -> bytes:
@@ -105,15 +136,7 @@ def fingerprints_in(secret: bytes, scope: bytes, canonical: bytes) -> Fingerprin
 
 
 def _fingerprints(secret: bytes, scope: bytes, body: dict[str, Any], canonical: bytes) -> Fingerprints:
-    exact = _keyed(secret, b"exact", scope + canonical)
-    blank = orjson.dumps({**body, "messages": _blank_last_user(body["messages"])}, option=orjson.OPT_SORT_KEYS)
-    return Fingerprints(
-        scope=scope,
-        exact=exact,
-        compat=_keyed(secret, b"compat", scope + blank),
-        canonical=canonical,
-        entry_id=entry_id_of(secret, exact),
-    )
+    return Fingerprints(secret, scope, _keyed(secret, b"exact", scope + canonical), canonical, body)
 
 
 def _without_bytes(value: Any) -> Any:
@@ -156,7 +179,7 @@ def _canonical_body(request: ChatRequest, defaults: Fields) -> dict[str, Any]:
         body["responses"] = {"store": True, **_given(native)}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
-    return {key: _normal(value, key) for key, value in body.items()}
+    return {key: value if type(value) in _SPELLED else _normal(value, key) for key, value in body.items()}
 
 
 def _given(fields: Fields) -> dict[str, Any]:
@@ -175,7 +198,9 @@ def _normal(value: Any, field: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return _normal_mapping(value, field, depth + 1)
     if isinstance(value, list | tuple):
-        if set(map(type, value)) <= {int}:  # a prompt's tokens, of which there are many
+        if type(value[0] if value else None) is int and set(map(type, value)) <= {
+            int
+        }:  # a prompt's tokens, of which there are many
             return list(value)
         return [_normal(item, field, depth + 1) for item in value]
     return value
@@ -191,7 +216,7 @@ def _composed(text: str, field: str) -> str:
 def _normal_mapping(value: Mapping[str, Any], field: str, depth: int) -> dict[str, Any]:
     normal = {  # most is plain, and of that there may be much
         key if key.isascii() else _normal(key, field): item
-        if type(item) is str and item.isascii()
+        if (type(item) is str and item.isascii()) or type(item) in _SPELLED
         else _normal(item, field, depth)
         for key, item in value.items()
     }

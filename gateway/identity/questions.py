@@ -39,6 +39,15 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 
+# Whatever the three find in a text of ASCII has one of these in it, and looking for these takes a tenth of the time.
+_TELLING = (
+    "weather", "forecast", "price", "news", "score", " is it", "what's the ", "whats the ",
+    "today", "tonight", "tomorrow", "this afternoon", "this evening", "this week", "next week", "next month",
+    "next year", "yesterday", "now", "current", "latest", "newest", "recent", "so far", "this morning", "this month",
+    "this quarter", "this year", "last week", "last month", "last year", "at the moment", "right away",
+    "exchange rate",
+)  # fmt: skip
+
 _DEICTIC = re.compile(
     r"\b(it|its|this|that|these|those|they|them|their|theirs|he|him|his|she|her|hers|one|ones|former|latter"
     r"|above|previous|earlier|again|same|here|there|else|instead|more|also|too|continue|go on|proceed|carry on"
@@ -53,10 +62,17 @@ _SELF_CONTAINED_WORDS = 4
 
 def is_volatile(text: str) -> bool:
     """Whether the right answer may change by the hour or the day."""
+    if text.isascii() and not _tells(text):
+        return False
     if _ALWAYS_VOLATILE.search(text):
         return True
     sentences = [sentence for sentence in _SENTENCE.split(text) if sentence]
     return any(_is_of_the_moment(sentence) for sentence in sentences if len(sentences) == 1 or _ASKS.search(sentence))
+
+
+def _tells(text: str) -> bool:
+    lower = text.lower()
+    return any(word in lower for word in _TELLING)
 
 
 def _is_of_the_moment(sentence: str) -> bool:

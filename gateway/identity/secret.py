@@ -91,7 +91,7 @@ def _kept(data_dir: Path) -> Sequence[Path]:
 def _remove(others: Iterable[Path]) -> None:
     """What the secret was taken over from has no business here any more."""
     for other in others:
-        gone = other.with_name(f"{other.name}-{os.getpid()}.draft")  # nobody reads zeros as a secret
+        gone = _draft_of(other)  # nobody reads zeros as a secret
         with suppress(FileNotFoundError):
             other.rename(gone)
             with gone.open("r+b") as file:
@@ -101,10 +101,15 @@ def _remove(others: Iterable[Path]) -> None:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    draft = path.with_name(f"{path.name}-{os.getpid()}.draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    draft = _draft_of(path)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(raw)
         os.fsync(file.fileno())
     with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
+
+
+def _draft_of(path: Path) -> Path:
+    """A name that nobody else has: in containers that share a folder all processes may be number 1."""
+    return path.with_name(f"{path.name}-{secrets.token_hex(8)}.draft")

@@ -4,7 +4,7 @@ Buckets grow by a tenth each, and a percentile is told as the middle of its buck
 (and by what lies beyond the ends: under 10 microseconds, over an hour). Two histograms add up to one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log, sqrt
 
 GROWTH = 1.1
@@ -28,6 +28,13 @@ class Histogram:
         """Count one."""
         at = int(log(seconds / SHORTEST_S) * _PER_BUCKET) if seconds > SHORTEST_S else 0
         self.counts[at if at < BUCKETS else -1] += 1
+
+    def add_all(self, durations: Iterable[float]) -> None:
+        """Count several."""
+        counts = self.counts
+        for seconds in durations:
+            at = int(log(seconds / SHORTEST_S) * _PER_BUCKET) if seconds > SHORTEST_S else 0
+            counts[at if at < BUCKETS else -1] += 1
 
     def merge(self, other: "Histogram") -> None:
         """Count all that the other has."""

@@ -11,10 +11,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
-from gateway.ledger import Failure, Line
+from gateway.ledger import Each, Failure, Hits, Line
 from gateway.live.percentiles import Histogram
 from gateway.live.prices import FREE, Prices
 from gateway.live.series import OTHER, Series
@@ -27,13 +28,22 @@ RECENT_SLOT_S = 600  # percentiles of the last hour: six slots and the one of no
 RECENT_SLOTS = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A request that ended, when, and the how manieth it was."""
 
     number: int
     at_s: float
     line: Line | Failure
+
+
+Bare: TypeAlias = tuple[int, Hits, Each]  # a row of many that were told together: made when somebody looks
+
+
+def _row(row: "Row | Bare") -> "Row":
+    if isinstance(row, Row):
+        return row
+    number, hits, each = row
+    return Row(number, each[1], hits.line(each))
 
 
 class Latencies:
@@ -66,7 +76,7 @@ class Recent:
         self.started_s = clock()
         self.last = 0  # the number of the newest row
         self._clock = clock
-        self._rows: deque[Row] = deque(maxlen=kept)
+        self._rows: deque[Row | Bare] = deque(maxlen=kept)
         self._series = Series(self.started_s)
         self._models: dict[str, Tokens] = {}
         self._latencies = Latencies(self.started_s)
@@ -84,35 +94,44 @@ class Recent:
         tier = line.tier
         self._series.add(line, tier, at_s)
         self._tokens(line.model).count(line)
-        if at_s - self._latencies.start_s >= RECENT_SLOT_S:
-            self._turn(at_s)
-        ttft, total = self._latencies.tiers[tier]
+        ttft, total = self._latest(at_s).tiers[tier]
         ttft.add(line.ttft_s)
         total.add(line.total_s)
 
+    def hear_hits(self, hits: Hits) -> None:
+        """Note many at once; only those that stay are looked at one by one."""
+        at_s, each = self._clock(), hits.each
+        first = max(0, len(each) - (self._rows.maxlen or 0))
+        self._rows.extend((number, hits, one) for number, one in enumerate(each[first:], self.last + first + 1))
+        self.last += len(each)
+        self._series.add_hits(hits, at_s)
+        self._tokens(hits.model).count_hits(hits.usage, len(each))
+        for histogram in self._latest(at_s).tiers[hits.outcome.tier]:
+            histogram.add_all(total_s for _, _, total_s, _ in each)
+
     def count(self, tenant: str) -> int:
         """How many of the last requests are a tenant's and hold words."""
-        return sum(_has_words_of(row.line, tenant) for row in self._rows)
+        return sum(_has_words_of(row, tenant) for row in self._rows)
 
     def forget(self, tenant: str, until_s: float = math.inf) -> int:
         """Blank the words of a tenant's requests up to a moment; how many had some. Their numbers stay."""
         count = 0
-        for at, row in enumerate(self._rows):
-            if row.at_s <= until_s and isinstance(row.line, Line) and _has_words_of(row.line, tenant):
-                self._rows[at] = replace(row, line=replace(row.line, question=None))
+        for at, bare in enumerate(self._rows):
+            if _has_words_of(bare, tenant) and (row := _row(bare)).at_s <= until_s and isinstance(row.line, Line):
+                self._rows[at] = row._replace(line=replace(row.line, question=None))
                 count += 1
         return count
 
     def forget_before(self, at_s: float) -> int:
         """Blank the words of requests up to a moment; how many had some."""
-        old = [row.line for row in self._rows if row.at_s <= at_s and isinstance(row.line, Line)]
+        old = [row.line for row in map(_row, self._rows) if row.at_s <= at_s and isinstance(row.line, Line)]
         return sum(self.forget(tenant, at_s) for tenant in {line.tenant for line in old if line.question is not None})
 
     # -- asked -------------------------------------------------------------------------------------------------------
 
     def rows(self, limit: int = KEPT, tier: str = "", model: str = "") -> Iterator[dict[str, Any]]:
         """The last requests, newest first; `tier` may be "error"."""
-        for row in reversed(self._rows):
+        for row in map(_row, reversed(self._rows)):
             if limit <= 0:
                 return
             if _is_of(row.line, tier, model):
@@ -121,7 +140,10 @@ class Recent:
 
     def after(self, number: int, most: int) -> list[Row]:
         """The rows since one, oldest first, the newest `most` of them."""
-        return list(self._rows)[max(-most, number - self.last) :] if number < self.last else []
+        if number >= self.last:
+            return []
+        new = min(most, self.last - number, len(self._rows))
+        return [_row(row) for row in islice(self._rows, len(self._rows) - new, None)]
 
     def told(self, row: Row) -> dict[str, Any]:
         """A row as the API tells it."""
@@ -201,6 +223,11 @@ class Recent:
             tokens = self._models.setdefault(model, Tokens())
         return tokens
 
+    def _latest(self, at_s: float) -> Latencies:
+        if at_s - self._latencies.start_s >= RECENT_SLOT_S:
+            self._turn(at_s)
+        return self._latencies
+
     def _turn(self, at_s: float) -> None:
         if len(self._slots) == RECENT_SLOTS:
             self._earlier.merge(self._slots[0])
@@ -208,8 +235,9 @@ class Recent:
         self._latencies = Latencies(at_s)
 
 
-def _has_words_of(line: Line | Failure, tenant: str) -> bool:
-    return isinstance(line, Line) and line.tenant == tenant and line.question is not None
+def _has_words_of(row: Row | Bare, tenant: str) -> bool:
+    said = row.line if isinstance(row, Row) else row[1]
+    return isinstance(said, Line | Hits) and said.tenant == tenant and said.question is not None
 
 
 def _is_of(line: Line | Failure, tier: str, model: str) -> bool:

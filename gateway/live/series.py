@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.ledger import Failure, Line
+from gateway.ledger import Failure, Hits, Line
 from gateway.live.tokens import Tokens
 from gateway.outcome import TIERS, Tier
 
@@ -73,15 +73,20 @@ class Series:
 
     def add(self, line: Line | Failure, tier: Tier | None, at_s: float) -> None:
         """Count one request."""
-        bucket = self._now
-        if not 0 <= at_s - bucket.start_s < STEP_S:
-            bucket = self._turned(at_s)
+        bucket = self._bucket(at_s)
         if tier is None or isinstance(line, Failure):
             bucket.errors += 1
             return
         bucket.requests[tier] += 1
         bucket.saved_s += line.saved_s
         bucket.tokens(line.model).count(line)
+
+    def add_hits(self, hits: Hits, at_s: float) -> None:
+        """Count several requests, all at this moment."""
+        bucket, times = self._bucket(at_s), len(hits.each)
+        bucket.requests[hits.outcome.tier] += times
+        bucket.saved_s += hits.saved_s
+        bucket.tokens(hits.model).count_hits(hits.usage, times)
 
     def told(self, minutes: int, now_s: float, money: Money) -> dict[str, Any]:
         """The last so many minutes as points of one step, those without a request included."""
@@ -99,6 +104,10 @@ class Series:
         level = next(buckets for step, buckets in self._levels if step * (buckets.maxlen or 0) >= minutes * 60)
         yield from (bucket for bucket in level if bucket.start_s >= first_s)
         yield self._now
+
+    def _bucket(self, at_s: float) -> Bucket:
+        bucket = self._now
+        return bucket if 0 <= at_s - bucket.start_s < STEP_S else self._turned(at_s)
 
     def _turned(self, at_s: float) -> Bucket:
         """A new bucket; the one that ended goes to every level."""

@@ -8,6 +8,7 @@ saved_*     not sent to a model at all, as a stored answer was given: what its m
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backends.chat import Usage
 from gateway.ledger import Line
 
 if TYPE_CHECKING:
@@ -30,15 +31,18 @@ class Tokens:
     def count(self, line: Line) -> None:
         """Add one answered request."""
         usage = line.usage
-        computed = max(0, usage.prompt_tokens - usage.cached_tokens)
         if line.outcome.tier in ("exact", "semantic"):
-            self.saved_prompt += computed
-            self.saved_reused += usage.cached_tokens
-            self.saved_completion += usage.completion_tokens
-        else:
-            self.prompt += computed
-            self.reused += usage.cached_tokens
-            self.completion += usage.completion_tokens
+            self.count_hits(usage, 1)
+            return
+        self.prompt += max(0, usage.prompt_tokens - usage.cached_tokens)
+        self.reused += usage.cached_tokens
+        self.completion += usage.completion_tokens
+
+    def count_hits(self, usage: Usage, times: int) -> None:
+        """Add requests that were given what took this to make."""
+        self.saved_prompt += max(0, usage.prompt_tokens - usage.cached_tokens) * times
+        self.saved_reused += usage.cached_tokens * times
+        self.saved_completion += usage.completion_tokens * times
 
     def merge(self, other: "Tokens") -> None:
         """Add all of the other."""

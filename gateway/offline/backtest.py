@@ -18,7 +18,7 @@ from embeddings.base import Embedder
 from embeddings.control import Compares, Label, Lane
 from embeddings.verifier import Verifier, conservative
 from gateway.answers.base import CacheError
-from gateway.cli.screen import Screen
+from gateway.cli.terminal import Screen
 from gateway.offline.prompts import Prompt, read_log
 from gateway.offline.replay import Replay, Tally
 from gateway.offline.rows import FileError

@@ -21,7 +21,7 @@ from embeddings.verifier import Verifier, dump, load_verifier
 from embeddings.verifier.fitting import FEWEST, fit_rows
 from embeddings.verifier.model import Pairs, pairs_of
 from gateway.answers.base import CacheError
-from gateway.cli.screen import Screen
+from gateway.cli.terminal import Screen
 from gateway.offline.rows import FileError, table
 from gateway.semantic.labels import read_all
 from gateway.semantic.learner import joined, latest

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from rich.table import Table
 
-from gateway.cli.screen import Screen
+from gateway.cli.terminal import Screen
 from kvtier.eviction import KNEE_TOKENS
 from kvtier.simulate import Request, Trace, best_tokens, ceiling_tokens, found_by, saved_compute
 

@@ -8,6 +8,7 @@ from gateway.quota.buckets import Account, Entry, Moment, Need, Sums, enter, set
 from gateway.settings.trust import Limits
 
 MOST = 100_000
+LOOKED_AT = 64  # accounts, the longest idle ones, each time that there are too many
 
 
 class LocalAccounts:
@@ -46,14 +47,18 @@ class LocalAccounts:
         return self._accounts.get(name) or Account()
 
     def put(self, name: str, account: Account) -> None:
-        """The newest is last; of too many, the longest idle one goes that has nothing under way."""
+        """The newest is last; of too many, the longest idle ones go that have nothing under way, and nothing to be
+        written down: those count as the newest again."""
         self._accounts[name] = account
         self._accounts.move_to_end(name)
-        while len(self._accounts) > self._most:
+        for _ in range(min(LOOKED_AT, len(self._accounts))):
+            if len(self._accounts) <= self._most:
+                return
             oldest = next(iter(self._accounts))
-            if self._accounts[oldest].running:
-                break
-            del self._accounts[oldest]
+            if self._accounts[oldest].running or oldest in self.changed:
+                self._accounts.move_to_end(oldest)
+            else:
+                del self._accounts[oldest]
 
     def forget(self, name: str) -> bool:
         """Let go of one that has nothing under way."""

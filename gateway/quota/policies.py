@@ -20,7 +20,9 @@ from gateway.controls import Controls
 from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed, StoreAway
 from gateway.policy import Mode, Rules, narrower_mode
 from gateway.quota.reading import read_said, written
-from gateway.quota.records import EVERYBODY, Rack, Record, is_subject
+from gateway.quota.records import EVERYBODY, TENANTS, Record, is_subject
+from gateway.racks.kind import Rack
+from gateway.racks.racks import Racks
 from gateway.settings.trust import COSTLY, Limits, TenantSettings
 
 log = logging.getLogger(__name__)
@@ -141,13 +143,16 @@ class Policies:
     """Who may do what: the file's word, and over it what was said at run time. Belongs to one event loop."""
 
     def __init__(
-        self, file: Iterable[TenantSettings] = (), racks: Sequence[Rack] = (), *, now: Callable[[], float] = time.time
+        self,
+        file: Iterable[TenantSettings] = (),
+        racks: Sequence[Rack[Record]] = (),
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._file = {said.tenant: said for said in file}
-        self._racks = racks
-        self._owed: list[set[str]] = [set() for _ in racks]  # tenants of whom each rack has not heard the last word
+        self._kept = Racks(TENANTS, racks, self._learned)
+        self._records = self._kept.records
         self._now = now
-        self._records: dict[str, Record] = {}
         self._said = dict(self._file)
         self._known: dict[tuple[str, str], TenantPolicy] = {}
         self._is_behind = False
@@ -182,13 +187,13 @@ class Policies:
         check_subject(tenant)
         if len(self._records) >= MAX_TENANTS and tenant not in self._records:
             raise InvalidRequest(f"Of {MAX_TENANTS} tenants something is said already.", "tenant")
-        await self._keep(Record(tenant, self._after(tenant), written(read_said(said, tenant))))
+        await self._kept.keep(Record(tenant, self._after(tenant), written(read_said(said, tenant))))
 
     async def unsay(self, tenant: str) -> bool:
         """Take a word back that was said at run time: what the file says holds again. Raises `StoreAway`."""
         if not self._is_changed(tenant):
             return False
-        await self._keep(Record(tenant, self._after(tenant), None))
+        await self._kept.keep(Record(tenant, self._after(tenant), None))
         return True
 
     def _after(self, tenant: str) -> float:
@@ -210,29 +215,7 @@ class Policies:
 
     async def refresh(self) -> None:
         """Learn what other processes were told, and give each place what it lacks. Raises `StoreAway`."""
-        away: StoreAway | None = None
-        there: dict[int, dict[str, Record]] = {}
-        reached = []
-        for number, rack in enumerate(self._racks):
-            try:
-                if await rack.changed():
-                    there[number] = {record.tenant: record for record in await rack.load()}
-                reached.append(number)
-            except StoreAway as error:
-                away = away or error
-                continue
-            for record in there.get(number, {}).values():
-                self._learn(record)
-        for number in reached:
-            if (found := there.get(number)) is not None:
-                self._owed[number] = {key for key, record in self._records.items() if found.get(key) != record}
-            try:
-                for tenant in list(self._owed[number]):
-                    await self._tell(number, tenant)
-            except StoreAway as error:
-                away = away or error
-        if away is not None:
-            raise away
+        await self._kept.refresh()
 
     async def _try_refresh(self) -> None:
         try:
@@ -243,37 +226,9 @@ class Policies:
                 log.warning("what was said of tenants elsewhere is not known: %s", error)
             self._is_behind = True
 
-    async def _keep(self, record: Record) -> None:
-        """It holds here at once; the other places hear of it now, or when they are back."""
-        if self._racks:
-            await self._racks[0].save(record)
-        self._learn(record)
-        for number in range(1, len(self._racks)):
-            try:
-                await self._tell(number, record.tenant)
-            except StoreAway as error:
-                log.warning("the other gateways do not know yet what holds for tenant %s: %s", record.tenant, error)
-        if self._racks and self._records[record.tenant] == record:
-            self._owed[0].discard(record.tenant)
-
-    async def _tell(self, number: int, tenant: str) -> None:
-        """Give a rack the last word about a tenant. Raises `StoreAway`: then it is owed still."""
-        record = self._records[tenant]
-        await self._racks[number].save(record)
-        if self._records[tenant] == record:
-            self._owed[number].discard(tenant)
-
-    def _learn(self, record: Record) -> None:
-        """The newer of what is known and this; what is new is owed to every rack."""
-        mine = self._records.get(record.tenant)
-        newest = record if mine is None else mine.newer(record)
-        if newest == mine:
-            return
-        self._records[record.tenant] = newest
-        for owed in self._owed:
-            owed.add(record.tenant)
+    def _learned(self, record: Record) -> None:
         self._known.clear()
-        said = None if newest.said is None else read_said(newest.said, newest.tenant)
+        said = None if record.said is None else read_said(record.said, record.tenant)
         if (said := said or self._file.get(record.tenant)) is None:
             self._said.pop(record.tenant, None)
         else:

@@ -5,22 +5,18 @@ data_dir/tenants/<tenant>.json      {"tenant": "...", "changed_s": 1763791200.5,
 Where the operator took his word back, a record that says nothing stays: another place may hold an older one.
 """
 
-import asyncio
-import logging
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from gateway.errors import InvalidRequest, StoreAway
+from gateway.errors import InvalidRequest
 from gateway.identity.scope import is_tenant
-from gateway.keptfile import write_whole
 from gateway.quota.reading import read_said
-
-log = logging.getLogger(__name__)
+from gateway.racks import folder
+from gateway.racks.kind import Kind
 
 EVERYBODY = "*"  # the policy of every tenant that has none of its own; each has limits for itself
 FOLDER = "tenants"
@@ -66,61 +62,22 @@ def read_record(raw: bytes) -> Record | None:
     return record if is_one else None
 
 
-def known(raws: Iterable[bytes]) -> list[Record]:
-    """The records that can be read; of another tenant, what the file says holds."""
-    found = [read_record(raw) for raw in raws]
-    if None in found:
-        log.error("%d records of tenants cannot be read: what the configuration says of them holds", found.count(None))
-    return [record for record in found if record is not None]
+TENANTS = Kind[Record](
+    said="tenant",
+    name_of=lambda record: record.tenant,
+    spelled=Record.as_bytes,
+    read=read_record,
+    together=Record.newer,
+    unread="what the configuration says of them holds",
+)
 
 
-class Rack(Protocol):
-    """A place that keeps records. Raises `StoreAway`."""
+class FolderRack(folder.FolderRack[Record]):
+    """One file for each tenant, and one for everybody."""
 
-    async def changed(self) -> bool:
-        """Whether there may be something that `load` has not told yet."""
-
-    async def load(self) -> Sequence[Record]: ...
-
-    async def save(self, record: Record) -> None: ...
+    def __init__(self, place: Path) -> None:
+        super().__init__(place, TENANTS, file_of=_file_of)
 
 
-class FolderRack:
-    """One file for each tenant."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._seen_ns = self._read_ns = -1
-
-    async def changed(self) -> bool:
-        """A folder's clock is coarse: one that was changed a moment before it was read is read again."""
-        stamp_ns = self._stamp()
-        return stamp_ns != self._seen_ns or stamp_ns > self._read_ns - 10**9
-
-    async def load(self) -> Sequence[Record]:
-        stamp_ns, now_ns = self._stamp(), time.time_ns()
-        found = await asyncio.to_thread(self._read)
-        self._seen_ns, self._read_ns = stamp_ns, now_ns
-        return found
-
-    async def save(self, record: Record) -> None:
-        await asyncio.to_thread(self._write, record)
-
-    def _read(self) -> Sequence[Record]:
-        try:
-            return known([path.read_bytes() for path in sorted(self._folder.glob("*.json"))])
-        except OSError as error:
-            raise StoreAway(f"{self._folder} cannot be read: {error}") from error
-
-    def _write(self, record: Record) -> None:
-        name = _FILE_OF_EVERYBODY if record.tenant == EVERYBODY else record.tenant
-        try:
-            write_whole(self._folder / f"{name}.json", record.as_bytes().decode())
-        except OSError as error:
-            raise StoreAway(f"{self._folder} cannot be written: {error}") from error
-
-    def _stamp(self) -> int:
-        try:
-            return self._folder.stat().st_mtime_ns
-        except OSError:
-            return 0
+def _file_of(record: Record) -> str:
+    return _FILE_OF_EVERYBODY if record.tenant == EVERYBODY else record.tenant

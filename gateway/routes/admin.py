@@ -165,7 +165,7 @@ def _add_kv(routes: APIRouter, admin: Admin) -> None:
     @routes.post("/kv/warm")
     async def warm(request: Request) -> Response:
         body = await read_json(WarmBody, request, admin.intake.max_body_bytes)
-        tenant = admin.intake.keys.caller(body.api_key, body.tenant)
+        tenant = await admin.intake.caller(body.api_key, body.tenant)
         scope = Scope(tenant, body.model, namespace=body.namespace, salt=body.cache_salt)
         messages = [message.model_dump(exclude_unset=True) for message in body.messages]
         engine = engines.engine(body.model, "model")

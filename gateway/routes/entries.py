@@ -89,7 +89,7 @@ def add_entries(routes: APIRouter, shelves: Shelves) -> None:
             return Response(status_code=GONE_STATUS)
         fp = None
         if body.request is not None:
-            asked = await shelves.pipeline.ask(*read_request(shelves.intake.keys, body.request, body.api_key))
+            asked = await shelves.pipeline.ask(*await read_request(shelves.intake, body.request, body.api_key))
             fp = asked.fp
         done = await archive.invalidate(
             {**{name: getattr(body, name) for name in CRITERIA}, "schema": body.schema_},

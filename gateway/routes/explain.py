@@ -42,7 +42,7 @@ def add_explain(routes: APIRouter, inquiry: Inquiry) -> None:
             body = await read_json(ExplainBody, request, inquiry.intake.max_body_bytes, WITH_REQUEST)
         except ClientGone:
             return Response(status_code=GONE_STATUS)
-        asked = read_request(inquiry.intake.keys, body.request, body.api_key, body.cache_control, body.tenant)
+        asked = await read_request(inquiry.intake, body.request, body.api_key, body.cache_control, body.tenant)
         policy = inquiry.intake.policies.of_tenant(asked[1])
         return JSONResponse((await inquiry.explainer.explain(*asked, policy)).as_json())
 

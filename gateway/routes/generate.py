@@ -7,16 +7,18 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from backends.chat import ChatRequest, Collector, Delta, Fields, Usage
+from backends.chat import ChatRequest, Collector, Completion, Delta, Fields, Usage, replay
 from backends.errors import BackendError
 from gateway.aliases import controls_of
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
 from gateway.errors import GatewayError, NotCached, Stopping, describe, error_body, retry_headers
+from gateway.express.express import Express, Lesson
+from gateway.express.wire import forget_wire, known_of
+from gateway.headers import NamedHeaders
 from gateway.identity.canonical import asked_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.native import native_name
@@ -48,15 +50,16 @@ class GenerateEndpoint:
     intake: Intake
     conversations: Conversations
     served: ServedMemory
+    express: Express | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(send, self.shape)
-        headers = Headers(scope=scope)
+        headers = NamedHeaders(scope["headers"])
         try:
             check_page(headers)
             caller = await self.intake.identify(headers, self.shape)  # nobody else has a body read
             raw = await read_body(receive, headers.get("content-length"), self.intake.max_body_bytes)
-            await while_connected(receive, self.intake.curfew, self._answer(raw, headers, caller, exchange))
+            await while_connected(receive, self.intake.curfew, self._answer(raw, headers, caller, exchange, scope))
         except ClientGone:
             return
         except Stopping as error:
@@ -75,12 +78,15 @@ class GenerateEndpoint:
             self._failed(exchange, "internal", 500)
             await exchange.fail(500, error_body("An internal error occurred.", "server_error", None, "internal"))
 
-    async def _answer(self, raw: bytes, headers: Headers, caller: Caller, exchange: "_Exchange") -> None:
+    async def _answer(
+        self, raw: bytes, headers: NamedHeaders, caller: Caller, exchange: "_Exchange", scope: Scope
+    ) -> None:
         exchange.started = time.perf_counter()
         tenant = exchange.tenant = caller.tenant
         await self.intake.turns.wait(raw)
         parsed = self.shape.parse(raw)
-        parsed = replace(parsed, request=self.shape.with_headers(parsed.request, headers))
+        if (asked := self.shape.with_headers(parsed.request, headers)) is not parsed.request:
+            parsed = replace(parsed, request=asked)
         exchange.model = parsed.request.model
         wished = controls_of(headers, parsed.cache)
         policy = self.intake.policies.of(caller)
@@ -105,17 +111,27 @@ class GenerateEndpoint:
             except NotCached:
                 admission.check_shortage(controls)
                 raise
+            if reply.source is None:
+                forget_wire(scope)  # its answer may be long in coming
             async with aclosing(reply.deltas):
                 if request.native is not None and (there := native_name(await reply.deltas.peek())) is not None:
                     parsed = replace(parsed, name=self.conversations.name(there, tenant), is_continued=False)
                 delivery = _Delivery(self.shape.envelope(parsed), exchange, reply, admission)
                 delivery.is_free = self.intake.zero_usage and reply.outcome.told.is_stored
-                delivery.answer = Collector() if parsed.is_continued and not controls.no_store else None
+                delivery.is_kept = parsed.is_continued and not controls.no_store
                 await self._deliver(delivery, request)
-                if delivery.answer is not None and not self.pipeline.redactor.refuses(delivery.answer.completion()):
-                    self.conversations.note(exchange.id, tenant, parsed, request, delivery.answer.completion())
+                answer = delivery.told if delivery.is_kept else None
+                if answer is not None and not self.pipeline.redactor.refuses(answer):
+                    self.conversations.note(exchange.id, tenant, parsed, request, answer)
         question = None if controls.no_store or not controls.tiers else head_of(asked_of(request))
         self.ledger.record(delivery.line(request.model, self.shape.route, tenant, question))
+        if self.express is None or reply.source is None or exchange.told or (known := known_of(scope, raw)) is None:
+            return
+        credential = self.shape.credential(headers)
+        if self.intake.tokens is None or not self.intake.tokens.takes(credential or ""):
+            path, is_free = scope["path"], delivery.is_free
+            lesson = Lesson(known, self.shape, parsed, caller, credential, reply, question, path, is_free)
+            self.express.learn(lesson)
 
     async def _deliver(self, delivery: "_Delivery", request: ChatRequest) -> None:
         """Put the answer on the wire, and count what it used, however far it came."""
@@ -178,7 +194,8 @@ class _Delivery:
         self.reply = reply
         self.is_free = False  # its usage is told as none
         self.usage: Usage | None = None
-        self.answer: Collector | None = None  # of one that is remembered
+        self.is_kept = False  # it is remembered
+        self.told: Completion | None = None  # once it is, if it is remembered or was no stream
         self._envelope = envelope
         self._exchange = exchange
         self._admission = admission
@@ -193,12 +210,9 @@ class _Delivery:
         return self._envelope.id
 
     async def whole(self, *, may_be_cut: bool) -> None:
-        answer = Collector()
-        async for delta in self.reply.deltas:
-            self._note(delta)
-            answer.add(delta)
+        """As one object."""
+        completion = self.told = self._ready() or await self._collected()
         self._has_ended = True
-        completion = answer.completion()
         body = self._envelope.completion(completion, self._billed(completion.usage))
         outcome = self.reply.outcome
         if not outcome.is_stored and refuse_to_keep(completion, may_be_cut=may_be_cut) is not None:
@@ -206,17 +220,45 @@ class _Delivery:
         await self._exchange.whole(200, body, headers_of(outcome))
 
     async def stream(self) -> None:
+        """As events. What is known already is one write: nothing is gained by more."""
         await self._exchange.start(self._envelope, headers_of(self.reply.outcome))
+        if (completion := self._ready()) is not None:
+            self.told = completion
+            events = [self._envelope.start(), *map(self._envelope.chunk, replay(completion))]
+            self._has_ended = True
+            events.append(self._envelope.end(self._billed(completion.usage), completion.extra))
+            await self._exchange.events(b"".join(events), is_last=True)
+            return
         if opening := self._envelope.start():
             await self._exchange.events(opening)
+        answer = Collector() if self.is_kept else None
         extra: Fields = {}
         async for delta in self.reply.deltas:
             self._note(delta)
+            if answer is not None:
+                answer.add(delta)
             extra = delta.extra
             if data := self._envelope.chunk(delta):
                 await self._exchange.events(data)
         self._has_ended = True
+        self.told = None if answer is None else answer.completion()
         await self._exchange.events(self._envelope.end(self._billed(self.usage or Usage()), extra), is_last=True)
+
+    def _ready(self) -> Completion | None:
+        """What will be told, if it is known."""
+        completion = self.reply.whole
+        if completion is not None:
+            self.usage = completion.usage
+            self._num_pieces = 2 * len(completion.choices) + 1  # as it is replayed
+            self._first_content = time.perf_counter()
+        return completion
+
+    async def _collected(self) -> Completion:
+        answer = Collector()
+        async for delta in self.reply.deltas:
+            self._note(delta)
+            answer.add(delta)
+        return answer.completion()
 
     def settle(self, model: str) -> None:
         """Tell the limits what it used; of one that was broken off that is not known yet."""
@@ -233,8 +275,6 @@ class _Delivery:
 
     def _note(self, delta: Delta) -> None:
         self._num_pieces += 1
-        if self.answer is not None:
-            self.answer.add(delta)
         if delta.usage is not None:
             self.usage = delta.usage
         if self._first_content is None and any(value for key, value in delta.fields.items() if key != "role"):

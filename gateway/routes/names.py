@@ -8,13 +8,15 @@ knows: in Host, and in Origin. Who is no browser sends neither Origin nor Sec-Fe
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.callers.auth import hostname
 from gateway.edge.words import Say, send_whole, shape_of
 from gateway.errors import StrangePage
+from gateway.headers import NamedHeaders
 from gateway.settings.doors import is_loopback
+
+_OF_PAGES = (b"origin", b"sec-fetch-site")  # who sends neither is no browser
 
 
 def is_strange(headers: Mapping[str, str], hosts: frozenset[str]) -> bool:
@@ -36,7 +38,13 @@ class OwnNames:
     shapes: Mapping[str, Say] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_strange(Headers(scope=scope), frozenset(map(hostname, self.hosts))):
+        if scope["type"] == "http" and self._refuses(scope):
             await send_whole(send, StrangePage(), shape_of(scope["path"], self.shapes))
             return
         await self.app(scope, receive, send)
+
+    def _refuses(self, scope: Scope) -> bool:
+        for name, _ in scope["headers"]:
+            if name in _OF_PAGES:
+                return is_strange(NamedHeaders(scope["headers"]), frozenset(map(hostname, self.hosts)))
+        return False

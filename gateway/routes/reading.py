@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 from backends.chat import ChatRequest
 from gateway.body import read_body
 from gateway.callers.door import is_json
-from gateway.callers.keys import Keys
 from gateway.controls import Controls, read_controls
 from gateway.errors import InvalidRequest, NotJson
+from gateway.routes.intake import Intake
 from gateway.values import MAX_VALUES, read_values
 from gateway.wire import first_complaint, parse_chat
 
@@ -35,14 +35,14 @@ async def read_json(kind: type[Body], request: Request, limit_bytes: int, most: 
         raise first_complaint(error) from error
 
 
-def read_request(
-    keys: Keys, body: Mapping[str, Any], api_key: str, cache_control: str = "", tenant: str = ""
+async def read_request(
+    intake: Intake, body: Mapping[str, Any], api_key: str, cache_control: str = "", tenant: str = ""
 ) -> tuple[ChatRequest, str, str, Controls]:
-    """A chat request as its sender would send it: request, tenant, salt and controls. The sender is told by its key, or
-    by its name. Raises `InvalidRequest`, and `NotAuthorised` for a key that is over."""
+    """A chat request as its sender would send it: request, tenant, salt and controls. The sender is told by its key, a
+    token of its provider, or its name. Raises `InvalidRequest`, and `NotAuthorised` for what is over."""
     try:
         request, fields = parse_chat(orjson.dumps(body))
         controls = read_controls(cache_control or None, fields.get("cache"))
     except InvalidRequest as error:
         raise InvalidRequest(error.message, f"request.{error.param}" if error.param else "request") from error
-    return request, keys.caller(api_key, tenant), fields.get("cache_salt") or "", controls
+    return request, await intake.caller(api_key, tenant), fields.get("cache_salt") or "", controls

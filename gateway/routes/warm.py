@@ -55,8 +55,8 @@ def add_warm(routes: APIRouter, warmer: Warmer) -> None:
     async def warm(request: Request) -> Response:
         try:
             body = await read_json(WarmBody, request, warmer.intake.max_body_bytes, WITH_REQUEST)
-            asked, tenant, salt, controls = read_request(
-                warmer.intake.keys, body.request, body.api_key, tenant=body.tenant
+            asked, tenant, salt, controls = await read_request(
+                warmer.intake, body.request, body.api_key, tenant=body.tenant
             )
             controls = replace(controls, no_cache=controls.no_cache or body.refresh, min_similarity=NOTHING_NEAR)
             policy = warmer.intake.policies.of_tenant(tenant)

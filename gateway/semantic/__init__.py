@@ -3,6 +3,7 @@
 tier         find: question -> bare form, else reading -> neighbours -> lane -> serve, shadow or pass
 search       neighbours by bare form and by meaning, each looked up in the store
 wordings     stored questions by their bare form, which needs no embedder
+kept_readings  what the embedder made of stored questions, so that a lookup embeds its own alone
 vectors      the index of stored questions, kept true to the store: agreement says whether it is
 lanes        by tenant and route: the state that labels make (`embeddings.control` decides); held is one of them
 labels       every comparison, in a SQLite file: they outlive the process

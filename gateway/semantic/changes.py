@@ -21,6 +21,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._changes: dict[LaneKey, Change] = {}
+        self.count = 0  # how many there were
 
     def ruled(self, tenant: str, rules: Rules) -> Rules:
         """`rules` as they were changed for this lane."""
@@ -34,6 +35,7 @@ class Changes:
         """Let other rules hold for a lane from now on; False when too many were changed."""
         if key not in self._changes and len(self._changes) >= MAX_CHANGES:
             return False
+        self.count += 1
         old = self._changes.get(key, Change())
         target = old.max_wrong_hit_rate if change.max_wrong_hit_rate is None else change.max_wrong_hit_rate
         self._changes[key] = Change(change.mode or old.mode, target)

@@ -1,5 +1,6 @@
 """A lane in memory, and what the tier asks of one."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Held:
     report: LaneReport
     labels: Counter[tuple[str, bool]] = field(default_factory=Counter)  # by source, and whether it was right
     known: Known = field(default_factory=Known)
+    is_quick: bool = False  # it decides in a millisecond or so
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of the lane: had by whoever touches it
 
     def learn(self, label: Label) -> None:
         self.lane.learn(label)

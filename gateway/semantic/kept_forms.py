@@ -8,7 +8,6 @@ a name that is not here is read. A file that is damaged, or of another version, 
 
 import logging
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -28,22 +27,21 @@ class KeptForms:
         self._path = path
         self._version = version.encode().ljust(VERSION_BYTES)[:VERSION_BYTES]
 
-    def read(self) -> dict[bytes, bytes]:
-        """Keys by name."""
+    def read(self) -> bytes:
+        """Names and keys, one after the other."""
         try:
             raw = self._path.read_bytes()
         except OSError:
-            return {}
+            return b""
         digest, body = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
         if not body.startswith(self._version) or blake2b(body, digest_size=DIGEST_BYTES).digest() != digest:
             log.warning("%s is damaged or of another version: bare forms are read anew", self._path.name)
-            return {}
-        places = range(VERSION_BYTES, len(body), 2 * SIZE)
-        return {body[at : at + SIZE]: body[at + SIZE : at + 2 * SIZE] for at in places}
+            return b""
+        return body[VERSION_BYTES:]
 
-    def write(self, keys: Mapping[bytes, bytes]) -> None:
+    def write(self, pairs: bytes) -> None:
         """Keep these. A failure is told and forgotten."""
-        body = self._version + b"".join(part for pair in keys.items() for part in pair)
+        body = self._version + pairs
         half = self._path.with_suffix(".half")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,9 @@ from gateway.answers.resealing import Sealing
 from gateway.seal import MAGIC, Seal, Unsealed, key_name, place
 
 ROWS = 256  # of one transaction
+_KEY_OF = f"CASE typeof({{0}}) WHEN 'blob' THEN lower(hex(substr({{0}}, {len(MAGIC) + 1}, 4))) ELSE '' END"
+# of the key that each kind of words is under; blank ones are under none, and under any
+KEYS = tuple(f"CASE {name} WHEN '' THEN NULL ELSE {_KEY_OF.format(name)} END" for name in ("question", "stored"))
 
 
 def shut(text: str, scope: bytes, entry: str, seal: Seal) -> str | bytes:
@@ -26,27 +29,6 @@ def opened(said: str | bytes, scope: bytes, entry: str, seal: Seal) -> str:
         return seal.open(said, place("label", scope, entry)).decode("utf-8", "surrogatepass")
     except (Unsealed, UnicodeDecodeError):
         return ""
-
-
-def is_under(connection: sqlite3.Connection, seal: Seal) -> bool:
-    """Whether all words were put under this key, and none came otherwise since."""
-    connection.execute("CREATE TABLE IF NOT EXISTS seal (name TEXT NOT NULL)")
-    if connection.execute("SELECT 1 FROM labels LIMIT 1").fetchone() is None:
-        note(connection, name=seal.name)  # there is nothing to seal
-    found = connection.execute("SELECT name FROM seal").fetchone()
-    if (found[0] if found else "") != seal.name:
-        return False
-    among = ", ".join("?" * len(seal.older))
-    key = f"CASE typeof({{0}}) WHEN 'blob' THEN lower(hex(substr({{0}}, {len(MAGIC) + 1}, 4))) ELSE '' END"
-    has_older = " OR ".join(f"{name} <> '' AND {key.format(name)} IN ({among})" for name in ("question", "stored"))
-    asked = f"SELECT 1 FROM labels WHERE {has_older} LIMIT 1"  # noqa: S608
-    return not seal.older or connection.execute(asked, (*seal.older, *seal.older)).fetchone() is None
-
-
-def note(connection: sqlite3.Connection, *, name: str) -> None:
-    """All words are under this key."""
-    connection.execute("DELETE FROM seal")
-    connection.execute("INSERT INTO seal VALUES (?)", (name,))
 
 
 def reseal_some(connection: sqlite3.Connection, *, after: int, seal: Seal, done: Sealing) -> int | None:

@@ -7,7 +7,6 @@ removes the entry, or when the first of the two answers would have expired. The 
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections import Counter
@@ -25,8 +24,8 @@ from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.mended import MendedThread
 from gateway.answers.purge import Purge, emptied
-from gateway.answers.resealing import swept
-from gateway.answers.thread import BrokenFile, cache_error, run_in_one_transaction
+from gateway.answers.resealing import is_under, note, swept
+from gateway.answers.thread import run_in_one_transaction
 from gateway.seal import NO_SEAL, Seal
 from gateway.semantic import label_words as sealing
 from gateway.semantic.rule import LaneKey
@@ -82,7 +81,7 @@ class LabelStore:
         self._seal = seal
         self._resealing: asyncio.Task[None] | None = None
         self._per_tenant = per_tenant
-        connect = partial(_connect, path)
+        connect = partial(file.begun, path, BUSY_S, _migrate)
         self._thread = MendedThread(path, "labels", connect, run_in_one_transaction, max_waiting=4096, max_together=256)
         self._purge = Purge(self._thread)
         self._until_trim = 0
@@ -90,7 +89,7 @@ class LabelStore:
     async def open(self) -> None:
         """Open the file; a corrupt one is set aside and an empty one started. Raises `CacheError`."""
         await self._thread.open()
-        if await self._thread.call(partial(sealing.is_under, seal=self._seal)):
+        if await self._thread.call(partial(is_under, seal=self._seal, table="labels", keys=sealing.KEYS)):
             return
         self._resealing = asyncio.create_task(self._reseal())
 
@@ -105,7 +104,7 @@ class LabelStore:
     async def _reseal(self) -> None:
         """Put the words of labels that were kept before under the key in use."""
         try:
-            await swept(self._thread, self._seal, sealing.reseal_some, "labels", sealing.note)
+            await swept(self._thread, self._seal, sealing.reseal_some, "labels", note)
         except CacheError as error:  # the next start goes on
             log.warning("not all of %s is sealed yet: %s", self._path, error)
 
@@ -181,34 +180,6 @@ def read_all(path: Path, seal: Seal = NO_SEAL) -> dict[LaneKey, list[Kept]]:
 
 
 # -- on the thread -----------------------------------------------------------------------------------------------
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        try:
-            return _opened(path)
-        except BrokenFile as error:
-            file.set_aside(path, str(error))
-            return _opened(path)
-    except OSError as error:
-        raise cache_error(error) from error
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
-    connection = file.connect(path, BUSY_S)
-    try:
-        _migrate(connection)
-    except sqlite3.Error as error:
-        connection.close()
-        raise cache_error(error) from error
-    except CacheError:
-        connection.close()
-        raise
-    return connection
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -6,10 +6,11 @@ without a fit, 8 % with the verifier exchanged). What the clue is worth the lane
 """
 
 import math
+from collections.abc import Sequence
 
 from embeddings.base import Reading
 from embeddings.control import Compares
-from embeddings.verifier import Comparison
+from embeddings.verifier import Comparison, Verifier
 
 SURE = 4.0  # log odds beyond which a clue says no more
 
@@ -23,6 +24,11 @@ class TwoMinds:
         self._first = first
 
     @property
+    def is_quick(self) -> bool:
+        """Whether it compares without a model of its own."""
+        return isinstance(self._first, Verifier)
+
+    @property
     def name(self) -> str:
         return self._first.name if self.own is None else f"{self._first.name}+{self.own.name}"
 
@@ -31,6 +37,14 @@ class TwoMinds:
         found = self._first.compare(a, b)
         clue = 0.0 if self.own is None else clue_of(self.own.compare(a, b).probability)
         return Comparison(found.probability, (*found.features, clue))
+
+    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> list[Comparison]:
+        """The same of many."""
+        found = self._first.compare_all(a, others)
+        if self.own is None:
+            return [Comparison(one.probability, (*one.features, 0.0)) for one in found]
+        clues = [clue_of(one.probability) for one in self.own.compare_all(a, others)]
+        return [Comparison(one.probability, (*one.features, clue)) for one, clue in zip(found, clues, strict=True)]
 
 
 def clue_of(probability: float) -> float:

@@ -5,6 +5,7 @@ nothing at first: no model is trusted for its name.
 """
 
 import logging
+from collections.abc import Sequence
 
 from embeddings.base import EmbedderError, Reading
 from embeddings.verifier import Comparison, Verifier
@@ -28,7 +29,14 @@ class LooksTwice:
 
     def compare(self, a: Reading, b: Reading, /) -> Comparison:
         """As the verifier says, with the clue at the end of its features; 0 where nothing was looked at."""
-        found = self._first.compare(a, b)
+        return self._with_clue(self._first.compare(a, b), a, b)
+
+    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> list[Comparison]:
+        """The same of many."""
+        found = self._first.compare_all(a, others)
+        return [self._with_clue(one, a, other) for one, other in zip(found, others, strict=True)]
+
+    def _with_clue(self, found: Comparison, a: Reading, b: Reading) -> Comparison:
         is_unsure = UNSURE[0] < found.probability < UNSURE[1]
         clue = self._clue(a.text, b.text) if is_unsure else 0.0
         return Comparison(found.probability, (*found.features, clue))

@@ -19,7 +19,7 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.control import Lane
 from embeddings.index import VectorIndex
 from embeddings.lexical import VERSION
-from gateway.answers.base import Answers, CacheError, Entry, Gone, Unembedded, embedded_of, unembedded_of
+from gateway.answers.base import CacheError, Entry, Gone, Unembedded, embedded_of, unembedded_of
 from gateway.identity.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.policy import Rules
@@ -30,13 +30,14 @@ from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, d
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.kept_forms import KeptForms
+from gateway.semantic.kept_readings import KeptReadings
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import MAX_LANES, Lanes
 from gateway.semantic.learner import Learner
 from gateway.semantic.learning import Learning
 from gateway.semantic.promotion import adopt, judged_of_alias
 from gateway.semantic.rule import LaneKey, LaneRule
-from gateway.semantic.search import IsUsable, Search
+from gateway.semantic.search import IsUsable, Near, Search
 from gateway.semantic.standalone.base import Rewriter
 from gateway.semantic.standalone.looser import Looser
 from gateway.semantic.vectors import Beyond, Vectors
@@ -46,6 +47,7 @@ from gateway.served import Served
 
 log = logging.getLogger(__name__)
 
+BRIEF_LANE: NewLane = partial(Lane, is_brief=True)
 NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
 
 
@@ -61,11 +63,12 @@ class Choices:
 
 
 class Semantic:
-    """Finds, remembers and learns. Searches belong to the event loop; embedder and lanes have threads of their own."""
+    """Finds, remembers and learns. Searches and short verdicts belong to the event loop; the embedder has a thread of
+    its own, and so has what lanes take long for."""
 
     def __init__(
         self,
-        answers: Answers,
+        answers: Near,
         batcher: EmbeddingBatcher,
         new_index: Callable[[int], VectorIndex],
         labels: LabelStore,
@@ -74,11 +77,13 @@ class Semantic:
         verifiers: Verifiers,
         *,
         judge: Judge | None = None,
-        new_lane: NewLane = Lane,
+        new_lane: NewLane = BRIEF_LANE,
         rewriter: Rewriter | None = None,
         beyond: Beyond | None = None,
+        readings: KeptReadings | None = None,
     ) -> None:
-        """Other histories are looked at where there is a `rewriter`; `beyond` has the vectors that memory cannot."""
+        """Other histories are looked at where there is a `rewriter`; `beyond` has the vectors that memory cannot;
+        `readings` of stored questions are kept in memory unless told otherwise."""
         self.lanes = Lanes(
             labels,
             secret,
@@ -91,11 +96,12 @@ class Semantic:
         self.verifiers = verifiers
         self._answers = answers
         self.batcher = self._batcher = batcher  # for others who have texts to embed, too
-        self._vectors = Vectors(answers, batcher, new_index, beyond)
+        self._readings = KeptReadings() if readings is None else readings
+        self._vectors = Vectors(answers, batcher, new_index, beyond, keep=self._readings.keep)
         kept = KeptForms(choices.wordings, VERSION) if choices.wordings is not None else None
         self._wordings = Wordings(answers, kept) if choices.reads_wordings else None
         self._commonplaces = Commonplaces()
-        self._search = Search(answers, batcher, self._vectors, self._wordings, self._commonplaces)
+        self._search = Search(answers, batcher, self._vectors, self._wordings, self._commonplaces, self._readings)
         self.learning = Learning(
             labels,
             self.lanes,
@@ -163,6 +169,7 @@ class Semantic:
         await self.lanes.close()
         await self._batcher.close()
         await self._vectors.close()
+        self._readings.close()
 
     # -- a question --------------------------------------------------------------------------------------------------
 
@@ -246,7 +253,7 @@ class Semantic:
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
-        neighbours = await self._search.neighbours(rule.key, near, is_dry=is_dry)
+        neighbours = await self._search.neighbours(fp.scope, rule.key, near, is_dry=is_dry)
         verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
         draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
@@ -286,6 +293,7 @@ class Semantic:
         """Make all that is made from the store agree with it again. Raises `CacheError`."""
         if self._wordings is not None:
             await self._wordings.renew()
+        self._readings.clear()  # of what is gone, too, and nobody knows what that is
         await self._vectors.renew()
         if self.looser is not None:
             await self.looser.renew()

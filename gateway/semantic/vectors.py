@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from embeddings.base import DoesNotFit, EmbedderError, Vector
+from embeddings.base import DoesNotFit, EmbedderError, Reading, Vector
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.index import Candidate, VectorIndex
 from gateway.answers.base import Answers, CacheError, Embedded, Unembedded
@@ -59,7 +59,9 @@ class Vectors:
         new_index: Callable[[int], VectorIndex],
         beyond: Beyond | None = None,
         orphans: Orphans | None = None,
+        keep: Callable[[bytes, str, Reading], None] | None = None,
     ) -> None:
+        """`keep` is given the reading of every question that gets a vector here, with its scope and its name."""
         self.fingerprint = ""  # of the embedder, once there is one
         self.opening = "not begun"  # how far it is with what has to be done before anything can be found
         self.num_slow = 0  # large partitions where nothing is looked for until their lists are made
@@ -67,6 +69,7 @@ class Vectors:
         self._batcher = batcher
         self._new_index = new_index
         self._beyond = beyond
+        self._keep = keep
         self._index: VectorIndex | None = None
         self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
@@ -255,18 +258,26 @@ class Vectors:
     async def _remember(self, index: VectorIndex, row: Unembedded) -> Vector | None:
         partition = row.scope + row.compat
         try:
-            vector = await self._batcher.embed(row.question, is_patient=True)
+            reading = await self._reading(row)
         except DoesNotFit:
-            vector = None
+            reading = None
         except EmbedderError as error:
             raise CacheError(str(error)) from error
+        vector = None if reading is None else reading.vector
         if vector is not None:
             self._count(not index.has(partition, row.id))
             index.add(partition, row.id, vector)  # before the store: it is served although that fails
         raw = b"" if vector is None else vector.astype("<f4").tobytes()
         if not await self._answers.set_vector(row, self.fingerprint, raw):
             self.drop(partition, row.id)  # it was removed while the embedder was at work
+        elif reading is not None and self._keep is not None:
+            self._keep(row.scope, row.id, reading)
         return vector
+
+    async def _reading(self, row: Unembedded) -> Reading:
+        """A stored question as the embedder sees it: what it makes of the pieces comes with the vector."""
+        (reading,) = await self._batcher.read([row.question], is_patient=True)
+        return reading
 
     def _count(self, rows: int) -> None:
         if self._agreement is not None:

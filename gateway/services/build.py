@@ -1,6 +1,8 @@
 """Everything that settings ask for, wired in the order a request meets it."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
@@ -25,6 +27,7 @@ from gateway.services.commons import commons_of
 from gateway.services.edge import edge_of
 from gateway.services.embedded import embeddings_of
 from gateway.services.erasing import erasure_of, erasures_between, retention_of
+from gateway.services.express import express_of
 from gateway.services.following import following_of
 from gateway.services.observing import observing_of
 from gateway.services.quota import policies_of, quota_of
@@ -36,11 +39,14 @@ from gateway.services.semantic import semantic_tier
 from gateway.services.shared import shared_of
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from embeddings.base import Embedder
+
 MIB = 2**20
 
 
-def build(settings: Settings) -> Services:
-    """Wire everything `settings` asks for; nothing is opened yet."""
+def build(settings: Settings, load: "Callable[[], Embedder] | None" = None) -> Services:
+    """Wire everything `settings` asks for; nothing is opened yet. `load` gives another embedder than they name."""
     seal = seal_of(settings)
     secret = load_secret(settings.data_dir, settings.secret, seal)
     metrics = Metrics()
@@ -53,7 +59,7 @@ def build(settings: Settings) -> Services:
     router = router_of(settings, [engine for _, engine in local])
     engines = Engines(router, make, local)
     is_semantic = cache.enabled and cache.semantic
-    semantic = semantic_tier(settings, secret, answers, router, engines, shared, seal) if is_semantic else None
+    semantic = semantic_tier(settings, secret, answers, router, engines, shared, seal, load) if is_semantic else None
     rules = rules_of(settings, has_semantic=semantic is not None)
     normaliser = Normaliser([route_of(one, f"normalise[{at}]") for at, one in enumerate(settings.normalise)])
     prefixes = PrefixWatch(settings.prefixes.mb * MIB, keeps_words=settings.prefixes.words)
@@ -81,7 +87,7 @@ def build(settings: Settings) -> Services:
     prices = Prices(settings.data_dir / PRICES_FILE, () if embeddings.own is None else embeddings.own.names)
     prices.open()
     recent = Recent(prices)
-    ledger.listen(recent.hear)
+    ledger.listen(recent.hear, recent.hear_hits)
     ask_others = following.echo.ask if following is not None else None
     invalidation = Invalidation(answers, semantic, ledger, ask_others, embeddings)
     served = ServedMemory(elsewhere=None if shared is None else shared.responses)
@@ -151,6 +157,7 @@ def build(settings: Settings) -> Services:
     if services.issuer is not None:
         metrics.watch(services.issuer.samples)
     services.observing = observing_of(settings, ledger, metrics)
+    services.express = express_of(services)
     metrics.watch(edge.samples)
     metrics.watch(services.samples)
     metrics.watch(services.quota.samples)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gateway.callers.keys import Keys
-from gateway.callers.racks import FOLDER, FolderRack, Rack
+from gateway.callers.racks import FOLDER, FolderRack, KeyRack
 from gateway.engines import Unavailable
 from gateway.services.shared import Shared
 from gateway.settings import Settings
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def keys_of(settings: Settings, secret: bytes, shared: Shared | None) -> Keys:
     """Keys, from a folder, and from the Redis that gateways share."""
-    racks: list[Rack] = [FolderRack(settings.data_dir / FOLDER)]
+    racks: list[KeyRack] = [FolderRack(settings.data_dir / FOLDER)]
     if shared is not None:
-        from gateway.shared.keys import RedisRack
+        from gateway.shared.racks import RedisKeys
 
-        racks.append(RedisRack(shared.link))
+        racks.append(RedisKeys(shared.link))
     return Keys(secret, racks, is_required=settings.needs_keys)
 
 

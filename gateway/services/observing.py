@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.engines import Unavailable
-from gateway.ledger import Ledger
+from gateway.ledger import Hits, Ledger
 from gateway.metrics import Metrics
 from gateway.settings import Settings, TracingSettings
 from gateway.telemetry.exchange import Observer, note, note_lookup
@@ -33,8 +33,12 @@ def observing_of(settings: Settings, ledger: Ledger, metrics: Metrics) -> Observ
     logging_ = _access_log(settings, metrics, observing)
     observing.observers = (*tracing, *logging_)  # spans first: the log has their trace's id
     if observing.observers:
-        ledger.listen(note)
+        ledger.listen(note, of_hits=_not_on_this_road)
     return observing
+
+
+def _not_on_this_road(_: Hits) -> None:
+    """Answers that are told together had no exchange: who gave them tells the observers."""
 
 
 def _access_log(settings: Settings, metrics: Metrics, observing: Observing) -> tuple[Observer, ...]:

@@ -5,18 +5,19 @@ from gateway.live.prices import Prices
 from gateway.quota.file import FILE, BudgetFile
 from gateway.quota.gate import Quota
 from gateway.quota.policies import Policies
-from gateway.quota.records import FOLDER, FolderRack, Rack
+from gateway.quota.records import FOLDER, FolderRack, Record
+from gateway.racks.kind import Rack
 from gateway.services.shared import Shared
 from gateway.settings import Settings
 
 
 def policies_of(settings: Settings, shared: Shared | None) -> Policies:
     """From the configuration, from a folder, and from the Redis that gateways share."""
-    racks: list[Rack] = [FolderRack(settings.data_dir / FOLDER)]
+    racks: list[Rack[Record]] = [FolderRack(settings.data_dir / FOLDER)]
     if shared is not None:
-        from gateway.shared.tenants import RedisRack
+        from gateway.shared.racks import RedisTenants
 
-        racks.append(RedisRack(shared.link))
+        racks.append(RedisTenants(shared.link))
     return Policies(settings.tenants, racks)
 
 

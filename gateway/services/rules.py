@@ -25,6 +25,7 @@ def rules_of(settings: Settings, *, has_semantic: bool) -> Rules:
         keeps_s=keeps_s,
         sliding_ttl=cache.sliding_ttl,
         hit_details=cache.hit_details,
+        replay_tokens_per_s=cache.replay_tokens_per_s,
         pads_shared_hits=cache.pad_shared_hits,
     )
     return replace(every, routes=tuple(_route_rules(route, every) for route in cache.routes))
@@ -35,7 +36,7 @@ def _shorter(one_s: float | None, other_s: float | None) -> float | None:
 
 
 def _route_rules(route: RouteSettings, every: Rules) -> RouteRules:
-    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity", "hit_details")
+    names = ("max_wrong_hit_rate", "shadow_rate", "min_similarity", "hit_details", "replay_tokens_per_s")
     own = {name: value for name in names if (value := getattr(route, name)) is not None}
     mode = cast("Mode", route.semantic_mode or every.mode)
     history = cast("History", route.semantic_history or every.history)

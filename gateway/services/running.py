@@ -24,6 +24,7 @@ from gateway.curation.transfer import Transfer
 from gateway.edge.edge import Edge
 from gateway.embedded.service import Embeddings
 from gateway.engines import Engines, added
+from gateway.express.express import Express
 from gateway.ledger import Ledger, snapshot
 from gateway.live.recent import Recent
 from gateway.metrics import Metrics, Sample
@@ -93,6 +94,7 @@ class Services:
     following: Following | None = None
     observing: Observing = field(default_factory=Observing)
     edge: Edge = field(default_factory=Edge)
+    express: Express | None = None
     semantic_state: str = "off"
     has_store: bool = False
     num_entries: int = 0
@@ -120,6 +122,11 @@ class Services:
         if self.semantic is not None and self.semantic_state == "ready" and self.semantic.num_slow:
             return f"ready, but the lists of {self.semantic.num_slow} large partitions are being made"
         return self.semantic_state
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether something slow is still to come behind the open door."""
+        return self.semantic is not None and (self.semantic_state == "loading" or self.semantic.num_slow > 0)
 
     async def stats(self) -> dict[str, Any]:
         """What `twicetold stats` and the dashboard show."""
@@ -220,6 +227,8 @@ class Services:
                 await self.shared.open()
                 stack.push_async_callback(self.shared.close)
             stack.push_async_callback(self.pipeline.close)
+            if self.express is not None:
+                stack.callback(self.express.close)
             stack.push_async_callback(self.transfer.close)
             for work in (
                 *self._follow(),
@@ -276,6 +285,8 @@ class Services:
                 self.store_figures = await self.answers.figures()
                 self.num_entries = self.store_figures[-1].entries
             await self.readiness()
+            if self.express is not None:
+                self.express.sweep()
             await asyncio.sleep(LOOK_EVERY_S)
 
 

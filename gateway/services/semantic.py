@@ -1,7 +1,9 @@
 """The semantic tier, where its packages are installed."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.routing.router import Router
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIB = 2**20
+NICENESS = 10  # of the embedder's thread; not beside a local engine, whose threads would leave it a tenth of a core
 
 
 def semantic_tier(
@@ -30,13 +33,16 @@ def semantic_tier(
     engines: Engines,
     shared: Shared | None = None,
     seal: Seal = NO_SEAL,
+    load: "Callable[[], Embedder] | None" = None,
 ) -> "Semantic | None":
-    """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then."""
+    """The semantic tier, or None where its packages are not installed: the gateway is an exact cache then.
+    `load` gives another embedder than the settings name."""
     try:
         from embeddings.batcher import EmbeddingBatcher
         from embeddings.index import VectorIndex
         from embeddings.verifier.cross_encoder import SecondLook
         from gateway.semantic.judge import Judge
+        from gateway.semantic.kept_readings import KeptReadings
         from gateway.semantic.labels import LabelStore
         from gateway.semantic.shelf import Shelf
         from gateway.semantic.tier import Choices, Semantic
@@ -54,7 +60,11 @@ def semantic_tier(
         judge = Judge(router, model, per_hour=cache.judge_per_hour, is_idle=is_idle)
     return Semantic(
         answers,
-        EmbeddingBatcher(partial(load_embedder, cache), timeout_s=cache.embedder_timeout_s),
+        EmbeddingBatcher(
+            load or partial(load_embedder, cache, settings.data_dir / "embedders"),
+            timeout_s=cache.embedder_timeout_s,
+            niceness=0 if settings.local_model else NICENESS,
+        ),
         partial(
             VectorIndex,
             budget_bytes=cache.index_mb * MIB or None,
@@ -72,6 +82,7 @@ def semantic_tier(
         judge=judge,
         rewriter=rewriter_of(settings, router),
         beyond=_beyond(settings, shared),
+        readings=KeptReadings(settings.data_dir, seal),
     )
 
 
@@ -98,12 +109,16 @@ def rewriter_of(settings: Settings, router: Router) -> "Rewriter | None":
     return ByModel(router, model, timeout_s=cache.rewriter_timeout_s)
 
 
-def load_embedder(cache: CacheSettings) -> "Embedder":
-    """The embedder the settings name. Takes seconds; raises `EmbedderError`."""
+def load_embedder(cache: CacheSettings, records: Path | None = None) -> "Embedder":
+    """The embedder the settings name. Takes up to seconds; raises `EmbedderError`. In `records` it is kept what the
+    reference says of a model, so that it is asked once."""
     from embeddings import local
 
     return local.load_embedder(
-        cache.embedder or None, threads=cache.embedder_threads, precision=cache.embedder_precision
+        cache.embedder or None,
+        threads=cache.embedder_threads,
+        precision=cache.embedder_precision,
+        records=records,
     )
 
 

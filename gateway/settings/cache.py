@@ -19,6 +19,7 @@ class RouteSettings:
     min_similarity: float | None = None
     semantic_history: str | None = None
     hit_details: bool | None = None
+    replay_tokens_per_s: float | None = None
     share_tenants: int = 0  # an answer is shared when so many tenants asked the very same; 2 or more; 0: never
 
     @property
@@ -55,9 +56,11 @@ class CacheSettings:
     default_ttl_s: float | None = None
     max_ttl_s: float | None = None
     sliding_ttl: bool = False  # every use of an answer prolongs its life, up to max_ttl_s after it was made
-    memory_mb: int = 64
+    replay_tokens_per_s: float = 0.0  # stored answers are streamed at this pace, as if typed; 0: at once
+    memory_mb: int = 48
+    express_mb: int = 12  # prepared answers to requests that are asked again byte for byte; 0: none
     disk_mb: int = 1024
-    index_mb: int = 512  # vectors at hand; past it rows take half, then those found least go; 0: no limit
+    index_mb: int = 512  # vectors at hand; past it those found least go; 0: no limit
     embeddings_mb: int = 256  # vectors kept for /v1/embeddings, on disk and up to 32 of it in memory; 0: none
     tenant_mb: int = 0  # what one tenant may keep on disk, and as large a part of memory; 0: no limit of its own
     eviction: str = "cost"  # what goes first when a budget is full; "lru", "lfu", "fifo", "random"

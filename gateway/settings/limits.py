@@ -73,6 +73,9 @@ def check(settings: "Settings") -> None:
         )
 
 
+MOST_PACE = 1_000_000  # tokens a second
+
+
 def check_tenant(said: "TenantSettings", prefix: str) -> None:
     """Raises `SettingsError`."""
     limits = said.limits
@@ -153,6 +156,7 @@ def _check_routes(cache: "CacheSettings") -> None:
         if route.semantic_history is not None:
             _one_of(f"{prefix}semantic_history", route.semantic_history, HISTORIES)
         shares = {"max_wrong_hit_rate": (0.0001, 0.5), "shadow_rate": (0, 1), "min_similarity": (0, 1)}
+        shares["replay_tokens_per_s"] = (0, MOST_PACE)
         given = ((key, getattr(route, key), *limits) for key, limits in shares.items())
         _check_ranges({prefix + key: (value, low, high) for key, value, low, high in given if value is not None})
         if route.name in names:
@@ -214,7 +218,9 @@ def _ranges(settings: "Settings") -> dict[str, tuple[float, float, float]]:
         "cache.judge_per_hour": (settings.cache.judge_per_hour, 0, 1_000_000),
         "cache.labels_per_tenant": (settings.cache.labels_per_tenant, 1, 10_000_000),
         "cache.max_temperature": (settings.cache.max_temperature, 0, 2),
+        "cache.replay_tokens_per_s": (settings.cache.replay_tokens_per_s, 0, MOST_PACE),
         "cache.memory_mb": (settings.cache.memory_mb, 0, 1_000_000),
+        "cache.express_mb": (settings.cache.express_mb, 0, 1_000_000),
         "cache.disk_mb": (settings.cache.disk_mb, 1, 100_000_000),
         "cache.index_mb": (settings.cache.index_mb, 0, 100_000_000),
         "cache.embeddings_mb": (settings.cache.embeddings_mb, 0, 100_000_000),

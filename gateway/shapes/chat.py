@@ -1,7 +1,7 @@
 """POST /v1/chat/completions: the vocabulary's own spelling."""
 
+import secrets
 import time
-import uuid
 from typing import Any
 
 from backends.chat import ChatRequest, Completion, Delta, Fields, Usage
@@ -39,8 +39,8 @@ class ChatEnvelope:
     """What every piece of one response repeats: a new id, the time, the model."""
 
     def __init__(self, model: str, *, include_usage: bool = False) -> None:
-        self.id = f"chatcmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
+        self.id = f"chatcmpl-{secrets.token_hex(16)}"
+        self.created = int(time.time())
         self._model = model
         self._include_usage = include_usage
 
@@ -88,4 +88,4 @@ class ChatEnvelope:
         return data_event(body)
 
     def _head(self, kind: str, extra: Fields) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self._created, "model": self._model, **extra}
+        return {"id": self.id, "object": kind, "created": self.created, "model": self._model, **extra}

@@ -4,8 +4,8 @@ A prompt is no question, so no other wording of it is looked for; what is kept i
 prefix in the KV tier.
 """
 
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -114,8 +114,8 @@ class CompletionEnvelope:
     """What every piece of one response repeats, and how far each choice's text has come."""
 
     def __init__(self, model: str, *, include_usage: bool) -> None:
-        self.id = f"cmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
+        self.id = f"cmpl-{secrets.token_hex(16)}"
+        self.created = int(time.time())
         self._model = model
         self._include_usage = include_usage
         self._offsets: dict[int, int] = {}
@@ -144,7 +144,7 @@ class CompletionEnvelope:
         return data_event(body)
 
     def _head(self, extra: Fields) -> dict[str, Any]:
-        named = {"id": self.id, "object": "text_completion", "created": self._created, "model": self._model}
+        named = {"id": self.id, "object": "text_completion", "created": self.created, "model": self._model}
         return {**named, **extra}
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.answers.redis.connection import Link
+from gateway.answers.redis.connection import Link, pairs
 from gateway.answers.redis.keys import MAC_BYTES
 from gateway.curation.erase import Account, Whom
 from gateway.ledger import Ledger
@@ -85,7 +85,7 @@ class SharedErasures:
         if not self._last:
             await self._begin()
         for name, raw in await self._link.call("XRANGE", self._stream, b"(" + self._last, "+"):
-            fields = raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=True))
+            fields = dict(pairs(raw))
             body = fields.get(b"b", b"")
             is_ours = self._link.names.is_ours(fields.get(b"m", b""), ASKED, body)
             if is_ours and fields.get(b"r") != self._replica:

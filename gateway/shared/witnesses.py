@@ -60,7 +60,7 @@ class RedisWitnesses:
                 await self._link.call("ZREM", name, member)
                 request, is_objection = member[:_REQUEST], member[_WITNESS:_OBJECTS] == b"\1"
                 least = int.from_bytes(member[_SCOPE:_LEAST], "little")
-                if not is_objection and await self._count(request) == least - 1:
+                if not is_objection and await self._count(request) < least:
                     too_few.append((member[_OBJECTS:_SCOPE], request))
         return Forgotten(count, too_few)
 

@@ -121,4 +121,9 @@ class Exchanges:
 def request_id_of(scope: Scope) -> str | None:
     """The id that the caller gave, if it is fit to be one."""
     given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-    return given.decode("ascii") if _AN_ID.fullmatch(given) else None
+    return given.decode("ascii") if is_request_id(given) else None
+
+
+def is_request_id(given: bytes) -> bool:
+    """Whether that may be the id of a request."""
+    return _AN_ID.fullmatch(given) is not None

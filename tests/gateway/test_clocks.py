@@ -43,7 +43,8 @@ async def test_a_clock_that_jumps_a_day_and_back_ends_entries_and_breaks_nothing
 async def test_an_answer_from_the_future_is_of_no_known_age_and_none_at_all_is_told(tmp_path: Path) -> None:
     async with house(tmp_path) as gateway:
         await gateway.chat("What is a clock?")
-        (row,) = list(gateway.answers._memory._kept.values())
+        (kept,) = list(gateway.answers._memory._kept.values())
+        row = kept.unpacked()
         await gateway.answers.remove(row.scope, row.id)
         await gateway.answers.put(replace(row, created_s=time.time() + DAY_S, began=None))
 

@@ -6,7 +6,7 @@ import pytest
 
 from backends.chat import Usage
 from gateway.answers.base import CacheError
-from gateway.ledger import MAX_MODEL_LABELS, Ledger, Line, snapshot
+from gateway.ledger import MAX_MODEL_LABELS, Failure, Hits, Ledger, Line, snapshot
 from gateway.metrics import Metrics, Sample
 from gateway.outcome import Outcome, Tier, cache_status, headers_of
 from gateway.seldom import Seldom
@@ -114,6 +114,31 @@ def test_the_number_of_model_labels_is_bounded() -> None:
         )
         == 50
     )
+
+
+def test_hits_that_are_told_together_count_as_their_lines() -> None:
+    together, one_by_one = Metrics(), Metrics()
+    books = Ledger(together), Ledger(one_by_one)
+    outcome = Outcome("exact", "same_request", entry="e", age_s=5.0, ttl_s=60.0, saved_s=0.3)
+    each = [(f"id-{n}", 100.0 + n, seconds, 0.0) for n, seconds in enumerate((0.0005, 0.0007, 0.2, 0.4, 200.0))]
+    hits = Hits(outcome, 100.0, "m", "chat", USAGE, each, "t", "a question")
+    books[0].record_hits(hits)
+    for one in each:
+        books[1].looked_up("exact", "hit", "same_request")
+        books[1].record(hits.line(one))
+
+    assert snapshot(books[0].totals) == snapshot(books[1].totals)
+    assert together.render() == one_by_one.render()
+
+
+def test_who_listens_for_lines_hears_those_of_hits_that_are_told_together() -> None:
+    book, heard = ledger(), list[Line | Failure]()
+    book.listen(heard.append)
+    outcome = Outcome("exact", "same_request", age_s=5.0, ttl_s=60.0)
+    book.record_hits(Hits(outcome, 100.0, "m", "chat", USAGE, [("a", 100.0, 0.1, 0.0), ("b", 103.0, 0.1, 0.0)]))
+    lines = [line for line in heard if isinstance(line, Line)]
+
+    assert [(line.id, line.outcome.age_s, line.outcome.ttl_s) for line in lines] == [("a", 5.0, 60.0), ("b", 8.0, 57.0)]
 
 
 def test_watched_values_are_read_at_every_scrape() -> None:

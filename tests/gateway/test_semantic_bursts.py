@@ -71,6 +71,13 @@ async def insert(gateway: House, numbers: range) -> None:
     await asyncio.gather(*(gateway.chat(question(number), controls=NO_CACHE) for number in numbers))
 
 
+async def learned(gateway: House, num_vectors: int) -> None:
+    """Wait until so many questions are found by meaning: a stop would wait for 5 s only."""
+    async with asyncio.timeout(60):
+        while gateway.semantic.num_vectors < num_vectors:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_a_burst_of_inserts_loses_no_vector_and_a_lookup_goes_first(tmp_path: Path) -> None:
     embedder = Slow(per_text_s=0.001)
     async with house(tmp_path, embedder=embedder) as gateway:
@@ -81,7 +88,7 @@ async def test_a_burst_of_inserts_loses_no_vector_and_a_lookup_goes_first(tmp_pa
         reads = [asyncio.create_task(gateway.chat(text)) for text in REWORDED]
         embedder.gate.set()
         tiers = [(await read)[0].tier for read in reads]
-        await gateway.pipeline.close()
+        await learned(gateway, 1001)
 
         assert tiers == ["semantic"] * len(REWORDED)
         assert max(embedder.seen.index(text) for text in REWORDED) < 900
@@ -93,9 +100,7 @@ async def test_a_burst_of_inserts_loses_no_vector_and_a_lookup_goes_first(tmp_pa
 async def test_five_thousand_answers_at_once_are_all_stored(tmp_path: Path) -> None:
     async with house(tmp_path, ScriptedBackend(say("yes"))) as gateway:
         await insert(gateway, range(5000))
-        async with asyncio.timeout(60):
-            while gateway.semantic.num_vectors < 5000:  # noqa: ASYNC110 - a stop would wait for 5 s only
-                await asyncio.sleep(0.05)
+        await learned(gateway, 5000)
 
         assert gateway.ledger.totals.cache_failures == 0
         assert await gateway.answers.size() == 5000

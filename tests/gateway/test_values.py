@@ -49,9 +49,9 @@ def test_a_body_of_very_many_values_is_refused_by_the_name_of_its_field(
     assert refusal.value.param == field
 
 
-def test_a_request_inside_another_body_and_a_line_of_an_import_have_the_bound_too() -> None:
+async def test_a_request_inside_another_body_and_a_line_of_an_import_have_the_bound_too() -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        read_request(None, {"model": "m", "messages": ASKED, "tools": TOOLS}, "")  # type: ignore[arg-type]
+        await read_request(None, {"model": "m", "messages": ASKED, "tools": TOOLS}, "")  # type: ignore[arg-type]
     assert refusal.value.param == "request.tools"
     with pytest.raises(InvalidRequest, match="too many values"):
         parsed(orjson.dumps({"kind": "entry", "request": [0] * 1_000_001}))

@@ -1,6 +1,7 @@
 """Bodies as they come in: what is refused, and in which words."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from gateway.embedded.request import parse_embeddings
 from gateway.errors import InvalidRequest
 from gateway.shapes.completions import CompletionsShape
 from gateway.shapes.responses.shape import ResponsesShape
-from gateway.wire import MAX_CHOICES, parse_chat
+from gateway.wire import MAX_CHOICES, ChatBody, _is_plain, parse_chat
 
 CHAT = {"messages": [{"role": "user", "content": "?"}]}
 HUGE = b"1" + b"0" * 30
@@ -68,3 +69,17 @@ def test_an_empty_text_to_embed_is_called_empty(given: Any, told: str) -> None:
 )
 def test_an_input_without_a_question_is_told_so(given: Any, told: str) -> None:
     assert refusal(ResponsesShape().parse, orjson.dumps({"model": "m", **given})).message == told
+
+
+ODD: list[Any] = ["", "m", "m" * 513, None, 1, True, [], {}, "user", "tool", "robot", [{"type": "text", "text": "a"}]]
+
+
+def test_a_body_taken_at_a_glance_is_one_that_is_taken_at_a_closer_look() -> None:
+    taken = 0
+    for model, role, content, stream in product(ODD, ODD, ODD, (True, False, None, 1)):
+        body = {"model": model, "messages": [{"role": role, "content": content}], "stream": stream}
+        if _is_plain(body):
+            ChatBody.model_validate(body)
+            taken += 1
+
+    assert taken > 50

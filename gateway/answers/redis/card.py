@@ -296,6 +296,16 @@ class Cards:
         except (Unsealed, UnicodeDecodeError):
             return ""
 
+    def reseal_comment(self, said: bytes, scope: bytes, entry_id: str) -> bytes:
+        """What a user said, under the key in use; as it is where it does not open."""
+        if key_name(said) == self.seal.name:
+            return said
+        try:
+            where = place("comment", scope, entry_id)
+            return self.seal.seal(self._opened(said, where), where)
+        except Unsealed:
+            return said
+
     def _opened(self, raw: bytes, where: bytes) -> bytes:
         """As it was before it was sealed; what was written before there was a key is as it is. Raises `Unsealed`."""
         return self.seal.open(raw, where) if is_sealed(raw) else raw

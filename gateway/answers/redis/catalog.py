@@ -130,10 +130,10 @@ class Catalog:
             if (found := row.card.unembedded()) is not None:
                 yield found
 
-    async def cards(self) -> AsyncGenerator[Card, None]:
-        """Every card that can be read, oldest first."""
+    async def rows(self) -> AsyncGenerator[Row, None]:
+        """Every entry whose card can be read, oldest first."""
         async for row in self._rows(float("-inf"), is_up=True):
-            yield row.card
+            yield row
 
     async def _selected(
         self, selection: Selection, after: tuple[float, int] | None, horizon_s: float

@@ -336,6 +336,13 @@ def understood(error: Exception) -> tuple[str, str, bool]:
     return "away", f"{type(error).__name__}: {text}", True
 
 
+def pairs(reply: Any) -> list[tuple[bytes, bytes]]:
+    """Names and values of a hash, as a script tells them or a command."""
+    if isinstance(reply, dict):
+        return list(reply.items())
+    return list(zip(reply[::2], reply[1::2], strict=True)) if reply else []
+
+
 def _without_cluster(url: str) -> tuple[str, bool | None]:
     """The URL without our own parameter `cluster`, and what that said."""
     parts = urlsplit(url)

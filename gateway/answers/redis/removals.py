@@ -17,7 +17,7 @@ from typing import Any, cast
 from gateway.answers.base import CacheError
 from gateway.answers.codec import decode_json, encode_json
 from gateway.answers.redis import scripts
-from gateway.answers.redis.connection import Link, Refused, Value
+from gateway.answers.redis.connection import Link, Refused, Value, pairs
 from gateway.answers.redis.places import Shelves
 from gateway.answers.selection import Selection
 from gateway.seal import NO_SEAL, Seal, is_sealed, place
@@ -72,7 +72,9 @@ class Removals:
         read = self._read
         if read is None or place < read[0] or until > read[1]:
             start = "-" if place == NOTHING else _id(place)
-            rows = [(_place(name), _fields(raw)) for name, raw in await self._call("XRANGE", self._name, start, "+")]
+            rows = [
+                (_place(name), dict(pairs(raw))) for name, raw in await self._call("XRANGE", self._name, start, "+")
+            ]
             newest = rows[-1][0] if rows else NOTHING
             self.heard(max(newest, until))
             is_whole = len(rows) < MOST if place == NOTHING else bool(rows) and rows[0][0] == place
@@ -118,10 +120,6 @@ def selection_of(raw: bytes, seal: Seal = NO_SEAL) -> Selection:
         )
     except (CacheError, TypeError, ValueError, AttributeError):
         return Selection()
-
-
-def _fields(raw: Any) -> dict[bytes, bytes]:
-    return raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=True))
 
 
 def _place(raw: bytes) -> bytes:

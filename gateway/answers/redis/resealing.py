@@ -1,4 +1,5 @@
-"""Entries in Redis that another key sealed, or none, are put again under the one in use: by one gateway or more.
+"""Entries in Redis that another key sealed, or none, are put under the one in use where they lie: by one gateway or
+more. What is removed or replaced in that moment stays so, and nobody's memory hears of it: they say the same.
 
     <prefix>:seal       name of the key that all entries were put under, a space, and when that was begun
     <prefix>:seal:by    under which name gateways wrote when, as of every few minutes ("-": in plain)
@@ -13,13 +14,13 @@ removals and the feed.
 import asyncio
 import logging
 from contextlib import aclosing, suppress
-from typing import Protocol
 
-from gateway.answers.base import CacheError, Entry, Tally, Verdict
+from gateway.answers.base import CacheError
 from gateway.answers.redis import scripts
-from gateway.answers.redis.card import Card
-from gateway.answers.redis.catalog import Catalog
-from gateway.answers.redis.connection import Link
+from gateway.answers.redis.card import Broken
+from gateway.answers.redis.catalog import Catalog, Row
+from gateway.answers.redis.connection import Link, pairs
+from gateway.answers.redis.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -28,27 +29,18 @@ MARGIN = 2  # looks: one that was stopped wrote until its next look, at most, an
 LOOK_S = 300.0  # between two words of a gateway that it writes under a name, and two looks at the others'
 
 
-class Store(Protocol):
-    async def peek(self, scope: bytes, exact: bytes) -> Entry | None: ...
-
-    async def put_again(self, entry: Entry) -> None: ...
-
-    async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]: ...
-
-    async def judge(self, entry: Entry, verdict: Verdict) -> Tally | None: ...
-
-
 class Resealing:
     """One store's part in it. Belongs to one event loop."""
 
-    def __init__(self, link: Link, catalog: Catalog, store: Store, look_s: float = LOOK_S) -> None:
+    def __init__(self, link: Link, catalog: Catalog, writer: Writer, look_s: float = LOOK_S) -> None:
         self._link = link
         self._catalog = catalog
-        self._store = store
+        self._writer = writer
         self._look_s = look_s
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._unopened = 0  # of those whose card opens
         self._tried = ""  # as what is noted; by this gateway, also where something did not open
 
     async def open(self) -> None:
@@ -94,8 +86,7 @@ class Resealing:
         if done_by != name:
             return False
         others = await self._link.call("HGETALL", self._link.name("seal", "by"))
-        pairs = others.items() if isinstance(others, dict) else zip(others[::2], others[1::2], strict=True)
-        wrote = [float(at) for other, at in pairs if other.decode() != (name or "-")]
+        wrote = [float(at) for other, at in pairs(others) if other.decode() != (name or "-")]
         return all(at + MARGIN * self._look_s < float(began or "inf") for at in wrote)
 
     async def _now_s(self) -> float:
@@ -113,30 +104,31 @@ class Resealing:
 
     async def _reseal(self, began_s: float) -> int:
         key, count, before = self._link.seal.name, 0, self._catalog.closed
-        async with aclosing(self._catalog.cards()) as cards:
-            async for card in cards:
+        self._unopened = 0
+        async with aclosing(self._catalog.rows()) as rows:
+            async for row in rows:
                 if self._closing.is_set():
                     return count
-                count += card.seal != key and await self._again(card)
+                count += await self._again(row)
         if key:
             await _drop_searched(self._link)
         self._tried = f"{key} {began_s}"
-        if lost := self._catalog.closed - before:
+        if lost := self._catalog.closed - before + self._unopened:
             log.warning("%d answers in redis are sealed under a key that is not given: they are not found", lost)
             return count
         await self._link.call("SET", self._link.name("seal"), self._tried)
         log.info("all answers in redis are %s", f"under the key {key}" if key else "in plain")
         return count
 
-    async def _again(self, card: Card) -> bool:
-        entry = await self._store.peek(card.scope, card.exact)
-        if entry is None:
+    async def _again(self, row: Row) -> bool:
+        card = row.card
+        if card.seal == self._link.seal.name and not (card.good or card.bad):  # whose comments may be otherwise
             return False
-        said = await self._store.verdicts(entry.scope, entry.id)
-        await self._store.put_again(entry)
-        for verdict in said:
-            await self._store.judge(entry, verdict)
-        return True
+        try:
+            return await self._writer.reseal(card, row.shelf)
+        except Broken as broken:  # whoever reads it deletes it, unless its key may come back
+            self._unopened += broken.is_foreign
+            return False
 
 
 async def _drop_searched(link: Link) -> None:

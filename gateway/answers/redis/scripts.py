@@ -216,6 +216,27 @@ local before = call('HGET', T, 'removed')
 if not before or before < ARGV[3] then call('HSET', T, 'removed', ARGV[3]) end
 """)
 
+# member, card as it was read, card, body, vector, each as it is to be or "", then triples of a source, its verdict as
+# it was read and as it is to be -> 1, or 0: it is not there any more as it was read. Nothing is told: it says the same
+RESEAL = _script("""
+local m, o, was = ARGV[3], card(ARGV[3]), parse(ARGV[4])
+if not o or o.fixed ~= was.fixed or o.vec ~= was.vec or o.embedder ~= was.embedder then return 0 end
+for at, key in ipairs({a(m), v(m)}) do
+  if ARGV[5 + at] ~= '' and call('EXISTS', key) == 0 then return 0 end
+end
+if ARGV[5] ~= '' then
+  o.fixed = parse(ARGV[5]).fixed
+  call('HSET', C, m, spelled(o))
+end
+for at, key in ipairs({a(m), v(m)}) do
+  if ARGV[5 + at] ~= '' then call('SET', key, ARGV[5 + at], 'KEEPTTL') end
+end
+for at = 8, #ARGV, 3 do
+  if call('HGET', w(m), ARGV[at]) == ARGV[at + 1] then call('HSET', w(m), ARGV[at], ARGV[at + 2]) end
+end
+return 1
+""")
+
 # member -> {card, body, vector}, a link, or nil
 GET = _script("""
 local m = ARGV[3]

@@ -40,7 +40,7 @@ from gateway.answers.redis import scripts
 from gateway.answers.redis.behind import Behind, Put, Remove, Vector, Write
 from gateway.answers.redis.card import Broken, Cards
 from gateway.answers.redis.catalog import Catalog
-from gateway.answers.redis.connection import Away, Link, Refused
+from gateway.answers.redis.connection import Away, Link, Refused, pairs
 from gateway.answers.redis.order import Order
 from gateway.answers.redis.places import Shelves, linked
 from gateway.answers.redis.removals import EVERYTHING, Removals
@@ -96,7 +96,7 @@ class RedisAnswers:
         self._now = now
         self._has_lost = False
         self._flushing: asyncio.Task[None] | None = None
-        self.resealing = Resealing(link, self._catalog, self)
+        self.resealing = Resealing(link, self._catalog, self._writer)
         self._refusal, self._refused_s = "", -math.inf
         self.stats = self._writer.stats
 
@@ -176,11 +176,6 @@ class RedisAnswers:
                     raise
             self._wait(Put(entry, packed.size_bytes, known))
 
-    async def put_again(self, entry: Entry) -> None:
-        """Write what is there anew: nothing of it changes."""
-        async with self._order.after(entry.scope + entry.exact):
-            await self._writer.put(entry, self._writer.pack(entry), EVERYTHING, is_late=False)
-
     async def put_late(self, entry: Entry) -> None:
         """As `put`, but an answer that was made later, and is there already, stays."""
         await self._writer.put(entry, self._writer.pack(entry), self._known(entry), is_late=True)
@@ -212,7 +207,6 @@ class RedisAnswers:
 
     async def verdicts(self, scope: bytes, entry_id: str) -> list[Verdict]:
         reply, _ = await self._shelves.follow_id(scripts.VERDICTS, scope, entry_id)
-        pairs = zip(reply[::2], reply[1::2], strict=True) if isinstance(reply, list) else (reply or {}).items()
         found = [
             Verdict(
                 source.decode(),
@@ -220,7 +214,7 @@ class RedisAnswers:
                 self._cards.open_comment(said[9:], scope, entry_id),
                 struct.unpack("<d", said[1:9])[0],
             )
-            for source, said in pairs
+            for source, said in pairs(reply)
         ]
         return sorted(found, key=lambda verdict: verdict.at_s)
 
@@ -297,8 +291,8 @@ class RedisAnswers:
 
     async def closed(self, selection: Selection) -> int:  # noqa: ARG002 - a card tells nothing before it is opened
         before = self._catalog.closed
-        async with aclosing(self._catalog.cards()) as cards:
-            async for _ in cards:
+        async with aclosing(self._catalog.rows()) as rows:
+            async for _ in rows:
                 pass
         return self._catalog.closed - before
 

@@ -11,9 +11,9 @@ from gateway.answers.memory import is_meant
 from gateway.answers.popularity import Popularity
 from gateway.answers.redis import scripts
 from gateway.answers.redis.behind import Vector
-from gateway.answers.redis.card import Cards, Packed
+from gateway.answers.redis.card import Card, Cards, Packed
 from gateway.answers.redis.catalog import gone_of
-from gateway.answers.redis.connection import Refused, Value
+from gateway.answers.redis.connection import Refused, Script, Value, pairs
 from gateway.answers.redis.keys import SHELVES, Names
 from gateway.answers.redis.places import Shelves, Told, linked, raw
 from gateway.answers.redis.removals import Removals
@@ -130,6 +130,27 @@ class Writer:
             return there, await self._with_room(there, packed.size_bytes, args)
         return home, reply
 
+    async def reseal(self, card: Card, shelf: int) -> bool:
+        """Put what lies there under the key in use, where it lies: nothing else of it changes, and what was removed or
+        replaced meanwhile stays so. Whether there was anything to do. Raises `Broken`."""
+        held = await self._shelves.run(scripts.GET, shelf, card.member)
+        if held is None or linked(held) is not None:
+            return False
+        as_read, body, vector = held
+        card, parts = self._cards.read_card(card.member, as_read), (b"", b"", b"")
+        if card.seal != self._cards.seal.name:
+            packed = self._cards.pack(self._cards.read(card, body or b"", vector))
+            parts = packed.card, packed.body, packed.vector
+        comments: list[Value] = []
+        if card.good or card.bad:
+            for source, said in pairs(await self._shelves.run(scripts.VERDICTS, shelf, card.scope, raw(card.id))):
+                anew = said[:9] + self._cards.reseal_comment(said[9:], card.scope, card.id)
+                comments += (source, said, anew) if anew != said else ()
+        if not any(parts) and not comments:
+            return False
+        args = (card.member, as_read, *parts, *comments)
+        return bool(await self._with_room(shelf, card.size_bytes, args, scripts.RESEAL))
+
     async def remove(self, scope: bytes, entry_id: str) -> bool:
         """Forget the entry and its aliases; whether it was here."""
         shelf, name = self._names.shelf_of_id(entry_id), raw(entry_id)
@@ -220,19 +241,19 @@ class Writer:
         if again and not is_last:
             await self._count_hits(again, is_last=True)
 
-    async def _with_room(self, shelf: int, size: int, args: Sequence[Value]) -> Any:
-        """Put; a server that has no room for it gets some, more each time."""
+    async def _with_room(self, shelf: int, size: int, args: Sequence[Value], script: Script = scripts.PUT) -> Any:
+        """Write; a server that has no room for it gets some, more each time."""
         wanted = max(ROOM_FOR * size, self._shelf_bytes // 20)
         for attempt in range(ROOM_ATTEMPTS):
             try:
-                return await self._shelves.run(scripts.PUT, shelf, *args)
+                return await self._shelves.run(script, shelf, *args)
             except Refused as refused:
                 if refused.code != "OOM":
                     raise
             evicted, told = await self._shelves.run(scripts.SHRINK, shelf, wanted << attempt, self._policy)
             self._note(0, evicted, told)
             await self._shelves.tell(told)
-        return await self._shelves.run(scripts.PUT, shelf, *args)
+        return await self._shelves.run(script, shelf, *args)
 
     async def _say_where(self, shelf: int, member: bytes, entry: Entry, home: int, ttl_ms: int) -> None:
         """What is looked for on this shelf lies on another one."""

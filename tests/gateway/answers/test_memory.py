@@ -148,7 +148,7 @@ def test_random_operations_agree_with_a_plain_model(seed: int, policy: str) -> N
         assert memory.bytes_kept == sum(sizes.values()) <= budget
         assert max(sizes.values(), default=0) <= share
         assert memory._room.tenants == sizes
-        assert memory._kept == {k: m.entry for k, m in truth.kept.items()}
+        assert {k: kept.unpacked() for k, kept in memory._kept.items()} == {k: m.entry for k, m in truth.kept.items()}
         assert memory._ids == {(e.scope, e.id): e.exact for e in (m.entry for m in truth.kept.values())}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.answers.base import Entry, Verdict
+from gateway.answers.base import Entry, Tally, Verdict
 from gateway.answers.selection import Page, Selection
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.seal import NO_SEAL, Seal
@@ -163,6 +163,17 @@ async def test_what_another_gateway_still_writes_otherwise_is_sealed_too_now_and
     async with opened(path, ONE) as answers:
         assert answers._resealing is None
         assert {row.question for row in await answers.select(Selection(), Page())} == {"older", "later wombat"}
+
+
+async def test_no_comment_lies_in_plain_beside_a_sealed_entry(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with opened(path, ONE) as answers, opened(path, NO_SEAL) as before:
+        await answers.put(telling())
+        tally = await before.judge(telling(), Verdict("r", is_good=True, comment="said grumpily", at_s=1.0))
+
+        assert tally == Tally(1, 0)
+        assert [said.comment for said in await answers.verdicts(digest("s"), "e_t")] == [""]
+        assert words_in(tmp_path) == set()
 
 
 @pytest.mark.parametrize("said", ["tenant = 'theirs'", "model = 'n'", "exact = compat", "created_s = 1.0"])

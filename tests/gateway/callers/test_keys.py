@@ -16,7 +16,7 @@ from gateway.callers.records import Record, read_record
 from gateway.errors import InvalidRequest, NotAuthorised, ScopeLacking, StoreAway, UnknownId
 from gateway.identity.scope import is_tenant, tenant_of
 from gateway.settings import SettingsError, load_settings
-from gateway.shared.keys import RedisRack
+from gateway.shared.racks import RedisKeys
 from tests.gateway.house import SECRET
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
 
@@ -114,7 +114,7 @@ async def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, caplog: pyt
     broken.write_text("{")
 
     await keys_in(tmp_path).open()
-    assert f"{broken}; if no newer version wrote them, delete them" in caplog.text
+    assert f"records of keys cannot be read: {broken}; if no newer version wrote them, delete them" in caplog.text
 
 
 async def test_without_keys_any_credential_is_a_tenant_and_required_keys_refuse_them(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_gateways_on_one_redis_know_each_others_keys_and_lose_none_with_it
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     link = Link(redis_server.url, SECRET, timeout_s=10)
-    one, two = (Keys(SECRET, [FolderRack(tmp_path / name), RedisRack(link)]) for name in "ab")
+    one, two = (Keys(SECRET, [FolderRack(tmp_path / name), RedisKeys(link)]) for name in "ab")
     made = await one.create(Wish("app"))
     await two.refresh()
     assert two.tenant(made["key"]) == made["tenant"]
@@ -250,7 +250,7 @@ async def test_gateways_on_one_redis_know_each_others_keys_and_lose_none_with_it
 
     redis_server.client.flushall()
     await one.refresh()
-    fresh = Keys(SECRET, [FolderRack(tmp_path / "c"), RedisRack(link)])
+    fresh = Keys(SECRET, [FolderRack(tmp_path / "c"), RedisKeys(link)])
     await fresh.open()
     assert [shown["state"] for shown in fresh.listing()] == ["revoked"]
 

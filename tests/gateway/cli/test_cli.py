@@ -16,8 +16,8 @@ from gateway.cli.checkup import Finding
 from gateway.cli.completion import bash, fish, verbs_of, zsh
 from gateway.cli.doctor import show
 from gateway.cli.reference import markdown
-from gateway.cli.screen import Screen
 from gateway.cli.stats import render
+from gateway.cli.terminal import Screen
 from gateway.settings import SettingsError
 
 ROOT = Path(__file__).parents[3]

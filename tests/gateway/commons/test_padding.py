@@ -12,6 +12,7 @@ from backends.fake import ScriptedBackend, Step, say
 from gateway.answers.base import SHARED as COPY
 from gateway.answers.selection import Page, Selection
 from gateway.commons.padding import ALIKE, FIRST_SHARE, JITTER, MOST_PIECES, MOST_S, Pace, Paces, pieces_of
+from gateway.commons.rule import COMMONS
 from gateway.controls import Controls
 from gateway.outcome import headers_of
 from tests.gateway.commons.test_care import Desk
@@ -63,6 +64,32 @@ async def test_a_copy_is_no_witness_and_ends_with_the_tenant_whose_answer_it_is(
         await shop.invalidation.run(Selection(tenant="c"))
 
         assert (await asked_by(gateway, "d"))[0].tier == "full"
+
+
+@pytest.mark.parametrize(
+    ("selection", "goes"),
+    [
+        (Selection(tag="case 7"), True),
+        (Selection(tenant="c", tag="case 7"), True),
+        (Selection(tenant="a", tag="case 7"), False),
+        (Selection(tag="case 8"), False),
+    ],
+)
+async def test_a_copy_goes_with_the_tag_that_the_answer_wore_also_when_that_is_gone(
+    tmp_path: Path, selection: Selection, *, goes: bool
+) -> None:
+    async with sharing(tmp_path, PADDED) as gateway:
+        shop = Desk(gateway)
+        await asked_by(gateway, "a", "b")
+        await asked_by(gateway, "c", controls=Controls(tags=("case 7",)))
+        (hit,) = await asked_by(gateway, "d")
+        assert hit.reason == "shared"
+        await gateway.answers.remove_all(Selection(tenant="c"))
+        await gateway.answers.remove_all(Selection(tenant=COMMONS))
+        done = await shop.invalidation.run(selection)
+
+        assert (done.count, await gateway.answers.count(Selection(tenant="d"))) == (int(goes), int(not goes))
+        assert "case 7" not in str(await gateway.answers.select(Selection(tenant="d"), Page()))
 
 
 async def test_who_objects_to_its_copy_is_given_no_other(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ async def test_a_tenant_is_forgotten_with_what_had_just_enough_witnesses(witness
     assert (await witnesses.forget(SECRET, "a")).count == 0
 
 
+async def test_what_has_fewer_witnesses_than_it_takes_ends_with_any_of_them(witnesses: Witnesses) -> None:
+    """A full record lets any of them go."""
+    await witnesses.note(said_by("a", least=3))
+    gone = await witnesses.forget(SECRET, "a")
+
+    assert gone.too_few == [(SCOPE, REQUEST)]
+
+
 async def test_the_record_is_bounded(witnesses: Witnesses) -> None:
     for number in range(8 * MOST):
         await witnesses.note(said_by("a", number.to_bytes(2, "little") * 16))

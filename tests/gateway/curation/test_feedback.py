@@ -137,6 +137,10 @@ async def test_the_memory_of_responses_is_bounded_for_each_tenant(tmp_path: Path
 
         assert len(served) == 5
         assert served.find("q0") is None  # the least lately served tenant goes first
+        served.note_hits([f"h{number}" for number in range(5)], replies["quiet"].served)
+        assert [name for name in ("b9", "h1", "h2", "h4") if served.find(name)] == ["h2", "h4"]
+        assert served.last_of("t", str(replies["quiet"].served.entry)) is None
+        assert served.last_of("quiet", str(replies["quiet"].served.entry)) == "h4"
         small = ServedMemory(max_bytes=2 * replies["busy"].served.size_bytes)
         for number in range(4):
             small.note(f"b{number}", replies["busy"].served)

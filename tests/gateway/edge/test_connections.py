@@ -10,7 +10,7 @@ import pytest
 
 from gateway.edge.rules import EdgeRules, is_late
 from gateway.edge.server import CutAtTheEnd
-from tests.gateway.edge.served import Served, all_of, served
+from tests.gateway.edge.served import LOOK_S, Served, all_of, served
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n"
 LAST = b"connection: close\r\n\r\n"
@@ -85,6 +85,24 @@ def test_a_body_may_take_its_time_while_it_comes() -> None:
 )
 def test_a_head_that_is_too_much_is_refused_in_json(server: Served, request_: bytes, status: int) -> None:
     assert status_and_error(server.ask(request_))[0] == status
+
+
+def test_who_asks_for_another_protocol_is_answered_in_this_one_and_so_is_what_follows(server: Served) -> None:
+    asking = b"POST /a HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: h2c\r\n"
+    server.app.asked.clear()
+    with server.connect(
+        asking + b"content-length: 5\r\n\r\n12345" + asking + b"transfer-encoding: chunked\r\n\r\n"
+    ) as client:
+        time.sleep(3 * LOOK_S)
+        client.sendall(b"3\r\nabc\r\n0\r\n\r\n" + GET + LAST)
+        said = all_of(client)
+
+    assert [each[-1:] for each in said.split(b"HTTP/1.1 200 OK")[1:]] == [b"5", b"3", b"0"]
+    assert server.app.asked == ["/a", "/a", "/"]
+    assert b"upgrade" not in server.app.headers
+    tunnel = b"CONNECT /a HTTP/1.1\r\nhost: a\r\n\r\n"
+    assert b"connection: close" in server.ask(tunnel + GET + LAST)  # what follows is none of ours
+    assert server.app.asked[3:] == ["/a"]
 
 
 def test_fields_behind_a_chunked_body_are_no_headers(server: Served) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from backends.routing.router import Router
 from embeddings.base import EmbedderError
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
+from gateway.answers.selection import Selection
 from gateway.controls import Controls
 from gateway.embedded.file import FileVectors
 from gateway.embedded.memory import MemoryVectors
 from gateway.embedded.own import OwnEmbedder
+from gateway.embedded.removed import Removed
 from gateway.embedded.request import EmbeddingRequest
 from gateway.embedded.service import Embeddings
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.policy import Rules
+from tests.gateway.embedded.test_keeping import ROW
 
 SECRET = b"s" * 32
 VECTOR = [0.5, 0.25]
@@ -149,3 +153,33 @@ async def test_a_failure_is_nobodys_vector() -> None:
     with pytest.raises(RequestRejected):
         await first
     assert (await second).vectors[0].floats() == VECTOR
+
+
+@pytest.mark.parametrize("selection", [Selection(tenant="t"), Selection(tag="mine")])
+async def test_what_is_being_made_when_it_is_erased_is_kept_nowhere(tmp_path: Path, selection: Selection) -> None:
+    go_on = asyncio.Event()
+    backend = ScriptedBackend(lambda _: [go_on, *said(VECTOR)])
+    embeddings = desk(backend, file=FileVectors(tmp_path / "embeddings.db", 1 << 20))
+    await embeddings.open()
+    controls = Controls(tags=("mine",))
+    asked = asyncio.create_task(embeddings.answer(request("a"), "t", controls))
+    another = asyncio.create_task(embeddings.answer(request("a"), "u", Controls()))
+    await asyncio.sleep(0.01)
+    await embeddings.remove(selection)
+    go_on.set()
+
+    assert (await asked).vectors[0].floats() == (await another).vectors[0].floats() == VECTOR
+    await embeddings.answer(request("b"), "t", controls)
+    await embeddings.remove(selection)  # what waits to be written
+    await asyncio.gather(*embeddings._writes)
+    assert await embeddings.count(Selection()) == len(embeddings.memory) == 1
+    await embeddings.close()
+
+
+def test_what_began_before_more_removals_than_are_remembered_is_not_kept() -> None:
+    removed = Removed(most=2)
+    for tenant in "abc":
+        removed.note(Selection(tenant=tenant))
+
+    assert [removed.means(replace(ROW, tenant="b"), began) for began in range(4)] == [True, True, False, False]
+    assert [removed.means(replace(ROW, tenant="x"), began) for began in range(4)] == [True, False, False, False]

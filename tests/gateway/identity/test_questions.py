@@ -1,6 +1,12 @@
-import pytest
+import re
 
-from gateway.identity.questions import is_deictic, is_volatile
+import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import DataObject, characters, data, from_regex
+
+from gateway.identity.questions import _ALWAYS_VOLATILE, _DAYS, _MOMENTS, _tells, is_deictic, is_volatile
+
+ASCII = characters(codec="ascii")
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,14 @@ def test_what_points_back_is_deictic(text: str) -> None:
 
 def test_a_question_that_stands_alone_is_not_deictic() -> None:
     assert not is_deictic("What is the capital city of Peru?")
+
+
+@pytest.mark.parametrize("pattern", [_ALWAYS_VOLATILE, _DAYS, _MOMENTS], ids=["always", "days", "moments"])
+def test_no_word_of_the_clock_is_missed_by_the_first_look(pattern: re.Pattern[str]) -> None:
+    @settings(max_examples=20, database=None, deadline=None)
+    @given(data())
+    def look(drawn: DataObject) -> None:
+        text = drawn.draw(from_regex(pattern, alphabet=ASCII))
+        assert pattern.search(text) is None or _tells(text)
+
+    look()

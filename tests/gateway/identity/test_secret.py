@@ -1,5 +1,6 @@
 """The server's secret outlives the process and is nobody else's."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ def test_the_secret_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
     assert load_secret(tmp_path / "data") == first
     assert (tmp_path / "data" / "secret").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret"]
+
+
+def test_processes_of_one_number_that_start_on_one_folder_at_once_agree(tmp_path: Path) -> None:
+    """As in containers with one volume; threads have one number, too."""
+    for number in range(20):
+        with ThreadPoolExecutor(8) as starts:
+            found = set(starts.map(load_secret, [tmp_path / str(number)] * 8))
+        assert len(found) == 1
+        assert [path.name for path in (tmp_path / str(number)).iterdir()] == ["secret"]
 
 
 def test_two_servers_have_two_secrets(tmp_path: Path) -> None:

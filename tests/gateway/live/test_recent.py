@@ -3,11 +3,11 @@
 import pytest
 
 from backends.chat import Usage
-from gateway.ledger import Ledger
+from gateway.ledger import Hits, Ledger
 from gateway.live.prices import Price
 from gateway.live.recent import MOST_MODELS
 from gateway.metrics import Metrics
-from gateway.outcome import Tier
+from gateway.outcome import Outcome, Tier
 from tests.gateway.live.lines import Clock, failure, line, recent_of
 
 USAGE = Usage(1000, 100)
@@ -118,3 +118,29 @@ def test_a_listener_that_breaks_breaks_nothing_else(caplog: pytest.LogCaptureFix
 
     assert heard.last == 1
     assert "a listener failed" in caplog.text
+
+
+def test_hits_that_are_told_together_are_rows_as_their_lines() -> None:
+    told, one_by_one = recent_of(Clock(), kept=3), recent_of(Clock(), kept=3)
+    outcome = Outcome("exact", "same_request", entry="e", age_s=5.0, saved_s=1.0)
+    each = [(f"r{number}", told.started_s, 0.001, 0.0001) for number in range(5)]
+    hits = Hits(outcome, told.started_s, "m", "chat", USAGE, each, "t", "a question")
+    told.hear_hits(hits)
+    for one in each:
+        one_by_one.hear(hits.line(one))
+
+    assert list(told.rows()) == list(one_by_one.rows())
+    assert [row.number for row in told.after(3, 10)] == [4, 5]
+    assert told.figures() == one_by_one.figures()
+    assert told.series(1) == one_by_one.series(1)
+
+
+def test_words_of_hits_that_are_told_together_are_forgotten() -> None:
+    recent = recent_of(Clock())
+    outcome, at_s = Outcome("exact", "same_request", age_s=5.0), recent.started_s
+    each = [("a", at_s, 0.1, 0.0), ("b", at_s + 9, 0.1, 0.0)]
+    recent.hear_hits(Hits(outcome, at_s, "m", "chat", USAGE, each, "t", "a question"))
+
+    assert recent.count("t") == 2
+    assert recent.forget("t", at_s) == 1
+    assert [row["question"] for row in recent.rows()] == ["a question", None]

@@ -69,7 +69,7 @@ async def test_what_the_store_lost_is_dropped(answers: MemoryAnswers) -> None:
 
 
 async def test_what_the_budget_let_go_is_not_added_again(answers: MemoryAnswers) -> None:
-    index = VectorIndex(16, budget_bytes=6000)
+    index = VectorIndex(16, budget_bytes=2200)
     async for row in answers.embedded(EMBEDDER.fingerprint):
         index.add(SCOPE + COMPAT, row.id, np.frombuffer(row.vector, "<f4"))
     agreement = Agreement(answers, index, EMBEDDER.fingerprint)

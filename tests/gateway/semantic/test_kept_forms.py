@@ -8,7 +8,7 @@ from backends.chat import Completion
 from embeddings.lexical import VERSION
 from gateway.answers.base import Entry, Unembedded
 from gateway.answers.memory import MemoryAnswers
-from gateway.semantic.kept_forms import KeptForms
+from gateway.semantic.kept_forms import SIZE, KeptForms
 from gateway.semantic.wordings import Wordings
 
 SCOPE, COMPAT = b"s" * 32, b"c" * 32
@@ -56,10 +56,10 @@ async def test_a_file_of_no_use_is_passed_over(tmp_path: Path, harm: str) -> Non
 async def test_what_is_forgotten_is_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "bare.forms"
     wordings = await opened(await store(OLD, NEW), path)
-    assert len(KeptForms(path, VERSION).read()) == 2
+    assert len(KeptForms(path, VERSION).read()) == 2 * 2 * SIZE
     wordings.drop(SCOPE, "e0")
     await wordings.keep()
-    assert len(KeptForms(path, VERSION).read()) == 1
+    assert len(KeptForms(path, VERSION).read()) == 2 * SIZE
 
 
 async def test_a_stop_in_the_middle_of_a_start_loses_nothing_that_was_kept(tmp_path: Path) -> None:
@@ -69,4 +69,4 @@ async def test_a_stop_in_the_middle_of_a_start_loses_nothing_that_was_kept(tmp_p
     await wordings.remember(Unembedded("e9", SCOPE, COMPAT, NEW, None))
     await wordings.keep()
 
-    assert len(KeptForms(path, VERSION).read()) == 2
+    assert len(KeptForms(path, VERSION).read()) == 2 * 2 * SIZE

@@ -20,7 +20,7 @@ from gateway.quota.policies import TenantPolicy
 from gateway.quota.records import Record
 from gateway.settings.trust import Limits
 from gateway.shared.quota import LEASE_S, RedisAccounts
-from gateway.shared.tenants import RedisRack
+from gateway.shared.racks import RedisTenants
 from tests.gateway.shared.servers import SECRET
 
 LATE_S = datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp()  # a day and a month end soon
@@ -130,10 +130,10 @@ async def test_without_redis_a_gateway_goes_by_what_it_last_heard_and_tells_late
 
 async def test_a_policy_said_to_one_gateway_is_known_to_the_other_and_a_forged_one_is_none(link: Link) -> None:
     said = Record(TENANT, 5.0, {"limits": {"concurrent": 2}})
-    await RedisRack(link).save(said)
-    assert list(await RedisRack(link).load()) == [said]
+    await RedisTenants(link).save(said)
+    assert list(await RedisTenants(link).load()) == [said]
     await link.call("HSET", link.name("tenants"), TENANT, b"0" * 16 + Record(TENANT, 9.0, None).as_bytes())
-    assert list(await RedisRack(link).load()) == []
+    assert list(await RedisTenants(link).load()) == []
 
 
 async def test_what_is_forgotten_is_gone_from_redis(link: Link) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.answers.base import Entry, Verdict
+from gateway.answers.redis import scripts
 from gateway.answers.redis.connection import Link
 from gateway.answers.redis.store import RedisAnswers
 from gateway.answers.selection import Page, Selection
@@ -100,6 +101,51 @@ async def test_what_another_gateway_wrote_otherwise_meanwhile_is_sealed_by_the_n
     async with opened(server, ONE):  # does not open: nothing is noted
         pass
     assert noted(server) == BOTH.name
+
+
+async def test_what_is_removed_or_replaced_while_it_is_sealed_stays_so(server: RedisServer) -> None:
+    """An entry that was read in order to be sealed is written only where it still lies."""
+    await fill(server, NO_SEAL)
+    link = Link(server.url, SECRET, timeout_s=PATIENCE_S, seal=ONE)
+    async with opened(server, NO_SEAL) as store:
+        await store.put(entry_of("other"))
+        rows = [row async for row in store._catalog.rows()]
+        sealing = store_of(link, Clock())
+        for row in rows:
+            held = await sealing._shelves.run(scripts.GET, row.shelf, row.card.member)
+            sealed = sealing._cards.pack(sealing._cards.read(row.card, held[1], held[2]))
+            if row.card.id == "e_t":
+                await store.remove_all(Selection(id="e_t"))
+            else:
+                await store.put(replace(entry_of("other"), created_s=row.card.created_s + 1))
+            parts = (row.card.member, held[0], sealed.card, sealed.body, sealed.vector)
+            assert await sealing._shelves.run(scripts.RESEAL, row.shelf, *parts) == 0
+        (left,) = await store.select(Selection(), Page())
+
+    assert left.id == "e_other"
+    await link.close()
+
+
+async def test_a_comment_that_was_written_in_plain_on_a_sealed_entry_is_sealed(server: RedisServer) -> None:
+    async with opened(server, ONE) as store:
+        await store.put(telling())
+        async with opened(server, NO_SEAL) as before:
+            await before.judge(telling(), Verdict("r", is_good=True, comment="said grumpily", at_s=1.0))
+    assert words_in(server) == {b"grumpily"}
+
+    async with opened(server, ONE) as store:
+        assert [said.comment for said in await store.verdicts(digest("s"), "e_t")] == ["said grumpily"]
+    assert words_in(server) == set()
+
+
+async def test_nobodys_memory_hears_that_an_entry_was_sealed(server: RedisServer) -> None:
+    await fill(server, NO_SEAL)
+    feed = Link(server.url, SECRET).names.feed
+    before = server.client.xlen(feed)
+
+    async with opened(server, ONE):
+        pass
+    assert server.client.xlen(feed) == before
 
 
 @pytest.mark.parametrize("other", [TWO, NO_SEAL])
