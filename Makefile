@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 SHIPPED = gateway embeddings kvtier backends sdk/src
 SOURCES = gateway embeddings kvtier backends sdk bench tests examples deploy
 
-.PHONY: run test test-engines check audit sbom format bench screenshots lock clean
+.PHONY: run test test-engines check audit sbom format bench peers screenshots lock clean
 
 run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
@@ -54,6 +54,17 @@ format: .venv/.test
 bench: .venv/.test
 	$(BIN)/python -m bench $(ARGS)
 
+# What the benchmarks set beside us, each from PyPI in an environment of its own (bench/peers/README.md), and wrk, which
+# asks faster than Python can. What cannot be installed becomes a row that says so.
+PEERS ?= $(patsubst bench/peers/%.txt,%,$(wildcard bench/peers/*.txt))
+peers: .venv/.wrk $(PEERS:%=build/peers/%/.installed)
+
+build/peers/%/.installed: bench/peers/%.txt .venv/.test
+	@echo '==> installing $* beside us'
+	{ $(BIN)/uv venv -q --clear --seed --python $(BIN)/python build/peers/$* \
+		&& $(BIN)/uv pip install -q --python build/peers/$*/bin/python -r $< && touch $@; } \
+		|| echo '==> note: $* could not be installed; its rows are skipped'
+
 # Every pin but torch's, which comes in one build per kind of machine. Needs torch's CPU wheel on the find-links path.
 lock: .venv/.test
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-emit-package torch \
@@ -86,7 +97,7 @@ clean:
 
 # Some tests run a real Redis, a real balancer, a real browser, real Node clients; without one they are skipped and say so.
 SUDO = $(if $(filter-out 0,$(shell id -u)),sudo -n)
-.venv/.redis-server .venv/.haproxy .venv/.chromium .venv/.npm: .venv/.%: .venv/.python
+.venv/.redis-server .venv/.haproxy .venv/.chromium .venv/.npm .venv/.wrk: .venv/.%: .venv/.python
 	@PATH="$$PATH:/usr/sbin" command -v $* >/dev/null || { \
 		echo '==> installing $* for the tests'; \
 		command -v apt-get >/dev/null \

@@ -1,6 +1,6 @@
-"""`make bench`: every benchmark in turn, one table, and `bench/out/bench.json`.
+"""`make bench`: every area in turn, a table and a picture of each, the goals, and `bench/out/bench.json`.
 
-Each one starts what it needs on the loopback interface and ends it. Ratios compare two things measured in the same
+Each suite starts what it needs on the loopback interface and ends it. Ratios compare two things measured in the same
 run, in turns; the absolute figures are this machine's, now.
 """
 
@@ -17,14 +17,16 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import plots
+from bench.areas import AREAS, goals_of
 from bench.engine import PARTS as ENGINE
 from bench.engine.goals import markdown, verdicts
 from bench.figures import METHOD
+from bench.goals import GOALS
 from bench.lookup import PARTS as LOOKUP
 from bench.processes import ROOT
 from bench.rows import Row, Scale, show
 
-SUITES = ("exact", "semantic", "passthrough", "prefix", "decode", "drafts", "eviction")
 GROUPS = {
     name: tuple(f"{name}.{part}" for part in parts) for name, parts in (("engine", ENGINE), ("lookup", LOOKUP))
 }  # longer ones, run when they are named
@@ -35,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the suites; returns the exit status: 1 when one of them failed."""
     options = _parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
+    began = time.perf_counter()
     scale = Scale(quick=options.quick, large=options.large)
     rows: list[Row] = []
     failures: dict[str, str] = {}
-    for name in [part for suite in options.suites or SUITES for part in GROUPS.get(suite, (suite,))]:
+    for name in suites_of(options.suites or tuple(AREAS)):
         started = time.perf_counter()
         try:
             rows += _suite(name)(scale)
@@ -46,13 +49,36 @@ def main(argv: Sequence[str] | None = None) -> int:
             failures[name] = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
         console.print(f"{name}: {time.perf_counter() - started:.0f} s {failures.get(name, '')}", highlight=False)
         _save(options.out, rows, failures, scale)  # what is measured is kept, however the rest ends
-    show(console, rows)
-    console.print(f"{METHOD}; {_machine()['cpus']} cores, load {_machine()['load']}", highlight=False)
-    if reached := verdicts(rows):
+    _show(console, rows, options.plots or options.out.parent / "plots")
+    took = f"{(time.perf_counter() - began) / 60:.1f} minutes"
+    console.print(f"{METHOD}; {_machine()['cpus']} cores, load {_machine()['load']}; {took}", highlight=False)
+    if reached := verdicts(rows, GOALS):
         print(f"\n{markdown(reached)}\n")  # as it is: to be copied
     if scale.quick:
         console.print("--quick: a smoke test, the figures mean little", highlight=False)
     return 1 if failures else 0
+
+
+def suites_of(names: Sequence[str]) -> list[str]:
+    """The modules to run for names of areas, of groups, of suites and of parts; each once."""
+    wide = {**GROUPS, **{name: area.suites for name, area in AREAS.items()}}
+    return list(dict.fromkeys(part for name in names for part in wide.get(name, (name,))))
+
+
+def _show(console: Console, rows: Sequence[Row], folder: Path) -> None:
+    """One table and one picture per area, then what belongs to none."""
+    rest = list(rows)
+    for name, area in AREAS.items():
+        own = area.of(rows)
+        rest = [row for row in rest if row not in own]
+        if own:
+            show(console, own, area.title)
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = folder / f"{name}.svg"
+            picture.write_text(plots.svg(area.title, own, verdicts(own, goals_of(area, rows))), "utf-8")
+            console.print(f"{area.title}, as a picture: {picture}", highlight=False)
+    if rest:
+        show(console, rest)
 
 
 def _suite(name: str) -> Callable[[Scale], list[Row]]:
@@ -77,7 +103,7 @@ def _save(path: Path, rows: Sequence[Row], failures: dict[str, str], scale: Scal
         "method": METHOD,
         "quick": scale.quick,
         "rows": [row.as_json() for row in rows],
-        "goals": [verdict.as_json() for verdict in verdicts(rows)],
+        "goals": [verdict.as_json() for verdict in verdicts(rows, GOALS)],
         "failures": failures,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,11 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "suites",
         nargs="*",
         metavar="SUITE",
-        help=f"of {', '.join(SUITES)} (the default), {', '.join(GROUPS)}, PART.OF.ONE",
+        help=f"an area, of {', '.join(AREAS)} (all of them by default); {', '.join(GROUPS)}; a suite or PART.OF.ONE",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
     parser.add_argument("--large", action="store_true", help="decode also on a random model of 135 M parameters")
     parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes (bench/out/bench.json)")
+    parser.add_argument("--plots", type=Path, help="where the pictures go (plots/ beside the JSON)")
     return parser
 
 

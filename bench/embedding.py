@@ -5,6 +5,10 @@ warm in the cache as they are between two lookups. No text is given twice. `pyth
 what the strays do to decisions.
 """
 
+import asyncio
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,11 +16,14 @@ from itertools import islice, product
 
 import numpy as np
 
-from bench.figures import median
+from bench.figures import median, percentile
+from bench.questions import DEEDS, THINGS
 from bench.rows import Row, Scale
-from bench.semantic import DEEDS, THINGS
 from embeddings.base import Embedder
-from embeddings.local import SentenceTransformerEmbedder
+from embeddings.batcher import EmbeddingBatcher
+from embeddings.local import SentenceTransformerEmbedder, load_embedder
+from gateway.serve import SWITCH_S
+from gateway.services.semantic import NICENESS
 
 REFERENCE = "sentence-transformers float32"
 SHAPES = {
@@ -24,8 +31,9 @@ SHAPES = {
     "medium": "What is the best way to {} {} at home, and how long will it take?",
     "long": "I moved house last week. " * 8 + "Please tell me in plain words how to {} {} here.",
 }
-BATCHES = (1, 8, 32)
+BATCHES = (1, 4, 16)
 TURN = 4  # texts
+TICK_S, WORK_S = 0.002, 0.001  # what the loop waits for, and then does
 
 
 def run(scale: Scale) -> list[Row]:
@@ -34,8 +42,9 @@ def run(scale: Scale) -> list[Row]:
     import_module("torch").set_num_threads(1)
     runtimes: dict[str, Embedder] = {
         REFERENCE: reference,
-        "own float32": reference.quickened("float32"),
-        "own bfloat16": reference.quickened("bfloat16"),
+        "onnxruntime float32": load_embedder(threads=1),  # what a gateway has
+        "torch float32": reference.quickened("float32"),
+        "torch bfloat16": reference.quickened("bfloat16"),
     }
     rows: list[Row] = []
     for shape, pattern in SHAPES.items():
@@ -46,7 +55,56 @@ def run(scale: Scale) -> list[Row]:
             rows += _single("the same with states", {name: one.read for name, one in runtimes.items()}, questions)
     for size in BATCHES:
         rows += _throughput(runtimes, size, scale.of(64, 32))
-    return rows + _strays(runtimes, scale.of(150, 60))
+    return rows + _strays(runtimes, scale.of(150, 60)) + _beside_a_loop(runtimes, scale.of(300, 50))
+
+
+def _beside_a_loop(runtimes: dict[str, Embedder], ticks: int) -> list[Row]:
+    """How late an event loop is that shares one core with an embedder at work, as in a gateway that fills its index."""
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    found = {name: asyncio.run(_lateness(one, 0, ticks)) for name, one in runtimes.items() if name != REFERENCE}
+    found["onnxruntime float32, its thread standing back"] = asyncio.run(
+        _lateness(runtimes["onnxruntime float32"], NICENESS, ticks)
+    )
+    idle = found.pop("torch float32")
+    return [
+        Row("embedding", f"event loop late beside it, p99: {name}", late, "ms", idle, "torch float32")
+        for name, late in found.items()
+    ]
+
+
+async def _lateness(embedder: Embedder, niceness: int, ticks: int) -> float:
+    """The p99, in ms."""
+    batcher = EmbeddingBatcher(lambda: embedder, niceness=niceness)
+    await batcher.ready()
+    every, late = sorted(os.sched_getaffinity(0)), list[float]()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    os.sched_setaffinity(0, every[-1:])  # this thread
+    worker = next(thread for thread in threading.enumerate() if thread.name == "embedder")
+    os.sched_setaffinity(worker.native_id or 0, every[-1:])
+    try:
+        texts = iter(_texts(SHAPES["medium"]))
+        waiting = [asyncio.create_task(batcher.embed(text, is_patient=True)) for text in islice(texts, 900)]
+        for _ in range(ticks):
+            due = time.perf_counter() + TICK_S
+            await asyncio.sleep(TICK_S)
+            late.append((time.perf_counter() - due) * 1000)
+            _compute(WORK_S)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    finally:
+        os.sched_setaffinity(0, every)
+        sys.setswitchinterval(before)
+        await batcher.close()
+    return percentile(late, 99)
+
+
+def _compute(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 def _texts(pattern: str) -> list[str]:

@@ -2,30 +2,35 @@
 
 The server is held on one core, the load generator on another. The reference is a bare ASGI application under the same
 uvicorn that returns the very bytes of a hit; blocks of the two alternate.
+
+These requests are known by their bytes, and take the express road from the second time on. What a hit costs the first
+time, or in other bytes, is asked of a gateway without that road.
 """
 
 import asyncio
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench import ceiling
-from bench.figures import median, percentile
 from bench.http1 import Connection, Timed
-from bench.load import Job, Measured, measure, merged
+from bench.load import Job, measure
 from bench.processes import Server, gateway, listening, two_cpus, upstream
 from bench.rows import Row, Scale
+from bench.wrk import Pressure, Target, press
 
 DISTINCT = 64
 BODY_BYTES = 1024
 MODEL = "test-model"
 CHAT = "/v1/chat/completions"
+BARE = "bare uvicorn, the same bytes"
 
 
 def run(scale: Scale) -> list[Row]:
-    """Latency at concurrency 1, whole and streamed, and throughput at 16 and 64."""
+    """Latency of one caller and of many, and requests per second, whole and streamed."""
     server_cpu, driver_cpu = two_cpus()
     rows: list[Row] = []
     with upstream(cpu=driver_cpu) as backend, gateway("--upstream", backend.url, cpu=server_cpu) as server:
@@ -33,10 +38,28 @@ def run(scale: Scale) -> list[Row]:
             bodies = tuple(_body(index, is_streaming) for index in range(DISTINCT))
             measure([Job("fill", server.url, bodies, DISTINCT)], cpu=driver_cpu)
             with _bare(server.url, bodies[0], server_cpu) as bare:
-                for concurrency in (1,) if is_streaming else (1, 16, 64):
+                for concurrency in (1, 64) if is_streaming else (1, 16, 64):
                     hits, reference = _alternate(server.url, bare.url, bodies, concurrency, scale, driver_cpu)
                     rows += _rows(hits, reference, concurrency, is_streaming)
                 rows.append(_cpu(server, bare, bodies, is_streaming, scale, driver_cpu))
+    return [*rows, *_whole_road(server_cpu, driver_cpu, scale)]
+
+
+def _whole_road(server_cpu: int | None, driver_cpu: int | None, scale: Scale) -> list[Row]:
+    """Processor time of a hit whose bytes nobody knows."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
+        (folder / "twicetold.toml").write_text("[cache]\nexpress_mb = 0\nsemantic = false\n", "utf-8")
+        backend = stack.enter_context(upstream(cpu=driver_cpu))
+        flags = ("--upstream", backend.url, "--config", str(folder / "twicetold.toml"))
+        server = stack.enter_context(gateway(*flags, cpu=server_cpu, wait_semantic=False))
+        rows = []
+        for is_streaming in (False, True):
+            bodies = tuple(_body(index, is_streaming) for index in range(DISTINCT))
+            measure([Job("fill", server.url, bodies, DISTINCT)], cpu=driver_cpu)
+            with _bare(server.url, bodies[0], server_cpu) as bare:
+                row = _cpu(server, bare, bodies, is_streaming, scale, driver_cpu)
+                rows.append(replace(row, what=f"{row.what}, unknown bytes"))
     return rows
 
 
@@ -67,41 +90,36 @@ async def _one(url: str, body: str) -> Timed:
 
 def _alternate(
     url: str, bare: str, bodies: tuple[str, ...], concurrency: int, scale: Scale, cpu: int | None
-) -> tuple[Measured, Measured]:
-    """Blocks of hits and of the bare server in turn; each kind merged."""
-    count = scale.of(2000, 300)
-    pair = [Job("hit", url, bodies, count, concurrency), Job("bare", bare, bodies, count, concurrency)]
-    found = measure(pair * scale.of(5, 2), cpu=cpu)
-    hits = merged(found[0::2])
-    assert set(hits.tiers) == {"exact"}, f"not only exact hits: {hits.tiers}"
-    return hits, merged(found[1::2])
+) -> tuple[Pressure, Pressure]:
+    """Blocks of hits and of the bare server in turn; what is asked was an exact hit before, and is one after."""
+    targets = {"hit": Target(url, bodies), "bare": Target(bare, bodies)}
+    found = press(targets, concurrency=concurrency, seconds=scale.of(2, 1), turns=scale.of(3, 1), cpu=cpu)
+    (after,) = measure([Job("after", url, bodies, len(bodies))], cpu=cpu)
+    assert set(after.tiers) == {"exact"}, f"not only exact hits: {after.tiers}"
+    return found["hit"], found["bare"]
 
 
 def _cpu(
     server: Server, bare: Server, bodies: tuple[str, ...], is_streaming: bool, scale: Scale, cpu: int | None
 ) -> Row:
     """Processor time per request: what is left of the difference when neighbours are noisy."""
-    count = scale.of(4000, 500)
     spent = []
     for one in (server, bare):
         before = one.cpu_s()
-        measure([Job("cpu", one.url, bodies, count, 4)], cpu=cpu)
-        spent.append((one.cpu_s() - before) * 1000 / count)
+        found = press({"": Target(one.url, bodies)}, concurrency=4, seconds=scale.of(3, 1), turns=1, cpu=cpu)
+        spent.append((one.cpu_s() - before) * 1000 / found[""].count)
     kind = "streamed hit" if is_streaming else "hit"
-    return Row("exact", f"{kind}, processor time", spent[0], "ms", spent[1], "bare uvicorn, the same bytes")
+    return Row("exact", f"{kind}, processor time", spent[0], "ms", spent[1], BARE)
 
 
-def _rows(hits: Measured, bare: Measured, concurrency: int, is_streaming: bool) -> list[Row]:
+def _rows(hits: Pressure, bare: Pressure, concurrency: int, is_streaming: bool) -> list[Row]:
     kind = "streamed hit" if is_streaming else "hit"
-    reference = "bare uvicorn, the same bytes"
-    if concurrency == 1:
-        return [
-            Row("exact", f"{kind}, p50, 1 caller", median(hits.total_ms), "ms", median(bare.total_ms), reference),
-            Row(
-                "exact", f"{kind}, p99, 1 caller", percentile(hits.total_ms, 99), "ms",
-                percentile(bare.total_ms, 99), reference,
-            ),
-        ]  # fmt: skip
-    what = f"{kind}s, {concurrency} callers"
-    note = f"p50 {median(hits.total_ms):.1f} ms, p99 {percentile(hits.total_ms, 99):.1f} ms"
-    return [Row("exact", what, hits.per_second, "req/s", bare.per_second, reference, note)]
+    callers = f"{concurrency} caller{'s' if concurrency > 1 else ''}"
+    rate = Row("exact", f"{kind}s, {callers}", hits.per_second, "req/s", bare.per_second, BARE, f"asked by {hits.by}")
+    tail = Row(
+        "exact", f"{kind}, p99, {callers}", hits.p99_ms, "ms", hits.p50_ms, "its own p50",
+        f"{BARE}: p50 {bare.p50_ms:.3f} ms, p99 {bare.p99_ms:.3f} ms",
+    )  # fmt: skip
+    if concurrency > 1:
+        return [rate, tail]
+    return [Row("exact", f"{kind}, p50, {callers}", hits.p50_ms, "ms", bare.p50_ms, BARE), rate, tail]

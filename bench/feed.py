@@ -17,9 +17,9 @@ from pathlib import Path
 from bench.figures import median, percentile
 from bench.http1 import Connection
 from bench.processes import Server, listening, upstream, wait_ready
+from bench.questions import questions
 from bench.redis_server import redis_server
 from bench.rows import Row, Scale
-from bench.semantic import questions
 from gateway.identity.secret import SECRET_BYTES
 
 CHAT, INVALIDATE = "/v1/chat/completions", "/admin/api/invalidate"

@@ -24,6 +24,11 @@ class Row:
     def ratio(self) -> float | None:
         return None if self.value is None or not self.beside else self.value / self.beside
 
+    @property
+    def is_more_better(self) -> bool:
+        """Whether it is a rate; what is counted otherwise (time, memory, failures) should be small."""
+        return self.unit.endswith(("/s", "times"))
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "ratio": self.ratio}
 
@@ -39,9 +44,9 @@ class Scale:
         return quick if self.quick else full
 
 
-def show(console: Console, rows: Sequence[Row]) -> None:
-    """Print all rows as one table."""
-    table = Table(title="Twicetold benchmarks", title_justify="left")
+def show(console: Console, rows: Sequence[Row], title: str = "Twicetold benchmarks") -> None:
+    """Print rows as one table."""
+    table = Table(title=title, title_justify="left")
     for heading in ("suite", "what"):
         table.add_column(heading)
     for heading in ("measured", "unit", "beside it", "ratio"):

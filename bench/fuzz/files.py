@@ -187,9 +187,9 @@ def snapshots(rng: random.Random, outcomes: Counter[str], folder: Path) -> None:
 
     shelf = Snapshots(folder / "index", "embedder", 4)
     trained = Trained(np.ones((2, 4), np.float32), np.ones(8, np.float32), 1, 2, 1.0)
-    shelf.write(b"p" * 64, trained, ["a", "b"], np.array([0, 1], np.int32))
+    shelf.write(b"p" * 64, trained, np.array([1, 2], np.uint64), np.array([0, 1], np.int32))
     forms = KeptForms(folder / "index" / "bare.forms", "1")
-    forms.write({bytes(16): bytes(16)})
+    forms.write(bytes(32))
     for path in (folder / "index").iterdir():
         if path.suffix in (END, ".forms"):
             raw = path.read_bytes()

@@ -104,6 +104,9 @@ class Remembering:
             said = self._said[_pair(a.text, b.text)]
         return said
 
+    def compare_all(self, a: Reading, others: Sequence[Reading]) -> list[Comparison]:
+        return [self.compare(a, other) for other in others]
+
     def look_ahead(self, a: Reading, several: Sequence[Reading]) -> None:
         """Judge pairs of one text at once: one by one each costs as much as all."""
         pairs = self.memo.pairs([(a.text, b.text) for b in several])

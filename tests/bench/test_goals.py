@@ -3,6 +3,7 @@
 import pytest
 
 from bench.engine.goals import GOALS, Goal, cut, markdown, over, ratio, value, verdicts
+from bench.goals import further
 from bench.rows import Row
 
 ROWS = [
@@ -23,6 +24,7 @@ ROWS = [
         (Goal("a cut", "at least", 5, cut("ttft: warm")), 5.0, True),
         (Goal("a value", "at most", 19, value("ttft: warm")), 20.0, False),
         (Goal("two rows", "at least", 14, over("ttft: cold", "ttft: warm")), 20.0, True),
+        (Goal("between two rows", "at most", 379, further("ttft: cold", "ttft: warm")), 380.0, False),
     ],
 )
 def test_a_goal_is_held_against_its_worst_row(goal: Goal, reached: float, is_met: bool) -> None:

@@ -1,0 +1,189 @@
+"""What stored answers of 1.5 KB take of a gateway's memory, the embedder included.
+
+    python -m bench memory                                    10,000 and 100,000 entries
+    python -m bench.memory --folder DIR --entries 1000000     DIR is filled the first time, and kept
+
+Resident memory of the whole process: with nothing stored, with all vectors at hand, and after so many exact hits that
+the memory in front of the store is full. The parts are filled in processes of their own, by what those grew.
+"""
+
+import argparse
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+import orjson
+import psutil
+from rich.console import Console
+
+from bench.figures import median
+from bench.filled import CHAT, OTHERWISE, body_of, client_of, fill, started, wait_for_vectors
+from bench.inserts import entries_of
+from bench.lookup.texts import DIM
+from bench.processes import ROOT
+from bench.rows import Row, Scale, show
+from embeddings.index import VectorIndex
+from gateway.answers.base import unembedded_of
+from gateway.answers.memory import MemoryAnswers
+from gateway.heap import settle
+from gateway.semantic.wordings import Wordings
+
+GOAL_MB = 400.0
+GOAL_ENTRIES = 100_000
+ASKED = 16_000  # exact hits: more than the default memory holds
+PARTS = ("memory", "index", "wordings")
+PART_ENTRIES = 50_000
+MEMORY_MIB = 48  # the default
+WITHIN_S = 1200.0
+NEAR_TURNS = 50
+
+
+def run(scale: Scale) -> list[Row]:
+    """Fill, and measure."""
+    rows = []
+    for num in (1_000,) if scale.quick else (10_000, GOAL_ENTRIES):
+        with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as folder:
+            rows += measure(Path(folder), num)
+    return rows + parts(scale.of(PART_ENTRIES, 1_000))
+
+
+def measure(folder: Path, num: int) -> list[Row]:
+    """A gateway without entries, and one with `num`."""
+    fill(folder / "filled", num)
+    (folder / "none").mkdir(exist_ok=True)
+    with started(folder / "none", num=num) as server, client_of(server) as client:
+        wait_for_vectors(client, WITHIN_S)
+        none_mb = resident_mb(server.pid)
+    began_s = time.perf_counter()
+    with started(folder / "filled", num=num) as server, client_of(server) as client:
+        while not _is_hit(client, num // 2):
+            assert time.perf_counter() - began_s < WITHIN_S, "what is stored is not served"
+        serving_s = time.perf_counter() - began_s
+        wait_for_vectors(client, WITHIN_S)
+        ready_s = time.perf_counter() - began_s
+        near_ms = _near_ms(client)
+        ready_mb = resident_mb(server.pid)
+        hits = sum(_is_hit(client, number) for number in range(min(num, ASKED)))
+        assert hits >= 0.99 * min(num, ASKED), f"{hits} exact hits"
+        asked_mb = resident_mb(server.pid)
+        vectors = client.get("/admin/api/stats").json()["vectors"]
+    note = f"{vectors:,} vectors"
+    goal = (GOAL_MB, "the goal") if num == GOAL_ENTRIES else (None, "")
+    each_kb = (asked_mb - none_mb) * 1e3 / num
+    return [
+        Row("memory", f"{num:,} entries: an exact hit after", serving_s, "s", ready_s, "until hits by meaning"),
+        Row("memory", f"{num:,} entries: a hit by meaning, its question read before", near_ms, "ms"),
+        Row("memory", f"{num:,} entries: ready", ready_mb, "MB", none_mb, "without entries", note),
+        Row("memory", f"{num:,} entries: after {hits:,} exact hits", asked_mb, "MB", *goal),
+        Row("memory", f"{num:,} entries: each", each_kb, "KB", note="all that came with them, shared by all"),
+    ]
+
+
+def resident_mb(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
+
+
+def _is_hit(client: httpx.Client, number: int) -> bool:
+    body = orjson.dumps(body_of(number))
+    answer = client.post(CHAT, content=body, headers={"cache-control": "only-if-cached"})
+    return bool(answer.headers.get("x-twicetold-tier") == "exact")
+
+
+def _near_ms(client: httpx.Client) -> float:
+    """A lookup by meaning of questions whose vectors are at hand: all but the embedder."""
+    taken = []
+    for turn in range(NEAR_TURNS):
+        for question in OTHERWISE:
+            body = {"model": "m", "messages": [{"role": "user", "content": question}]}
+            began_s = time.perf_counter()
+            client.post(CHAT, json=body, headers={"cache-control": "only-if-cached"})
+            taken += [(time.perf_counter() - began_s) * 1e3] if turn else []
+    return median(taken)
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+def parts(num: int) -> list[Row]:
+    """What an entry takes in each place, and what that place says that it takes."""
+    rows = []
+    for part in PARTS:
+        said = subprocess.run(
+            [sys.executable, "-m", "bench.memory", "--part", part, "--entries", str(num)],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        kept, real, counted = orjson.loads(said.splitlines()[-1])
+        rows.append(
+            Row("memory", f"{part}: an entry", real, "bytes", counted or None, "by its own count", f"{kept:,} entries")
+        )
+    return rows
+
+
+def part(name: str, num: int) -> tuple[int, float, float]:
+    """Entries kept, and bytes of each: by what the process grew, and by the part's own count."""
+    fills = {"memory": _memory, "index": _index, "wordings": _wordings}
+    fills[name](64)  # what is imported and made once is no entry's
+    before = _resident_mb()
+    what, kept, counted = fills[name](num)
+    grown = _resident_mb() - before
+    del what
+    return kept, grown * 1e6 / kept, counted / kept
+
+
+def _resident_mb() -> float:
+    gc.collect()
+    settle()
+    return resident_mb(os.getpid())
+
+
+def _memory(num: int) -> tuple[object, int, float]:
+    memory = MemoryAnswers(MEMORY_MIB << 20)
+    for entry in entries_of(num):
+        memory.put_now(entry)
+    return memory, len(memory), memory.bytes_kept
+
+
+def _index(num: int) -> tuple[object, int, float]:
+    index = VectorIndex(DIM)
+    index.open("bench memory")
+    for entry in entries_of(num):
+        index.add(entry.scope + entry.compat, entry.id, np.frombuffer(entry.vector or b"", "<f4"))
+    index.start()
+    while not index.settle():
+        time.sleep(0.01)
+    return index, len(index), index.nbytes
+
+
+def _wordings(num: int) -> tuple[object, int, float]:
+    wordings = Wordings(MemoryAnswers(0))
+    for entry in entries_of(num):
+        if (row := unembedded_of(entry)) is not None:
+            wordings.add(row)
+    return wordings, len(wordings), 0.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description="What stored answers take of memory.")
+    parser.add_argument("--folder", type=Path, help="where answers lie; filled if it is empty")
+    parser.add_argument("--part", choices=PARTS, help="what an entry takes in one place, as JSON")
+    parser.add_argument("--entries", type=int, default=GOAL_ENTRIES)
+    options = parser.parse_args(argv)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.part:
+        print(orjson.dumps(part(options.part, options.entries)).decode())
+        return
+    if options.folder is None:
+        parser.error("--folder is missing")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    show(Console(width=150), measure(options.folder, options.entries))
+
+
+if __name__ == "__main__":
+    main()
