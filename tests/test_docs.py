@@ -23,6 +23,7 @@ PAGES = sorted(
 )
 TOLD_BEFORE = {"decisions.md"}  # a diary: it names what was there on its day
 COMMAND = re.compile(r"(?:\.venv/bin/)?twicetold( [a-z][^`|#;\n]*)")
+UNFINISHED = re.compile(r"\b(?:FIGURES|TODO|TBD|XXX|FIXME)\b")
 PLACEHOLDERS = {"RATE": "0.01", "N": "1", "NUMBER": "1"}
 
 
@@ -83,3 +84,8 @@ def test_benchmarks_and_targets_on_a_page_are_there(path: Path) -> None:
         assert importlib.util.find_spec(module) is not None, f"{path.name}: python -m {module}"
     for suite in re.findall(r"python -m bench ([a-z][\w.]*)", text):
         assert importlib.util.find_spec(f"bench.{suite}") is not None, f"{path.name}: python -m bench {suite}"
+
+
+@pytest.mark.parametrize("path", pages(), ids=name_of)
+def test_nothing_on_a_page_waits_to_be_written(path: Path) -> None:
+    assert not UNFINISHED.search(path.read_text("utf-8"))

@@ -32,7 +32,6 @@ ONLY_IN = {
     "blake3": ("kvtier/tiers/segment.py",),
     "cryptography": ("gateway/seal/ring.py", "kvtier/tiers/sealing.py", "gateway/callers"),
     "re2": ("gateway/normalise/patterns.py",),
-    "tenacity": ("backends/routing/asking.py",),
     "zmq": ("backends/routing/kv_events.py",),
     "msgspec": ("backends/routing/kv_blocks.py",),
     "sqlite3": (

@@ -1,4 +1,4 @@
-"""Real processes, shared by the tests of a module."""
+"""Real processes, shared by the tests of a module: what one module had stored is found in no other."""
 
 from collections.abc import Iterator
 

@@ -152,6 +152,21 @@ def test_the_admin_api_opens_for_scopes_and_reading_changes_nothing(house: House
     assert house.chat(reader).status_code == 403
 
 
+def test_an_operator_names_whom_a_request_is_of_by_a_token_too(house: House) -> None:
+    token = house.provider.token(scope="chat", sub="carol")
+    assert [house.chat(token).headers["x-twicetold-tier"] for _ in range(2)] == ["full", "exact"]
+    told = {"request": ASK, "api_key": token}
+
+    explained = house.call("POST", "/admin/api/explain", ADMIN_KEY, told)
+    warmed = house.call("POST", "/admin/api/warm", ADMIN_KEY, told)
+    gone = house.call("POST", "/admin/api/invalidate", ADMIN_KEY, {**told, "dry_run": False})
+
+    assert (explained.json()["exact"]["found"], warmed.json()["state"], gone.json()["count"]) == (True, "present", 1)
+    assert house.chat(token).headers["x-twicetold-tier"] == "full"
+    forged = {"request": ASK, "api_key": house.provider.token(OTHER_RSA)}
+    assert house.call("POST", "/admin/api/invalidate", ADMIN_KEY, forged).status_code in (401, 403)
+
+
 def test_figures_are_for_who_may_look(house: House) -> None:
     assert house.call("GET", "/metrics").status_code == 401
     assert house.call("GET", "/metrics", house.key()).status_code == 403

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -23,11 +24,15 @@ QUESTIONS = [f"What is number {number}?" for number in range(6)]
 
 @contextmanager
 def started(*words: str, terminal: int | None = None) -> Iterator["subprocess.Popen[bytes]"]:
-    """A command; its error output may be a terminal."""
+    """A command; its error output may be a terminal. It minds an interruption also where the suite runs in the
+    background of a shell, which has those ignored."""
     command = [sys.executable, "-m", "gateway", *words]
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     error = subprocess.PIPE if terminal is None else terminal
-    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=error) as process:
+    interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=error, preexec_fn=interruptible
+    ) as process:
         try:
             yield process
         finally:

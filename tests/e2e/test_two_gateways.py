@@ -48,6 +48,8 @@ def pair(
             return gateway
 
         a, b = together.map(start, folders)
+        # who has just come does not know yet who else is there
+        until(lambda: all(invalidate(one, id="e_none")["others"] == 1 for one in (a, b)), within_s=20)
         yield a, b
 
 
