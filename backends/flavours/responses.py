@@ -2,7 +2,8 @@
 
 Every event rides in a delta's `extra`, so nothing is lost on the way; beside it goes what chat has a word for, so that
 whoever keeps or counts the answer can read it. Of an answer that is put together the last event stays: the whole
-response.
+response. Where that is not what the events before it have said, the client hears all of it as it was said (servers are
+known to leave the whole empty, and the pieces are good), but it has not ended by itself: nobody keeps it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,11 @@ from typing import Any
 from backends.chat import ChatRequest, Choice, Completion, Delta, Fields, Usage
 from backends.errors import BackendError, BackendGarbage, RequestRejected
 from backends.flavours.base import Api, Reader, Wishes
+from backends.flavours.restated import Restated
 from backends.openai_wire import Amend, error_in_answer, parse_json, write_json
 
 EVENT = "response_event"  # the name of an event in a delta's `extra`
+CONTRADICTED = "contradicted"  # how an answer ends whose whole is not the sum of its parts
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _NOT_FOUND = (404, 405, 501)
 
@@ -41,6 +44,7 @@ class ResponseReader:
         self.is_done = False
         self._upstream = upstream
         self._num_calls = 0
+        self._said = Restated()
 
     def read(self, payload: bytes) -> Iterator[Delta]:
         """The delta of one event. Raises `BackendError` for a failure or what is no event."""
@@ -56,19 +60,23 @@ class ResponseReader:
         if kind in ("response.completed", "response.incomplete", "response.failed"):
             response = _response(event.get("response"), self._upstream)
             self.is_done = True
-            yield Delta(finish_reason=_finish(response), usage=_usage(response, self._upstream), extra=extra)
+            finish = _finish(response)
+            if finish == "stop" and self._said.contradicts(response):
+                finish = CONTRADICTED
+            yield Delta(finish_reason=finish, usage=_usage(response, self._upstream), extra=extra)
         else:
-            yield Delta(fields=self._said(kind, event), extra=extra)
+            yield Delta(fields=self._fields(kind, event), extra=extra)
+            self._said.hear(kind, event)
 
     def check_whole(self) -> None:
         if not self.is_done:
             raise BackendGarbage(f"{self._upstream} was cut off mid-stream")
 
-    def _said(self, kind: str, event: Mapping[str, Any]) -> Fields:
+    def _fields(self, kind: str, event: Mapping[str, Any]) -> Fields:
         if kind == "response.output_text.delta" and isinstance(event.get("delta"), str):
             return {"content": event["delta"]}
         call = _call(event.get("item")) if kind == "response.output_item.done" else None
-        if call is None:
+        if call is None or self._said.has_item(event):
             return {}
         self._num_calls += 1
         return {"tool_calls": [{"index": self._num_calls - 1, **call}]}

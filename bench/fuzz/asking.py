@@ -27,6 +27,8 @@ UNTRIED = frozenset((("POST", "/admin/api/models"), ("GET", "/admin/api/live")))
 _WORDS = ("content", "text", "delta", "arguments", "partial_json", "reasoning_content", "thinking", "refusal")
 OWN_5XX = ("internal", "error", None)
 
+_Said = dict[tuple[Any, ...], str]  # by kind of event and field
+
 
 @asynccontextmanager
 async def gateway(folder: Path) -> AsyncIterator[tuple[FastAPI, SpeakingBackend, Curfew]]:
@@ -150,27 +152,36 @@ def _code(answer: Answer, asked: str) -> Any:
 def check_same(first: Answer, again: Answer, asked: str) -> None:
     """Raises `Finding` unless the two are one answer but for its name and its time."""
     if first.headers["content-type"].startswith("text/event-stream"):
-        said, kept = (_by_kind(answer) for answer in (first, again))
+        (said, said_whole), (kept, kept_whole) = (_by_kind(answer) for answer in (first, again))
+        # one of them may say in pieces what the other says only as a whole
+        said, kept = _without(said, kept, kept_whole), _without(kept, said, said_whole)
     else:
         said, kept = (_without_names(answer.json()) for answer in (first, again))
     if said != kept:
         raise Finding(f"kept is {str(kept)[:600]!r}, said was {str(said)[:600]!r} for {asked}")
 
 
-def _by_kind(answer: Answer) -> dict[tuple[Any, ...], str]:
-    """What a stream says, each kind of it in one: the order of words and calls, and how JSON is spaced, are a replay's
-    own."""
-    found: dict[tuple[Any, ...], str] = {}
+def _by_kind(answer: Answer) -> tuple[_Said, str]:
+    """What a stream says, each kind of it in one, and what it says again as a whole: the order of words and calls, and
+    how JSON is spaced, are a replay's own."""
+    pieces: _Said = {}
+    whole: _Said = {}
     for line in answer.body.split(b"\n"):
         if line.startswith(b"data: {"):
             event = orjson.loads(line[6:])
-            if not str(event.get("type", "")).endswith(("done", "added", "completed", "start")):  # which say it again
-                for choice in event.get("choices", [event]):
-                    _kinds(choice, (choice.get("index") if choice is not event else None, event.get("type")), found)
-    return {kind: said.replace(" ", "") for kind, said in found.items()}
+            is_again = str(event.get("type", "")).endswith(("done", "added", "completed", "start"))
+            for choice in event.get("choices", [event]):
+                place = (choice.get("index") if choice is not event else None, event.get("type"))
+                _kinds(choice, place, whole if is_again else pieces)
+    return {kind: said.replace(" ", "") for kind, said in pieces.items()}, " ".join(whole.values()).replace(" ", "")
 
 
-def _kinds(value: Any, place: tuple[Any, ...], found: dict[tuple[Any, ...], str]) -> None:
+def _without(said: _Said, other: _Said, other_whole: str) -> _Said:
+    """But for the kinds that the other has not in pieces, but as a whole."""
+    return {kind: text for kind, text in said.items() if kind in other or text not in other_whole}
+
+
+def _kinds(value: Any, place: tuple[Any, ...], found: _Said) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(item, str) and key in _WORDS:

@@ -96,29 +96,52 @@ def _anthropic(rng: random.Random, word: str) -> tuple[list[Any], Any]:
     return events, {**message, "content": blocks, "stop_reason": stop}
 
 
-def _responses(_: random.Random, word: str) -> tuple[list[Any], Any]:
-    text = {"type": "output_text", "text": f"It is {word}.", "annotations": []}
-    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
+def _responses(rng: random.Random, word: str) -> tuple[list[Any], Any]:
+    """Events that say everything again as it ends, and the whole of the same."""
+    begun = {"id": "resp_up", "object": "response", "created_at": 1, "model": "m"}
+    output: list[Any] = []
+    events: list[Any] = [{"type": "response.created", "response": {**begun, "status": "in_progress", "output": []}}]
+    if rng.random() < 0.3:
+        part = {"type": "summary_text", "text": "Well, it"}
+        texts = _grown("reasoning_summary_text", "text", {"output_index": 0, "summary_index": 0}, "Well, ", "it")
+        output.append({"id": "rs_1", "type": "reasoning", "summary": [part]})
+        events += [*_item(0, {**output[-1], "summary": []}, texts, output[-1])]
+    place = {"output_index": len(output), "item_id": "msg_1", "content_index": 0}
+    content = [{"type": "output_text", "text": f"It is {word}.", "annotations": []}]
+    texts = _part(place, {**content[0], "text": ""}, "output_text", "text", ("It is ", f"{word}."), content[0])
+    if rng.random() < 0.1:
+        content.append({"type": "refusal", "refusal": "No more."})
+        empty = {"type": "refusal", "refusal": ""}
+        texts += _part({**place, "content_index": 1}, empty, "refusal", "refusal", ("No ", "more."), content[1])
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": content}
+    events += _item(len(output), {**message, "content": []}, texts, message)
+    output.append(message)
+    if rng.random() < 0.3:
+        call = {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
+        place = {"output_index": len(output), "item_id": "fc_1"}
+        texts = _grown("function_call_arguments", "arguments", place, '{"a"', ": 1}")
+        events += _item(len(output), {**call, "arguments": ""}, texts, call)
+        output.append(call)
     usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5, "input_tokens_details": {"cached_tokens": 1}}
-    response: dict[str, Any] = {
-        "id": "resp_up",
-        "object": "response",
-        "created_at": 1,
-        "model": "m",
-        "status": "completed",
-    }
-    response |= {"output": [item], "usage": usage}
-    place = {"output_index": 0, "item_id": "msg_1", "content_index": 0}
-    events: list[Any] = [
-        {"type": "response.created", "response": {**response, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
-        {"type": "response.content_part.added", **place, "part": {**text, "text": ""}},
-        {"type": "response.output_text.delta", **place, "delta": f"It is {word}."},
-        {"type": "response.output_text.done", **place, "text": f"It is {word}."},
-        {"type": "response.output_item.done", "output_index": 0, "item": item},
-        {"type": "response.completed", "response": response},
-    ]
+    response = {**begun, "status": "completed", "output": output, "usage": usage}
+    events.append({"type": "response.completed", "response": response})
     return [{**event, "sequence_number": n} for n, event in enumerate(events)], response
+
+
+def _item(number: int, begun: Any, texts: list[Any], whole: Any) -> list[Any]:
+    added = {"type": "response.output_item.added", "output_index": number, "item": begun}
+    return [added, *texts, {"type": "response.output_item.done", "output_index": number, "item": whole}]
+
+
+def _part(place: Any, begun: Any, stem: str, name: str, pieces: Sequence[str], whole: Any) -> list[Any]:
+    added = {"type": "response.content_part.added", **place, "part": begun}
+    done = {"type": "response.content_part.done", **place, "part": whole}
+    return [added, *_grown(stem, name, place, *pieces), done]
+
+
+def _grown(stem: str, name: str, place: Any, *pieces: str) -> list[Any]:
+    deltas = [{"type": f"response.{stem}.delta", **place, "delta": piece} for piece in pieces]
+    return [*deltas, {"type": f"response.{stem}.done", **place, name: "".join(pieces)}]
 
 
 def _embeddings(rng: random.Random, _: str) -> tuple[list[Any], Any]:

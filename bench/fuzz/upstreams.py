@@ -17,7 +17,7 @@ from bench.fuzz.saying import SAYS, reply
 from bench.inprocess import Answer, ask, started
 from gateway.app import create_app
 from gateway.body import Curfew
-from gateway.services import build
+from gateway.services import Services, build
 from gateway.settings import CacheSettings, Settings, UpstreamSettings
 
 TIMEOUTS = UpstreamSettings(connect_s=5.0, first_token_s=0.5, idle_s=0.3, total_s=1.0)
@@ -51,30 +51,55 @@ class Upstream:
             await writer.wait_closed()
 
 
+class Gateways:
+    """A gateway before a server of either flavour."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        self._url = url
+        self._open: dict[str, tuple[FastAPI, Services, AsyncExitStack]] = {}
+
+    async def app(self, flavour: str) -> FastAPI:
+        """The one before this flavour. Where it believes its server to have no Responses API, which it would not be
+        asked for again for minutes, it starts anew."""
+        if flavour in self._open:
+            app, services, stack = self._open[flavour]
+            if flavour != "openai" or all(member.model("m").speaks_responses for member in services.router.members):
+                return app
+            await stack.aclose()
+        settings = Settings(
+            data_dir=self._folder / flavour, upstream=self._url, upstream_flavour=flavour, upstream_models=("m",),
+            timeouts=TIMEOUTS, cache=CacheSettings(semantic=False),
+        )  # fmt: skip
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        services = build(settings)
+        app = create_app(services, services.opened, Curfew())
+        stack = AsyncExitStack()
+        await stack.enter_async_context(started(app))
+        self._open[flavour] = app, services, stack
+        return app
+
+    async def close(self) -> None:
+        for _, _, stack in self._open.values():
+            await stack.aclose()
+
+
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Case]:
-    """A gateway before a server of either flavour, and the server."""
+    """A server that says what it is told to, and gateways before it."""
     async with AsyncExitStack() as stack:
         upstream = Upstream()
         server = await stack.enter_async_context(await asyncio.start_server(upstream.serve, "127.0.0.1", 0))
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        apps: dict[str, FastAPI] = {}
-        for flavour in ("openai", "anthropic"):
-            settings = Settings(
-                data_dir=folder / flavour, upstream=url, upstream_flavour=flavour, upstream_models=("m",),
-                timeouts=TIMEOUTS, cache=CacheSettings(semantic=False),
-            )  # fmt: skip
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            services = build(settings)
-            apps[flavour] = create_app(services, services.opened, Curfew())
-            await stack.enter_async_context(started(apps[flavour]))
+        gateways = Gateways(folder, url)
+        stack.push_async_callback(gateways.close)
 
         async def case(rng: random.Random, outcomes: Counter[str]) -> None:
             kind = rng.choice(tuple(SAYS))
             path, body = _asks(rng, kind)
             is_stream = bool(body.get("stream"))
             upstream.says, upstream.closes = reply(rng, kind, f"w{rng.randrange(10**9)}", is_stream=is_stream)
-            app = apps["anthropic" if kind == "anthropic" else "openai"]
+            app = await gateways.app("anthropic" if kind == "anthropic" else "openai")
             told = f"{path} {body} when told {upstream.says[:3000]!r}"
             answer = await ask(app, "POST", path, body)
             outcomes[f"{'streamed' if is_stream else 'whole'}: {judged(answer, told)}"] += 1

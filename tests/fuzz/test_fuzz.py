@@ -21,6 +21,7 @@ from bench.fuzz.upstreams import check_whole
 from bench.inprocess import Answer, ask
 from gateway.controls import read_controls
 from gateway.errors import InvalidRequest
+from gateway.shapes.base import named_event
 
 CASES = {"callers": 80, "admins": 80, "upstreams": 30, "rows": 4, "config": 40, "small files": 30, "snapshots": 10}
 JSON_TYPE = {"content-type": "application/json"}
@@ -90,6 +91,21 @@ def test_the_watch_sees_a_copy_that_is_another_and_a_stream_without_an_end() -> 
         check_same(one, other, "")
     with pytest.raises(Finding):
         check_whole(one, "")
+
+
+def test_the_watch_sees_pieces_that_a_copy_has_not_and_lets_pass_what_was_said_as_a_whole() -> None:
+    def spoken(*pieces: str, whole: str) -> Answer:
+        deltas = [{"type": "response.output_text.delta", "delta": piece} for piece in pieces]
+        events = [*deltas, {"type": "response.output_text.done", "text": whole}]
+        return Answer(200, {"content-type": "text/event-stream"}, b"".join(named_event(event) for event in events))
+
+    kept = spoken("It is so.", whole="It is so.")
+    for said in (spoken("It is ", "so.", whole="It is so."), spoken(whole="It is so.")):
+        check_same(said, kept, "")
+        check_same(kept, said, "")
+    for said in (spoken("It is ", "It is ", "so.", whole="It is so."), spoken(whole="It is.")):
+        with pytest.raises(Finding):
+            check_same(said, kept, "")
 
 
 @settings(max_examples=50, deadline=None)
