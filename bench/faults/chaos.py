@@ -1,12 +1,16 @@
 """An upstream that fails one request in five, in every way: what callers hear, what is kept, what stays behind.
 
-    python -m bench.faults.chaos [--requests 50000] [--clients 200] [--share 0.2] [--seed 0]
+    python -m bench.faults.chaos [--requests 50000] [--clients 200] [--share 0.2] [--seed 0] [--out FILE]
 
 Resets before and within an answer, half streams that break or end in good order, storms of 429, errors in the middle,
 garbage instead of JSON or of an event, error pages, and stalls of a minute (`tests/upstream/chaos.py`). Clients speak
 three APIs, streamed and whole; three in ten repeat a question. Every client must get the one right answer, whole, or a
 clear error. Afterwards everything that is stored must be what a sane upstream says, memory flat, and tasks and
 descriptors back where they began.
+
+Budgets of memory are small, so that they are full when a third is asked: from then on memory is flat or something
+leaks. What a gateway remembers of conversations has a budget that nobody sets and that would not be full, so no
+response is kept to be gone on from. Stored answers are all kept, on disk: every one is compared.
 """
 
 import argparse
@@ -30,6 +34,9 @@ from bench.http1 import Connection
 from bench.processes import Server, gateway, upstream
 from tests.upstream.chaos import sane_text
 
+WARM_UP = 1 / 3
+FLAT_MB = 20.0  # an hour: what a slope may be, when its interval tells it from nothing
+LOOKS = 30  # fewer are no slope
 REPEATED = 0.3  # of all questions
 PATIENCE_S = 120.0  # nobody waits for longer, whatever the upstream does
 LOOK_EVERY_S = 2.0
@@ -37,7 +44,8 @@ CLIENT_APIS = ("chat", "chat", "chat", "messages", "responses")
 SETTINGS = """
 [cache]
 semantic = false
-memory_mb = 16
+memory_mb = 4
+express_mb = 1
 [timeouts]
 first_token_s = 10
 idle_s = 6
@@ -56,12 +64,18 @@ class Course:
     details: Counter[str] = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
+    warm_s: float = 0.0  # on time.monotonic(): when a third was asked; 0: it was not yet
+
+    def __post_init__(self) -> None:
+        self._cold_until = round((1 - WARM_UP) * self.left)
 
     def next(self) -> int | None:
         """The number of the next question; some were asked before. None: it was the last."""
         if self.left <= 0:
             return None
         self.left -= 1
+        if not self.warm_s and self.left < self._cold_until:
+            self.warm_s = time.monotonic()
         if self.asked and self.rng.random() < REPEATED:
             return self.rng.randrange(self.asked)
         self.asked += 1
@@ -74,6 +88,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
         (folder / "config.toml").write_text(SETTINGS, "utf-8")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         behind = stack.enter_context(upstream(f"chaos:{options.share}"))
         server = stack.enter_context(
             gateway("--upstream", behind.url, "--config", str(folder / "config.toml"), wait_semantic=False)
@@ -92,8 +107,10 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     after = at_rest(server.url, server.pid, began_s)
     did = httpx.get(behind.url.removesuffix("/v1") + "/counters", trust_env=False).json()
     stored, wrong = check_stored(server.url)
+    options.out.write_text("".join(json.dumps(one.as_json()) + "\n" for one in looks), "utf-8")
     faults = [*course.bad[:20], *wrong[:20], *_left_behind(before, after), *_ledger(server.url, course)]
     _report(course, looks, before, after, did, stored, seconds)
+    faults += check_memory([one for one in looks if one.at_s >= course.warm_s - began_s])
     for fault in faults:
         print(f"BROKEN: {fault}")
     print("chaos:", "BROKEN" if faults else "all promises kept", flush=True)
@@ -165,6 +182,20 @@ def check_stored(url: str) -> tuple[int, list[str]]:
     return count, wrong
 
 
+def check_memory(looks: list[Look]) -> list[str]:
+    """What is wrong with the memory of the gateway once it is warm: that it grows."""
+    if len(looks) < LOOKS:
+        print(f"memory of the gateway: {len(looks)} looks after the warm-up are no slope")
+        return []
+    growth = slope([(one.at_s, one.gateway_mb) for one in looks])
+    shown = "flat" if growth.is_under(FLAT_MB) else "not shown to be flat"
+    print(
+        f"memory of the gateway after the warm-up: {looks[0].gateway_mb:.1f} -> {looks[-1].gateway_mb:.1f} MiB,"
+        f" slope {growth} MiB: {'it grows' if growth.is_over(FLAT_MB) else shown}"
+    )
+    return [f"memory grows by {growth} MiB, more than {FLAT_MB:g}"] if growth.is_over(FLAT_MB) else []
+
+
 def _left_behind(before: Look, after: Look) -> list[str]:
     faults = []
     if after.tasks > before.tasks:
@@ -196,12 +227,6 @@ def _report(
     print(f"upstream: {asked} requests, {1 - troubles.get('well', 0) / max(1, asked):.1%} in trouble: {troubles}")
     print(f"stored: {stored} answers, all compared with what a sane upstream says")
     print(f"before: {before.as_json()}\nafter:  {after.as_json()}")
-    late = looks[len(looks) // 3 :]
-    if len(late) >= 30:
-        growth = slope([(one.at_s, one.gateway_mb) for one in late])
-        print(
-            f"memory of the gateway, after a third: {late[0].gateway_mb:.1f} -> {late[-1].gateway_mb:.1f} MiB, {growth}"
-        )
     print(f"most at one moment: {max(one.tasks for one in looks)} tasks, {max(one.descriptors for one in looks)} fds")
 
 
@@ -211,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--share", type=float, default=0.2, help="of requests that the upstream fails")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("bench/out/chaos.jsonl"), help="a line of JSON for each look")
     return parser
 
 

@@ -76,7 +76,7 @@ APIS = {
     ),
     "responses": Api(
         "/v1/responses",
-        lambda text: {"model": "m", "input": text},
+        lambda text: {"model": "m", "input": text, "store": False},  # nobody goes on from it
         _responses_whole,
         _responses_piece,
         lambda data: b'"response.completed"' in data,

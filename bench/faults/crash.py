@@ -80,6 +80,32 @@ class Tally:
     back_s: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One look at the index and at the store it is made from."""
+
+    vectors: int  # in the index
+    kept: int  # in the store
+    questions: int  # there, that are to have one
+
+    def __str__(self) -> str:
+        return (
+            f"{self.vectors} vectors in the index, {self.kept} in the store, {self.questions} questions to embed there"
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        return self.vectors == self.kept == self.questions
+
+
+def count_vectors(file: Path, vectors: int) -> Counted:
+    """The store's own count beside that of the index. A vector of no length marks what no embedder can read whole."""
+    sql = "SELECT count(vector), count(*) FROM entries WHERE question IS NOT NULL AND coalesce(length(vector), 1) > 0"
+    with closing(sqlite3.connect(file, timeout=10)) as connection:
+        kept, questions = connection.execute(sql).fetchone()
+    return Counted(vectors, kept, questions)
+
+
 class House:
     """What is killed, and the book of what was said in it."""
 
@@ -89,6 +115,7 @@ class House:
         self.redis = redis
         self.draws = draws
         self.book = Book()
+        self.counted: list[Counted] = []  # after each start, of an index
 
     def open(self) -> None:
         if self.redis is not None:
@@ -215,6 +242,8 @@ class House:
         while (wrong := self._odd(self.gateway.stats())) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.book.faults += [f"after life {self.gateway.lives}: {one}" for one in wrong]
+        if self.name == "meaning":
+            self.counted.append(self._count(self.gateway.stats()))
         self.book.faults += [f"set aside: {path.name}" for path in self.gateway.data_dir.rglob("*.corrupt-*")]
         if self.redis is None:
             with closing(sqlite3.connect(self.gateway.data_dir / "answers.db", timeout=10)) as connection:
@@ -232,8 +261,8 @@ class House:
             odd.append(
                 f"{stats['entries']} entries; {len(self.book.told_s)} acknowledged, {len(self.book.kinds)} asked"
             )
-        if self.name == "meaning" and stats["entries"] != stats["vectors"]:
-            odd.append(f"{stats['entries']} entries and {stats['vectors']} vectors")
+        if self.name == "meaning" and not (counted := self._count(stats)).is_whole:
+            odd.append(str(counted))
         if (engine := stats["engine"]) is not None:
             kv = engine["kv"]
             blocks = {name: kv[f"blocks_{name}"] for name in ("free", "cached", "leased", "total")}
@@ -242,6 +271,17 @@ class House:
         if stats["redis"] is not None and stats["redis"]["waiting"]:
             odd.append(f"{stats['redis']['waiting']} writes still wait for Redis")
         return odd
+
+    def _count(self, stats: dict[str, Any]) -> Counted:
+        return count_vectors(self.gateway.data_dir / "answers.db", stats["vectors"])
+
+    def start_once_more(self) -> None:
+        """End it the polite way, start it, and look at its figures."""
+        self.gateway.close()
+        self.book.sent = 0
+        self.gateway.start()
+        self.gateway.wait(*PARTS[self.name])
+        self._check_figures()
 
     def audit(self) -> int:
         """Every question there was; how many have an answer, which is how many the store holds."""
@@ -313,6 +353,11 @@ def run(
                         print(f"{name}: {at + 1} of {len(victims)} kills, {len(faults)} faults", file=sys.stderr)
                 found = house.audit()
                 ends[name] = len(house.book.kinds), len(house.book.told_s), found
+                if house.counted:
+                    house.start_once_more()
+                    whole = sum(one.is_whole for one in house.counted)
+                    print(f"{name}: the index was whole after {whole} of {len(house.counted)} starts; in the end,"
+                          f" {house.counted[-1]}")  # fmt: skip
                 faults += [f"{name}: {fault}" for fault in house.book.faults]
     return tallies, faults, ends
 

@@ -72,6 +72,14 @@ class Slope:
     def __str__(self) -> str:
         return f"{self.per_hour:+.2f} an hour [{self.low:+.2f}, {self.high:+.2f}]"
 
+    def is_over(self, most_per_hour: float) -> bool:
+        """Whether it can be told from nothing, and is more than may be."""
+        return self.low > 0 and self.per_hour > most_per_hour
+
+    def is_under(self, most_per_hour: float) -> bool:
+        """Whether it is shown to be no more than that."""
+        return self.high <= most_per_hour
+
 
 def slope(points: Sequence[tuple[float, float]], blocks: int = 30) -> Slope:
     """Least squares over (seconds, value), over means of blocks: neighbouring looks are not independent."""
