@@ -15,7 +15,7 @@ one thread.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -90,11 +90,32 @@ class Lane:
         is_shadow_only: bool = False,
     ) -> Verdict:
         """What to do with `question`, given a handful of stored ones; `is_shadow_only`: what would be served."""
+        steps = self.deciding(question, neighbours, min_similarity=min_similarity, is_shadow_only=is_shadow_only)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                verdict: Verdict = end.value
+                return verdict
+
+    def deciding(
+        self,
+        question: Reading,
+        neighbours: Sequence[Neighbour],
+        *,
+        min_similarity: float = 0.0,
+        is_shadow_only: bool = False,
+    ) -> Generator[None, None, Verdict]:
+        """As `decide`, in steps: whoever has others to serve does so between them."""
         barred = [_bar(neighbour, min_similarity) for neighbour in neighbours]
         judged = self._judged(question, neighbours, [n for n, refusal in enumerate(barred) if refusal is None])
         refusals: dict[int, str | None] = {n: refusal for n, refusal in enumerate(barred) if refusal is not None}
-        threshold = self.threshold
-        best = next((n for n in judged if self._passes(n, question, neighbours, refusals)), None)
+        threshold, best = self.threshold, None
+        for n in judged:
+            yield
+            if self._passes(n, question, neighbours, refusals):
+                best = n
+                break
         if best is None:
             looked = _looked(neighbours, judged, refusals)
             reason = looked[0].refusal if looked and looked[0].refusal else "no_candidates"
@@ -109,6 +130,7 @@ class Lane:
                 if self._is_brief and action == "serve":
                     refusals[n] = OUTDONE
                 else:
+                    yield
                     self._passes(n, question, neighbours, refusals)
         looked = _looked(neighbours, judged, refusals)
         if action == "pass":

@@ -5,14 +5,15 @@
 
 What takes long (restoring, learning, reports, long texts, a verifier with a model of its own) is done in a thread. A
 lane is not safe between threads: whoever touches it has its lock, and the loop never waits for one, it hands the work
-over then. Waking a thread and coming back cost more than a decision: 3 ms where the processor is busy, for 1.
+over then. Waking a thread and coming back cost more than a decision: 3 ms where the processor is busy, for 1. A
+decision on the loop is made in steps, one question at a time, so that a hit or a delta waits for a step and no more.
 Which lanes are in memory is the loop's affair; those that were not asked for long go, and come back from the file.
 """
 
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import TypeVar
@@ -25,7 +26,9 @@ from gateway.semantic.held import Held, NewLane
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneKey, LaneRule
+from gateway.semantic.steps import in_steps
 from gateway.semantic.tallies import Tally
+from gateway.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Lanes:
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
         self.tallies: OrderedDict[LaneKey, Tally] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "lanes")
+        self._turns = Turns(1)
 
     async def close(self) -> None:
         """Finish what is under way."""
@@ -78,16 +82,35 @@ class Lanes:
         """What the lane makes of a question; a dry run serves nothing, and what it says is `shadow` would be served or
         sampled. Raises `CacheError` when the labels cannot be read: not to know of a wrong hit is not to have none."""
         only = is_dry or rule.mode == "shadow"
+        num_chars = len(question.text) + sum(len(one.reading.text) for one in neighbours)
+        held = self._here(rule)
+        if held is not None and held.is_quick and isinstance(held.lane, Lane) and num_chars <= QUICK_CHARS:
+            deciding = held.lane.deciding(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
+            if (verdict := await self._in_steps(held, deciding)) is not None:
+                return verdict
         return await self._verdict(
             rule,
             lambda held: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only),
-            len(question.text) + sum(len(one.reading.text) for one in neighbours),
+            num_chars,
         )
 
     async def decide_wording(self, rule: LaneRule, question: str, entry: str, *, is_dry: bool = False) -> Verdict:
         """As `decide`, of a question whose bare form is that of a stored one."""
         only = is_dry or rule.mode == "shadow"
         return await self._verdict(rule, lambda held: held.lane.decide_wording(question, entry, is_shadow_only=only), 0)
+
+    async def _in_steps(self, held: Held, deciding: Generator[None, None, Verdict]) -> Verdict | None:
+        """What the lane makes of it, one question after another and others served between the steps of each; None
+        where a thread has the lane."""
+        async with self._turns:
+            if not held.lock.acquire(blocking=False):
+                return None
+            try:
+                return await in_steps(deciding)
+            except Exception as error:
+                raise _failed(error) from error
+            finally:
+                held.lock.release()
 
     async def _verdict(self, rule: LaneRule, decide: Callable[[Held], Verdict], num_chars: int) -> Verdict:
         held = self._here(rule)
@@ -123,7 +146,10 @@ class Lanes:
 
     def count(self, rule: LaneRule, action: str, verdict: Verdict) -> None:
         """Note what came of a question."""
-        self.tallies.setdefault(rule.key, Tally()).note(verdict, action)
+        tally = self.tallies.get(rule.key)
+        if tally is None:
+            tally = self.tallies[rule.key] = Tally()
+        tally.note(verdict, action)
         if len(self.tallies) > self._max_lanes:
             self.tallies.popitem(last=False)
         if len(self.decided) < MAX_COUNTED or (rule.key, action) in self.decided:

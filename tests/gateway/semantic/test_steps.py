@@ -1,0 +1,126 @@
+"""A decision on the event loop lets others go on between its steps."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import pytest
+
+from embeddings.control import Lane, Neighbour, Verdict
+from embeddings.local import SentenceTransformerEmbedder
+from embeddings.verifier.shipped import load_verifier
+from gateway.policy import Rules
+from gateway.semantic.labels import LabelStore
+from gateway.semantic.lanes import Lanes
+from gateway.semantic.minds import TwoMinds
+from gateway.semantic.rule import LaneRule
+from gateway.semantic.steps import STEP_S, in_steps
+
+QUESTION = "How do I renew my passport?"
+STORED = [f"How do I renew {number} passports by post?" for number in range(2, 10)]
+RULE = LaneRule.of("t", Rules(mode="on"))
+
+
+@pytest.fixture(scope="module")
+def near(minilm: SentenceTransformerEmbedder) -> list[Neighbour]:
+    """The question itself, and stored ones of which each is refused by a guard."""
+    question, *stored = minilm.read([QUESTION, *STORED])
+    return [Neighbour(one.text, one, float(one.vector @ question.vector), b"", 0, 0) for one in (question, *stored)]
+
+
+@pytest.fixture
+async def lanes(tmp_path: Path, minilm: SentenceTransformerEmbedder) -> AsyncIterator[Lanes]:
+    labels = LabelStore(tmp_path / "labels.db", per_tenant=10)
+    await labels.open()
+    lanes = Lanes(labels, b"s" * 32, lambda _: (load_verifier(minilm.fingerprint), None))
+    yield lanes
+    await lanes.close()
+    await labels.close()
+
+
+def slow(count: int, done: list[str]) -> Generator[None, None, str]:
+    """Steps that take as long as a turn."""
+    for _ in range(count):
+        until_s = time.perf_counter() + STEP_S
+        while time.perf_counter() < until_s:
+            pass
+        done.append("step")
+        yield
+    return "done"
+
+
+async def test_others_are_served_between_the_steps_of_long_work() -> None:
+    done: list[str] = []
+
+    async def others() -> None:
+        for _ in range(20):
+            done.append("other")
+            await asyncio.sleep(0)
+
+    said, _ = await asyncio.gather(in_steps(slow(5, done)), others())
+
+    assert said == "done"
+    first, last = done.index("step"), len(done) - 1 - done[::-1].index("step")
+    assert done[first : last + 1].count("other") >= 4
+
+
+async def test_work_without_a_step_returns_what_it_has() -> None:
+    assert await in_steps(slow(0, [])) == "done"
+
+
+def test_steps_come_to_the_same_verdict(near: list[Neighbour], minilm: SentenceTransformerEmbedder) -> None:
+    one, other = (Lane(TwoMinds(load_verifier(minilm.fingerprint)), shadow_rate=0.0) for _ in range(2))
+    question = near[0].reading
+    steps, count, verdict = one.deciding(question, near[1:]), 0, None
+    while verdict is None:
+        try:
+            next(steps)
+            count += 1
+        except StopIteration as end:
+            verdict = end.value
+
+    assert count == len(STORED)  # a guard at each
+    assert verdict == other.decide(question, near[1:])
+
+
+async def test_questions_are_decided_one_after_another_and_each_as_it_would_be_alone(
+    lanes: Lanes, near: list[Neighbour]
+) -> None:
+    await lanes.report(RULE)  # it is in memory
+    alone = await lanes.decide(RULE, near[0].reading, near[1:], 0.0, is_dry=True)
+
+    together = await asyncio.gather(
+        *(lanes.decide(RULE, near[0].reading, near[1:], 0.0, is_dry=True) for _ in range(5))
+    )
+
+    assert together == [alone] * 5
+    assert alone.action == "pass"
+    assert {one.refusal for one in alone.looked} == {"guard_numbers"}
+
+
+async def test_who_gives_up_in_the_middle_of_a_decision_leaves_the_lane_to_the_next(
+    lanes: Lanes, near: list[Neighbour]
+) -> None:
+    held = await lanes.report(RULE)
+    deciding = asyncio.create_task(lanes.decide(RULE, near[0].reading, near[1:], 0.0))
+    await asyncio.sleep(0)
+    assert held.lock.locked()
+    deciding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deciding
+
+    assert not held.lock.locked()
+    verdict: Verdict = await lanes.decide(RULE, near[0].reading, near[1:], 0.0)
+    assert verdict.action == "pass"
+
+
+async def test_a_decision_beside_a_thread_that_has_the_lane_is_made_afterwards(
+    lanes: Lanes, near: list[Neighbour]
+) -> None:
+    held = await lanes.report(RULE)
+    with held.lock:
+        waiting = asyncio.create_task(lanes.decide(RULE, near[0].reading, near[1:], 0.0))
+        await asyncio.sleep(0.02)  # the loop goes on
+        assert not waiting.done()
+    assert (await waiting).action == "pass"
