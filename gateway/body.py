@@ -120,6 +120,7 @@ class _Errand:
     def close(self) -> None:
         """Look no more. The task goes on as if it had not been cancelled."""
         self._is_over = True
+        self._error = None  # it was raised where this errand is known: a cycle, which only a collection would free
         self._soon.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
@@ -148,9 +149,9 @@ async def while_connected(receive: Receive, curfew: Curfew, work: Coroutine[Any,
     try:
         return await curfew.watch(errand, work)
     except asyncio.CancelledError:
-        if (error := errand.error) is None:
+        if errand.error is None:
             raise
-        raise error from None
+        raise errand.error from None
     finally:
         errand.close()
 

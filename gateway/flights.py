@@ -113,9 +113,8 @@ class Flight:
                 async for delta in deltas:
                     self._deltas.append(delta)
                     self._announce()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # ends here: a task that keeps it keeps itself, until somebody looks for cycles
             self._error = CalledOff("The generation was cancelled.")
-            raise
         except Exception as error:  # the root of a task: whatever it is, the riders must hear of it
             self._error = error
         finally:

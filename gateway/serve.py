@@ -13,13 +13,14 @@ from gateway.body import Curfew
 from gateway.edge.descriptors import raise_descriptors
 from gateway.edge.server import Server, config_of
 from gateway.engines import Unavailable
-from gateway.heap import settle, spare_memory
+from gateway.heap import give_back, settle, spare_memory
 from gateway.services import Services, build
 from gateway.settings import Settings, SettingsError
 from gateway.tls import Certificates
 
 BACKLOG = 2048
 LOOK_S = 1.0  # between two looks whether everything is loaded
+GIVE_BACK_S = 60.0
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
@@ -59,16 +60,19 @@ async def _opened(services: Services, certificates: Certificates | None) -> Asyn
         if certificates is not None:
             await stack.enter_async_context(certificates.followed())
         gc.freeze()  # a collection before the door opens would hold up everybody
-        settling = asyncio.create_task(_settled(services))
-        stack.callback(settling.cancel)
+        tidying = asyncio.create_task(_tidy(services))
+        stack.callback(tidying.cancel)
         yield
 
 
-async def _settled(services: Services) -> None:
-    """Settle the heap when the last slow part is loaded."""
+async def _tidy(services: Services) -> None:
+    """Settle the heap when the last slow part is loaded, and give back what is free every minute."""
     while services.is_loading:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(LOOK_S)
     await asyncio.to_thread(settle)
+    while True:
+        await asyncio.sleep(GIVE_BACK_S)
+        await asyncio.to_thread(give_back)
 
 
 def _listen(host: str, port: int) -> socket.socket:
