@@ -1,6 +1,8 @@
 """Work for a caller ends with the caller, and with the server."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -121,3 +123,33 @@ async def test_a_timeout_inside_the_work_is_its_own() -> None:
         return "never"
 
     assert await while_connected(Caller().receive, Curfew(), impatient()) == "gave up"
+
+
+async def test_a_caller_who_leaves_is_freed_without_a_collection() -> None:
+    class Held:
+        """What the work has."""
+
+    async def serve(caller: Caller, began: asyncio.Event, held: Held) -> None:
+        async def work() -> Held:
+            began.set()
+            await asyncio.sleep(60)
+            return held
+
+        with suppress(ClientGone):
+            await while_connected(caller.receive, Curfew(), work())
+
+    gc.collect()
+    gc.disable()
+    try:
+        caller, began, held = Caller(), asyncio.Event(), Held()
+        seen = weakref.ref(held)
+        serving = asyncio.create_task(serve(caller, began, held))
+        del held
+        await began.wait()
+        caller.gone.set()
+        await serving
+        del serving
+        await asyncio.sleep(0.01)
+        assert seen() is None
+    finally:
+        gc.enable()
