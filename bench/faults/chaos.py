@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -65,13 +66,15 @@ class Course:
     bad: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
     warm_s: float = 0.0  # on time.monotonic(): when a third was asked; 0: it was not yet
+    until_s: float = inf  # on time.monotonic(): nothing is asked any more
 
     def __post_init__(self) -> None:
         self._cold_until = round((1 - WARM_UP) * self.left)
 
     def next(self) -> int | None:
         """The number of the next question; some were asked before. None: it was the last."""
-        if self.left <= 0:
+        if self.left <= 0 or time.monotonic() > self.until_s:
+            self.left = 0
             return None
         self.left -= 1
         if not self.warm_s and self.left < self._cold_until:
@@ -100,7 +103,7 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     """All of it; what was broken."""
     began_s = time.monotonic()
     before = at_rest(server.url, server.pid, began_s)
-    course = Course(options.requests, Random(options.seed))
+    course = Course(options.requests, Random(options.seed), until_s=began_s + 60 * options.minutes)
     looks = asyncio.run(storm(server, course, options.clients, began_s))
     seconds = time.monotonic() - began_s
     time.sleep(KEEPALIVE_S + 20)  # and the next look at the upstream finds them over
@@ -236,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--share", type=float, default=0.2, help="of requests that the upstream fails")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600.0, help="and then no further question")
     parser.add_argument("--out", type=Path, default=Path("bench/out/chaos.jsonl"), help="a line of JSON for each look")
     return parser
 
