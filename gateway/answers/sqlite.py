@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.answers import catalog, disk, file, salvage, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
@@ -50,7 +50,9 @@ from gateway.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
-PAGE_ROWS = 512  # of `embedded`: about 1 MB of vectors at a time
+T = TypeVar("T")
+
+PAGE_ROWS = 512  # of `embedded` at most: about 1 MB of vectors at a time
 PURGE_ROWS = 128  # expired entries that one transaction deletes at most
 EVICT_ROWS = 64  # entries evicted between two looks at the budget
 EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not stop the writers
@@ -61,6 +63,7 @@ READ_S = 2.0  # a request goes on without the store when that is silent for so l
 SICK_S = 5.0  # a disk that refuses writes for so long is tried with a new connection
 MEND_AGAIN_S = 0.2  # until the next try to open the file, and twice as long each time
 MEND_SELDOM_S = 15.0
+YIELDS_S = 0.02  # that a page of many rows waits for lookups at most
 MAX_GONE = 100_000  # entries let go that nobody has asked for yet
 
 
@@ -280,34 +283,31 @@ class SqliteAnswers:
         self._uses.prolong(scope, entry_id, expires_s)
 
     async def embedded(self, embedder: str) -> AsyncIterator[Embedded]:
-        place: tuple[float, int] | None = (float("-inf"), 0)
-        while place is not None:
-            read = partial(
-                table.embedded_page,
-                embedder=embedder,
-                after=place,
-                horizon_s=self._horizon_s(),
-                limit=PAGE_ROWS,
-                seal=self._seal,
-            )
-            rows, place = await self._call(self._clerk, read)
+        async for rows in self._pages(partial(table.embedded_page, embedder=embedder)):
             for row in rows:
                 yield row
 
     async def unembedded(self, embedder: str) -> AsyncIterator[Unembedded]:
-        place: int | None = 0
+        async for rows in self._pages(partial(table.unembedded_page, embedder=embedder)):
+            for row in rows:
+                yield row
+
+    async def _pages(self, page: Callable[..., tuple[list[T], table.Place | None]]) -> AsyncIterator[list[T]]:
+        """Many rows, a page at a time. Lookups go first: a page ends when one comes, and the next waits for it, a
+        while at most, as who reads everything has to come to an end, too."""
+        place: table.Place | None = table.BEGIN
         while place is not None:
+            await self._reader.idle(YIELDS_S)
             read = partial(
-                table.unembedded_page,
-                embedder=embedder,
+                page,
                 after=place,
                 horizon_s=self._horizon_s(),
                 limit=PAGE_ROWS,
                 seal=self._seal,
+                gives_way=lambda: self._reader.is_busy,
             )
             rows, place = await self._call(self._clerk, read)
-            for row in rows:
-                yield row
+            yield rows
 
     async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         return bool(

@@ -6,6 +6,7 @@ What keeps it small stands in `gateway.answers.upkeep`, what is asked about many
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import fields
 from typing import Any
 
@@ -40,7 +41,18 @@ _PUT = """
         words = excluded.words, checksum = excluded.checksum
 """
 
+FEW_ROWS = 32  # of a page that others do not keep from being read
+BEGIN = (float("-inf"), 0)
+END = (float("inf"), 2**63 - 1)
+
 Row = Mapping[str, Any]
+Place = tuple[float, int]  # of a row, in the order of age
+GivesWay = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody else waits."""
+    return False
 
 
 class BrokenRow(Exception):
@@ -161,21 +173,37 @@ def remove_broken(connection: sqlite3.Connection, find_it: Callable[[sqlite3.Con
 def embedded_page(
     connection: sqlite3.Connection,
     embedder: str,
-    after: tuple[float, int],
+    after: Place,
     horizon_s: float,
     limit: int,
     seal: Seal = NO_SEAL,
-) -> tuple[list[Embedded], tuple[float, int] | None]:
-    """The next `limit` rows with a vector after the place `after`, and the place reached; None at the end."""
-    rows = connection.execute(
+    gives_way: GivesWay = never,
+) -> tuple[list[Embedded], Place | None]:
+    """The next `limit` rows with a vector after the place `after`, and the place reached; None at the end.
+
+    A page ends sooner where `gives_way` says that others wait, so that whoever asks for the next one can let them.
+    """
+    cursor = connection.execute(
         "SELECT created_s, seq, id, scope, compat, question, vector, expires_s, seal, about FROM entries"
         " WHERE embedder = ? AND vector IS NOT NULL AND length(vector) > 0 AND (created_s, seq) > (?, ?)"
         " ORDER BY created_s, seq LIMIT ?",
         (embedder, *after, limit),
-    ).fetchall()
+    )
+    rows, _ = _some(cursor, gives_way)
     live = (row[2:] for row in rows if row[5] is not None and (row[7] is None or horizon_s < row[7]))
     page = [found for row in live if (found := _embedded(row, embedder, seal)) is not None]
     return page, (rows[-1][0], rows[-1][1]) if rows else None
+
+
+def _some(cursor: sqlite3.Cursor, gives_way: GivesWay) -> tuple[list[tuple[Any, ...]], bool]:
+    """The rows of a page, a few at least, and whether those are all of it."""
+    rows: list[tuple[Any, ...]] = []
+    with closing(cursor):
+        while few := cursor.fetchmany(FEW_ROWS):
+            rows += few
+            if gives_way():
+                return rows, False
+    return rows, True
 
 
 def _embedded(row: tuple[Any, ...], embedder: str, seal: Seal) -> Embedded | None:
@@ -191,20 +219,36 @@ def _embedded(row: tuple[Any, ...], embedder: str, seal: Seal) -> Embedded | Non
 
 
 def unembedded_page(
-    connection: sqlite3.Connection, embedder: str, after: int, horizon_s: float, limit: int, seal: Seal = NO_SEAL
-) -> tuple[list[Unembedded], int | None]:
+    connection: sqlite3.Connection,
+    embedder: str,
+    after: Place,
+    horizon_s: float,
+    limit: int,
+    seal: Seal = NO_SEAL,
+    gives_way: GivesWay = never,
+) -> tuple[list[Unembedded], Place | None]:
     """Of the next `limit` rows after the place `after`, those without a vector, and the place reached; None at the end.
 
-    It reads every row once, before the long columns begin: a start may cost that, an index would cost every put.
+    Two indexes tell which those are, and only they are read: to read every row of a large store takes minutes.
+    A page ends sooner as that of `embedded_page` does.
     """
-    rows = connection.execute(
-        "SELECT embedder IS ? AND vector IS NOT NULL, seq, id, scope, compat, question, expires_s, seal, about"
-        " FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
-        (embedder, after, limit),
-    ).fetchall()
-    lacking = (row[2:] for row in rows if not row[0] and row[5] is not None and (row[6] is None or horizon_s < row[6]))
+    last: Place | None = connection.execute(
+        "SELECT created_s, seq FROM entries WHERE (created_s, seq) > (?, ?) ORDER BY created_s, seq LIMIT 1 OFFSET ?",
+        (*after, limit - 1),
+    ).fetchone()
+    within = (*after, *(last or END))
+    cursor = connection.execute(
+        "SELECT created_s, seq, id, scope, compat, question, expires_s, seal, about FROM entries"
+        " WHERE (created_s, seq) > (?, ?) AND (created_s, seq) <= (?, ?) AND seq NOT IN"
+        " (SELECT seq FROM entries WHERE embedder = ? AND vector IS NOT NULL"
+        " AND (created_s, seq) > (?, ?) AND (created_s, seq) <= (?, ?))"
+        " ORDER BY created_s, seq",
+        (*within, embedder, *within),
+    )
+    rows, is_whole = _some(cursor, gives_way)
+    lacking = (row[2:] for row in rows if row[5] is not None and (row[6] is None or horizon_s < row[6]))
     page = [found for row in lacking if (found := _unembedded(row, seal)) is not None]
-    return page, rows[-1][1] if rows else None
+    return page, last if is_whole else (rows[-1][0], rows[-1][1])
 
 
 def _unembedded(row: tuple[Any, ...], seal: Seal) -> Unembedded | None:

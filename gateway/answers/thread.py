@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -67,6 +68,7 @@ class ConnectionThread:
         self._close_s = close_s
         self._queue: _Queue = SimpleQueue()
         self._waiting = 0
+        self._idle = asyncio.Event()  # set while nobody waits
         self._busy_since_s: float | None = None  # written by the thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -76,6 +78,8 @@ class ConnectionThread:
         """Start the thread and connect. Raises what `connect` raises."""
         self._loop = asyncio.get_running_loop()
         self._queue, self._waiting, self._busy_since_s = SimpleQueue(), 0, None
+        self._idle = asyncio.Event()
+        self._idle.set()
         opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = self._loop.create_future()
         life = (self._queue, opened, self._closed)  # one that was left behind when it hung may go on some day
@@ -104,6 +108,17 @@ class ConnectionThread:
     def is_open(self) -> bool:
         return self._thread is not None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for it. Any thread may ask."""
+        return self._waiting > 0
+
+    async def idle(self, within_s: float) -> None:
+        """Return when nobody waits for it, or so many seconds later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+
     def submit(self, work: Work, *, is_alone: bool = False) -> asyncio.Future[Any]:
         """Queue `work` without waiting for it; `is_alone`: not for `run`, which may have a transaction open. Raises
         `CacheError` when closed or too much is waiting."""
@@ -115,6 +130,7 @@ class ConnectionThread:
         if self._waiting >= self._max_waiting:
             raise CacheError(f"{self._waiting} operations wait for the answer store already")
         self._waiting += 1
+        self._idle.clear()
         future = self._loop.create_future()
         self._queue.put(_Job(work, future, is_alone))
         return future
@@ -190,6 +206,8 @@ class ConnectionThread:
     def _done(self, queue: _Queue, jobs: Sequence[_Job], results: Results) -> None:
         if queue is self._queue:
             self._waiting -= len(jobs)
+            if not self._waiting:
+                self._idle.set()
         _settle([job.future for job in jobs], results)
 
 
