@@ -64,7 +64,13 @@ def plain(text: str) -> str:
 @lru_cache(maxsize=1024)
 def words(text: str) -> tuple[str, ...]:
     """The words in lower case, contractions written out; a run of Chinese characters is one word."""
-    return tuple(part for match in _WORD.finditer(plain(text).lower()) for part in written_out(match.group()))
+    parts: list[str] = []
+    for word in _WORD.findall(plain(text).lower()):
+        if word[-2:] == "nt" or "'" in word or word in _WHOLE:
+            parts += written_out(word)
+        else:
+            parts.append(word)
+    return tuple(parts)
 
 
 def written_out(word: str) -> list[str]:
@@ -84,12 +90,18 @@ def written_out(word: str) -> list[str]:
 
 def counted(parts: Sequence[str]) -> frozenset[tuple[str, int] | str]:
     """A bag of words as a set: the second "the" is ("the", 2). Two bags share as many as their sets do."""
-    seen: dict[str, int] = {}
-    bag: list[tuple[str, int] | str] = []
+    once = frozenset(parts)
+    if len(once) == len(parts):
+        return once
+    times: dict[str, int] = {}
+    again: list[tuple[str, int]] = []
     for part in parts:
-        times = seen[part] = seen.get(part, 0) + 1
-        bag.append(part if times == 1 else (part, times))
-    return frozenset(bag)
+        if part in times:
+            times[part] += 1
+            again.append((part, times[part]))
+        else:
+            times[part] = 1
+    return once.union(again)
 
 
 @lru_cache(maxsize=1024)
@@ -114,12 +126,15 @@ def letter_runs(text: str) -> frozenset[str]:
 
 def has_any(text: str, parts: Iterable[str]) -> bool:
     """Whether one of the parts stands in a text."""
-    return any(part in text for part in parts)
+    for part in parts:  # noqa: SIM110 - a generator costs a call for every part, and is made for every text
+        if part in text:
+            return True
+    return False
 
 
 def han(text: str) -> str:
     """The Chinese characters alone, in order."""
-    return "" if text.isascii() else "".join(word for word in words(text) if is_han(word))
+    return "" if text.isascii() else "".join([word for word in words(text) if is_han(word)])
 
 
 def has_han(text: str) -> bool:

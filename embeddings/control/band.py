@@ -26,6 +26,7 @@ STRICT = (  # similarity, the margin to the next of another answer, and the prob
     (0.96, LEAD, 0.9),
     (0.95, 2 * LEAD, 0.9),
 )
+_STRICT = tuple((cosine_feature(near), alone, verifier_feature(judged)) for near, alone, judged in STRICT)
 LONG_CHARS = 150
 
 _COSINE, _MARGIN, _VERIFIER = (FEATURES.index(name) for name in ("cosine", "margin", "verifier"))
@@ -53,18 +54,13 @@ class Band:
 
 def is_long(question: str, stored: str) -> bool:
     """Whether one of them is a long text."""
-    return max(len(question), len(stored)) > LONG_CHARS
+    return len(question) > LONG_CHARS or len(stored) > LONG_CHARS
 
 
-def is_strict(question: str, stored: str, features: Sequence[float]) -> bool:
-    """Whether a neighbour with these features of `support` is in the strict band: short, near, alone, judged well."""
-    return (
-        not is_long(question, stored)
-        and len(features) >= len(FEATURES)
-        and any(
-            features[_COSINE] >= cosine_feature(near)
-            and features[_MARGIN] >= alone
-            and features[_VERIFIER] >= verifier_feature(judged)
-            for near, alone, judged in STRICT
-        )
-    )
+def is_strict(features: Sequence[float]) -> bool:
+    """Whether a neighbour with these features of `support`, which is not long, is in the strict band: near, alone,
+    judged well."""
+    if len(features) < len(FEATURES):
+        return False
+    cosine, margin, verifier = features[_COSINE], features[_MARGIN], features[_VERIFIER]
+    return any(cosine >= near and margin >= alone and verifier >= judged for near, alone, judged in _STRICT)

@@ -23,7 +23,8 @@ def logit(p: float, most: float = 8.0) -> float:
     """Log odds, at most `most` either way."""
     if p <= 0.0 or p >= 1.0:
         return -most if p <= 0.0 else most
-    return max(-most, min(most, math.log(p / (1.0 - p))))
+    found = math.log(p / (1.0 - p))
+    return found if -most <= found <= most else math.copysign(most, found)
 
 
 class Belief:
@@ -37,15 +38,16 @@ class Belief:
         return len(self._mean)
 
     def probability(self, features: Sequence[float]) -> float:
-        x = np.asarray(features, np.float64)
-        spread = float(x @ self._covariance @ x)
-        return sigmoid(float(x @ self._mean) / math.sqrt(1.0 + math.pi * spread / 8.0))
+        return self.each(np.array([features], np.float64))[0]
+
+    def each(self, x: Floats) -> list[float]:
+        """`probability` of every row, to the last digit: a product for each."""
+        rows = x[:, None, :]
+        return _moderated(np.matmul(rows, self._mean), np.matmul(np.matmul(rows, self._covariance), x[:, :, None]))
 
     def probabilities(self, x: Floats) -> list[float]:
-        """The same of many rows, but for the last digit."""
-        spreads = ((x @ self._covariance) * x).sum(axis=1).tolist()
-        means = (x @ self._mean).tolist()
-        return [sigmoid(m / math.sqrt(1.0 + math.pi * s / 8.0)) for m, s in zip(means, spreads, strict=True)]
+        """The same but for the last digit, and quicker where rows are long."""
+        return _moderated(x @ self._mean, ((x @ self._covariance) * x).sum(axis=1))
 
     def learn(self, features: Sequence[float], is_right: bool, weight: float = 1.0) -> None:
         x = np.asarray(features, np.float64)
@@ -55,3 +57,9 @@ class Belief:
         along_mean = along / (1.0 + curvature * float(x @ along))
         self._covariance -= curvature * np.outer(along_mean, along)
         self._mean += along_mean * (weight * (float(is_right) - p))
+
+
+def _moderated(means: Floats, spreads: Floats) -> list[float]:
+    """Probabilities of log odds with these means and variances."""
+    pairs = zip(means.ravel().tolist(), spreads.ravel().tolist(), strict=True)
+    return [sigmoid(mean / math.sqrt(1.0 + math.pi * spread / 8.0)) for mean, spread in pairs]

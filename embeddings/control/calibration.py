@@ -8,6 +8,9 @@ close to the identity: left free, its own doubt made 5 % of what was believed to
 """
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
 
 from embeddings.control.belief import Belief, logit
 
@@ -25,28 +28,45 @@ class Calibration:
         self._curve = Belief((0.0, 1.0), (0.3, 0.15))
         self._seen = [0.0] * BANDS
         self._wrong = [0.0] * BANDS
+        self._surer = self._worst_above()
 
     def chance_wrong(self, probability: float) -> float:
-        believed = 1.0 - self._on_curve(probability)
-        most = 0.0
-        for band in range(_band(believed), BANDS):
-            chance = max(LEAST, min(believed, _HALVED[band]))
-            most = max(most, (self._wrong[band] + BELIEVED * chance) / (self._seen[band] + BELIEVED))
-        return most
+        return self.chances_wrong([probability])[0]
+
+    def chances_wrong(self, probabilities: Sequence[float]) -> list[float]:
+        """The same of many."""
+        found: list[float] = []
+        for probability in self._on_curve(probabilities):
+            believed = 1.0 - probability
+            band = _band(believed)
+            found.append(max(self._chance_in(band, min(believed, _HALVED[band])), self._surer[band]))
+        return found
 
     def learn(self, probability: float, is_right: bool, *, corrects: bool = False) -> None:
         """Count an outcome; `corrects`: it was counted as the opposite before."""
-        band = _band(1.0 - self._on_curve(probability))
+        band = _band(1.0 - self._on_curve([probability])[0])
         if corrects and (self._wrong[band] if is_right else self._seen[band] - self._wrong[band]) >= 1.0:
             self._seen[band] -= 1.0
             self._wrong[band] -= is_right
         self._seen[band] += 1.0
         self._wrong[band] += not is_right
+        self._surer = self._worst_above()
         self._curve.learn((1.0, logit(probability, _MOST)), is_right)
 
-    def _on_curve(self, probability: float) -> float:
-        return self._curve.probability((1.0, logit(probability, _MOST)))
+    def _on_curve(self, probabilities: Sequence[float]) -> list[float]:
+        return self._curve.each(np.array([(1.0, logit(probability, _MOST)) for probability in probabilities]))
+
+    def _chance_in(self, band: int, believed: float) -> float:
+        chance = believed if believed > LEAST else LEAST
+        return (self._wrong[band] + BELIEVED * chance) / (self._seen[band] + BELIEVED)
+
+    def _worst_above(self) -> list[float]:
+        """Of each band, how bad the worst of those above it is; nothing there is believed to be worse than its edge."""
+        worst = [0.0] * BANDS
+        for band in range(BANDS - 1, 0, -1):
+            worst[band - 1] = max(worst[band], self._chance_in(band, _HALVED[band]))
+        return worst
 
 
 def _band(chance_wrong: float) -> int:
-    return min(BANDS - 1, int(-math.log2(max(chance_wrong, 1e-9))))
+    return BANDS - 1 if chance_wrong <= _HALVED[-1] else int(-math.log2(chance_wrong))

@@ -52,7 +52,13 @@ class Kinship:
 
     def record(self, text: str) -> tuple[int, int]:
         """How often answers of its family were right, and wrong."""
-        return self._came.get(self._root(digest(text)), (0, 0))
+        return self.records([text])[0]
+
+    def records(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The same of each."""
+        if not self._came:
+            return [(0, 0)] * len(texts)
+        return [self._came.get(self._root(digest(text)), (0, 0)) for text in texts]
 
     def families(self, texts: Sequence[str], answers: Sequence[bytes]) -> list[int]:
         """A number per text; two have the same when their answers do."""
@@ -60,11 +66,13 @@ class Kinship:
         families: list[int] = []
         for text, answer in zip(texts, answers, strict=True):
             root = self._root(digest(text))
-            known = {numbers[key] for key in (root, answer) if key in numbers}
-            family = min(known, default=len(families))
+            family = len(families)
+            if root in numbers or answer in numbers:
+                known = {numbers[key] for key in (root, answer) if key in numbers}
+                family = min(known)
+                families = [family if other in known else other for other in families]
+                numbers = {key: family if other in known else other for key, other in numbers.items()}
             families.append(family)
-            families = [family if other in known else other for other in families]
-            numbers = {key: family if other in known else other for key, other in numbers.items()}
             numbers[root] = numbers[answer] = family
         return families
 

@@ -107,9 +107,8 @@ class Lane:
         is_shadow_only: bool = False,
     ) -> Generator[None, None, Verdict]:
         """As `decide`, in steps: whoever has others to serve does so between them."""
-        barred = [_bar(neighbour, min_similarity) for neighbour in neighbours]
-        judged = self._judged(question, neighbours, [n for n, refusal in enumerate(barred) if refusal is None])
-        refusals: dict[int, str | None] = {n: refusal for n, refusal in enumerate(barred) if refusal is not None}
+        refusals = _barred(neighbours, min_similarity)
+        judged = self._judged(question, neighbours, [n for n in range(len(neighbours)) if n not in refusals])
         threshold, best = self.threshold, None
         for n in judged:
             yield
@@ -125,13 +124,13 @@ class Lane:
             action: Action = "pass"
         else:
             action = self._action(question.text, chosen.id, 1.0 - probability, is_shadow_only)
-        for n in judged:
-            if n not in refusals:
-                if self._is_brief and action == "serve":
-                    refusals[n] = OUTDONE
-                else:
-                    yield
-                    self._passes(n, question, neighbours, refusals)
+        rest = [n for n in judged if n not in refusals]
+        if self._is_brief and action == "serve":
+            refusals |= dict.fromkeys(rest, OUTDONE)
+        else:
+            for n in rest:
+                yield
+                self._passes(n, question, neighbours, refusals)
         looked = _looked(neighbours, judged, refusals)
         if action == "pass":
             worth = chosen if chosen.similarity >= WORTH_LABELLING else None
@@ -181,9 +180,10 @@ class Lane:
             *features, believed = label.features
             if label.was_eligible:
                 self._calibration.learn(believed, label.is_right, corrects=label.corrects)
-                if is_strict(label.question, label.stored, features):
-                    self._strict.learn(label.is_right, corrects=label.corrects)
-                elif is_long(label.question, label.stored) and believed >= SURELY:
+                if not is_long(label.question, label.stored):
+                    if is_strict(features):
+                        self._strict.learn(label.is_right, corrects=label.corrects)
+                elif believed >= SURELY:
                     self._long.learn(label.is_right, corrects=label.corrects)
             self._sized(len(features)).learn(features, label.is_right, 1.0 if label.was_eligible else OF_THE_OTHERS)
 
@@ -216,36 +216,36 @@ class Lane:
         """The probability and the features of those at `places`, the surest first."""
         if not places:
             return {}
-        compared = dict(
-            zip(
-                places,
-                self._verifier.compare_all(question, [neighbours[n].reading for n in places]),
-                strict=True,
-            )
-        )
+        compared = self._verifier.compare_all(question, [neighbours[n].reading for n in places])
+        probabilities = [0.0] * len(neighbours)
+        for n, one in zip(places, compared, strict=True):
+            probabilities[n] = one.probability
+        texts = [neighbour.reading.text for neighbour in neighbours]
         supported = support(
             [neighbour.similarity for neighbour in neighbours],
-            self._kinship.families([n.reading.text for n in neighbours], [n.answer for n in neighbours]),
-            [self._record(neighbour) for neighbour in neighbours],
-            [compared[n].probability if n in compared else 0.0 for n in range(len(neighbours))],
-            [max(len(question.text), len(neighbour.reading.text)) for neighbour in neighbours],
+            self._kinship.families(texts, [neighbour.answer for neighbour in neighbours]),
+            self._records(neighbours, texts),
+            probabilities,
+            [max(len(question.text), len(text)) for text in texts],
         )
-        clues = np.clip([compared[n].features for n in places], -_MOST_CLUE, _MOST_CLUE)
-        rows = np.hstack([[supported[n] for n in places], clues])
+        clues = np.array([one.features for one in compared], np.float64)
+        clues = np.minimum(np.maximum(clues, -_MOST_CLUE), _MOST_CLUE)
+        rows = np.concatenate([[supported[n] for n in places], clues], axis=1)
         believed = self._sized(rows.shape[1]).probabilities(rows)
+        chances_wrong = self._calibration.chances_wrong(believed)
         found: dict[int, tuple[float, tuple[float, ...]]] = {}
-        for n, features, belief in zip(places, map(tuple, rows.tolist()), believed, strict=True):
-            chance_wrong = self._calibration.chance_wrong(belief)
-            if is_strict(question.text, neighbours[n].reading.text, features):
-                chance_wrong = min(chance_wrong, self._strict.chance_wrong)
-            elif is_long(question.text, neighbours[n].reading.text):
+        for n, features, belief, chance_wrong in zip(places, rows.tolist(), believed, chances_wrong, strict=True):
+            if is_long(question.text, texts[n]):
                 chance_wrong = max(chance_wrong, self._long.chance_wrong)
+            elif is_strict(features):
+                chance_wrong = min(chance_wrong, self._strict.chance_wrong)
             found[n] = 1.0 - chance_wrong, (*features, belief)
-        return dict(sorted(found.items(), key=lambda one: (-one[1][0], one[0])))
+        return {n: found[n] for _, n in sorted([(-found[n][0], n) for n in places])}
 
-    def _record(self, neighbour: Neighbour) -> float:
-        right, wrong = self._kinship.record(neighbour.reading.text)
-        return math.log((neighbour.good + right + 1.0) / (neighbour.bad + wrong + 1.0))
+    def _records(self, neighbours: Sequence[Neighbour], texts: Sequence[str]) -> list[float]:
+        """What was said of their families and of themselves, as log odds of being right."""
+        known = zip(neighbours, self._kinship.records(texts), strict=True)
+        return [math.log((one.good + right + 1.0) / (one.bad + wrong + 1.0)) for one, (right, wrong) in known]
 
     def _sized(self, count: int) -> Belief:
         """The belief about so many weights; a verifier with other features makes the lane forget about its own."""
@@ -266,11 +266,15 @@ class Lane:
         return int.from_bytes(drawn.digest(), "little") < self._shadow_rate * 2**64
 
 
-def _bar(neighbour: Neighbour, min_similarity: float) -> str | None:
-    """Why a neighbour is not even looked at."""
-    if neighbour.similarity < min_similarity:
-        return "below_min_similarity"
-    return "retired" if neighbour.bad >= MOST_BAD else None
+def _barred(neighbours: Sequence[Neighbour], min_similarity: float) -> dict[int, str | None]:
+    """Who is not even looked at, and why."""
+    found: dict[int, str | None] = {}
+    for n, neighbour in enumerate(neighbours):
+        if neighbour.similarity < min_similarity:
+            found[n] = "below_min_similarity"
+        elif neighbour.bad >= MOST_BAD:
+            found[n] = "retired"
+    return found
 
 
 def _looked(
@@ -279,9 +283,11 @@ def _looked(
     refusals: Mapping[int, str | None],
 ) -> tuple[Looked, ...]:
     """What was made of each, in their order."""
-    return tuple(
-        Looked(one.id, one.similarity, refusal, None)
-        if (refusal := refusals.get(n)) is not None
-        else Looked(one.id, one.similarity, None, *judged[n])
-        for n, one in enumerate(neighbours)
-    )
+    found: list[Looked] = []
+    for n, one in enumerate(neighbours):
+        refusal = refusals[n]
+        if refusal is None:
+            found.append(Looked(one.id, one.similarity, None, *judged[n]))
+        else:
+            found.append(Looked(one.id, one.similarity, refusal, None))
+    return tuple(found)

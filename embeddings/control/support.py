@@ -28,6 +28,7 @@ SHARPNESS = 25.0  # a neighbour nearer by 0.04 of cosine weighs 2.7 times as muc
 UNSEEN = 0.55  # the cosine of what is not stored
 LEAD = 0.8  # a margin of 0.1 of cosine: what is farther away is no rival
 SHORT = 50.0  # characters
+_UNSEEN_VOTE = math.exp(SHARPNESS * (UNSEEN - 1.0))
 
 
 def support(
@@ -40,12 +41,14 @@ def support(
     """`FEATURES` of every neighbour, each about as large as one. `records` are log odds of being right, `lengths`
     characters of the longer question."""
     votes = [math.exp(SHARPNESS * (similarity - 1.0)) for similarity in similarities]
-    all_votes = sum(votes) + math.exp(SHARPNESS * (UNSEEN - 1.0))
-    in_favour: dict[int, float] = {}
-    for family, vote in zip(families, votes, strict=True):
-        in_favour[family] = in_favour.get(family, 0.0) + vote
-    best = {family: max(s for s, f in zip(similarities, families, strict=True) if f == family) for family in in_favour}
-    rivals = {family: max((best[other] for other in best if other != family), default=UNSEEN) for family in best}
+    all_votes = sum(votes) + _UNSEEN_VOTE
+    in_favour, best = dict.fromkeys(families, 0.0), dict.fromkeys(families, -math.inf)
+    for family, vote, similarity in zip(families, votes, similarities, strict=True):
+        in_favour[family] += vote
+        if similarity > best[family]:
+            best[family] = similarity
+    nearest, *others = sorted(best.values(), reverse=True)
+    next_best = others[0] if others else UNSEEN
     rows: list[tuple[float, ...]] = []
     for similarity, family, record, probability, length in zip(
         similarities, families, records, probabilities, lengths, strict=True
@@ -53,9 +56,10 @@ def support(
         cosine, judged = cosine_feature(similarity), verifier_feature(probability)
         share = logit(in_favour[family] / all_votes) / 2.0
         supporters = math.log(families.count(family))
-        margin = (similarity - rivals[family]) * 8.0
+        margin = (similarity - (next_best if best[family] == nearest else nearest)) * 8.0
         one = (1.0, cosine, share, supporters, margin, record, judged)
-        bends = (cosine * margin, cosine * judged, min(margin, LEAD), share * supporters, float(supporters > 0.0))
+        lead, is_supported = min(margin, LEAD), 1.0 if supporters > 0.0 else 0.0
+        bends = (cosine * margin, cosine * judged, lead, share * supporters, is_supported)
         rows.append((*one, *bends, math.log(max(length, 8) / SHORT)))
     return rows
 

@@ -71,6 +71,7 @@ GUARDS: Mapping[str, Guard] = MappingProxyType(
         "capitals": same_capitals,
     }
 )
+_AS_MEANT = tuple((name, guard) for name, guard in GUARDS.items() if name not in AS_WRITTEN)
 
 
 def first_refusal(a: str, b: str) -> str | None:
@@ -88,17 +89,20 @@ def refusals(a: str, b: str) -> list[str]:
 
 
 def _refusals(a: str, b: str) -> Iterator[str]:
-    yield from (name for name in AS_WRITTEN if not GUARDS[name](a, b))
+    for name in AS_WRITTEN:
+        if not GUARDS[name](a, b):
+            yield name
+    said_a, said_b = plain(a), plain(b)
+    if said_a.split() == said_b.split():
+        return
     one, other = corrected(a), corrected(b)
-    if plain(a).split() == plain(b).split():
-        return
-    if plain(one) != plain(a) and plain(other) != plain(b) and not same_words(a, b):
-        yield REPAIRS
-    if plain(one).split() == plain(other).split():
-        return
-    for name, may_share in GUARDS.items():
-        if name in AS_WRITTEN:
-            continue
+    if one != a or other != b:
+        meant_a, meant_b = plain(one), plain(other)
+        if meant_a != said_a and meant_b != said_b and not same_words(a, b):
+            yield REPAIRS
+        if meant_a.split() == meant_b.split():
+            return
+    for name, may_share in _AS_MEANT:
         if not may_share(one, other) and not (name in ABOUT_ONE_WORD and told_otherwise(one, other)):
             yield name
 

@@ -117,7 +117,7 @@ def _english_sides(text: str) -> set[tuple[int, int]]:
         kept = _PARTICLE.sub(r" \2 ", said).split()
     if not _PHRASE_BEGINS.isdisjoint(latin_words(text)):
         phrases |= {phrase.replace(" ", "_") for phrase in _PHRASE.findall(said)}
-    return {place for word in (*map(stem, kept), *phrases) for place in _WHERE.get(word, ())}
+    return {place for word in (*map(stem, kept), *phrases) if word in _WHERE for place in _WHERE[word]}
 
 
 @lru_cache(maxsize=1024)
@@ -131,9 +131,11 @@ def _han_sides(text: str) -> set[tuple[int, int]]:
 def _prefixed(a: set[str], b: set[str]) -> bool:
     """Whether a word of one text is one of the other turned round: supported, unsupported; payer, payee."""
     only_a, only_b = a - b, b - a
-    return any(not _turned(word).isdisjoint(only_b) for word in only_a if len(word) > 4) or any(
-        not _turned(word).isdisjoint(only_a) for word in only_b if len(word) > 4
-    )
+    for words, others in ((only_a, only_b), (only_b, only_a)):
+        for word in words:
+            if len(word) > 4 and not others.isdisjoint(_turned(word)):
+                return True
+    return False
 
 
 @lru_cache(maxsize=8192)

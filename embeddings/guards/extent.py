@@ -62,18 +62,26 @@ def same_words(a: str, b: str) -> bool:
 
 def told_otherwise(a: str, b: str) -> bool:
     """Whether two texts use words of their own: a rule about one word that differs has nothing to say of them."""
-    one, other = ({word for word in _content(text) if not word.isdigit()} for text in (a, b))
+    (one, stems_a), (other, stems_b) = _own(a), _own(b)
     fewer = min(len(one), len(other))
     if fewer < _OWN_WORDS or len(one & other) > _OWN_SHARE * fewer or _LITERAL.search(a + b):
         return False
-    one, other = ({stem(word) for word in words(text)} for text in (a, b))
-    return len(one & other) <= _SAID_SHARE * min(len(one), len(other))
+    return len(stems_a & stems_b) <= _SAID_SHARE * min(len(stems_a), len(stems_b))
+
+
+@lru_cache(maxsize=1024)
+def _own(text: str) -> tuple[set[str], set[str]]:
+    """What carries meaning and is no number, and the stems of all words."""
+    return {word for word in _content(text) if not word.isdigit()}, {stem(word) for word in words(text)}
 
 
 @lru_cache(maxsize=1024)
 def _length(text: str) -> float:
     """Words; two Chinese characters count as one."""
-    return sum(len(word) / 2 if is_han(word) else 1.0 for word in words(text))
+    said = words(text)
+    if text.isascii():
+        return float(len(said))
+    return sum([len(word) / 2 if is_han(word) else 1.0 for word in said])
 
 
 def _content(text: str) -> Counter[str]:

@@ -1,7 +1,6 @@
 """Is the answer wanted in the same form: as JSON, in French, in one sentence, for a child?"""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -131,6 +130,7 @@ _WISHES = (
     _wish("in french", "法文 法语", "[用成以]法[文语]"),
     _wish("in japanese", "日文 日语", "[用成以]日[文语]"),
 )
+_BY_CUE = tuple((cue, n) for n, wish in enumerate(_WISHES) for cue in wish.cues)
 _TONGUE_NAMES = tuple(_TONGUES.split())
 _TONGUE = _TONGUES.replace(" ", "|")
 _IN_TONGUE = re.compile(
@@ -179,7 +179,9 @@ def _same_readers(a: str, b: str) -> bool:
 def _readers(text: str) -> set[str]:
     """Of a group of words the last one counts; ages are numbers, and compared as such."""
     lowered = plain(text).lower()
-    found = _AUDIENCE.findall(lowered) if has_any(lowered, _TELLS) else []
+    if not has_any(lowered, _TELLS):
+        return set()
+    found = _AUDIENCE.findall(lowered)
     said = ("child" if _YEARS.search(one) else one for pair in found for one in pair if one)
     return {
         "child" if word in ("five", "5", "kid", "kids", "children") else word for word in (s.split()[-1] for s in said)
@@ -189,11 +191,6 @@ def _readers(text: str) -> set[str]:
 @lru_cache(maxsize=1024)
 def wishes(text: str) -> frozenset[str]:
     """The forms that a text asks its answer in."""
-    return frozenset(_wishes(text))
-
-
-def _wishes(text: str) -> Iterator[str]:
     lowered = plain(text).lower()
-    for wish in _WISHES:
-        if any(cue in lowered for cue in wish.cues) and wish.pattern.search(lowered):
-            yield wish.name
+    cued = [_WISHES[n] for n in {n for cue, n in _BY_CUE if cue in lowered}]
+    return frozenset([wish.name for wish in cued if wish.pattern.search(lowered)])

@@ -153,7 +153,7 @@ def _table(rows: str) -> dict[str, tuple[int, str]]:
 
 
 _WHERE = _table(_KINDS)
-_PHRASES = frozenset(name for name in _WHERE if " " in name)
+_PHRASE_BEGINS = frozenset(name.split()[0] for name in _WHERE if " " in name)
 _IN_MAY = re.compile(
     r"\b(?:[Ii]n|of|by|[Ss]ince|until|[Bb]efore|[Aa]fter|last|next|every|early|late|mid|\d|\dth) [Mm]ay\b"
     r"|\b[Mm]ay \d"
@@ -198,11 +198,12 @@ def _named(text: str) -> dict[int, set[str]]:
     said = latin_words(text)
     if has_any(text, ("May", "may")) and _IN_MAY.search(plain(text)):
         found[_WHERE["june"][0]] = {"may"}
-    pairs = [f"{one} {two}" for one, two in pairwise(said)]
-    for word in [*said, *(pair for pair in pairs if pair in _PHRASES)]:
-        if (place := _WHERE.get(word)) is not None:
-            found.setdefault(place[0], set()).add(place[1])
-    if has_han(text):
+    phrases = [f"{one} {two}" for one, two in pairwise(said) if one in _PHRASE_BEGINS]
+    for word in (*said, *phrases):
+        if word in _WHERE:
+            kind, names = _WHERE[word]
+            found.setdefault(kind, set()).add(names)
+    if not text.isascii() and has_han(text):
         for name in _HAN_NAME.findall(plain(text)):
             kind, names = _HAN_WHERE[name]
             found.setdefault(~kind, set()).add(names)

@@ -47,8 +47,9 @@ _MEANS_LITTLE = word_set(
     " user homemade funny finally"
 )
 _DETERMINERS = word_set("the a an my your his her its our their this that these those")
-_COMPOUND = re.compile(r"(?:step|grand|great|half|vice|semi|super|fore|pseudo)(\w{3,})")
 _COMPOUNDS = ("step", "grand", "great", "half", "vice", "semi", "super", "fore", "pseudo")
+_COMPOUND = re.compile(rf"(?:{'|'.join(_COMPOUNDS)})(\w{{3,}})")
+_COMPOUND_BEGINS = frozenset(name[:4] for name in _COMPOUNDS)
 _MOST_APART = 2  # content words that either text has alone
 
 
@@ -61,8 +62,8 @@ def same_modifiers(a: str, b: str) -> bool:
     return not (
         (more <= _MOST_APART and less < _MOST_APART and _narrows(one, other))
         or (less <= _MOST_APART and more < _MOST_APART and _narrows(other, one))
-        or (one.has_compounds and _is_compound(one, other))
-        or (other.has_compounds and _is_compound(other, one))
+        or (one.may_have_compounds and _is_compound(one, other))
+        or (other.may_have_compounds and _is_compound(other, one))
     )
 
 
@@ -71,18 +72,25 @@ class _Row:
 
     def __init__(self, said: tuple[str, ...]) -> None:
         self.said = said
-        stems = [stem(word) for word in said if word not in CARRIES_NO_MEANING]
-        self.content = Counter(stems)
-        self.bag = counted(stems)
-        self.has_compounds = any(word.startswith(_COMPOUNDS) for word in stems)
-        self.classes = {_CLASS[word] for word in said if word in _CLASS}
-        # a word that may narrow, what it stands before, what stands before it
-        self.narrowed = [
+        self.stems = [stem(word) for word in said if word not in CARRIES_NO_MEANING]
+        self.bag = counted(self.stems)
+        self.may_have_compounds = not _COMPOUND_BEGINS.isdisjoint([word[:4] for word in self.stems])
+
+    def has_of_class(self, name: str) -> bool:
+        return any(_CLASS[word] == name for word in self.said if word in _CLASS)
+
+    def narrowed(self) -> list[tuple[str, str, str]]:
+        """Words that may narrow, what each stands before, and what stands before it."""
+        said = self.said
+        return [
             (said[n], stem(said[n + 1]), _before(said, n))
             for n in range(len(said) - 1)
             if said[n].isalpha() and not {said[n], said[n + 1]} & CARRIES_NO_MEANING
         ]
-        self.led = {(stem(said[n]), _before(said, n)) for n in range(len(said))}
+
+    def led(self) -> set[tuple[str, str]]:
+        """Every word, and what stands before it."""
+        return {(stem(word), _before(self.said, n)) for n, word in enumerate(self.said)}
 
 
 @lru_cache(maxsize=1024)
@@ -97,24 +105,26 @@ def _before(said: tuple[str, ...], n: int) -> str:
 
 def _narrows(more: _Row, less: _Row) -> bool:
     """Whether `more` holds a word that makes another thing of what `less` names too."""
-    rest, missing = more.content - less.content, less.content - more.content
+    in_more, in_less = Counter(more.stems), Counter(less.stems)
+    rest, missing = in_more - in_less, in_less - in_more
     if rest.total() > _MOST_APART or missing.total() >= _MOST_APART:
         return False
-    is_all = not missing and rest.total() == 1
+    is_all, led = not missing and rest.total() == 1, less.led()
     return any(
-        (thing, before) in less.led and _makes_another(word, less, is_all=is_all)
-        for word, thing, before in more.narrowed
-        if rest[stem(word)] and not less.content[stem(word)] and less.content[thing]
+        (thing, before) in led and _makes_another(word, less, is_all=is_all)
+        for word, thing, before in more.narrowed()
+        if rest[stem(word)] and not in_less[stem(word)] and in_less[thing]
     )
 
 
 def _makes_another(word: str, less: _Row, *, is_all: bool) -> bool:
     if word in _ALWAYS:
-        return _CLASS[word] not in less.classes
+        return not less.has_of_class(_CLASS[word])
     return is_all and word not in _MEANS_LITTLE and word not in UNITS  # 5 pound, £5
 
 
 def _is_compound(more: _Row, less: _Row) -> bool:
     """Stepfather, where the other text has the father."""
-    found = (_COMPOUND.fullmatch(word) for word in more.content - less.content)
-    return any(match is not None and less.content[match[1]] > more.content[match[1]] for match in found)
+    in_more, in_less = Counter(more.stems), Counter(less.stems)
+    found = (_COMPOUND.fullmatch(word) for word in in_more - in_less)
+    return any(match is not None and in_less[match[1]] > in_more[match[1]] for match in found)

@@ -5,7 +5,7 @@ People do not all write capitals, so a name of one text only has to be found in 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 from embeddings.guards.kinds import other_names
@@ -66,28 +66,50 @@ _ALIAS_GROUP = {name: group for group in _ALIASES for name in group}
 def same_names(a: str, b: str) -> bool:
     """Refuse when a name, quotation, code span, address, path or identifier of one text is not in the other."""
     first, second = plain(a), plain(b)
-    return not _missing(first, second) and not _missing(second, first)
+    return not _missing(first, _named(first), second) and not _missing(second, _named(second), first)
 
 
-def num_missing(a: str, b: str) -> int:
+def num_missing(a: str, names_a: frozenset[str], b: str, names_b: frozenset[str]) -> int:
     """How many names of either text are not in the other."""
     first, second = plain(a), plain(b)
-    return len(_missing(first, second)) + len(_missing(second, first))
+    return len(_missing(first, names_a, second)) + len(_missing(second, names_b, first))
 
 
-def num_names(text: str) -> int:
-    return len(_named(plain(text)))
+def names_of(text: str) -> frozenset[str]:
+    """The names, quotations, code spans, addresses, paths and identifiers of a text."""
+    return _named(plain(text))
 
 
-def _missing(text: str, other: str) -> set[str]:
-    """What `text` names and `other` does not. What cannot be found in its own text either is a piece, not a name."""
-    names = _named(text)
+def _missing(text: str, names: frozenset[str], other: str) -> list[str]:
+    """The `names` of a text that the other does not have. What cannot be found in its own text either is a piece, not a
+    name."""
     if not names:
-        return set()
+        return []
     said = _said(other)
-    missing = {name for name in names if not said.has(name)}
-    own = _said(text) if missing else said
-    return {name for name in missing if own.has(name)}
+    missing = [name for name in names if not said.has(name)]
+    if not missing:
+        return missing
+    own = _said(text)
+    return [name for name in missing if own.has(name)]
+
+
+class _Name:
+    """A name to be looked up."""
+
+    def __init__(self, name: str) -> None:
+        folded = name.casefold().strip(".,;:!?'\"")
+        self.parts = words(folded)
+        self.tight = _SPACE.sub("", folded)
+        self.is_symbol = not self.parts or _SYMBOL.search(folded) is not None  # `==` is not `!=`: neither holds a word
+        self.run = f" {' '.join(self.parts)} "
+        self.others = [f" {alias} " for alias in (*_ALIAS_GROUP.get(folded, ()), *other_names(folded))]
+        self.squeezed = _NOT_WORD.sub("", folded)
+        self.is_code = _CODE_NAME.search(name) is not None
+        self.is_acronym = name.rstrip("s").isupper()
+        self.acronym = "".join([part[0] for part in self.parts])
+        self.with_digits = ""
+        if any(char.isdigit() for char in self.squeezed):
+            self.with_digits = f" {' '.join(_LETTERS_OR_DIGITS.findall(self.squeezed))} "
 
 
 class _Said:
@@ -97,48 +119,50 @@ class _Said:
         spoken = words(text)
         self.words = frozenset(spoken)
         self.run = f" {' '.join(spoken)} "
-        self.squeezed = _NOT_WORD.sub("", text.casefold())
-        self.tight = _SPACE.sub("", text.casefold())
-        self.initials = "".join(word[0] for word in spoken)
+        self.text = text
 
     def has(self, name: str) -> bool:
         """Whether the text has `name`: as it is, under another name, as its initials, or all its words."""
-        folded = name.casefold().strip(".,;:!?'\"")
-        parts = words(folded)
-        if not parts or _SYMBOL.search(folded):
-            return _SPACE.sub("", folded) in self.tight  # `==` is not `!=`, though neither holds a word
-        return (
-            f" {' '.join(parts)} " in self.run
-            or any(f" {alias} " in self.run for alias in (*_ALIAS_GROUP.get(folded, ()), *other_names(folded)))
-            or (
-                _CODE_NAME.search(name) is None
-                and self._has_squeezed(_NOT_WORD.sub("", folded), is_acronym=name.rstrip("s").isupper())
-            )
-            or (len(parts) > 1 and (self._has_acronym(parts) or all(part in self.words for part in parts)))
+        one = _name(name)
+        if one.is_symbol:
+            return one.tight in _SPACE.sub("", self.text.casefold())
+        if one.run in self.run or has_any(self.run, one.others):
+            return True
+        if not one.is_code and self._has_squeezed(one):
+            return True
+        return len(one.parts) > 1 and (
+            one.acronym in self.words or one.acronym + "s" in self.words or self.words.issuperset(one.parts)
         )
 
-    def _has_squeezed(self, squeezed: str, is_acronym: bool) -> bool:
+    def _has_squeezed(self, name: _Name) -> bool:
         """Spaced, joined or in the plural; or, of an acronym, the words that it stands for."""
-        if len(squeezed) >= 5 and squeezed in self.squeezed:
+        squeezed = name.squeezed
+        if len(squeezed) >= 5 and squeezed in _NOT_WORD.sub("", self.text.casefold()):
             return True
-        if len(squeezed) >= 4 and any(self._is_form_of(squeezed, word) for word in self.words):
+        if len(squeezed) >= 4 and self._has_form_of(squeezed):
             return True
         if squeezed + "s" in self.words or squeezed.removesuffix("s") in self.words:
             return True
-        if any(char.isdigit() for char in squeezed):
-            apart = " ".join(_LETTERS_OR_DIGITS.findall(squeezed))
-            return f" {apart} " in f" {' '.join(_LETTERS_OR_DIGITS.findall(self.run))} "
-        return is_acronym and 2 <= len(squeezed) <= 6 and squeezed.removesuffix("s") in self.initials
+        if name.with_digits:
+            return name.with_digits in f" {' '.join(_LETTERS_OR_DIGITS.findall(self.run))} "
+        if not name.is_acronym or not 2 <= len(squeezed) <= 6:
+            return False
+        return squeezed.removesuffix("s") in "".join([word[0] for word in words(self.text)])
 
-    @staticmethod
-    def _is_form_of(name: str, word: str) -> bool:
+    def _has_form_of(self, name: str) -> bool:
         """Africa, African; Germany, German."""
-        short, long = sorted((name, word), key=len)
-        return len(short) >= 4 and long.startswith(short) and long[len(short) :] in _FORMS
+        begin = name[:4]
+        for word in self.words:
+            if word[:4] == begin:
+                short, long = (name, word) if len(name) <= len(word) else (word, name)
+                if long.startswith(short) and long[len(short) :] in _FORMS:
+                    return True
+        return False
 
-    def _has_acronym(self, parts: Sequence[str]) -> bool:
-        acronym = "".join(part[0] for part in parts)
-        return acronym in self.words or acronym + "s" in self.words
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> _Name:
+    return _Name(name)
 
 
 @lru_cache(maxsize=1024)

@@ -12,9 +12,9 @@ from typing import Any
 
 from embeddings.guards.antonyms import num_contrasts, sides
 from embeddings.guards.form import wishes
-from embeddings.guards.names import num_missing, num_names
+from embeddings.guards.names import names_of, num_missing
 from embeddings.guards.negation import denial
-from embeddings.guards.numbers import num_unpaired
+from embeddings.guards.numbers import Quantity, num_unpaired, quantities
 from embeddings.guards.question import asked
 from embeddings.known import Known
 from embeddings.repairs import corrected
@@ -40,10 +40,11 @@ NEAR_MISSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a text says, as far as it is compared here."""
+@dataclass(slots=True)
+class Told:
+    """What a text says, as far as it is compared here; never changed."""
 
+    said: str  # without what it takes back
     content: tuple[str, ...]
     bag: frozenset[tuple[str, int] | str]
     first: tuple[str, ...]
@@ -52,12 +53,15 @@ class _Told:
     sides: frozenset[tuple[int, int]]
     asked: frozenset[str]
     wishes: frozenset[str]
-    num_names: int
+    names: frozenset[str]
+    quantities: tuple[Quantity, ...]
 
 
-def _read(text: str) -> _Told:
+def _read(text: str) -> Told:
+    text = corrected(text)
     content, said = _content(text), words(text)
-    return _Told(
+    return Told(
+        text,
         content,
         counted(content),
         said[:1],
@@ -66,61 +70,78 @@ def _read(text: str) -> _Told:
         sides(text),
         frozenset(asked(text)),
         wishes(text),
-        num_names(text),
+        names_of(text),
+        quantities(text),
     )
 
 
 _TOLD = Known(_read, 2048)
 
 
-def told(text: str) -> list[Any]:
-    """What is read of a text, as JSON can have it; `tell` takes it back."""
-    one = _TOLD.of(corrected(text))
-    sets = (sorted(one.function_words), sorted(one.sides), sorted(one.asked), sorted(one.wishes))
-    return [one.content, one.first, one.denial, one.num_names, *sets]
+def told(text: str) -> Told:
+    """What is read of a text."""
+    return _TOLD.of(text)
 
 
-def tell(text: str, parts: Sequence[Any]) -> None:
+def facts_of(one: Told, text: str) -> list[Any]:
+    """What is read of `text`, as JSON can have it; `tell` takes it back."""
+    said = None if one.said == text else one.said
+    sets: list[frozenset[Any]] = [one.function_words, one.sides, one.asked, one.wishes, one.names]
+    return [said, one.content, one.first, one.denial, bool(one.quantities), *[sorted(each) for each in sets]]
+
+
+def tell(text: str, facts: Sequence[Any]) -> Told:
     """Let what was read of a text be known again."""
-    content, first, (strong, weak), count, functions, stands, asks, wants = parts
-    one = _Told(
+    said, content, first, (strong, weak), has_quantities, functions, stands, asks, wants, names = facts
+    said = text if said is None else said
+    one = Told(
+        said,
         tuple(content),
         counted(content),
         tuple(first),
         frozenset(functions),
         (strong, weak),
-        frozenset((row, side) for row, side in stands),
+        frozenset([(row, side) for row, side in stands]),
         frozenset(asks),
         frozenset(wants),
-        count,
+        frozenset(names),
+        quantities(said) if has_quantities else (),
     )
-    _TOLD.put(corrected(text), one)
+    return _TOLD.put(text, one)
 
 
 def near_misses(a: str, b: str) -> tuple[float, ...]:
     """The differences of two texts by kind, in the order of `NEAR_MISSES`."""
-    a, b = corrected(a), corrected(b)
-    one, other = _TOLD.of(a), _TOLD.of(b)
+    return differences(told(a), told(b))
+
+
+def differences(one: Told, other: Told) -> tuple[float, ...]:
+    """The same of what is known of two texts."""
     in_a, in_b = len(one.content), len(other.content)
     shared = len(one.bag & other.bag)
     either = in_a + in_b - shared
-    fewer, more = (in_a - shared, in_b - shared) if in_a <= in_b else (in_b - shared, in_a - shared)
-    unpaired, paired = num_unpaired(a, b)
+    short, long = (in_a, in_b) if in_a <= in_b else (in_b, in_a)
+    unpaired = paired = missing = named = 0
+    if one.quantities or other.quantities:
+        unpaired, paired = num_unpaired(one.quantities, other.quantities)
+    if one.names or other.names:
+        missing = num_missing(one.said, one.names, other.said, other.names)
+        named = min(len(one.names), len(other.names))
     return (
         float(unpaired),
         float(paired),
-        float(num_missing(a, b)) if one.num_names or other.num_names else 0.0,
-        float(min(one.num_names, other.num_names)),
+        float(missing),
+        float(named),
         _denial(one, other),
         float(num_contrasts(one.sides, other.sides)),
         _question(one, other),
         float(len(one.wishes ^ other.wishes)),
-        1.0 - longest_common(one.content, other.content) / shared if shared else 0.0,
-        float(fewer),
-        float(more),
+        1.0 - longest_common(other.content, one.content) / shared if shared else 0.0,
+        float(short - shared),
+        float(long - shared),
         shared / either if either else 1.0,
         _function_words(one, other),
-        math.log((max(in_a, in_b) + 1) / (min(in_a, in_b) + 1)),
+        math.log((long + 1) / (short + 1)),
         float(one.first != other.first),
         float(one.content[-1:] != other.content[-1:]),
     )
@@ -141,31 +162,41 @@ def _content(text: str) -> tuple[str, ...]:
 _MOST_WORDS = 200  # the order of more is not worth its square in time
 
 
-def _denial(one: _Told, other: _Told) -> float:
-    (strong, weak), (strong_other, weak_other) = one.denial, other.denial
-    if strong != strong_other:
-        return 1.0
-    return 0.5 if weak != weak_other else 0.0
+def _denial(one: Told, other: Told) -> float:
+    if one.denial == other.denial:
+        return 0.0
+    return 1.0 if one.denial[0] != other.denial[0] else 0.5
 
 
-def _question(one: _Told, other: _Told) -> float:
-    if one.asked & other.asked or not (one.asked or other.asked):
+def _question(one: Told, other: Told) -> float:
+    if one.asked == other.asked or not one.asked.isdisjoint(other.asked):
         return 0.0
     return 1.0 if one.asked and other.asked else 0.5
 
 
-def _function_words(one: _Told, other: _Told) -> float:
-    either = len(one.function_words | other.function_words)
-    return len(one.function_words ^ other.function_words) / either if either else 0.0
+def _function_words(one: Told, other: Told) -> float:
+    """The share that only one has."""
+    both = len(one.function_words & other.function_words)
+    either = len(one.function_words) + len(other.function_words) - both
+    return (either - both) / either if either else 0.0
 
 
-def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, by bits (Hyyrö 2004): a row of the table is one integer."""
-    places: dict[str, int] = {}
-    for n, word in enumerate(b):
-        places[word] = places.get(word, 0) | 1 << n
+def longest_common(a: Sequence[str], b: tuple[str, ...]) -> int:
+    """Length of the longest common subsequence, by bits (Hyyrö 2004): a row of the table is one integer. One `b` after
+    the other is looked at beside several `a`."""
+    places = _places(b)
     full = row = (1 << len(b)) - 1
     for word in a:
-        match = row & places.get(word, 0)
-        row = (row + match) | (row - match)
+        if word in places:
+            match = row & places[word]
+            row = (row + match) | (row - match)
     return len(b) - (row & full).bit_count()
+
+
+@lru_cache(maxsize=16)
+def _places(row: tuple[str, ...]) -> dict[str, int]:
+    """Where each word stands, as bits."""
+    places: dict[str, int] = {}
+    for n, word in enumerate(row):
+        places[word] = places.get(word, 0) | 1 << n
+    return places

@@ -92,5 +92,7 @@ def _agree(a: tuple[bool, bool], b: tuple[bool, bool]) -> bool:
 @lru_cache(maxsize=1024)
 def _chinese(text: str) -> bool:
     said = han(text)
+    if not said:
+        return False
     except_some = "除了" in said and not re.search("除了.*[还也都]", said)
     return except_some or bool(_HAN_NOT.search(_HAN_IDIOM.sub("，", said)))

@@ -121,9 +121,13 @@ def _joined(text: str) -> tuple[frozenset[tuple[int, int]], dict[tuple[int, int]
     return frozenset(ranges), links
 
 
-def num_unpaired(a: str, b: str) -> tuple[int, int]:
-    """How many quantities of either text find no partner, unsure ones too, and how many find one."""
-    (in_a, _), (in_b, _) = _read(a), _read(b)
+def quantities(text: str) -> tuple[Quantity, ...]:
+    """The quantities of a text, unsure ones too."""
+    return _read(text)[0]
+
+
+def num_unpaired(in_a: Sequence[Quantity], in_b: Sequence[Quantity]) -> tuple[int, int]:
+    """How many quantities of either text find no partner, and how many find one."""
     if in_a == in_b:
         return 0, len(in_a)
     paired = min(_num_paired(in_a, in_b), _num_paired(in_b, in_a))
@@ -165,6 +169,8 @@ _MARKER = re.compile(r"(?:(?<=\s)|^)\(?(\d{1,2})[.)]\s+(?=[A-Za-z`\"])")
 
 def _without_markers(text: str) -> str:
     """Without the numbers that number a list: 1. ... 2. ..."""
+    if "1" not in text:
+        return text
     markers = _MARKER.findall(text)
     is_list = markers[:2] == ["1", "2"] and markers == [str(n + 1) for n in range(len(markers))]
     return _MARKER.sub(" ", text) if is_list else text

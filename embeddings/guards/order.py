@@ -86,7 +86,7 @@ def _agree(a: Sequence[str], b: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_mostly_han(text: str) -> bool:
-    return len(han(text)) * 2 > len(plain(text).replace(" ", ""))
+    return not text.isascii() and len(han(text)) * 2 > len(plain(text).replace(" ", ""))
 
 
 @lru_cache(maxsize=1024)
@@ -126,7 +126,7 @@ def _names_doer(text: str, row: Sequence[str]) -> bool:
 def _voiced(text: str) -> list[str] | None:
     """The words of content of a passive in the order of the active: who does it, the verb, to whom; None otherwise."""
     said = words(text)
-    verb = next((n for n, word in enumerate(said) if _is_participle(word) and not _BE.isdisjoint(said[:n])), None)
+    verb = _participle(said)
     if verb is None:
         return None
     after = next((n for n in range(verb + 1, len(said)) if said[n] == "by"), None)
@@ -138,8 +138,16 @@ def _voiced(text: str) -> list[str] | None:
     return [_cut(word) for word in row if word not in CARRIES_NO_MEANING]
 
 
-def _is_participle(word: str) -> bool:
-    return (len(word) > 4 and word.endswith("ed")) or word in _PARTICIPLES
+def _participle(said: Sequence[str]) -> int | None:
+    """Where the first participle stands that has a form of "be" before it."""
+    if _BE.isdisjoint(said):
+        return None
+    has_be = False
+    for n, word in enumerate(said):
+        if has_be and (word in _PARTICIPLES or (word[-2:] == "ed" and len(word) > 4)):
+            return n
+        has_be = has_be or word in _BE
+    return None
 
 
 def _same_but_for_judgement(a: str, b: str) -> bool:

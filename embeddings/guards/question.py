@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from embeddings.text import han, has_any, spoken, word_set
+from embeddings.text import han, spoken, word_set
 
 # The first word that fits counts; "what year" asks when. `what`, `which` and yes-or-no fit with anything.
 _TOLD = r"\b(?:me|know|explain|exactly|about|and|or|make that|rather|mean|uh|um|no|actually|sorry)"
@@ -35,6 +35,7 @@ _CUES = {
     "where": ("where", "what", "which"),
     "how": ("how ",),
 }
+_BY_CUE = tuple((cue, name, pattern) for name, pattern in _ENGLISH for cue in _CUES[name])
 # "When a buyer pays late, who owes money?" does not ask when.
 _CLAUSE_FIRST = re.compile(
     r"^\s*(?:when|where|if|after|before|while|once)\s+(?!(?:do|does|did|is|are|was|were|can|could|will|would|should|has|have)\b)"
@@ -73,7 +74,7 @@ def same_question(a: str, b: str) -> bool:
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
     said, chinese = spoken(_CLAUSE_FIRST.sub("", text)), han(text)
-    found = {name for name, pattern in _ENGLISH if has_any(said, _CUES[name]) and pattern.search(said)}
+    found = {name for cue, name, pattern in _BY_CUE if cue in said and pattern.search(said)}
     if chinese:
         found |= {name for name, pattern in _CHINESE if pattern.search(chinese)}
     return found

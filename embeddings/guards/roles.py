@@ -6,7 +6,7 @@ Only said of two texts with the same words of content: whoever says it in other 
 import re
 from functools import lru_cache
 
-from embeddings.text import CARRIES_NO_MEANING, latin_words, stem
+from embeddings.text import CARRIES_NO_MEANING, latin_words, spoken, stem
 
 _PERSONS = {
     word: row.split()[0]
@@ -20,6 +20,7 @@ _PERSONS = {
     )
     for word in row.split()
 }
+_NO_CONTENT = CARRIES_NO_MEANING.union(_PERSONS)
 # "Can you tell me how I ..." has two persons too many.
 _WRAPPED = re.compile(
     r"\b(?:(?:can|could|would|will|do) you (?:please )?"
@@ -43,9 +44,10 @@ _SUBJECT = re.compile(
 
 def same_roles(a: str, b: str) -> bool:
     """Refuse when two texts of the same words differ in who does it to whom, told by pronouns or by the question."""
-    (content_a, row_a, persons_a, asks_a), (content_b, row_b, persons_b, asks_b) = _read(a), _read(b)
-    if not content_a or content_a != content_b:
+    row_a, row_b = _row(a), _row(b)
+    if not row_a or set(row_a) != set(row_b):
         return True
+    (persons_a, asks_a), (persons_b, asks_b) = _read(a), _read(b)
     if len(set(persons_a)) > 1 and persons_a != persons_b and sorted(persons_a) == sorted(persons_b):
         return False
     if {asks_a, asks_b} == {"subject", "passive"}:
@@ -54,12 +56,16 @@ def same_roles(a: str, b: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _read(text: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], str]:
-    """Words of content as a set and in order; persons in order; whether it is asked for the subject or the object."""
-    said = " ".join(latin_words(text))
-    row = tuple(stem(word) for word in said.split() if word not in CARRIES_NO_MEANING and word not in _PERSONS)
-    spoken = _WRAPPED.sub(" ", said).split()
-    persons = tuple(_PERSONS[word] for word in spoken if word in _PERSONS)
+def _row(text: str) -> list[str]:
+    """Words of content in order."""
+    return [stem(word) for word in latin_words(text) if word not in _NO_CONTENT]
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> tuple[list[str], str]:
+    """Persons in order; whether it is asked for the subject or the object."""
+    said = spoken(text)
+    persons = [_PERSONS[word] for word in _WRAPPED.sub(" ", said).split() if word in _PERSONS]
     asks = (
         "passive"
         if _PASSIVE.match(said)
@@ -69,4 +75,4 @@ def _read(text: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], 
         if _SUBJECT.match(said)
         else ""
     )
-    return frozenset(row), row, persons, asks
+    return persons, asks

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from embeddings.text import CARRIES_NO_MEANING, has_any, stem, word_set
+from embeddings.text import CARRIES_NO_MEANING, has_any, latin_words, stem, word_set
 from embeddings.text import spoken as as_spoken
 
 _NARROWS = word_set("only solely merely exclusively")
@@ -55,6 +55,7 @@ _BEFORE_WHAT = re.compile(
 )
 _MOST_APART = 1  # words that either text has alone
 _SMALL = _NARROWS | _ALMOST | word_set("else again used")
+_WITHOUT_CONTENT = CARRIES_NO_MEANING | _SMALL
 _ALONG = re.compile(
     r"\b([a-z]{2,}) (?=(over|through|up|down|off|out|away|after|against|without|along|apart|around|forward|back)\b)"
 )
@@ -65,9 +66,9 @@ _STRANDED = word_set("with for of to from about by on at after over through agai
 
 def same_scope(a: str, b: str) -> bool:
     """Refuse when a small word narrows, bounds or binds what one text asks, and nothing in the other does."""
-    one, other = _read(a), _read(b)
-    if one.said == other.said or not _are_alike(one, other):
+    if as_spoken(a) == as_spoken(b) or not _are_alike(_content(a), _content(b)):
         return True
+    one, other = _read(a), _read(b)
     return not (
         _bars(one, other)
         or _bars(other, one)
@@ -78,7 +79,7 @@ def same_scope(a: str, b: str) -> bool:
             for right in other.when.get(thing, set()) - lefts
         )
         or any(not particles & other.along.get(verb, particles) for verb, particles in one.along.items())
-        or ({one.tense, other.tense} == {"past", "present"} and one.content == other.content)
+        or ({one.tense, other.tense} == {"past", "present"} and _content(a) == _content(b))
         or (one.last != other.last and {one.last, other.last} <= _STRANDED)
     )
 
@@ -115,9 +116,7 @@ class _Small:
 
     def __init__(self, said: str) -> None:
         spoken = frozenset(said.split())
-        self.said = said
         self.last = said.rsplit(" ", 1)[-1]
-        self.content = {stem(word) for word in spoken - CARRIES_NO_MEANING - _SMALL}
         self.says = {name for name, pattern in _SAYS.items() if has_any(said, _CUES[name]) and pattern.search(said)}
         self.grants = {name for name, pattern in _GRANTS.items() if pattern.search(said)}
         self.binds = {
@@ -140,8 +139,13 @@ def _read(text: str) -> _Small:
     return _Small(as_spoken(text))
 
 
-def _are_alike(one: _Small, other: _Small) -> bool:
-    return max(len(one.content - other.content), len(other.content - one.content)) <= _MOST_APART
+@lru_cache(maxsize=1024)
+def _content(text: str) -> set[str]:
+    return {stem(word) for word in latin_words(text) if word not in _WITHOUT_CONTENT}
+
+
+def _are_alike(one: set[str], other: set[str]) -> bool:
+    return len(one - other) <= _MOST_APART and len(other - one) <= _MOST_APART
 
 
 def _bars(one: _Small, other: _Small) -> bool:

@@ -27,7 +27,10 @@ _FUNCTION_WORDS = {
     "it": "il lo la gli di che e un una è come per con del della qual cosa sono perché quale",
     "pt": "o a os as de que e um uma é como para com do da qual por são não meu",
 }
-_LANGUAGES = {name: frozenset(listed.split()) for name, listed in _FUNCTION_WORDS.items()}
+_SPEAKS: dict[str, list[str]] = {}  # word -> the languages it is of
+for _name, _listed in _FUNCTION_WORDS.items():
+    for _word in frozenset(_listed.split()):
+        _SPEAKS.setdefault(_word, []).append(_name)
 
 
 def same_script(a: str, b: str) -> bool:
@@ -52,14 +55,21 @@ def _script(text: str) -> str:
 
 def _spoken(text: str) -> int:
     """How many words of speech a Latin text holds, in the language that it holds most of."""
-    said = latin_words(text)
-    return max(sum(word in listed for word in said) for listed in _LANGUAGES.values())
+    return _by_language(text)[0][0]
 
 
 @lru_cache(maxsize=1024)
 def _language(text: str) -> str:
     """The language of a Latin text, by its function words; empty when they do not say."""
-    said = latin_words(text)
-    counts = sorted(((sum(word in listed for word in said), name) for name, listed in _LANGUAGES.items()), reverse=True)
-    (most, name), (next_most, _) = counts[0], counts[1]
+    (most, name), (next_most, _) = _by_language(text)[:2]
     return name if most >= 2 and most > next_most + 1 else ""
+
+
+def _by_language(text: str) -> list[tuple[int, str]]:
+    """How many of its words are of each language, the most first."""
+    counts = dict.fromkeys(_FUNCTION_WORDS, 0)
+    for word in latin_words(text):
+        if word in _SPEAKS:
+            for name in _SPEAKS[word]:
+                counts[name] += 1
+    return sorted(zip(counts.values(), counts, strict=True), reverse=True)

@@ -23,10 +23,11 @@ def same_accents(a: str, b: str) -> bool:
 
 def same_capitals(a: str, b: str) -> bool:
     """Refuse when a capital makes another word or name of it: Turkey and turkey, myVar and MyVar."""
-    if a == b or any(text.isupper() or text.istitle() for text in (a, b)):
+    if a == b or a.isupper() or a.istitle() or b.isupper() or b.istitle():
         return True
     for one, other in ((a, b), (b, a)):
-        if not one.islower() and any(_is_other(word, other) for word in _camels(one)) and not other.islower():
+        camels = _camels(one)
+        if camels and any(_is_other(word, other) for word in camels) and not one.islower() and not other.islower():
             return False
     in_a, in_b = _sisters(a), _sisters(b)
     return [word.lower() for word in in_a] != [word.lower() for word in in_b] or in_a == in_b

@@ -42,7 +42,10 @@ def same_symbols(a: str, b: str) -> bool:
     """Refuse when an emoji or a symbol that is no punctuation stands in one text more often than in the other."""
     if _cased(a, b) or _cased(b, a):
         return False
-    in_a, in_b = _counted(a), _counted(b)
+    found_a, found_b = _symbols(a), _symbols(b)
+    if found_a == found_b:
+        return True
+    in_a, in_b = Counter(found_a), Counter(found_b)
     return in_a == in_b or (_is_decoration(in_a - in_b, b) and _is_decoration(in_b - in_a, a))
 
 
@@ -77,11 +80,12 @@ def _capitals(text: str) -> list[str]:
 
 def _cased(a: str, b: str) -> bool:
     """Whether `a` has such a word where `b`, which knows capitals, has the small one."""
-    if a.isupper() or b.isupper() or b.islower():
+    found = _capitals(a)
+    if not found or a.isupper() or b.isupper() or b.islower():
         return False
     return any(
         word not in b and re.search(rf"\b{word.lower()}\b", b) and not re.search(rf"\b{word.lower()}\b", a)
-        for word in _capitals(a)
+        for word in found
     )
 
 
@@ -97,11 +101,11 @@ _ESCAPE = re.compile(r"\\\w|(?<![\w+])\+\+\w+|(?<!\w)\w{1,40}\+\+(?![\w+])|(?<![
 
 
 @lru_cache(maxsize=1024)
-def _counted(text: str) -> Counter[str]:
-    return Counter(_symbols(text))
+def _symbols(text: str) -> list[str]:
+    return list(_found(text))
 
 
-def _symbols(text: str) -> Iterator[str]:
+def _found(text: str) -> Iterator[str]:
     has_digits = _DIGIT.search(text) is not None
     if "://" not in text:
         if has_any(text, "\\+-/"):
@@ -127,10 +131,10 @@ def _operators(text: str) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def _expressions(text: str) -> list[str]:
-    said = plain(text).lower().translate(_SAME)
-    if not has_any(said, "+-*/^<>=!"):
+    said = plain(text)
+    if not has_any(said, "+-*/^<>=!×÷"):
         return []
-    bare = _DATE.sub(" ", said)
+    bare = _DATE.sub(" ", said.lower().translate(_SAME))
     return ["".join(match.group().split()).replace("**", "^") for match in _EXPRESSION.finditer(bare)]
 
 

@@ -110,7 +110,7 @@ def _asked_units(text: str) -> dict[str, set[tuple[str, float]]]:
         is_word = (kind in _EVERYDAY and before in ("of", "than")) or (len(name) == 1 and before in ("a", "an", "of"))
         if kind and not is_word:
             _add_unit(found, kind, factor)
-    for unit in _HAN_ASKED_UNIT.findall(lowered):
+    for unit in () if text.isascii() else _HAN_ASKED_UNIT.findall(lowered):
         _add_unit(found, *UNITS[unit])
     return found
 

@@ -38,7 +38,7 @@ def same_code(a: str, b: str) -> bool:
     """Refuse when code reads differently: its signs, order, case, the whitespace in it, its indentation."""
     if a == b:
         return True
-    if any(text.isupper() or text.istitle() for text in (a, b)):  # its case says nothing
+    if a.isupper() or a.istitle() or b.isupper() or b.istitle():  # its case says nothing
         a, b = a.lower(), b.lower()
     one, other = _code(a), _code(b)
     return one[:3] == other[:3] and _quotes(one[3], b) and _quotes(other[3], a) and _same_money(a, b)
@@ -67,6 +67,8 @@ def _is_task(text: str) -> bool:
 
 def _quotes(spans: tuple[str, ...], other: str) -> bool:
     """Whether the other text says these, too, with marks around them or not."""
+    if not spans:
+        return True
     said, at = plain(other), 0
     for span in spans:
         if (at := said.find(span, at)) < 0:
@@ -94,7 +96,7 @@ def _code(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...],
         sql = tuple(" ".join(found.split()).rstrip(".?!;") for found in _SQL.findall(said))
     signs: tuple[str, ...] = ()
     if _SIGN.search(said):
-        tokens = map(_bared, _TOKEN.findall(said))
+        tokens = [_bared(token) for token in _TOKEN.findall(said) if _SIGN.search(token)]
         signs = tuple(token for token in tokens if _SIGN.search(token) and not _SPOKEN.fullmatch(token))
     return signs, indented, sql, spans
 

@@ -8,15 +8,16 @@ near-misses of the guards). `FEATURES` only ever grows at its end; a fitted file
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from embeddings.base import Reading
-from embeddings.guards import NEAR_MISSES, near_misses
-from embeddings.guards.nearness import longest_common, tell, told
+from embeddings.guards import NEAR_MISSES
+from embeddings.guards.nearness import Told, differences, longest_common, tell, told
+from embeddings.guards.nearness import facts_of as as_facts
 from embeddings.known import Known
 from embeddings.repairs import corrected
 from embeddings.text import CARRIES_NO_MEANING, counted, is_han, plain, stem, words
@@ -43,40 +44,53 @@ FEATURES = (
 LONELY_BELOW = 0.55
 REMEMBERED = 1024  # texts, some kilobytes each: nine are looked at for every question
 _MOST_PIECES = 160  # alignment and order of more are not worth their square in time
+_SHORT = 20_000  # letters of one text times those of another
+_MOST_WEIGHTS = 65_536
 _FUNCTION_WEIGHT = 0.15
 _ALIGNED = FEATURES.index("aligned_less")
 _SIDES = 6  # numbers of an alignment
 _NOTHING_TO_ALIGN = (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
 _WORD_BEGINS = "\u2581\u0120"  # marks of SentencePiece and of byte-level vocabularies
 
+
 Features = NDArray[np.float32]
-Bag = frozenset[tuple[str, int] | str]
 
 
 def features_of(a: Reading, b: Reading) -> Features:
     """The numbers of a pair, in the order of `FEATURES`."""
-    row = _by_words(a, b)
-    return np.asarray([*row[:_ALIGNED], *_alignment(a, b), *row[_ALIGNED:]], np.float32)
+    if b.text < a.text:
+        a, b = b, a  # the last digit of a product may depend on which comes first
+    (row,) = _by_words(a, [b])
+    row[_ALIGNED : _ALIGNED + _SIDES] = _alignment(a, b)
+    return np.asarray(row, np.float32)
 
 
 def features_beside(question: Reading, others: Sequence[Reading]) -> Features:
     """A row for each of `others` beside one question: the numbers of `features_of`, but for their last digit."""
-    found = np.empty((len(others), len(FEATURES)), np.float32)
-    rows = [_by_words(question, other) for other in others]
-    found[:, :_ALIGNED] = [row[:_ALIGNED] for row in rows]
+    found = np.array(_by_words(question, others), np.float32)
     found[:, _ALIGNED : _ALIGNED + _SIDES] = _alignments(question, others)
-    found[:, _ALIGNED + _SIDES :] = [row[_ALIGNED:] for row in rows]
     return found
 
 
-def _by_words(a: Reading, b: Reading) -> list[float]:
-    """All but the alignment, in order."""
-    return [
-        float(a.vector @ b.vector),
-        *near_misses(a.text, b.text),
-        *_overlap(_SAID.of(a.text), _SAID.of(b.text)),
-        *_less_more(math.log1p(len(a.pieces)), math.log1p(len(b.pieces))),
-    ]
+def _by_words(question: Reading, others: Sequence[Reading]) -> list[list[float]]:
+    """A row for each of `others`, with room for the alignment."""
+    one, vector, pieces = _SAID.of(question.text), question.vector, math.log1p(len(question.pieces))
+    threes, num_threes, num_stems = _threes(one.run), len(one.run) - 2, len(one.stems)
+    rows: list[list[float]] = []
+    for reading in others:
+        other, its_pieces = _SAID.of(reading.text), math.log1p(len(reading.pieces))
+        rows.append(
+            [
+                float(vector @ reading.vector),
+                *differences(one.told, other.told),
+                *_NOTHING_TO_ALIGN,
+                *_shares(len(one.bag & other.bag), num_stems, len(other.stems)),
+                *_shares(_num_shared(threes, other.run), num_threes, len(other.run) - 2),
+                *_in_order(one.stems, other.stems),
+                *((pieces, its_pieces) if pieces <= its_pieces else (its_pieces, pieces)),
+            ]
+        )
+    return rows
 
 
 def _less_more(a: float, b: float) -> tuple[float, float]:
@@ -91,13 +105,25 @@ def weight(piece: str) -> float:
     return _FUNCTION_WEIGHT if said in CARRIES_NO_MEANING else 1.0
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _weights(pieces: tuple[str, ...]) -> NDArray[np.float32]:
-    return np.array([weight(piece) for piece in pieces[:_MOST_PIECES]], np.float32)
+class _Weights(dict[str, float]):
+    """Weights by piece, which are the vocabulary's and come again and again."""
+
+    def __missing__(self, piece: str) -> float:
+        if len(self) >= _MOST_WEIGHTS:
+            self.clear()
+        self[piece] = found = weight(piece)
+        return found
+
+
+_WEIGHTS = _Weights()
+
+
+def _weights(reading: Reading) -> list[float]:
+    return [_WEIGHTS[piece] for piece in reading.pieces[:_MOST_PIECES]]
 
 
 def _alignment(a: Reading, b: Reading) -> list[float]:
-    weights_a, weights_b = _weights(a.pieces), _weights(b.pieces)
+    weights_a, weights_b = np.array(_weights(a), np.float32), np.array(_weights(b), np.float32)
     if not weights_a.sum() or not weights_b.sum():
         return list(_NOTHING_TO_ALIGN)
     similar = _unit(a.states[:_MOST_PIECES]) @ _unit(b.states[:_MOST_PIECES]).T
@@ -115,28 +141,34 @@ def _side(best: NDArray[np.float32], weights: NDArray[np.float32]) -> tuple[floa
 
 def _alignments(question: Reading, others: Sequence[Reading]) -> NDArray[np.float32]:
     """A row of `_alignment` for each: one product for all of them, their pieces end to end."""
-    found = np.tile(np.asarray(_NOTHING_TO_ALIGN, np.float32), (len(others), 1))
-    own = _weights(question.pieces)
-    weights = [_weights(other.pieces) for other in others]
-    at = [n for n, one in enumerate(weights) if one.any()]
+    found = np.empty((len(others), _SIDES), np.float32)
+    found[:] = _NOTHING_TO_ALIGN
+    own = np.array(_weights(question), np.float32)
+    weights = [_weights(other) for other in others]
+    at = [n for n, one in enumerate(weights) if any(one)]
     if not at or not own.any():
         return found
-    heavy = np.concatenate([weights[n] for n in at])
-    starts = np.cumsum([0] + [len(weights[n]) for n in at[:-1]])
+    heavy = np.array([one for n in at for one in weights[n]], np.float32)
+    lengths = [len(weights[n]) for n in at]
+    starts = list(accumulate(lengths[:-1], initial=0))
     states = np.concatenate([others[n].states[:_MOST_PIECES] for n in at])
     similar = _unit(question.states[:_MOST_PIECES]) @ states.T
     similar /= np.maximum(np.sqrt(np.einsum("ij,ij->i", states, states)), np.float32(1e-9))
-    ours, theirs = np.maximum.reduceat(similar, starts, axis=1), similar.max(axis=0)
-    lightest = np.repeat(np.maximum.reduceat(heavy, starts), [len(weights[n]) for n in at])
+    ours, theirs = np.maximum.reduceat(similar, starts, axis=1), np.maximum.reduce(similar, axis=0)
+    heaviest = np.repeat(np.maximum.reduceat(heavy, starts), lengths)
     pairs = (
-        (own @ ours / own.sum(), np.add.reduceat(theirs * heavy, starts) / np.add.reduceat(heavy, starts)),
+        (own @ ours / np.add.reduce(own), np.add.reduceat(theirs * heavy, starts) / np.add.reduceat(heavy, starts)),
         (np.log1p(own @ _lonely(ours)), np.log1p(np.add.reduceat(_lonely(theirs) * heavy, starts))),
         (
-            1.0 - ours[own >= own.max()].min(axis=0),
-            1.0 - np.minimum.reduceat(np.where(heavy >= lightest, theirs, np.float32(2.0)), starts),
+            1.0 - np.minimum.reduce(ours[own >= np.maximum.reduce(own)], axis=0),
+            1.0 - np.minimum.reduceat(np.where(heavy >= heaviest, theirs, np.float32(2.0)), starts),
         ),
     )
-    found[at] = np.stack([end(*pair) for pair in pairs for end in (np.minimum, np.maximum)], axis=1)
+    sides = np.empty((_SIDES, len(at)), np.float32)
+    for n, (one, other) in enumerate(pairs):
+        np.minimum(one, other, out=sides[2 * n])
+        np.maximum(one, other, out=sides[2 * n + 1])
+    found[at] = sides.T
     return found
 
 
@@ -151,22 +183,24 @@ def _unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Said:
+    """What is read of a text before it is compared; never changed."""
+
+    run: str  # its stems, with one space between them: three letters or more
     stems: tuple[str, ...]
-    bag: Bag
-    letters: Bag  # runs of three
+    bag: frozenset[tuple[str, int] | str]
+    told: Told
 
 
 def _read(text: str) -> _Said:
     said = words(corrected(plain(text)))[:_MOST_PIECES]
     parts = [part for word in said for part in (word if is_han(word) else (stem(word),))]
-    return _said_of(tuple(parts[:_MOST_PIECES]))
+    return _said_of(parts[:_MOST_PIECES], told(text))
 
 
-def _said_of(stems: tuple[str, ...]) -> _Said:
-    run = " ".join(stems)
-    return _Said(stems, counted(stems), counted([run[n : n + 3] for n in range(max(len(run) - 2, 1))]))
+def _said_of(stems: Sequence[str], one: Told) -> _Said:
+    return _Said(" ".join(stems).ljust(3, "\0"), tuple(stems), counted(stems), one)
 
 
 _SAID = Known(_read, REMEMBERED)
@@ -175,8 +209,9 @@ _SAID = Known(_read, REMEMBERED)
 def facts_of(text: str) -> bytes:
     """What is read of a text before it is compared: `remember` takes it back in a tenth of the time. Empty for a text
     that JSON cannot hold."""
+    one = _SAID.of(text)
     try:
-        return orjson.dumps([_SAID.of(text).stems, told(text)])
+        return orjson.dumps([one.stems, as_facts(one.told, text)])
     except TypeError:
         return b""
 
@@ -187,34 +222,53 @@ def remember(text: str, facts: bytes) -> None:
         return
     try:
         stems, parts = orjson.loads(facts)
-        tell(text, parts)
-        _SAID.put(text, _said_of(tuple(stems)))
+        _SAID.put(text, _said_of(stems, tell(text, parts)))
     except (ValueError, TypeError):
         return
 
 
-def _overlap(a: _Said, b: _Said) -> list[float]:
-    least = max(min(len(a.stems), len(b.stems)), 1)
-    begin = _common_start(a.stems, b.stems)
-    end = min(_common_start(a.stems[::-1], b.stems[::-1]), least - min(begin, least))
-    return [
-        *_shares(a.bag, b.bag),
-        *_shares(a.letters, b.letters),
-        longest_common(a.stems, b.stems) / least,
-        (begin + end) / least,
-        end / least,
-    ]
+def _in_order(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[float, float, float]:
+    """Stems in the same order, and those that are shared at both ends, and at the end; of the shorter text."""
+    least = min(len(a), len(b))
+    begin = end = 0
+    while begin < least and a[begin] == b[begin]:
+        begin += 1
+    while end < least - begin and a[-1 - end] == b[-1 - end]:
+        end += 1
+    all_of_it = max(least, 1)
+    return longest_common(b, a) / all_of_it, (begin + end) / all_of_it, end / all_of_it
 
 
-def _shares(a: Bag, b: Bag) -> tuple[float, float]:
-    shared, in_a, in_b = len(a & b), len(a), len(b)
-    return shared / max(in_a + in_b - shared, 1), shared / max(min(in_a, in_b), 1)
+def _shares(shared: int, in_a: int, in_b: int) -> tuple[float, float]:
+    """Of all that is in either, and of the text that has fewer."""
+    return shared / ((in_a + in_b - shared) or 1), shared / ((in_a if in_a < in_b else in_b) or 1)
 
 
-def _common_start(a: Sequence[str], b: Sequence[str]) -> int:
-    count = 0
-    for one, other in zip(a, b, strict=False):
-        if one != other:
-            break
-        count += 1
+def _threes(run: str) -> dict[str, int]:
+    """The runs of three letters, and how often each is there."""
+    found: dict[str, int] = {}
+    for n in range(len(run) - 2):
+        three = run[n : n + 3]
+        found[three] = found[three] + 1 if three in found else 1
+    return found
+
+
+def _num_shared(threes: dict[str, int], run: str) -> int:
+    """How many runs of three letters a text shares with the one they are of, as often as both have them. They are
+    looked up where they stand: to cut a stored text into its own costs three times as much, where it is short."""
+    if len(threes) * len(run) > _SHORT:
+        its = _threes(run)
+        return sum(min(times, its[three]) for three, times in threes.items() if three in its)
+    shared = 0
+    for three, times in threes.items():
+        if three in run:
+            shared += 1 if times == 1 else min(times, _num_found(three, run))
+    return shared
+
+
+def _num_found(three: str, run: str) -> int:
+    """How often it is there, overlapping itself too: "aaa" twice in "aaaa"."""
+    count, at = 0, run.find(three)
+    while at >= 0:
+        count, at = count + 1, run.find(three, at + 1)
     return count

@@ -11,7 +11,7 @@ _STEPS = 40
 
 def chances(logits: Numbers) -> Numbers:
     """The probabilities of `logits`."""
-    found: Numbers = 1.0 / (1.0 + np.exp(-np.clip(logits, -CERTAIN, CERTAIN)))
+    found: Numbers = 1.0 / (1.0 + np.exp(-np.minimum(np.maximum(logits, -CERTAIN), CERTAIN)))
     return found
 
 

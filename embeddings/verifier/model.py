@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ from embeddings.verifier.logistic import Numbers, chances, logits
 Arrays = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """What a verifier says about two texts, and the numbers it looked at, in units of their spread."""
 
     probability: float
@@ -85,10 +84,13 @@ class Verifier:
         """What `compare` says of each, but for the last digit."""
         if not others:
             return []
-        left, right = np.stack([a.vector] * len(others)), np.stack([other.vector for other in others])
-        pairs = Pairs(features_beside(a, others), left, right)
-        rows = prior_rows(self.arrays, pairs)
-        known = self.probabilities(pairs) if self.is_fitted else chances(rows @ prior_weights(self.arrays))
+        features = features_beside(a, others)
+        rows = _in_spreads(self.arrays, features)
+        if self.is_fitted:
+            left, right = np.stack([a.vector] * len(others)), np.stack([other.vector for other in others])
+            known = self.probabilities(Pairs(features, left, right))
+        else:
+            known = chances(rows @ prior_weights(self.arrays))
         in_spreads = rows[:, :-1].tolist()
         return [Comparison(chance, tuple(row)) for chance, row in zip(known.tolist(), in_spreads, strict=True)]
 
@@ -109,13 +111,17 @@ def prior_logits(arrays: Arrays, pairs: Pairs) -> Numbers:
 
 
 def prior_weights(arrays: Arrays) -> Numbers:
-    return np.append(arrays["weights"], arrays["bias"]).astype(np.float64)
+    return np.concatenate((arrays["weights"], arrays["bias"])).astype(np.float64)
 
 
 def prior_rows(arrays: Arrays, pairs: Pairs) -> Numbers:
     """Features in units of their spread, and a 1."""
-    rows = np.ones((len(pairs.features), pairs.features.shape[1] + 1))
-    scaled = (pairs.features.astype(np.float64) - arrays["mean"]) / arrays["scale"]
+    return _in_spreads(arrays, pairs.features)
+
+
+def _in_spreads(arrays: Arrays, features: NDArray[np.float32]) -> Numbers:
+    rows = np.ones((len(features), features.shape[1] + 1))
+    scaled = (features.astype(np.float64) - arrays["mean"]) / arrays["scale"]
     np.minimum(np.maximum(scaled, -8.0), 8.0, out=rows[:, :-1])
     return rows
 

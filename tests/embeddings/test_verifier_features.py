@@ -1,11 +1,25 @@
+from collections import Counter
+
 import numpy as np
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embeddings.guards.nearness import longest_common
+from embeddings.guards.nearness import longest_common, tell
 from embeddings.hashing import HashingEmbedder
-from embeddings.verifier.features import FEATURES, features_beside, features_of, weight
+from embeddings.verifier.features import (
+    _SAID,
+    FEATURES,
+    _num_shared,
+    _said_of,
+    _threes,
+    facts_of,
+    features_beside,
+    features_of,
+    weight,
+)
+from tests.embeddings.guard_cases import PASSED, REFUSED
 
 EMBEDDER = HashingEmbedder(64)
 
@@ -57,6 +71,7 @@ def test_any_text_has_finite_features(text: str) -> None:
         assert np.isfinite(features_of(one, two)).all()
 
 
+@settings(deadline=None)
 @given(a=st.lists(st.sampled_from("abcd"), max_size=12), b=st.lists(st.sampled_from("abcd"), max_size=12))
 def test_the_longest_common_subsequence_is_the_one_of_the_textbook(a: list[str], b: list[str]) -> None:
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
@@ -64,7 +79,7 @@ def test_the_longest_common_subsequence_is_the_one_of_the_textbook(a: list[str],
         for m, other in enumerate(b):
             table[n + 1][m + 1] = table[n][m] + 1 if one == other else max(table[n][m + 1], table[n + 1][m])
 
-    assert longest_common(a, b) == table[-1][-1]
+    assert longest_common(a, tuple(b)) == table[-1][-1]
 
 
 TEXTS = ("which river runs through paris", "", "what runs through berlin?", "?!", "open the door 打开门", "word " * 300)
@@ -77,3 +92,25 @@ def test_the_numbers_of_many_beside_one_question_are_those_of_each_pair(question
     together = features_beside(asked, others)
 
     assert together == pytest.approx(np.array([features_of(asked, other) for other in others]), abs=1e-5)
+
+
+RUNS = st.text(alphabet="ab ", max_size=14)
+
+
+@settings(deadline=None)
+@given(a=RUNS, b=RUNS)
+def test_runs_of_three_letters_are_shared_as_often_as_both_have_them(a: str, b: str) -> None:
+    first, second = ([row[n : n + 3] for n in range(max(len(row) - 2, 1))] for row in (a, b))
+    a, b = a.ljust(3, "\0"), b.ljust(3, "\0")
+
+    assert _num_shared(_threes(a), b) == (Counter(first) & Counter(second)).total()
+    assert _num_shared(_threes(a), b * 2000) == (Counter(_threes(a)) & Counter(_threes(b * 2000))).total()
+
+
+@pytest.mark.parametrize("texts", [PASSED, *REFUSED.values()])
+def test_what_is_put_back_is_what_was_read(texts: list[tuple[str, str]]) -> None:
+    for text in {text for pair in texts for text in pair}:
+        read = _SAID.of(text)
+        stems, parts = orjson.loads(facts_of(text))
+
+        assert _said_of(stems, tell(text, parts)) == read

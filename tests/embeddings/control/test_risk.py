@@ -112,3 +112,12 @@ def test_noise_that_was_seen_once_is_forgiven_after_many_that_were_right() -> No
         ledger.saw(0.001, is_right=True)
 
     assert ledger.noise < Ledger(0.01).noise < early
+
+
+def test_many_probabilities_are_doubted_as_each_is_alone() -> None:
+    learned, outcomes = Calibration(), random.Random(2)
+    for _ in range(300):
+        learned.learn(outcomes.random(), outcomes.random() < 0.8)
+    some = [0.0, 1.0, *(outcomes.random() for _ in range(100))]
+
+    assert learned.chances_wrong(some) == [learned.chance_wrong(one) for one in some]
