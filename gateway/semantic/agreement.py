@@ -7,7 +7,6 @@ know any more is dropped. Reading the store costs most: it is done so seldom tha
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 
 import numpy as np
 
@@ -81,21 +80,3 @@ class Agreement:
             self._index.remove(row.scope + row.compat, row.id)
             return False
         return True
-
-
-async def fill(index: VectorIndex, answers: Answers, fingerprint: str, tell: Callable[[str], None]) -> None:
-    """Put what the store holds into an empty index; the event loop goes on meanwhile. `tell` hears how far it is."""
-    await asyncio.to_thread(index.open, fingerprint)
-    try:
-        now_s, count = time.time(), 0
-        async for row in answers.embedded(fingerprint):
-            if row.expires_s is None or now_s < row.expires_s:
-                index.add(row.scope + row.compat, row.id, np.frombuffer(row.vector, dtype="<f4"))
-                count += 1
-                if count % 16 == 0:
-                    tell(f"{count:,} vectors read")
-                    await asyncio.sleep(0)  # a page is 512 rows: others wait for no more than half a millisecond
-        index.start()
-    except BaseException:
-        index.cancel()
-        raise

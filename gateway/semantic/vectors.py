@@ -1,8 +1,9 @@
 """The index of stored questions, kept true to the store.
 
-The store is the truth: the index is rebuilt from it at start, and an id the store no longer knows is dropped from the
-index when it is met. An entry is stored first and learned behind it, in the time that lookups leave; `catch_up` learns
-what a crash, a failure, a start or another embedder left without a vector.
+The store is the truth: the index is rebuilt from it at start (`filling.py`), and an id the store no longer knows is
+dropped from the index when it is met. An entry is stored first and learned behind it, in the time that lookups leave;
+`catch_up` learns what a crash, a failure, a start or another embedder left without a vector, and goes on with an index
+that could not be filled.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ from embeddings.batcher import EmbeddingBatcher
 from embeddings.index import Candidate, VectorIndex
 from gateway.answers.base import Answers, CacheError, Embedded, Unembedded
 from gateway.metrics import Sample
-from gateway.semantic.agreement import Agreement, fill
+from gateway.semantic.agreement import Agreement
+from gateway.semantic.filling import Filling
 from gateway.semantic.orphans import Orphans
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Vectors:
         """`keep` is given the reading of every question that gets a vector here, with its scope and its name."""
         self.fingerprint = ""  # of the embedder, once there is one
         self.opening = "not begun"  # how far it is with what has to be done before anything can be found
+        self.lacking = ""  # why the index has not all that the store has; empty: it has, or is being filled
         self.num_slow = 0  # large partitions where nothing is looked for until their lists are made
         self._answers = answers
         self._batcher = batcher
@@ -71,6 +74,8 @@ class Vectors:
         self._beyond = beyond
         self._keep = keep
         self._index: VectorIndex | None = None
+        self._filling: Filling | None = None
+        self._is_whole = False  # all that the store held at the start was read: what is not here is nowhere
         self._agreement: Agreement | None = None
         self._is_behind = False  # something in the store may lack a vector
         self._is_doubtful = False  # the index may lack what the store has
@@ -84,8 +89,9 @@ class Vectors:
     def is_ready(self) -> bool:
         return self._index is not None
 
-    async def open(self) -> None:
-        """Load the embedder and rebuild the index. Raises `CacheError` when there is no embedder to be had."""
+    async def open(self, loaded: Callable[[], None] | None = None) -> None:
+        """Load the embedder and fill the index. What is in it is found when it is filled; where `loaded` does what has
+        to be done before, from then on. Raises `CacheError` when there is no embedder to be had."""
         self.opening, began_s = "the embedder is being loaded", time.monotonic()
         try:
             embedder = await self._batcher.ready()
@@ -95,21 +101,47 @@ class Vectors:
         if self._beyond is not None:
             self._beyond.open(embedder.fingerprint, embedder.dim)
             index.pass_on = self._beyond.keep
-        try:
-            await fill(index, self._answers, embedder.fingerprint, self._tell)
-        except CacheError as error:
-            log.warning("the semantic index is not whole: the store cannot be read: %s", error)
-            self._is_doubtful = True
         self.fingerprint = embedder.fingerprint
-        self._index = index
+        filling = Filling(index, self._answers, embedder.fingerprint, self._tell)
+        await filling.open()
+        if loaded is not None:
+            self._take(index, filling)
+            loaded()
+        try:
+            await self._fill(filling)
+        except CacheError as error:
+            log.warning("the semantic index is not whole, %d vectors are there: %s", len(index), error)
+        self._take(index, filling)
         self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
-        early, self._early = self._early, []
-        for row, fingerprint in early:
-            self.hear(row, fingerprint)
         took_s = time.monotonic() - began_s
         self._settle(index)
         log.info("semantic index ready after %.1f s: %d vectors of %s", took_s, len(index), embedder.fingerprint)
+
+    async def _fill(self, filling: Filling) -> None:
+        """Read what the index lacks. Raises `CacheError` when the store fails; `catch_up` tries again then."""
+        try:
+            await filling.run()
+        except CacheError as error:
+            self.lacking = str(error)
+            raise
+        self.lacking, self._is_whole = "", True
+
+    def _take(self, index: VectorIndex, filling: Filling) -> None:
+        """Let what is in it be found, and put into it what was heard of before."""
+        self._index, self._filling = index, filling
+        early, self._early = self._early, []
+        for row, fingerprint in early:
+            self.hear(row, fingerprint)
+
+    async def _complete(self, index: VectorIndex, agreement: Agreement) -> None:
+        """Go on with an index that could not be filled. Raises `CacheError` when the store fails again."""
+        if self._filling is None or self._is_whole:
+            return
+        await self._fill(self._filling)
+        agreement.live_rows = len(index)
+        self._settle(index)
+        log.info("the semantic index is whole: %d vectors", len(index))
 
     def _tell(self, opening: str) -> None:
         self.opening = opening
@@ -157,15 +189,20 @@ class Vectors:
 
     def is_empty(self, partition: bytes) -> bool:
         """Whether nothing can be found there: then a question need not be embedded to be looked for."""
-        return (self._index is None or self._index.is_empty(partition)) and not self.is_beyond(partition)
+        is_known = self._index is None or (self._is_whole and self._index.is_empty(partition))
+        return is_known and not self.is_beyond(partition)
 
     def is_beyond(self, partition: bytes) -> bool:
         """Whether memory had no room for some of it, and it is searched elsewhere, too."""
         return self._beyond is not None and self._beyond.has(partition)
 
     def is_slow(self, partition: bytes) -> bool:
-        """Whether nothing can be found there yet, because it is large and its lists are being made."""
-        return self._index is not None and self._index.is_slow(partition)
+        """Whether nothing can be found there yet: it was not read so far, or is large and its lists are being made."""
+        if self._index is None:
+            return False
+        if not self._is_whole and self._index.is_empty(partition) and not self.is_beyond(partition):
+            return True
+        return self._index.is_slow(partition)
 
     def search(self, partition: bytes, vector: Vector, k: int) -> list[Candidate]:
         """The up to `k` nearest of the partition, nearest first."""
@@ -217,11 +254,12 @@ class Vectors:
 
     async def renew(self) -> None:
         """Compare the whole index with the store, and put it right. Raises `CacheError`."""
-        if self._agreement is not None:
-            await self._agreement.look(is_thorough=True)
-            self._is_doubtful, self._is_behind = False, True
-        else:
+        if self._index is None or self._agreement is None:
             self._is_doubtful = True
+            return
+        await self._complete(self._index, self._agreement)
+        await self._agreement.look(is_thorough=True)
+        self._is_doubtful, self._is_behind = False, True
 
     async def catch_up(self) -> None:
         """Learn what is stored without a vector of this embedder. Raises `CacheError` when the store cannot be read.
@@ -231,6 +269,7 @@ class Vectors:
         if self._index is None or self._agreement is None:
             return
         self._settle(self._index)
+        await self._complete(self._index, self._agreement)
         await (self.renew() if self._is_doubtful else self._agreement.look_when_due())
         if not self._orphans.are_overdue() and not self._is_behind:
             return
