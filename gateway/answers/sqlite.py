@@ -293,8 +293,8 @@ class SqliteAnswers:
                 yield row
 
     async def _pages(self, page: Callable[..., tuple[list[T], table.Place | None]]) -> AsyncIterator[list[T]]:
-        """Many rows, a page at a time. Lookups go first: a page ends when one comes, and the next waits for it, a
-        while at most, as who reads everything has to come to an end, too."""
+        """Many rows, a few at a time. Lookups go first: a page ends when one comes, and what is left of it and the next
+        wait for it, a while at most, as who reads everything has to come to an end, too."""
         place: table.Place | None = table.BEGIN
         while place is not None:
             await self._reader.idle(YIELDS_S)
@@ -307,7 +307,10 @@ class SqliteAnswers:
                 gives_way=lambda: self._reader.is_busy,
             )
             rows, place = await self._call(self._clerk, read)
-            yield rows
+            for start in range(0, len(rows), table.FEW_ROWS):
+                if start:
+                    await self._reader.idle(YIELDS_S)
+                yield rows[start : start + table.FEW_ROWS]
 
     async def set_vector(self, row: Unembedded, embedder: str, vector: bytes) -> bool:
         return bool(

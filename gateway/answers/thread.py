@@ -115,6 +115,8 @@ class ConnectionThread:
 
     async def idle(self, within_s: float) -> None:
         """Return when nobody waits for it, or so many seconds later."""
+        if self._idle.is_set():
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._idle.wait()
