@@ -123,6 +123,7 @@ class EmbeddingBatcher:
     async def _outcomes(self, texts: Sequence[str], is_patient: bool, *, is_read: bool) -> list[Outcome]:
         joined: dict[str, tuple[_Job, Future]] = {}
         found: dict[str, Outcome] = {}
+        timer: asyncio.TimerHandle | None = None
         try:
             with self._lock:
                 for text in dict.fromkeys(texts):
@@ -130,16 +131,17 @@ class EmbeddingBatcher:
                         found[text] = known
                     else:
                         joined[text] = self._join(text, is_patient, is_read)
-            async with asyncio.timeout(None if is_patient else self._timeout_s):
-                for text, (_, future) in joined.items():
-                    found[text] = await future
-        except TimeoutError as exc:
-            with self._lock:
-                self.stats.timeouts += 1
-            raise EmbedderError(f"no vector within {self._timeout_s:g} s ({self.state})") from exc
+            if joined and not is_patient:
+                waits = [future for _, future in joined.values()]
+                timer = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, waits)
+            for text, (_, future) in joined.items():
+                found[text] = await future
         finally:
-            for job, future in joined.values():
-                self._leave(job, future)
+            if timer is not None:
+                timer.cancel()
+            for text, (job, future) in joined.items():
+                if text not in found:
+                    self._leave(job, future)
         return [found[text] for text in texts]
 
     async def ready(self) -> Embedder:
@@ -208,6 +210,16 @@ class EmbeddingBatcher:
         job.queue = queue
         self._has_work.notify()
         return job
+
+    def _give_up(self, waits: Sequence[Future]) -> None:
+        """It took too long: whoever waits is told. A timer of our own, as `asyncio.timeout` costs twice the calls."""
+        late = [future for future in waits if not future.done()]
+        if late:
+            with self._lock:
+                self.stats.timeouts += 1
+            error = EmbedderError(f"no vector within {self._timeout_s:g} s ({self.state})")
+            for future in late:
+                future.set_exception(error)
 
     def _leave(self, job: _Job, future: Future) -> None:
         """Whoever gave up takes the text out of the queue, unless others want it or it is being embedded."""

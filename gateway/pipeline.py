@@ -24,6 +24,7 @@ from backends.errors import BackendError, BackendGarbage
 from backends.routing.asking import Step
 from backends.routing.router import Route, Router, UnknownModel
 from gateway.answers.base import PUT, REFRESH, Entry, Mark, NearAnswers
+from gateway.answers.packed import Packed
 from gateway.asked import Asked
 from gateway.commons.commons import Commons
 from gateway.commons.padding import Paces, padded
@@ -211,7 +212,7 @@ class Pipeline:
         """What lies under the key, and why it may not be served."""
         fp, entry = asked.fp, None
         with self._ledger.best_effort("exact_read"):
-            entry = self._answers.get_now(fp.scope, fp.exact) or await self._answers.get(fp.scope, fp.exact)
+            entry = await self._answers.get(fp.scope, fp.exact)
         miss = self.exact_miss(asked, entry)
         self._ledger.looked_up("exact", "miss" if miss else "hit", miss or "same_request")
         return entry, miss
@@ -227,7 +228,7 @@ class Pipeline:
     async def _similar(self, asked: Asked) -> Match | NoMatch:
         if self._semantic is None:
             return NoMatch("off")
-        if asked.question is None:
+        if (question := asked.question) is None:
             refusal = asked.semantic_refusal or "no_question"
             self._ledger.looked_up("semantic", "refused", refusal)
             return NoMatch(refusal)
@@ -235,7 +236,7 @@ class Pipeline:
         with self._ledger.best_effort("semantic_read"):
             found = await self._semantic.find(
                 asked.fp,
-                asked.question,
+                question,
                 rule=asked.rule,
                 min_similarity=asked.plan.min_similarity,
                 is_usable=partial(self.is_usable, controls=asked.controls),
@@ -305,13 +306,13 @@ class Pipeline:
             rules = asked.policy.over(self._semantic.changes.ruled(tenant, rules))
         return LaneRule.of(tenant, rules)
 
-    def is_usable(self, entry: Entry, controls: Controls) -> bool:
+    def is_usable(self, entry: Entry | Packed, controls: Controls) -> bool:
         """Whether the caller accepts an entry of this age."""
-        now_s = time.time()
+        now_s, expires_s = time.time(), entry.expires_s
         for limit_s in (controls.max_age_s, self._rules.keeps_s):
             if limit_s is not None and entry.is_older(limit_s, now_s):
                 return False
-        return entry.is_fresh(now_s - controls.stale_s)
+        return expires_s is None or now_s - controls.stale_s < expires_s
 
     def _replayed(self, asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         self._recorder.count_hit(asked, entry)

@@ -164,8 +164,11 @@ class VectorIndex:
             part.settle()
             part.drain()
             self._weigh(part)
-        found = part.search(query, k)
-        return [Candidate(id, similarity, part.texts.get(id, "")) for similarity, id in found]
+        texts = part.texts
+        return [
+            Candidate(id, similarity, texts[id] if id in texts else "")  # noqa: SIM401 - eight calls, at every search
+            for similarity, id in part.search(query, k)
+        ]
 
     def has(self, partition: bytes, id: str) -> bool:
         """Whether `id` is kept under this name."""

@@ -86,8 +86,8 @@ class Partition:
                 slots = [slot for slot in {**dict.fromkeys(slots), **self._pending} if slot < len(self.rows)]
             scores = self.rows.similarities_at(query, slots)
         places = nearest(scores, k)
-        found = zip(scores[places].tolist(), places if slots is None else [slots[p] for p in places], strict=True)
-        named = sorted((-score, self.rows.id_at(slot), slot) for score, slot in found)[:k]
+        found = places if slots is None else [slots[place] for place in places]
+        named = sorted(zip((-scores[places]).tolist(), self.rows.ids_at(found), found, strict=True))[:k]
         if named:
             self.rows.mark(named[0][2])
         return [(-score, id) for score, id, _ in named]

@@ -26,6 +26,9 @@ GROWTH = 1.1  # of a first block: most partitions hold one to ten rows, and ther
 NO_BYTE = b"\xff"  # after an id: no text has such a byte
 
 Floats = NDArray[np.float32]
+_pointer: Any = faiss.swig_ptr  # made by SWIG, as the next
+# Of out, query, rows, dim, count: row by row in one order of summation, so no product depends on neighbours or threads.
+_PRODUCTS: Any = faiss.fvec_inner_products_ny  # type: ignore[attr-defined]
 
 
 @dataclass(slots=True)
@@ -123,6 +126,12 @@ class Rows:
     def id_at(self, slot: int) -> str:
         return self.blocks[slot // BLOCK_ROWS].id_at(slot % BLOCK_ROWS)
 
+    def ids_at(self, slots: Sequence[int]) -> list[str]:
+        """As `id_at` of each."""
+        width, blocks = self._width, self.blocks
+        places = [(blocks[slot // BLOCK_ROWS].ids, slot % BLOCK_ROWS * width) for slot in slots]
+        return [ids[at : at + width].rstrip(NO_BYTE).decode("utf-8", "surrogatepass") for ids, at in places]
+
     def ids(self) -> Iterator[str]:
         return iter([id for block in self.blocks for id in block.names(BLOCK_ROWS)])
 
@@ -199,16 +208,19 @@ class Rows:
 
     def similarities(self, query: Floats) -> Floats:
         """The inner product of every row with `query`, by slot."""
-        found = np.empty(len(self), np.float32)
-        wide = np.empty((min(TOGETHER, len(self)), self.dim), np.float32)
+        count, dim, products = len(self._slots), self.dim, _PRODUCTS
+        found = np.empty(count, np.float32)
+        wide = np.empty((min(TOGETHER, count), dim), np.float32)
+        some = np.empty(len(wide), np.float32)
+        pointers = _pointer(some), _pointer(query), _pointer(wide), dim
         at = 0
         for block in self.blocks:
             for start in range(0, block.count, TOGETHER):
-                rows = block.values[start : min(start + TOGETHER, block.count)]
-                np.copyto(wide[: len(rows)], rows)
-                _products(query, wide[: len(rows)], found[at + start : at + start + len(rows)])
-            found[at : at + block.count] *= block.scales[: block.count]
-            at += block.count
+                size = min(TOGETHER, block.count - start)
+                wide[:size] = block.values[start : start + size]
+                products(*pointers, size)
+                np.multiply(some[:size], block.scales[start : start + size], out=found[at : at + size])
+                at += size
         return found
 
     def similarities_at(self, query: Floats, slots: Sequence[int]) -> Floats:
@@ -218,7 +230,7 @@ class Rows:
         for at, slot in enumerate(slots):
             block, row = self.blocks[slot // BLOCK_ROWS], slot % BLOCK_ROWS
             wide[at], scales[at] = block.values[row], block.scales[row]
-        _products(query, wide, found)
+        _PRODUCTS(_pointer(found), _pointer(query), _pointer(wide), self.dim, len(slots))
         found *= scales
         return found
 
@@ -258,16 +270,11 @@ def nearest(similarities: Floats, k: int) -> list[int]:
     """Places of the `k` greatest and of all that equal the least of these, in no order."""
     if k >= len(similarities):
         return list(range(len(similarities)))
-    least = np.partition(similarities, len(similarities) - k)[len(similarities) - k]
-    found: list[int] = np.flatnonzero(similarities >= least).tolist()
+    parted = similarities.copy()
+    parted.partition(len(parted) - k)
+    least = parted[len(parted) - k]
+    found: list[int] = (similarities >= least).nonzero()[0].tolist()
     return found
-
-
-def _products(query: Floats, rows: Floats, out: Floats) -> None:
-    """Row by row, in one order of summation: no row's product depends on its neighbours, or on threads."""
-    count, dim = rows.shape
-    products: Any = faiss.fvec_inner_products_ny  # type: ignore[attr-defined]  # made by SWIG
-    products(faiss.swig_ptr(out), faiss.swig_ptr(query), faiss.swig_ptr(rows), dim, count)
 
 
 def _spelled(id: str) -> bytes:

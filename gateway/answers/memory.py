@@ -11,7 +11,7 @@ Invariant: all three, and the room, know the same entries.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -109,6 +109,21 @@ class MemoryAnswers:
         """As `get_now`, but no use of the entry."""
         kept = self._kept.get((scope, exact))
         return self._parsed.of(kept) if kept is not None and kept.is_fresh(self._now() - self._keep_stale_s) else None
+
+    def near_now(self, scope: bytes, entry_ids: Sequence[str]) -> list[Packed | None]:
+        """As `by_id_now` of each, but nothing is parsed: of most neighbours nobody reads the answer."""
+        since_s, found = self._now() - self._keep_stale_s, []
+        for entry_id in entry_ids:
+            exact = self._ids.get((scope, entry_id))
+            kept = None if exact is None else self._kept.get((scope, exact))
+            is_here = kept is not None and (kept.expires_s is None or since_s < kept.expires_s)
+            found.append(kept if is_here else None)
+        return found
+
+    def whole_now(self, kept: Packed) -> Entry:
+        """What `near_now` gave, parsed. What has gone since leaves nothing behind."""
+        is_here = self._kept.get((kept.scope, kept.exact)) is kept
+        return self._parsed.of(kept) if is_here else kept.unpacked()
 
     def put_now(self, entry: Entry, *, is_use: bool = True) -> None:
         """Keep `entry`, making room for it; one larger than a budget is counted and not kept.

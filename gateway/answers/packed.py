@@ -8,14 +8,20 @@ import struct
 from copy import copy
 from typing import NamedTuple
 
-from gateway.answers.base import Entry
+from gateway.answers.base import CLOCKS_AGREE_S, Entry
 from gateway.answers.codec import decode
+from gateway.answers.digest import DIGEST_BYTES, digest_of_words
 
 PARSED_SHARE = 16  # of the budget, one part may be held by what stays parsed, by its size as bytes
 MOST_PARSED_BYTES = 2 << 20
 MOST_SHARED = 4096  # heads and digests that are kept to be shared
 
-_LENGTHS = struct.Struct("<IIi")  # of canonical, answer and question; -1: there is none. The vector is the rest
+# Lengths of canonical, answer and question (-1: there is none), whether there is a vector, the digest of the answer's
+# words; then these four, the vector being the rest.
+_LENGTHS = struct.Struct("<IIi")
+_DIGEST = _LENGTHS.size + 1
+_WORDS = _DIGEST + DIGEST_BYTES
+_NO_DIGEST = bytes(DIGEST_BYTES)  # of what is found by no other words
 
 
 class Head(NamedTuple):
@@ -45,8 +51,9 @@ class Packed:
         question = None if entry.question is None else entry.question.encode("utf-8", "surrogatepass")
         lengths = (len(entry.canonical), len(encoded), -1 if question is None else len(question))
         has_vector = b"\0" if entry.vector is None else b"\1"
-        parts = (_LENGTHS.pack(*lengths), has_vector, entry.canonical, encoded, question or b"", entry.vector or b"")
-        self._body = b"".join(parts)
+        digest = _NO_DIGEST if question is None else digest_of_words(entry.completion)
+        words = (entry.canonical, encoded, question or b"", entry.vector or b"")
+        self._body = b"".join((_LENGTHS.pack(*lengths), has_vector, digest, *words))
         self._head = head
         self.id = entry.id
         self.exact = entry.exact
@@ -104,7 +111,14 @@ class Packed:
 
     @property
     def question(self) -> str | None:
-        return None if _LENGTHS.unpack_from(self._body)[2] < 0 else self._part(2).decode("utf-8", "surrogatepass")
+        canonical, encoded, length = _LENGTHS.unpack_from(self._body)
+        start = _WORDS + canonical + encoded
+        return None if length < 0 else self._body[start : start + length].decode("utf-8", "surrogatepass")
+
+    @property
+    def digest(self) -> bytes:
+        """Of the answer's words; for what has a question."""
+        return self._body[_DIGEST:_WORDS]
 
     @property
     def vector(self) -> bytes | None:
@@ -118,6 +132,10 @@ class Packed:
     def is_fresh(self, now_s: float) -> bool:
         return self.expires_s is None or now_s < self.expires_s
 
+    def is_older(self, limit_s: float, now_s: float) -> bool:
+        """As an entry's."""
+        return now_s - self.created_s > limit_s or self.created_s - now_s > CLOCKS_AGREE_S
+
     def changed(self, entry: Entry) -> "Packed":
         """Of `entry`, which is this one but for its end or the verdicts on it."""
         other = copy(self)
@@ -126,22 +144,27 @@ class Packed:
 
     def unpacked(self) -> Entry:
         """The entry, from its bytes."""
-        head = self._head
+        head, body = self._head, self._body
+        canonical, encoded, question = _LENGTHS.unpack_from(body)
+        answer_at = _WORDS + canonical
+        question_at = answer_at + encoded
+        vector_at = question_at + max(0, question)
+        asked = None if question < 0 else body[question_at:vector_at].decode("utf-8", "surrogatepass")
         return Entry(
             id=self.id,
             scope=head.scope,
             exact=self.exact,
             compat=self.compat,
-            canonical=self.canonical,
-            question=self.question,
+            canonical=body[_WORDS:answer_at],
+            question=asked,
             model=head.model,
-            completion=decode(self.encoded),
+            completion=decode(body[answer_at:question_at]),
             created_s=self.created_s,
             expires_s=self.expires_s,
             elapsed_s=self.elapsed_s,
             tags=head.tags,
             embedder=head.embedder,
-            vector=self.vector,
+            vector=body[vector_at:] if body[_LENGTHS.size] else None,
             tenant=head.tenant,
             namespace=head.namespace,
             revision=head.revision,
@@ -155,7 +178,7 @@ class Packed:
 
     def _part(self, number: int) -> bytes:
         canonical, encoded, question = _LENGTHS.unpack_from(self._body)
-        start = _LENGTHS.size + 1
+        start = _WORDS
         ends = (start + canonical, start + canonical + encoded, start + canonical + encoded + max(0, question))
         starts = (start, *ends)
         return self._body[starts[number] : ends[number] if number < 3 else None]

@@ -11,10 +11,11 @@ whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from gateway.answers.base import Embedded, Entry, Figures, Gone, Mark, Overtaken, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
+from gateway.answers.packed import Packed
 from gateway.answers.selection import Listed, Page, Selection
 
 MOST_REMOVALS = 1000  # that are remembered: an answer that was longer in the making is not kept
@@ -122,6 +123,14 @@ class TieredAnswers:
     def by_id_now(self, scope: bytes, entry_id: str) -> Entry | None:
         """The entry of this name if memory has it; no use of it."""
         return self._near.by_id_now(scope, entry_id)
+
+    def near_now(self, scope: bytes, entry_ids: Sequence[str]) -> list[Packed | None]:
+        """As `by_id_now` of each, as memory keeps it."""
+        return self._near.near_now(scope, entry_ids)
+
+    def whole_now(self, kept: Packed) -> Entry:
+        """What `near_now` gave, parsed."""
+        return self._memory.whole_now(kept)
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         """As `get`, by name."""

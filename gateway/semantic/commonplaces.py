@@ -10,6 +10,7 @@ of these streams given one answer, 1 to 4 % of them would be taken for one (belo
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from embeddings.base import Vector
 from gateway.semantic.rule import LaneKey
@@ -18,6 +19,7 @@ UNLIKE = 0.3  # a cosine below it: about quite different things
 MOST = 3  # questions, pairwise unlike, that may share an answer
 PER_LANE = 2048  # answers that are remembered, each with up to `MOST` vectors; the one given least lately goes
 IN_ALL = 8192  # likewise, of the lane that said something least lately
+_UNSEEN: list[Vector] = []  # stands for an answer that was not given yet
 
 
 class Commonplaces:
@@ -36,19 +38,33 @@ class Commonplaces:
 
     def note(self, lane: LaneKey, answer: bytes, question: Vector) -> None:
         """An answer, by its digest, was given to a question."""
-        given = self._given.setdefault(lane, OrderedDict())
+        self.note_all(lane, [(answer, question)])
+
+    def note_all(self, lane: LaneKey, answers: Iterable[tuple[bytes, Vector]]) -> list[bool]:
+        """As `note` of each in turn; of each whether it is, by then, an answer to anything."""
+        given = self._given.get(lane)
+        if given is None:
+            given = self._given[lane] = OrderedDict()
         self._given.move_to_end(lane)
-        self._size += answer not in given
-        others = given.setdefault(answer, [])
-        given.move_to_end(answer)
-        if others is not None and all(float(question @ other) < UNLIKE for other in others):
-            others.append(question.copy())  # it may be a row of a whole batch
-            if len(others) > MOST:
-                given[answer] = None
-        if len(given) > self._per_lane:
-            self._forget_one(lane)
-        if self._size > self._in_all:
-            self._forget_one(next(iter(self._given)))
+        found = []
+        for answer, question in answers:
+            others = given.get(answer, _UNSEEN)
+            if others is _UNSEEN:
+                given[answer] = [question.copy()]  # it may be a row of a whole batch
+                self._size += 1
+                if len(given) > self._per_lane:
+                    self._forget_one(lane)
+                if self._size > self._in_all:
+                    self._forget_one(next(iter(self._given)))
+                found.append(False)
+                continue
+            given.move_to_end(answer)
+            if others is not None and max([float(question @ other) for other in others]) < UNLIKE:
+                others.append(question.copy())
+                if len(others) > MOST:
+                    given[answer] = others = None
+            found.append(others is None)
+        return found
 
     def has(self, lane: LaneKey, answer: bytes) -> bool:
         """Whether it is an answer to anything."""

@@ -2,19 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-import orjson
-
 from gateway.answers.base import Entry
+from gateway.answers.digest import digest_of_words
 from gateway.semantic.rule import LaneRule
 
 if TYPE_CHECKING:
     from embeddings.control import Verdict
 
-
-FOLDED_CHARS = 100_000  # of an answer whose case and spaces do not count; to fold more holds everybody up
 SAME_QUESTION = "same_question"
 SAME_WORDING = "same_wording"
 OTHER_HISTORY = "other_history"  # the same question after another history, in whatever words
@@ -116,8 +112,4 @@ def match_of(seen: Seen) -> Match | None:
 
 def digest_of(entry: Entry) -> bytes:
     """The same for answers of the same words."""
-    text = entry.completion.text
-    folded = " ".join(text.casefold().split()) if len(text) <= FOLDED_CHARS else text
-    said = folded.encode("utf-8", "surrogatepass")
-    messages = [choice.message for choice in entry.completion.choices]
-    return blake2b(said or orjson.dumps(messages, default=dict), digest_size=16).digest()
+    return digest_of_words(entry.completion)

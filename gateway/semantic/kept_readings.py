@@ -8,6 +8,9 @@ full, and has what is dropped overwritten. A reading that is not here is made an
 
     memory   OrderedDict, least lately used first -> the file
     file     |  oldest  |    | newest |  free  |      a ring; no reading is cut in two
+
+Who looks writes nothing: what is found in the file stays there (the system has its pages in memory). Only what had to
+be unsealed is kept near, and pushes out what lies in the file already, once that was written.
 """
 
 import logging
@@ -15,7 +18,7 @@ import os
 import struct
 import tempfile
 from collections import OrderedDict
-from hashlib import blake2b
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +32,10 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 MOST_PIECES = 160  # a longer text is read again: few are that long, and each would be worth thirty others
-_HEAD = struct.Struct("<16sHHII")
+_HEAD = struct.Struct("<HHIII")  # pieces, dim, bytes of their names, of the text, of the facts
 SHORT_CHARS = 300  # of texts whose words are read right when they are kept
 _WIDEST = 32767.0
+_FLOAT, _NARROW = np.dtype("<f4"), np.dtype("<i2")
 
 Key = tuple[bytes, str]  # scope and name of an entry
 
@@ -63,15 +67,18 @@ class KeptReadings:
         if (packed := pack(reading)) is not None:
             self._put((scope, name), packed)
 
-    def find(self, scope: bytes, name: str, text: str) -> Reading | None:
-        """The reading of this entry's question, if it is kept and of this text."""
-        key = (scope, name)
-        packed = self._near.get(key)
-        if packed is not None:
-            self._near.move_to_end(key)
-        elif (packed := self._fetched(key)) is not None:
-            self._put(key, packed)
-        return None if packed is None else unpack(packed, text)
+    def find(self, scope: bytes, asked: Sequence[tuple[str, str]]) -> list[Reading | None]:
+        """The readings of entries by name and text; None of one that is not kept, or is of another text."""
+        near, far, found = self._near, None if self._seal.name else self._far, []
+        for name, _ in asked:
+            key = (scope, name)
+            packed = near.get(key)
+            if packed is not None:
+                near.move_to_end(key)
+            else:
+                packed = self._opened(key) if far is None else far.get(key)
+            found.append(packed)
+        return unpack(found, [text for _, text in asked])
 
     def drop(self, scope: bytes, name: str) -> None:
         """Forget it."""
@@ -102,13 +109,18 @@ class KeptReadings:
             if self._far is not None and oldest not in self._far:
                 self._far.put(oldest, self._seal.seal(gone, _place(oldest)))
 
-    def _fetched(self, key: Key) -> bytes | None:
+    def _opened(self, key: Key) -> bytes | None:
+        """What the file has under seal: from now on memory has it, too."""
         sealed = None if self._far is None else self._far.get(key)
+        if sealed is None:
+            return None
         try:
-            return None if sealed is None else self._seal.open(sealed, _place(key))
+            packed = self._seal.open(sealed, _place(key))
         except Unsealed as error:
             log.warning("a kept reading does not open: %s", error)
             return None
+        self._put(key, packed)
+        return packed
 
 
 class Ring:
@@ -213,30 +225,52 @@ def pack(reading: Reading) -> bytes | None:
     scales = np.maximum(np.abs(unit).max(axis=1), np.float32(1e-9)) / np.float32(_WIDEST)
     narrow = np.rint(unit / scales[:, None]).astype("<i2")
     facts = facts_of(reading.text) if len(reading.text) <= SHORT_CHARS else b""
-    head = _HEAD.pack(_digest(reading.text), states.shape[0], states.shape[1], len(names), len(facts))
+    text = reading.text.encode("utf-8", "surrogatepass")
+    head = _HEAD.pack(states.shape[0], states.shape[1], len(names), len(text), len(facts))
     numbers = (reading.vector.astype("<f4").tobytes(), scales.astype("<f4").tobytes(), narrow.tobytes())
-    return b"".join((head, *numbers, names, facts))
+    return b"".join((head, *numbers, names, text, facts))
 
 
-def unpack(packed: bytes, text: str) -> Reading | None:
-    """The reading of `text`; None where it is of another one."""
-    digest, count, dim, num_names, num_facts = _HEAD.unpack_from(packed)
-    if digest != _digest(text):
-        return None
-    at = _HEAD.size
-    vector: NDArray[np.float32] = np.frombuffer(packed, "<f4", dim, at)
-    scales = np.frombuffer(packed, "<f4", count, at + 4 * dim)
-    at += 4 * (dim + count)
-    states = np.frombuffer(packed, "<i2", count * dim, at).reshape(count, dim) * scales[:, None]
-    end = len(packed) - num_facts
-    pieces = packed[end - num_names : end].decode("utf-8", "surrogatepass").split("\0")
-    if num_facts:
-        remember(text, packed[end:])
-    return Reading(text, vector, tuple(pieces), states)
+def unpack(kept: Sequence[bytes | None], texts: Sequence[str]) -> list[Reading | None]:
+    """The reading of each text from what is kept; None where that is nothing, or of another one.
 
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    The numbers of all are widened in one go, and their pieces' names are read in one go: a dozen calls for each cost
+    more than the numbers.
+    """
+    found: list[Reading | None] = [None] * len(texts)
+    parts: list[tuple[bytes, bytes, NDArray[np.int16], bytes]] = []
+    spans: list[tuple[int, int]] = []  # which it is, and how many pieces it has
+    dim = 0
+    for n, packed in enumerate(kept):
+        if packed is None:
+            continue
+        count, width, num_names, num_text, num_facts = _HEAD.unpack_from(packed)
+        facts_at = len(packed) - num_facts
+        text_at = facts_at - num_text
+        text = texts[n]
+        if packed[text_at:facts_at] != text.encode("utf-8", "surrogatepass") or width != (dim or width):
+            continue
+        dim = width
+        scales_at = _HEAD.size + 4 * dim
+        states_at = scales_at + 4 * count
+        states = np.frombuffer(packed, _NARROW, count * dim, states_at)
+        names = packed[text_at - num_names : text_at]
+        parts.append((packed[_HEAD.size : scales_at], packed[scales_at:states_at], states, names))
+        spans.append((n, count))
+        if num_facts:
+            remember(text, packed[facts_at:])
+    if not parts:
+        return found
+    vectors, scales, narrow, spelled = zip(*parts, strict=True)
+    rows = np.frombuffer(b"".join(vectors), _FLOAT).reshape(-1, dim)
+    wide: NDArray[np.float32] = np.concatenate(narrow, dtype=np.float32).reshape(-1, dim)
+    wide *= np.frombuffer(b"".join(scales), _FLOAT)[:, None]
+    pieces = b"\0".join(spelled).decode("utf-8", "surrogatepass").split("\0")
+    at = 0
+    for row, (n, count) in zip(rows, spans, strict=True):
+        found[n] = Reading(texts[n], row, tuple(pieces[at : at + count]), wide[at : at + count])
+        at += count
+    return found
 
 
 def _place(key: Key) -> bytes:

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from embeddings.base import Reading
 from embeddings.batcher import EmbeddingBatcher
-from embeddings.control import Lane
+from embeddings.control import Lane, Neighbour, Verdict
 from embeddings.index import VectorIndex
 from embeddings.lexical import VERSION
 from gateway.answers.base import CacheError, Entry, Gone, Unembedded, embedded_of, unembedded_of
@@ -49,6 +52,7 @@ log = logging.getLogger(__name__)
 
 BRIEF_LANE: NewLane = partial(Lane, is_brief=True)
 NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
+_NO_VECTOR, _NO_STATES = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +243,13 @@ class Semantic:
         # who asks for a cosine has one looked at
         if min_similarity <= 0 and (entry := await self._search.same_wording(fp, question, is_usable)) is not None:
             verdict = await self.lanes.decide_wording(rule, question, entry.id, is_dry=is_dry)
-            return _found(Seen(rule, fp.scope, question, verdict, {entry.id: entry}), None, entry.completion.text)
+            return _found(Seen(rule, fp.scope, question, verdict, {entry.id: entry}), None, entry.id)
         if not self._vectors.is_ready:
             return NoMatch("index_loading")
-        if self._vectors.is_empty(fp.partition):
+        partition = fp.partition
+        if self._vectors.is_empty(partition):
             return NoMatch("no_candidates")
-        if self._vectors.is_slow(fp.partition):
+        if self._vectors.is_slow(partition):
             return NoMatch("index_loading")
         reading = await self._search.read(question)
         if reading is None:
@@ -255,9 +260,9 @@ class Semantic:
             return NoMatch("expired" if has_expired else far, best)
         neighbours = await self._search.neighbours(fp.scope, rule.key, near, is_dry=is_dry)
         verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
-        seen = Seen(rule, fp.scope, question, verdict, {entry.id: entry for entry, _ in near})
-        draft = next((entry.completion.text for entry, similarity in near if similarity >= NEAR_ENOUGH), "")
-        return _found(seen, best, draft)
+        seen = Seen(rule, fp.scope, question, _lightened(verdict), self._search.whole(near))
+        nearest, _, similarity = near[0]
+        return _found(seen, best, nearest.id if similarity >= NEAR_ENOUGH else None)
 
     # -- what is stored ----------------------------------------------------------------------------------------------
 
@@ -358,13 +363,26 @@ class Semantic:
         return told
 
 
-def _found(seen: Seen, best: float | None, draft: str) -> Match | NoMatch:
-    """What a verdict comes to, of neighbours and of bare forms alike."""
+def _found(seen: Seen, best: float | None, draft: str | None) -> Match | NoMatch:
+    """What a verdict comes to, of neighbours and of bare forms alike; `draft` is the entry to draft from."""
     verdict = seen.verdict
     if verdict.action == "serve" and (match := match_of(seen)) is not None:
         return match
     is_wording = verdict.wording is not None and verdict.action == "shadow"
-    return NoMatch(SAME_WORDING if is_wording else verdict.reason, best, draft, seen)
+    near_answer = "" if draft is None else seen.entries[draft].completion.text
+    return NoMatch(SAME_WORDING if is_wording else verdict.reason, best, near_answer, seen)
+
+
+def _lightened(verdict: Verdict) -> Verdict:
+    """A verdict without what was read of the neighbour: its numbers lie in one piece with those of all others, and a
+    verdict is kept for as long as an answer is made."""
+    one = verdict.neighbour
+    if one is None:
+        return verdict
+    reading = Reading(one.reading.text, _NO_VECTOR, (), _NO_STATES)
+    neighbour = Neighbour(one.id, reading, one.similarity, one.answer, one.good, one.bad)
+    said = verdict.action, neighbour, verdict.probability, verdict.threshold, verdict.reason
+    return Verdict(*said, verdict.looked, verdict.wording)
 
 
 def _told(found: Match | NoMatch, rule: LaneRule) -> Match | NoMatch:

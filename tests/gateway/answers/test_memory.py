@@ -31,6 +31,31 @@ def test_the_least_recently_used_goes_first() -> None:
     assert memory.stats.evicted == 1
 
 
+def test_neighbours_are_looked_at_as_they_are_kept_and_what_went_meanwhile_stays_gone() -> None:
+    clock = Clock()
+    memory = MemoryAnswers(16 * 2 * SIZE, keep_stale_s=10.0, now=clock)
+    entries = [entry_of("a"), replace(entry_of("b"), expires_s=clock() + 1), entry_of("c")]
+    for entry in entries:
+        memory.put_now(entry)
+
+    found = memory.near_now(digest("s"), [entry.id for entry in entries] + ["e_nobody"])
+    assert [one and (one.id, one.question, one.bad) for one in found[:2]] == [
+        ("e_a", "what is a?", 0),
+        ("e_b", "what is b?", 0),
+    ]
+    assert found[-1] is None
+    assert [memory.whole_now(one) for one in found[:2] if one is not None] == entries[:2]
+    assert memory.near_now(digest("another"), ["e_a"]) == [None]
+
+    memory.remove_now(digest("s"), "e_a")
+    held = memory._parsed.num_bytes
+    assert found[0] is not None
+    assert memory.whole_now(found[0]) == entries[0]  # who looked at it may still give it
+    assert memory._parsed.num_bytes == held
+    clock.now_s += 12
+    assert memory.near_now(digest("s"), ["e_a", "e_b"]) == [None, None]
+
+
 def test_an_entry_larger_than_the_budget_is_not_kept_and_drops_nobody_else() -> None:
     memory = MemoryAnswers(2 * SIZE)
     memory.put_now(entry_of("a"))

@@ -8,6 +8,7 @@ from gateway.answers.base import Entry
 from gateway.answers.codec import encode
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.packed import Packing, Parsed
+from gateway.semantic.found import digest_of
 from tests.contracts.answers_contract import digest, entry_of, full_entry
 
 
@@ -33,6 +34,9 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
     assert packed.unpacked() == entry
     plain = ("scope", "exact", "compat", "canonical", "question", "vector", "embedder", "model", "tags", "tenant")
     assert [getattr(packed, name) for name in plain] == [getattr(entry, name) for name in plain]
+    assert entry.question is None or packed.digest == digest_of(entry)
+    for limit_s, now_s in ((0.0, 999_000.0), (10.0, 1_000_005.0), (10.0, 1_000_011.0)):
+        assert packed.is_older(limit_s, now_s) == entry.is_older(limit_s, now_s)
 
 
 def test_what_changes_is_another_object() -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from backends.fake import ScriptedBackend, say
 from embeddings.base import Reading
 from embeddings.control import Neighbour, Verdict
+from gateway.answers.digest import FOLDED_CHARS
 from gateway.policy import Rules
 from gateway.semantic.commonplaces import MOST, Commonplaces
-from gateway.semantic.found import FOLDED_CHARS, digest_of
+from gateway.semantic.found import digest_of
 from gateway.semantic.rule import LaneKey
 from tests.contracts.answers_contract import entry_of
 from tests.gateway.house import PlainLane, house

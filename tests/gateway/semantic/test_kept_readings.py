@@ -14,6 +14,7 @@ from embeddings.guards import near_misses
 from embeddings.guards.nearness import tell
 from embeddings.hashing import HashingEmbedder
 from embeddings.verifier.features import facts_of, features_of
+from gateway.seal import NO_SEAL, Seal
 from gateway.seal.ring import KeyRing, key_of
 from gateway.semantic.kept_readings import KeptReadings, Ring, pack, unpack
 
@@ -31,7 +32,7 @@ def test_a_kept_reading_says_what_the_fresh_one_says() -> None:
     packed = pack(fresh)
     assert packed is not None
 
-    kept = unpack(packed, fresh.text)
+    (kept,) = unpack([packed], [fresh.text])
 
     assert kept is not None
     assert (kept.text, kept.pieces) == (fresh.text, fresh.pieces)
@@ -43,9 +44,9 @@ def test_a_reading_of_other_words_is_not_found(tmp_path: Path) -> None:
     readings = KeptReadings(tmp_path)
     readings.keep(SCOPE, "e_1", reading("open the door"))
 
-    assert readings.find(SCOPE, "e_1", "open the window") is None
-    assert readings.find(b"t" * 32, "e_1", "open the door") is None
-    assert readings.find(SCOPE, "e_1", "open the door") is not None
+    assert readings.find(SCOPE, [("e_1", "open the window")]) == [None]
+    assert readings.find(b"t" * 32, [("e_1", "open the door")]) == [None]
+    assert readings.find(SCOPE, [("e_1", "open the door")]) != [None]
 
 
 def test_what_memory_has_no_room_for_is_in_a_file_without_a_name(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_what_memory_has_no_room_for_is_in_a_file_without_a_name(tmp_path: Path)
     for text in texts:
         readings.keep(SCOPE, text, reading(text))
 
-    found = [readings.find(SCOPE, text, text) for text in texts]
+    found = readings.find(SCOPE, [(text, text) for text in texts])
 
     assert [one.text for one in found if one is not None] == texts
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +82,43 @@ def test_a_seal_covers_what_lies_on_the_disk(tmp_path: Path) -> None:
 
     assert written is not None
     assert b"door" not in written
-    assert readings.find(SCOPE, "e_1", "open the door") is not None
+    assert readings.find(SCOPE, [("e_1", "open the door")]) != [None]
+
+
+def test_what_is_found_together_is_what_is_found_one_by_one(tmp_path: Path) -> None:
+    readings = KeptReadings(tmp_path, memory_bytes=2000)
+    texts = [*(f"open door number {n} " * (1 + n % 4) for n in range(8)), "caf\u00e9 \ud800", ""]
+    for text in texts:
+        readings.keep(SCOPE, text, reading(text))
+    asked = [("nothing of this name", "?"), *((text, text) for text in texts), (texts[0], "of other words")]
+
+    together = readings.find(SCOPE, asked)
+
+    for one, pair in zip(together, asked, strict=True):
+        (alone,) = readings.find(SCOPE, [pair])
+        assert (one is None) == (alone is None)
+        if one is not None and alone is not None:
+            assert (one.text, one.pieces) == (alone.text, alone.pieces)
+            assert (one.vector == alone.vector).all()
+            assert (one.states == alone.states).all()
+            assert one.vector == pytest.approx(reading(one.text).vector, abs=0)
+
+
+@pytest.mark.parametrize("seal", [NO_SEAL, KeyRing([key_of("one")])], ids=["plain", "sealed"])
+def test_looking_writes_nothing(tmp_path: Path, seal: Seal) -> None:
+    readings = KeptReadings(tmp_path, seal, memory_bytes=2000)
+    asked = [(text, text) for text in (f"open door number {n} please" for n in range(50))]
+    for name, text in asked:
+        readings.keep(SCOPE, name, reading(text))
+    assert readings._far is not None
+    assert readings._far._file is not None
+    readings.find(SCOPE, asked)  # what memory had to itself may have to go for what is unsealed
+    written = readings._far._end, os.pread(readings._far._file, 1 << 20, 0)
+
+    for _ in range(3):
+        assert None not in readings.find(SCOPE, asked)
+
+    assert (readings._far._end, os.pread(readings._far._file, 1 << 20, 0)) == written
 
 
 def test_without_a_folder_that_can_be_written_memory_goes_on(tmp_path: Path) -> None:
@@ -89,7 +126,7 @@ def test_without_a_folder_that_can_be_written_memory_goes_on(tmp_path: Path) -> 
 
     readings.keep(SCOPE, "e_1", reading("open the door"))
 
-    assert readings.find(SCOPE, "e_1", "open the door") is not None
+    assert readings.find(SCOPE, [("e_1", "open the door")]) != [None]
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("pgd"), st.integers(0, 9), st.integers(1, 60)), max_size=80))
