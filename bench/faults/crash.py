@@ -82,28 +82,30 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One look at the index and at the store it is made from."""
+    """One look at the index and at the store it is made from, where every answer is to a question."""
 
     vectors: int  # in the index
     kept: int  # in the store
     questions: int  # there, that are to have one
+    unread: int  # there, with words that the embedder does not know: they are marked, and have none
 
     def __str__(self) -> str:
         return (
             f"{self.vectors} vectors in the index, {self.kept} in the store, {self.questions} questions to embed there"
+            f" and {self.unread} that cannot be read"
         )
 
-    @property
-    def is_whole(self) -> bool:
-        return self.vectors == self.kept == self.questions
+    def is_whole(self, entries: int) -> bool:
+        """Whether nothing is missing and nothing is too much, of so many answers."""
+        return self.vectors == self.kept == self.questions and self.questions + self.unread == entries
 
 
 def count_vectors(file: Path, vectors: int) -> Counted:
-    """The store's own count beside that of the index. A vector of no length marks what no embedder can read whole."""
-    sql = "SELECT count(vector), count(*) FROM entries WHERE question IS NOT NULL AND coalesce(length(vector), 1) > 0"
+    """The store's own count beside that of the index. A vector of no length marks what cannot be read."""
+    sql = """SELECT count(nullif(length(vector), 0)), coalesce(sum(vector IS NULL OR length(vector) > 0), 0),
+        coalesce(sum(length(vector) = 0), 0) FROM entries WHERE question IS NOT NULL"""
     with closing(sqlite3.connect(file, timeout=10)) as connection:
-        kept, questions = connection.execute(sql).fetchone()
-    return Counted(vectors, kept, questions)
+        return Counted(vectors, *connection.execute(sql).fetchone())
 
 
 class House:
@@ -115,7 +117,7 @@ class House:
         self.redis = redis
         self.draws = draws
         self.book = Book()
-        self.counted: list[Counted] = []  # after each start, of an index
+        self.counted: list[tuple[Counted, bool]] = []  # after each start, of an index; whether it was whole
 
     def open(self) -> None:
         if self.redis is not None:
@@ -243,7 +245,9 @@ class House:
             time.sleep(0.2)
         self.book.faults += [f"after life {self.gateway.lives}: {one}" for one in wrong]
         if self.name == "meaning":
-            self.counted.append(self._count(self.gateway.stats()))
+            stats = self.gateway.stats()
+            counted = self._count(stats)
+            self.counted.append((counted, counted.is_whole(stats["entries"])))
         self.book.faults += [f"set aside: {path.name}" for path in self.gateway.data_dir.rglob("*.corrupt-*")]
         if self.redis is None:
             with closing(sqlite3.connect(self.gateway.data_dir / "answers.db", timeout=10)) as connection:
@@ -261,8 +265,8 @@ class House:
             odd.append(
                 f"{stats['entries']} entries; {len(self.book.told_s)} acknowledged, {len(self.book.kinds)} asked"
             )
-        if self.name == "meaning" and not (counted := self._count(stats)).is_whole:
-            odd.append(str(counted))
+        if self.name == "meaning" and not (counted := self._count(stats)).is_whole(stats["entries"]):
+            odd.append(f"{stats['entries']} entries: {counted}")
         if (engine := stats["engine"]) is not None:
             kv = engine["kv"]
             blocks = {name: kv[f"blocks_{name}"] for name in ("free", "cached", "leased", "total")}
@@ -355,9 +359,9 @@ def run(
                 ends[name] = len(house.book.kinds), len(house.book.told_s), found
                 if house.counted:
                     house.start_once_more()
-                    whole = sum(one.is_whole for one in house.counted)
+                    whole = sum(is_whole for _, is_whole in house.counted)
                     print(f"{name}: the index was whole after {whole} of {len(house.counted)} starts; in the end,"
-                          f" {house.counted[-1]}")  # fmt: skip
+                          f" {house.counted[-1][0]}")  # fmt: skip
                 faults += [f"{name}: {fault}" for fault in house.book.faults]
     return tallies, faults, ends
 

@@ -47,7 +47,9 @@ def test_the_course_is_warm_when_a_third_is_asked() -> None:
 @pytest.mark.parametrize(
     ("vectors", "rows", "is_whole"),
     [
-        (2, [("a", b"v"), ("b", b"v"), (None, None), ("too long", b"")], True),
+        (0, [], True),
+        (2, [("a", b"v"), ("b", b"v"), ("of unknown words", b"")], True),
+        (2, [("a", b"v"), ("b", b"v"), (None, None)], False),  # an answer to nothing
         (1, [("a", b"v"), ("b", b"v")], False),  # the index lacks one
         (2, [("a", b"v"), ("b", None)], False),  # it would be embedded again at every start
         (1, [("a", b"v"), ("b", None)], False),  # nobody embedded it
@@ -62,4 +64,4 @@ def test_the_vectors_of_the_index_are_counted_against_the_questions_of_the_store
         connection.executemany("INSERT INTO entries VALUES (?, ?)", rows)
         connection.commit()
 
-    assert count_vectors(tmp_path / "answers.db", vectors).is_whole is is_whole
+    assert count_vectors(tmp_path / "answers.db", vectors).is_whole(len(rows)) is is_whole
