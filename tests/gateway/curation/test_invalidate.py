@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embeddings.base import Vectors
+from embeddings.base import Reading
 from embeddings.hashing import HashingEmbedder
 from gateway.answers.base import CacheError, Verdict
 from gateway.answers.memory import MemoryAnswers
@@ -101,10 +101,10 @@ class Held(HashingEmbedder):
         self.may_go_on = threading.Event()
         self.is_asked = threading.Event()
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def read(self, texts: Sequence[str]) -> list[Reading]:
         self.is_asked.set()
-        self.may_go_on.wait(10)
-        return super().embed(texts)
+        assert self.may_go_on.wait(30)
+        return super().read(texts)
 
 
 async def test_what_is_removed_while_its_vector_is_made_is_in_no_index(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ async def test_what_is_removed_while_its_vector_is_made_is_in_no_index(tmp_path:
         embedder.may_go_on.clear()
         embedder.is_asked.clear()
         await gateway.chat(QUESTIONS[0])
-        await asyncio.to_thread(embedder.is_asked.wait, 10)  # so it is in the store
+        assert await asyncio.to_thread(embedder.is_asked.wait, 30)  # so it is in the store
         await invalidation(gateway).run(Selection(model="scripted"))
         embedder.may_go_on.set()
         await gateway.pipeline.close()
