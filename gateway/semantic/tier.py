@@ -47,10 +47,12 @@ from gateway.semantic.vectors import Beyond, Vectors
 from gateway.semantic.verifiers import Verifiers
 from gateway.semantic.wordings import Wordings
 from gateway.served import Served
+from gateway.turns import Turns
 
 log = logging.getLogger(__name__)
 
 BRIEF_LANE: NewLane = partial(Lane, is_brief=True)
+AT_ONCE = 8  # questions beside their neighbours: what the states of eight readings take, 100 KB, is taken so often
 NEAR_ENOUGH = 0.75  # similarity from which an answer that may not be served is worth drafting from
 _NO_VECTOR, _NO_STATES = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
@@ -116,6 +118,7 @@ class Semantic:
             learner=Learner(labels, self.lanes, batcher, verifiers.shelf) if verifiers.shelf is not None else None,
         )
 
+        self._weighing = Turns(AT_ONCE)
         self.looser = None if rewriter is None else Looser(answers, batcher, self.lanes, rewriter, VectorIndex)
 
     @property
@@ -258,8 +261,9 @@ class Semantic:
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
-        neighbours = await self._search.neighbours(fp.scope, rule.key, near, is_dry=is_dry)
-        verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
+        async with self._weighing:
+            neighbours = await self._search.neighbours(fp.scope, rule.key, near, is_dry=is_dry)
+            verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, _lightened(verdict), self._search.whole(near))
         nearest, _, similarity = near[0]
         return _found(seen, best, nearest.id if similarity >= NEAR_ENOUGH else None)
