@@ -27,6 +27,7 @@ STRICT = (  # similarity, the margin to the next of another answer, and the prob
     (0.95, 2 * LEAD, 0.9),
 )
 _STRICT = tuple((cosine_feature(near), alone, verifier_feature(judged)) for near, alone, judged in STRICT)
+_NEAREST = min(near for near, _, _ in _STRICT)  # most are not even as near as this
 LONG_CHARS = 150
 
 _COSINE, _MARGIN, _VERIFIER = (FEATURES.index(name) for name in ("cosine", "margin", "verifier"))
@@ -60,7 +61,7 @@ def is_long(question: str, stored: str) -> bool:
 def is_strict(features: Sequence[float]) -> bool:
     """Whether a neighbour with these features of `support`, which is not long, is in the strict band: near, alone,
     judged well."""
-    if len(features) < len(FEATURES):
+    if len(features) < len(FEATURES) or features[_COSINE] < _NEAREST:
         return False
     cosine, margin, verifier = features[_COSINE], features[_MARGIN], features[_VERIFIER]
     return any(cosine >= near and margin >= alone and verifier >= judged for near, alone, judged in _STRICT)

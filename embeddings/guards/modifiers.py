@@ -60,8 +60,8 @@ def same_modifiers(a: str, b: str) -> bool:
         return True
     more, less = len(one.bag - other.bag), len(other.bag - one.bag)
     return not (
-        (more <= _MOST_APART and less < _MOST_APART and _narrows(one, other))
-        or (less <= _MOST_APART and more < _MOST_APART and _narrows(other, one))
+        (more <= _MOST_APART and less < _MOST_APART and _narrows(one, other, is_all=more == 1 and not less))
+        or (less <= _MOST_APART and more < _MOST_APART and _narrows(other, one, is_all=less == 1 and not more))
         or (one.may_have_compounds and _is_compound(one, other))
         or (other.may_have_compounds and _is_compound(other, one))
     )
@@ -79,15 +79,6 @@ class _Row:
     def has_of_class(self, name: str) -> bool:
         return any(_CLASS[word] == name for word in self.said if word in _CLASS)
 
-    def narrowed(self) -> list[tuple[str, str, str]]:
-        """Words that may narrow, what each stands before, and what stands before it."""
-        said = self.said
-        return [
-            (said[n], stem(said[n + 1]), _before(said, n))
-            for n in range(len(said) - 1)
-            if said[n].isalpha() and not {said[n], said[n + 1]} & CARRIES_NO_MEANING
-        ]
-
     def led(self) -> set[tuple[str, str]]:
         """Every word, and what stands before it."""
         return {(stem(word), _before(self.said, n)) for n, word in enumerate(self.said)}
@@ -103,18 +94,19 @@ def _before(said: tuple[str, ...], n: int) -> str:
     return "the" if before in _DETERMINERS else before
 
 
-def _narrows(more: _Row, less: _Row) -> bool:
-    """Whether `more` holds a word that makes another thing of what `less` names too."""
-    in_more, in_less = Counter(more.stems), Counter(less.stems)
-    rest, missing = in_more - in_less, in_less - in_more
-    if rest.total() > _MOST_APART or missing.total() >= _MOST_APART:
-        return False
-    is_all, led = not missing and rest.total() == 1, less.led()
-    return any(
-        (thing, before) in led and _makes_another(word, less, is_all=is_all)
-        for word, thing, before in more.narrowed()
-        if rest[stem(word)] and not in_less[stem(word)] and in_less[thing]
-    )
+def _narrows(more: _Row, less: _Row, *, is_all: bool) -> bool:
+    """Whether `more` holds a word that makes another thing of what `less` names too. `is_all`: one word is all that it
+    has more."""
+    said, named = more.said, frozenset(less.stems)
+    for n in range(len(said) - 1):
+        word = said[n]
+        if word in CARRIES_NO_MEANING or said[n + 1] in CARRIES_NO_MEANING or stem(word) in named:
+            continue
+        thing = stem(said[n + 1])
+        is_led = thing in named and word.isalpha() and (thing, _before(said, n)) in less.led()
+        if is_led and _makes_another(word, less, is_all=is_all):
+            return True
+    return False
 
 
 def _makes_another(word: str, less: _Row, *, is_all: bool) -> bool:

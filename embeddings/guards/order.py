@@ -15,6 +15,7 @@ from embeddings.text import CARRIES_NO_MEANING, han, plain, stem, word_set, word
 _PLACED = word_set("us before after than if minus over")
 _DENIAL = word_set("not no never without")  # placed in one clause or the other; inside a clause it may move
 _JOINS_CLAUSES = word_set("if but and or that because when while although")
+_LEFT_OUT, _LEFT_OUT_OF_CLAUSES = CARRIES_NO_MEANING - _PLACED, CARRIES_NO_MEANING - _PLACED - _DENIAL
 _SAME_BOTH_WAYS = word_set("and or vs versus nor")
 _JOINING = _SAME_BOTH_WAYS | word_set("a an the my your both")
 _DOUBLED = re.compile(r"([bdgmnprt])\1$")  # running, run
@@ -44,14 +45,14 @@ _BE = word_set("is are was were be been being get gets got")
 _DOERS = word_set("i he she we")
 _BEGINS = _BE | word_set("do does did can could should will would may might must has have had")
 _JUDGED = re.compile(r"\b(?:is|was|would|will) (?:it|be) (\w+) (?:for (?:\w+ ){1,3})?to \w")
-_DIRECTED = re.compile(
-    r"(?<!\S)(\S{1,40}) (to|into|in|than|minus|over|before|after|from|as|without) (?:the |a |an )?(\S+)"
-)
+_DIRECTING = word_set("to into in than minus over before after from as without")
+_DIRECTED = re.compile(rf"(?<!\S)(\S{{1,40}}) ({'|'.join(sorted(_DIRECTING))}) (?:the |a |an )?(\S+)")
 _LOOSE = word_set("in on at of for with using")
 _LINKS = _LOOSE | word_set("to into than from by over before after against minus without under behind")
 _ARTICLES = word_set("a an the my your")
 _MONTHS = word_set("jan feb mar apr may jun jul aug sep oct nov dec")
-_TOWARDS = re.compile(r"\b(to|into|onto|from) (?:the |an? |my |your )?(\w+)")
+_ENDING = word_set("to into onto from")
+_TOWARDS = re.compile(rf"\b({'|'.join(sorted(_ENDING))}) (?:the |an? |my |your )?(\w+)")
 _FROM_TO = re.compile("从(.{1,12}?)[到至去飞](.{1,12}?)(?=[的要需坐怎多有？?，,。]|$)")
 _HAN_WITHOUT_MEANING = re.compile("[的了吗呢啊呀吧请问是什么怎样如何为什么多少]")
 
@@ -74,8 +75,7 @@ def same_order(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _left_out(text: str) -> frozenset[str]:
-    kept = _PLACED | _DENIAL if _JOINS_CLAUSES & set(words(text)) else _PLACED
-    return CARRIES_NO_MEANING - kept
+    return _LEFT_OUT if _JOINS_CLAUSES.isdisjoint(words(text)) else _LEFT_OUT_OF_CLAUSES
 
 
 def _agree(a: Sequence[str], b: Sequence[str]) -> bool:
@@ -93,10 +93,12 @@ def _is_mostly_han(text: str) -> bool:
 def _content(text: str, left_out: frozenset[str] = CARRIES_NO_MEANING) -> list[str]:
     """Stems of the words that carry meaning; the two sides of an `and` in alphabetical order."""
     said = words(text)
-    kept = [(i, _cut(word)) for i, word in enumerate(said) if word not in left_out]
-    row = [word for _, word in kept]
-    for n in range(len(kept) - 1):
-        between = said[kept[n][0] + 1 : kept[n + 1][0]]
+    row = [_cut(word) for word in said if word not in left_out]
+    if _SAME_BOTH_WAYS.isdisjoint(said):
+        return row
+    places = [n for n, word in enumerate(said) if word not in left_out]
+    for n in range(len(row) - 1):
+        between = said[places[n] + 1 : places[n + 1]]
         if _SAME_BOTH_WAYS & set(between) and set(between) <= _JOINING and row[n] > row[n + 1]:
             row[n], row[n + 1] = row[n + 1], row[n]
     return row
@@ -210,10 +212,12 @@ def _is_rotation(a: Sequence[str], b: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _directions(text: str) -> set[tuple[str, str, str]]:
-    said = " ".join(words(text))
+    said = words(text)
+    if _DIRECTING.isdisjoint(said):
+        return set()
     return {
         (stem(left), link, stem(right))
-        for left, link, right in _DIRECTED.findall(said)
+        for left, link, right in _DIRECTED.findall(" ".join(said))
         if left not in CARRIES_NO_MEANING and right not in CARRIES_NO_MEANING and left != right
     }
 
@@ -221,9 +225,12 @@ def _directions(text: str) -> set[tuple[str, str, str]]:
 @lru_cache(maxsize=1024)
 def _ends(text: str) -> set[tuple[bool, str]]:
     """What is gone to (True), and what from (False)."""
+    said = words(text)
+    if _ENDING.isdisjoint(said):
+        return set()
     return {
         (link != "from", stem(place))
-        for link, place in _TOWARDS.findall(" ".join(words(text)))
+        for link, place in _TOWARDS.findall(" ".join(said))
         if place not in CARRIES_NO_MEANING
     }
 

@@ -73,7 +73,7 @@ def same_question(a: str, b: str) -> bool:
 @lru_cache(maxsize=1024)
 def asked(text: str) -> set[str]:
     """The kinds of thing that a text asks for."""
-    said, chinese = spoken(_CLAUSE_FIRST.sub("", text)), han(text)
+    said, chinese = spoken(_CLAUSE_FIRST.sub("", text) if "," in text else text), han(text)
     found = {name for cue, name, pattern in _BY_CUE if cue in said and pattern.search(said)}
     if chinese:
         found |= {name for name, pattern in _CHINESE if pattern.search(chinese)}

@@ -124,7 +124,10 @@ def _given(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _confused(text: str) -> tuple[str, ...]:
     """its, it's: in their order, where a text has two of them."""
-    found = tuple(_CONFUSED.findall(plain(text).lower()))
+    said = plain(text).lower()
+    if "'" not in said:
+        return ()
+    found = tuple(_CONFUSED.findall(said))
     return found if any("'" in word and word.replace("'", "") in found for word in found) else ()
 
 

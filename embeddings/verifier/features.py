@@ -45,7 +45,7 @@ LONELY_BELOW = 0.55
 REMEMBERED = 1024  # texts, some kilobytes each: nine are looked at for every question
 _MOST_PIECES = 160  # alignment and order of more are not worth their square in time
 _SHORT = 20_000  # letters of one text times those of another
-_MOST_WEIGHTS = 65_536
+_MOST_WEIGHTS = 32_768
 _FUNCTION_WEIGHT = 0.15
 _ALIGNED = FEATURES.index("aligned_less")
 _SIDES = 6  # numbers of an alignment
@@ -74,14 +74,15 @@ def features_beside(question: Reading, others: Sequence[Reading]) -> Features:
 
 def _by_words(question: Reading, others: Sequence[Reading]) -> list[list[float]]:
     """A row for each of `others`, with room for the alignment."""
-    one, vector, pieces = _SAID.of(question.text), question.vector, math.log1p(len(question.pieces))
+    one, pieces = _SAID.of(question.text), math.log1p(len(question.pieces))
+    cosines = np.vecdot(np.array([other.vector for other in others]), question.vector).tolist()
     threes, num_threes, num_stems = _threes(one.run), len(one.run) - 2, len(one.stems)
     rows: list[list[float]] = []
-    for reading in others:
+    for reading, cosine in zip(others, cosines, strict=True):
         other, its_pieces = _SAID.of(reading.text), math.log1p(len(reading.pieces))
         rows.append(
             [
-                float(vector @ reading.vector),
+                cosine,
                 *differences(one.told, other.told),
                 *_NOTHING_TO_ALIGN,
                 *_shares(len(one.bag & other.bag), num_stems, len(other.stems)),
@@ -156,19 +157,18 @@ def _alignments(question: Reading, others: Sequence[Reading]) -> NDArray[np.floa
     similar /= np.maximum(np.sqrt(np.einsum("ij,ij->i", states, states)), np.float32(1e-9))
     ours, theirs = np.maximum.reduceat(similar, starts, axis=1), np.maximum.reduce(similar, axis=0)
     heaviest = np.repeat(np.maximum.reduceat(heavy, starts), lengths)
-    pairs = (
-        (own @ ours / np.add.reduce(own), np.add.reduceat(theirs * heavy, starts) / np.add.reduceat(heavy, starts)),
-        (np.log1p(own @ _lonely(ours)), np.log1p(np.add.reduceat(_lonely(theirs) * heavy, starts))),
-        (
-            1.0 - np.minimum.reduce(ours[own >= np.maximum.reduce(own)], axis=0),
-            1.0 - np.minimum.reduceat(np.where(heavy >= heaviest, theirs, np.float32(2.0)), starts),
-        ),
+    pairs = np.array(
+        [
+            (own @ ours / np.add.reduce(own), np.add.reduceat(theirs * heavy, starts) / np.add.reduceat(heavy, starts)),
+            (np.log1p(own @ _lonely(ours)), np.log1p(np.add.reduceat(_lonely(theirs) * heavy, starts))),
+            (
+                1.0 - np.minimum.reduce(ours[own >= np.maximum.reduce(own)], axis=0),
+                1.0 - np.minimum.reduceat(np.where(heavy >= heaviest, theirs, np.float32(2.0)), starts),
+            ),
+        ]
     )
-    sides = np.empty((_SIDES, len(at)), np.float32)
-    for n, (one, other) in enumerate(pairs):
-        np.minimum(one, other, out=sides[2 * n])
-        np.maximum(one, other, out=sides[2 * n + 1])
-    found[at] = sides.T
+    found[at, 0::2] = np.minimum.reduce(pairs, axis=1).T
+    found[at, 1::2] = np.maximum.reduce(pairs, axis=1).T
     return found
 
 
