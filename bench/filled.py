@@ -98,9 +98,14 @@ def client_of(server: Server) -> httpx.Client:
 def wait_for_vectors(client: httpx.Client, within_s: float) -> None:
     """Wait until stored questions are found by meaning. The gateway as a whole is never ready, without an upstream."""
     until_s = time.monotonic() + within_s
-    while client.get("/readyz").json()["parts"]["semantic"] != "ready":
+    while not is_whole(client):
         assert time.monotonic() < until_s, "no semantic tier"
         time.sleep(0.05)
+
+
+def is_whole(client: httpx.Client) -> bool:
+    """Whether every stored question is found by meaning."""
+    return bool(client.get("/readyz").json()["parts"]["semantic"] == "ready")
 
 
 def started(folder: Path, *, num: int = 0, cpu: int | None = None) -> AbstractContextManager[Server]:

@@ -5,6 +5,9 @@
 
 Resident memory of the whole process: with nothing stored, with all vectors at hand, and after so many exact hits that
 the memory in front of the store is full. The parts are filled in processes of their own, by what those grew.
+
+The start beside it: one caller asks for what is stored, one entry after the other and none twice, from the first hit
+until all is found by meaning, and again afterwards; and by meaning, in the partition with half of all entries.
 """
 
 import argparse
@@ -14,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -23,8 +27,8 @@ import orjson
 import psutil
 from rich.console import Console
 
-from bench.figures import median
-from bench.filled import CHAT, OTHERWISE, body_of, client_of, fill, started, wait_for_vectors
+from bench.figures import median, percentile
+from bench.filled import CHAT, OTHERWISE, body_of, client_of, fill, is_whole, started, wait_for_vectors
 from bench.inserts import entries_of
 from bench.lookup.texts import DIM
 from bench.processes import ROOT
@@ -43,6 +47,12 @@ PART_ENTRIES = 50_000
 MEMORY_MIB = 48  # the default
 WITHIN_S = 1200.0
 NEAR_TURNS = 50
+STRIDE = 7_919  # between two entries that are asked for: a prime, so that all have their turn
+LOOK_EVERY = 50  # requests between two looks at how far a start is
+LOADING = "index_loading"  # the reason where nothing can be found by meaning yet
+UNLIKE = (
+    "Which of the lamps in the hall is broken?"  # what no stored question says, so that it is looked for by meaning
+)
 
 
 def run(scale: Scale) -> list[Row]:
@@ -66,24 +76,86 @@ def measure(folder: Path, num: int) -> list[Row]:
         while not _is_hit(client, num // 2):
             assert time.perf_counter() - began_s < WITHIN_S, "what is stored is not served"
         serving_s = time.perf_counter() - began_s
-        wait_for_vectors(client, WITHIN_S)
+        loading = _while_loading(client, num, began_s)
         ready_s = time.perf_counter() - began_s
-        near_ms = _near_ms(client)
+        near_ms, served = _near(client)
         ready_mb = resident_mb(server.pid)
-        hits = sum(_is_hit(client, number) for number in range(min(num, ASKED)))
-        assert hits >= 0.99 * min(num, ASKED), f"{hits} exact hits"
+        later = Asked()
+        later.ask(client, range(min(num, ASKED)))
         asked_mb = resident_mb(server.pid)
         vectors = client.get("/admin/api/stats").json()["vectors"]
+    assert later.hits >= 0.99 * later.num, f"{later.hits} exact hits of {later.num}"
     note = f"{vectors:,} vectors"
     goal = (GOAL_MB, "the goal") if num == GOAL_ENTRIES else (None, "")
     each_kb = (asked_mb - none_mb) * 1e3 / num
+    found = f"{loading.small_s:.1f} s: by meaning in small partitions, {loading.large_s:.1f} s: in the large one"
     return [
-        Row("memory", f"{num:,} entries: an exact hit after", serving_s, "s", ready_s, "until hits by meaning"),
-        Row("memory", f"{num:,} entries: a hit by meaning, its question read before", near_ms, "ms"),
+        Row("memory", f"{num:,} entries: an exact hit after", serving_s, "s", ready_s, "until all is ready", found),
+        *loading.asked.rows(f"{num:,} entries, exact requests until then"),
+        *later.rows(f"{num:,} entries, exact requests afterwards"),
+        Row("memory", f"{num:,} entries: asked by meaning, question read before", near_ms, "ms", note=f"{served} hits"),
         Row("memory", f"{num:,} entries: ready", ready_mb, "MB", none_mb, "without entries", note),
-        Row("memory", f"{num:,} entries: after {hits:,} exact hits", asked_mb, "MB", *goal),
+        Row("memory", f"{num:,} entries: after {later.hits:,} exact hits", asked_mb, "MB", *goal),
         Row("memory", f"{num:,} entries: each", each_kb, "KB", note="all that came with them, shared by all"),
     ]
+
+
+@dataclass(slots=True)
+class Asked:
+    """Exact requests of one caller, and what came of them."""
+
+    num: int = 0
+    hits: int = 0
+    taken_ms: list[float] = field(default_factory=list)
+
+    def ask(self, client: httpx.Client, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            began_s = time.perf_counter()
+            self.hits += _is_hit(client, number)
+            self.taken_ms.append((time.perf_counter() - began_s) * 1e3)
+            self.num += 1
+
+    def rows(self, what: str) -> list[Row]:
+        if not self.num:
+            return []
+        return [
+            Row("memory", f"{what}: hits", 100 * self.hits / self.num, "%", note=f"{self.hits:,} of {self.num:,}"),
+            Row("memory", f"{what}: p50", median(self.taken_ms), "ms", note=f"at most {max(self.taken_ms):.0f} ms"),
+            Row("memory", f"{what}: p99", percentile(self.taken_ms, 99), "ms"),
+        ]
+
+
+@dataclass(slots=True)
+class Loading:
+    """What came of requests during a start, and when the first question was looked for by meaning."""
+
+    asked: Asked = field(default_factory=Asked)
+    small_s: float = 0.0  # in a partition of few entries
+    large_s: float = 0.0  # in that with half of them
+
+
+def _while_loading(client: httpx.Client, num: int, began_s: float) -> Loading:
+    """Ask for what is stored until all of it is found by meaning."""
+    loading, number = Loading(), 1
+    small, large = body_of(num // 4 * 2 + 1), body_of(0)
+    while not is_whole(client):
+        assert time.perf_counter() - began_s < WITHIN_S, "no semantic tier"
+        loading.asked.ask(client, ((number + turn) * STRIDE % num for turn in range(LOOK_EVERY)))
+        number += LOOK_EVERY
+        after_s = time.perf_counter() - began_s
+        if not loading.small_s and _is_looked_for(client, small):
+            loading.small_s = after_s
+        if not loading.large_s and _is_looked_for(client, large):
+            loading.large_s = after_s
+    return loading
+
+
+def _is_looked_for(client: httpx.Client, body: dict[str, object]) -> bool:
+    """Whether another question of the partition of this request would be looked for by meaning."""
+    messages = [*body["messages"]]  # type: ignore[misc]
+    messages[-1] = {"role": "user", "content": UNLIKE}
+    explained = client.post("/admin/api/explain", json={"request": {**body, "messages": messages}})
+    return LOADING not in explained.text
 
 
 def resident_mb(pid: int) -> float:
@@ -96,16 +168,17 @@ def _is_hit(client: httpx.Client, number: int) -> bool:
     return bool(answer.headers.get("x-twicetold-tier") == "exact")
 
 
-def _near_ms(client: httpx.Client) -> float:
-    """A lookup by meaning of questions whose vectors are at hand: all but the embedder."""
-    taken = []
+def _near(client: httpx.Client) -> tuple[float, int]:
+    """A lookup by meaning of what was embedded before: all but the embedder, in ms, and how many were hits."""
+    taken, hits = [], 0
     for turn in range(NEAR_TURNS):
         for question in OTHERWISE:
             body = {"model": "m", "messages": [{"role": "user", "content": question}]}
             began_s = time.perf_counter()
-            client.post(CHAT, json=body, headers={"cache-control": "only-if-cached"})
+            answer = client.post(CHAT, json=body, headers={"cache-control": "only-if-cached"})
             taken += [(time.perf_counter() - began_s) * 1e3] if turn else []
-    return median(taken)
+            hits += answer.headers.get("x-twicetold-tier") == "semantic"
+    return median(taken), hits
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
