@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -21,11 +22,15 @@ from gateway.tls import Certificates
 BACKLOG = 2048
 LOOK_S = 1.0  # between two looks whether everything is loaded
 GIVE_BACK_S = 60.0
+# Read when numpy is loaded. Products here are of a few rows: to wake a second thread for one costs several times as
+# much, and another number of threads gives other last digits.
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "1")
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
 def serve(settings: Settings) -> int:
     """Run until told to stop. Returns the exit status."""
+    os.environ.setdefault(*ONE_THREAD)
     raise_descriptors()
     try:
         listener = _listen(settings.host, settings.port)
