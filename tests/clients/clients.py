@@ -20,7 +20,6 @@ QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches one when it is imported
     "LANGSMITH_TRACING": "false",
     "NO_PROXY": "*",
-    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 
