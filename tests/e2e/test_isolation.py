@@ -1,7 +1,6 @@
 """The engine process dies, hangs and loads, and the gateway goes on."""
 
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -128,12 +127,12 @@ def test_who_asks_while_the_model_loads_and_what_outlives_the_patience_of_a_stop
 def test_an_engine_that_is_killed_again_and_again_leaves_no_process_and_comes_back(gateway: Gateway) -> None:
     gateway.wait("local")
     before, seen = gateway.stats()["engine"]["restarts"], set()
-    for _ in range(2):
+    for number in range(2):
         gateway.wait("local")
         victim = engine(gateway)
         seen.add(victim.pid)
         victim.kill()
-        time.sleep(0.1)
+        gateway.wait_for(lambda stats, known=before + number: stats["engine"]["restarts"] > known, True)
     gateway.wait("local")
     last = engine(gateway).pid  # and no other child
     answer = ask(gateway, "Still there?", max_tokens=4)
