@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.dashboard.conftest import CHROMIUM, FLAGS
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SYSTEM = "You answer questions about caching, in one or two sentences."
@@ -59,7 +60,7 @@ def main() -> int:
 
 def _price(gateway: Gateway) -> None:
     prices = {"currency": "USD", "models": {"demo": {"prompt": 2.5, "cached_prompt": 1.25, "completion": 10}}}
-    httpx.put(f"{gateway.url}/admin/api/prices", json=prices, timeout=30, trust_env=False).raise_for_status()
+    httpx.put(f"{gateway.url}/admin/api/prices", json=prices, timeout=30, **LOOPBACK).raise_for_status()
 
 
 def _talk(gateway: Gateway) -> None:
@@ -74,7 +75,7 @@ def _talk(gateway: Gateway) -> None:
         if answer.headers.get("x-twicetold-tier") == "semantic":
             verdict = {"id": answer.json()["id"], "verdict": "good"}
             headers = {"authorization": f"Bearer sk-{('shop', 'shop', 'help-desk')[number % 3]}"}
-            httpx.post(f"{gateway.url}/v1/cache/feedback", json=verdict, headers=headers, trust_env=False)
+            httpx.post(f"{gateway.url}/v1/cache/feedback", json=verdict, headers=headers, **LOOPBACK)
         time.sleep(draws.uniform(0.0, 0.6))
 
 

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.dashboard.looking import complaints_everywhere, open_view
 from tests.dashboard.seeding import seed
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 MANY = 10_000
@@ -262,7 +263,7 @@ def test_back_from_an_entry_is_the_same_place_of_the_list(page: Page, gateway: G
 
 
 def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
-    entry = httpx.get(f"{gateway.url}/admin/api/entries?limit=1&tag=shop", trust_env=False).json()["data"][0]["id"]
+    entry = httpx.get(f"{gateway.url}/admin/api/entries?limit=1&tag=shop", **LOOPBACK).json()["data"][0]["id"]
     for view, ready in ((f"entries/{entry}", ".facts"), ("entries?tag=shop", ".entry-row")):
         open_view(page, gateway, view)
         page.wait_for_selector(ready)

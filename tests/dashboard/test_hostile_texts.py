@@ -8,6 +8,7 @@ from playwright.sync_api import Dialog, Page
 
 from tests.dashboard.looking import open_view
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 HURT = (
@@ -38,7 +39,7 @@ FOUND = """() => ({
 def poison(gateway: Gateway, upstream: RunningUpstream) -> list[str]:
     """Write them wherever a caller or an upstream may; the addresses of what came of it."""
     admin = {"x-twicetold-admin": "1"}
-    httpx.post(f"{gateway.url}/admin/api/keys", json={"name": HURT[0] + HURT[1]}, headers=admin, trust_env=False)
+    httpx.post(f"{gateway.url}/admin/api/keys", json={"name": HURT[0] + HURT[1]}, headers=admin, **LOOPBACK)
     views = []
     for text in HURT:
         upstream.control(next=[f"say:{text}"])
@@ -50,7 +51,7 @@ def poison(gateway: Gateway, upstream: RunningUpstream) -> list[str]:
             views.append(f"entries/{entry}")
             verdict = {"entry": entry, "verdict": "good", "comment": text}
             mine = {"authorization": "Bearer x"}
-            httpx.post(f"{gateway.url}/v1/feedback", json=verdict, headers=mine, trust_env=False)
+            httpx.post(f"{gateway.url}/v1/feedback", json=verdict, headers=mine, **LOOPBACK)
             views.append(f"requests/{said.json()['id']}")
         upstream.control(next=["error:400"])
         gateway.post({**body, "max_tokens": text}, authorization=f"Bearer {HURT[0]}")
@@ -91,7 +92,7 @@ def test_nothing_that_others_wrote_does_anything_in_any_view(
 @pytest.mark.parametrize("page_", [{"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}], ids=str)
 def test_no_page_of_another_site_changes_anything(gateway: Gateway, path: str, page_: dict[str, str]) -> None:
     address = f"{gateway.url}/admin/api{path}"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(**LOOPBACK) as client:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
                 said = client.request(method, address, content=b'{"key": "x"}', headers={**page_, "content-type": kind})

@@ -5,11 +5,12 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.looking import complaints_everywhere, open_view
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 
 
 def status(gateway: Gateway, key: str) -> int:
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.get(f"{gateway.url}/v1/models", headers=headers, trust_env=False).status_code
+    return httpx.get(f"{gateway.url}/v1/models", headers=headers, **LOOPBACK).status_code
 
 
 def test_a_key_is_made_shown_once_rotated_and_revoked(page: Page, gateway: Gateway) -> None:

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.looking import complaints_everywhere, open_view
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 ROWS = "table.stream tbody tr"
@@ -87,7 +88,7 @@ def test_rows_can_be_chosen_by_tier_and_an_error_is_one(page: Page, gateway: Gat
 def test_a_flood_leaves_a_hundred_rows_and_a_pause_holds_them(page: Page, gateway: Gateway) -> None:
     open_view(page, gateway, "overview")
     body = {"model": "m", "messages": [{"role": "user", "content": "What is a cache?"}]}
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(**LOOPBACK) as client:
         for _ in range(250):
             client.post(f"{gateway.url}/v1/chat/completions", json=body)
     ask(gateway, "The last of the flood")
@@ -132,7 +133,7 @@ def test_everybody_can_use_it(page: Page, gateway: Gateway) -> None:
 
 def test_saved_seconds_and_money_are_told_and_drawn(page: Page, gateway: Gateway, upstream: RunningUpstream) -> None:
     prices = {"currency": "USD", "models": {"gold": {"prompt": 1e5, "completion": 2e5}}}
-    httpx.put(f"{gateway.url}/admin/api/prices", json=prices, trust_env=False).raise_for_status()
+    httpx.put(f"{gateway.url}/admin/api/prices", json=prices, **LOOPBACK).raise_for_status()
     upstream.control(next=["slow:0.02"])
     for _ in range(5):
         ask(gateway, "What is a second worth?", model="gold")

@@ -5,6 +5,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.looking import complaints_everywhere, open_view
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 
 
 def ask(gateway: Gateway, question: str, model: str = "house-model") -> None:
@@ -89,7 +90,7 @@ def test_what_somebody_else_saved_in_between_is_not_lost_unseen(page: Page, gate
     open_view(page, gateway, "prices")
     page.get_by_label("Completion, o3").fill("1")
     theirs = {"currency": "EUR", "models": {"theirs": {"prompt": 7}}}
-    httpx.put(f"{gateway.url}/admin/api/prices", json=theirs, trust_env=False).raise_for_status()
+    httpx.put(f"{gateway.url}/admin/api/prices", json=theirs, **LOOPBACK).raise_for_status()
     page.get_by_role("button", name="Save prices").click()
     expect(page.get_by_role("dialog")).to_contain_text("Somebody else has changed the prices")
     page.get_by_role("button", name="Read again").click()

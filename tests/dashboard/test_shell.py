@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from gateway.dashboard import STATIC
 from tests.dashboard.looking import complaints, complaints_everywhere, open_view
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 KEY = "an admin key of forty characters or so.."
@@ -43,7 +44,7 @@ def test_every_answer_below_admin_says_what_a_browser_may_do_with_it(gateway: Ga
 
 def test_a_file_that_did_not_change_is_not_sent_again(gateway: Gateway) -> None:
     first = gateway.get("/admin/static/app.js")
-    again = httpx.get(first.url, headers={"if-none-match": first.headers["etag"]}, trust_env=False)
+    again = httpx.get(first.url, headers={"if-none-match": first.headers["etag"]}, **LOOPBACK)
 
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
 
@@ -100,7 +101,7 @@ def test_who_has_the_key_logs_in_and_out(page: Page, keyed: Gateway) -> None:
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Admin key")).to_be_visible()
     cookies = {"cookie": f"{cookie['name']}={cookie['value']}"}
-    assert httpx.get(f"{keyed.url}/admin/api/stats", headers=cookies, trust_env=False).status_code == 401
+    assert httpx.get(f"{keyed.url}/admin/api/stats", headers=cookies, **LOOPBACK).status_code == 401
 
 
 def test_a_wrong_key_is_told(page: Page, keyed: Gateway) -> None:
@@ -134,7 +135,7 @@ def test_logging_out_in_one_tab_ends_the_other(page: Page, keyed: Gateway) -> No
 
 def test_the_playground_asks_for_a_key_where_callers_need_one(page: Page, keyed: Gateway) -> None:
     key = {"authorization": f"Bearer {KEY}"}
-    made = httpx.post(f"{keyed.url}/admin/api/keys", json={"name": "page"}, headers=key, trust_env=False).json()["key"]
+    made = httpx.post(f"{keyed.url}/admin/api/keys", json={"name": "page"}, headers=key, **LOOPBACK).json()["key"]
     log_in(page, keyed)
     page.get_by_role("link", name="Playground", exact=True).click()
     expect(page.get_by_label("Model")).to_have_text("enter an API key first")

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.loopback import LOOPBACK
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 
@@ -26,7 +28,7 @@ class Balancer:
 
     def states(self) -> dict[str, bool]:
         """Which gateways it finds ready."""
-        told = httpx.get(f"{self.numbers_url}/metrics", trust_env=False).text
+        told = httpx.get(f"{self.numbers_url}/metrics", **LOOPBACK).text
         found = re.findall(r'haproxy_server_status\{proxy="gateways",server="(\w+)",state="UP"\} (\d)', told)
         return {name: number == "1" for name, number in found}
 
@@ -65,7 +67,7 @@ def balancing(folder: Path, gateways: Sequence[str]) -> Iterator[Balancer]:
 
 def _lives(balancer: Balancer) -> bool:
     try:
-        return httpx.get(f"{balancer.numbers_url}/alive", trust_env=False).status_code == 200
+        return httpx.get(f"{balancer.numbers_url}/alive", **LOOPBACK).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -13,6 +13,7 @@ from tests.deploy.balancer import Balancer, balancing, needs_haproxy
 from tests.deploy.metrics import not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
 from tests.kvtier.tiers.servers import needs_redis, serving
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream, running_upstream
 
 pytestmark = [needs_redis, needs_haproxy]
@@ -30,7 +31,7 @@ class Site:
 
     def ask(self, text: str, timeout_s: float = 60, **more: Any) -> httpx.Response:
         body = {"model": "test-model", "messages": [{"role": "user", "content": text}], **more}
-        return httpx.post(f"{self.balancer.url}/v1/chat/completions", json=body, timeout=timeout_s, trust_env=False)
+        return httpx.post(f"{self.balancer.url}/v1/chat/completions", json=body, timeout=timeout_s, **LOOPBACK)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_all_gateways_are_asked_and_share_what_they_were_told(site: Site) -> Non
 async def test_a_stream_comes_through_piece_by_piece_and_ends_with_its_reader(site: Site) -> None:
     body = {"model": "hang:mid", "messages": [{"role": "user", "content": "begin"}], "stream": True}
     address = f"{site.balancer.url}/v1/chat/completions"
-    with httpx.stream("POST", address, json=body, timeout=20, trust_env=False) as response:
+    with httpx.stream("POST", address, json=body, timeout=20, **LOOPBACK) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         pieces = (line for line in response.iter_lines() if line.startswith("data: "))
         heard = [next(pieces) for _ in range(3)]  # and the upstream never says more
@@ -85,8 +86,8 @@ async def test_who_stops_waiting_stops_the_generation(site: Site) -> None:
 
 
 def test_numbers_are_not_shown_to_clients(site: Site) -> None:
-    assert httpx.get(f"{site.balancer.url}/metrics", trust_env=False).status_code == 404
-    assert httpx.get(f"{site.balancer.url}/readyz", trust_env=False).status_code == 200
+    assert httpx.get(f"{site.balancer.url}/metrics", **LOOPBACK).status_code == 404
+    assert httpx.get(f"{site.balancer.url}/readyz", **LOOPBACK).status_code == 200
 
 
 def test_every_metric_that_is_drawn_or_watched_is_exported(site: Site) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream, running_upstream
 
 # `solo`: one at a time, and one may wait
@@ -81,7 +82,7 @@ def ask(gateway: Gateway, text: str, model: str = "m", **more: Any) -> httpx.Res
 
 
 def post(gateway: Gateway, path: str, body: Any = None) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/admin/api/backends/{path}", json={} if body is None else body, trust_env=False)
+    return httpx.post(f"{gateway.url}/admin/api/backends/{path}", json={} if body is None else body, **LOOPBACK)
 
 
 def backends(gateway: Gateway) -> dict[str, Any]:
@@ -105,13 +106,13 @@ def test_a_drained_server_gets_nothing_new_until_it_is_back(
 
 
 def test_the_admin_routes_want_json_and_a_backend_that_is_there(fleet: Gateway) -> None:
-    formless = httpx.post(f"{fleet.url}/admin/api/backends/a/drain", data={"x": "1"}, trust_env=False)
+    formless = httpx.post(f"{fleet.url}/admin/api/backends/a/drain", data={"x": "1"}, **LOOPBACK)
 
     assert formless.status_code == 415
     url = f"{fleet.url}/admin/api/backends/a/resume"
-    assert httpx.post(url, trust_env=False).json()["state"] == "ready"
-    assert httpx.post(url, headers={"origin": "http://evil.example"}, trust_env=False).status_code == 403
-    assert httpx.post(url, headers={"origin": fleet.url}, trust_env=False).status_code == 415
+    assert httpx.post(url, **LOOPBACK).json()["state"] == "ready"
+    assert httpx.post(url, headers={"origin": "http://evil.example"}, **LOOPBACK).status_code == 403
+    assert httpx.post(url, headers={"origin": fleet.url}, **LOOPBACK).status_code == 415
     assert post(fleet, "nobody/drain").json()["error"]["code"] == "backend_not_found"
     assert post(fleet, "a/weight", {"weight": 0}).status_code == 400
     assert post(fleet, "a/weight", {"weight": 2}).json()["weight"] == 2
@@ -177,7 +178,7 @@ def test_a_slow_server_has_one_request_at_a_time_one_waits_and_the_next_is_told(
     servers["solo"].control(next=["hang:mid"])
     body = {"model": "solo", "stream": True, "messages": [{"role": "user", "content": "slow"}]}
     url = f"{fleet.url}/v1/chat/completions"
-    with ThreadPoolExecutor(1) as threads, httpx.Client(trust_env=False) as client:
+    with ThreadPoolExecutor(1) as threads, httpx.Client(**LOOPBACK) as client:
         with client.stream("POST", url, json=body) as running:
             lines = running.iter_lines()  # let go, it would close the stream
             next(lines)

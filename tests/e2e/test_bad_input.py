@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -128,7 +129,7 @@ def test_a_body_that_lies_about_its_length_is_still_limited(gateway: Gateway) ->
         for _ in range(64):
             yield b"x" * 2**16
 
-    response = httpx.post(f"{gateway.url}/v1/chat/completions", content=endless(), trust_env=False, timeout=30)
+    response = httpx.post(f"{gateway.url}/v1/chat/completions", content=endless(), **LOOPBACK, timeout=30)
 
     assert response.status_code == 413
 
@@ -147,7 +148,7 @@ def test_a_bad_parameter_of_an_address_is_named_in_the_words_too(gateway: Gatewa
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/chat/completions", 405), ("GET", "/nowhere", 404)])
 def test_wrong_roads_answer_in_the_same_shape(gateway: Gateway, method: str, path: str, status: int) -> None:
-    response = httpx.request(method, gateway.url + path, trust_env=False)
+    response = httpx.request(method, gateway.url + path, **LOOPBACK)
 
     assert (response.status_code, response.json()["error"]["type"]) == (status, "invalid_request_error")
 

@@ -14,6 +14,7 @@ import trustme
 
 from tests.e2e.server import Gateway, started
 from tests.gateway.callers.issuers import AUDIENCE, OTHER_RSA, Provider, running_provider
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 ADMIN_KEY, UPSTREAM_KEY, SECRET = "adm-" + "Zq7" * 8, "sk-up-" + "Xw9" * 8, "0123456789abcdef" * 3
@@ -79,7 +80,7 @@ def test_it_speaks_https_and_nothing_else(house: House) -> None:
     assert house.gateway.url.startswith("https://")
     assert house.call("GET", "/healthz").status_code == 200
     with pytest.raises(httpx.TransportError):
-        httpx.get(house.gateway.url.replace("https", "http") + "/healthz", trust_env=False)
+        httpx.get(house.gateway.url.replace("https", "http") + "/healthz", **LOOPBACK)
     cookie = house.call("POST", "/admin/api/session", None, {"key": ADMIN_KEY}).headers["set-cookie"]
     assert "Secure" in cookie
 

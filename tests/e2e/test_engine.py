@@ -12,6 +12,7 @@ import pytest
 from tests.backends.local.tiny import build
 from tests.deploy.metrics import not_as_promised, not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 
 PREFIX = "Blocks of thirty-two tokens are kept by the hash of everything before them. " * 4
 COLD: dict[str, Any] = {"cache": {"tiers": []}}
@@ -94,7 +95,7 @@ async def test_a_disconnect_frees_the_engines_slot_and_nothing_is_kept(engine: G
     entries = engine.stats()["entries"]
     aborts = engine.stats()["engine"]["aborts"]
     request = body(f"Go on for ever {is_stream}", stream=is_stream, max_tokens=1900, ignore_eos=True)
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(**LOOPBACK) as client:
         asking = asyncio.create_task(client.post(f"{engine.url}/v1/chat/completions", json=request, timeout=60))
         await asyncio.to_thread(engine.wait_for, lambda stats: stats["engine"]["running"], 1)
         asking.cancel()

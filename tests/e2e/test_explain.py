@@ -8,6 +8,7 @@ import httpx
 
 from tests.e2e.server import Gateway
 from tests.e2e.test_commands import twicetold
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 SYSTEM = {"role": "system", "content": "You answer briefly."}
@@ -19,7 +20,7 @@ def body_of(text: str, **fields: Any) -> dict[str, Any]:
 
 def explain(gateway: Gateway, request: dict[str, Any], **more: Any) -> dict[str, Any]:
     address = f"{gateway.url}/admin/api/explain"
-    response = httpx.post(address, json={"request": request, **more}, timeout=30, trust_env=False)
+    response = httpx.post(address, json={"request": request, **more}, timeout=30, **LOOPBACK)
     told: dict[str, Any] = response.json()
     return told
 

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 
@@ -18,7 +19,7 @@ def ask(gateway: Gateway, text: str, key: str = "sk-test") -> httpx.Response:
 
 def say(gateway: Gateway, key: str = "sk-test", **body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.post(f"{gateway.url}/v1/cache/feedback", json=body, headers=headers, timeout=30, trust_env=False)
+    return httpx.post(f"{gateway.url}/v1/cache/feedback", json=body, headers=headers, timeout=30, **LOOPBACK)
 
 
 def test_two_bad_verdicts_on_two_responses_retire_an_answer(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 EVIL = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
@@ -13,7 +14,7 @@ ROUTES = ["chat/completions", "completions", "responses", "messages", "messages/
 
 def post(gateway: Gateway, route: str, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return httpx.post(f"{gateway.url}/v1/{route}", content=ASK, headers=named, timeout=30, trust_env=False)
+    return httpx.post(f"{gateway.url}/v1/{route}", content=ASK, headers=named, timeout=30, **LOOPBACK)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -21,7 +22,7 @@ def test_what_a_foreign_page_sends_unasked_reaches_no_model(
     gateway: Gateway, upstream: RunningUpstream, route: str
 ) -> None:
     refused = httpx.post(
-        f"{gateway.url}/v1/{route}", content=ASK, headers={**EVIL, "content-type": "text/plain"}, trust_env=False
+        f"{gateway.url}/v1/{route}", content=ASK, headers={**EVIL, "content-type": "text/plain"}, **LOOPBACK
     )
 
     assert refused.status_code == 403
@@ -40,7 +41,7 @@ def test_each_sign_of_a_foreign_page_is_enough(gateway: Gateway, page: dict[str,
 
 def test_a_browser_that_asks_leave_gets_none(gateway: Gateway) -> None:
     asked = {**EVIL, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    answer = httpx.options(f"{gateway.url}/v1/chat/completions", headers=asked, trust_env=False)
+    answer = httpx.options(f"{gateway.url}/v1/chat/completions", headers=asked, **LOOPBACK)
 
     assert not answer.is_success
     assert not any(name.startswith("access-control-") for name in answer.headers)

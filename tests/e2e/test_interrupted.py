@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 QUESTIONS = [f"What is number {number}?" for number in range(6)]
@@ -90,7 +91,7 @@ def test_an_export_that_is_interrupted_goes_on_by_the_same_command(gateway: Gate
         body = {"model": "m", "messages": [{"role": "user", "content": question}], "cache": {"tags": ["cut"]}}
         gateway.post(body, authorization="Bearer sk-export")
     file = tmp_path / "answers.jsonl"
-    whole = httpx.get(f"{gateway.url}/admin/api/export?tag=cut", trust_env=False).text.splitlines()
+    whole = httpx.get(f"{gateway.url}/admin/api/export?tag=cut", **LOOPBACK).text.splitlines()
     stalling = Stalling(gateway, sum(len(line) + 1 for line in whole[:4]))  # and the head of the answer: not quite
     with started("export", str(file), "--tag", "cut", "--url", stalling.url) as cut:
         assert stalling.has_stalled.wait(30)

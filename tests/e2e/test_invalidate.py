@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.server import Gateway, running_gateway
 from tests.e2e.test_commands import twicetold
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 
@@ -22,11 +23,11 @@ def tier(response: httpx.Response) -> str:
 
 
 def invalidate(gateway: Gateway, **body: Any) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/admin/api/invalidate", json=body, timeout=30, trust_env=False)
+    return httpx.post(f"{gateway.url}/admin/api/invalidate", json=body, timeout=30, **LOOPBACK)
 
 
 def entries(gateway: Gateway, **criteria: Any) -> dict[str, Any]:
-    found = httpx.get(f"{gateway.url}/admin/api/entries", params=criteria, timeout=30, trust_env=False)
+    found = httpx.get(f"{gateway.url}/admin/api/entries", params=criteria, timeout=30, **LOOPBACK)
     return found.json() if found.status_code == 200 else {"status": found.status_code, **found.json()}
 
 
@@ -92,8 +93,8 @@ def test_entries_can_be_gone_through_page_by_page_and_deleted(gateway: Gateway) 
     assert whole["choices"][0]["finish_reason"] == "stop"
 
     address = f"{gateway.url}/admin/api/entries/{row['id']}"
-    assert httpx.delete(address, trust_env=False).json()["deleted"]
-    assert [httpx.request(verb, address, trust_env=False).status_code for verb in ("GET", "DELETE")] == [404, 404]
+    assert httpx.delete(address, **LOOPBACK).json()["deleted"]
+    assert [httpx.request(verb, address, **LOOPBACK).status_code for verb in ("GET", "DELETE")] == [404, 404]
     assert tier(ask(gateway, "page 3 of the needle", namespace="paged")) == "full"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.server import Gateway, running_gateway
 from tests.gateway.shapes.messages import folded, read_events
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream, address
 
 KEY = {"x-api-key": "sk-ant-one"}
@@ -34,7 +35,7 @@ def front(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("KEY", "sk-operator")
         with running_gateway(folder / "data", "--config", str(config), cache__semantic="false") as running:
             running.wait()
-            with httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client:
+            with httpx.Client(base_url=running.url, timeout=60, **LOOPBACK) as client:
                 yield Front(running, client)
 
 

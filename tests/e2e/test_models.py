@@ -18,6 +18,7 @@ import pytest
 from gateway.cli import main
 from tests.backends.local.tiny import build
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from twicetold import Twicetold
 
 PAGE = Path(__file__).parents[2] / "docs/models.md"
@@ -48,7 +49,7 @@ def ask(gateway: Gateway, model: str, text: str = "Who are you?", **more: Any) -
 
 
 def admin(gateway: Gateway, verb: str, path: str, **more: Any) -> httpx.Response:
-    return httpx.request(verb, f"{gateway.url}/admin/api{path}", timeout=60, trust_env=False, **more)
+    return httpx.request(verb, f"{gateway.url}/admin/api{path}", timeout=60, **LOOPBACK, **more)
 
 
 def said(response: httpx.Response) -> str:
@@ -313,7 +314,7 @@ def test_an_admin_key_is_asked_for_when_there_is_one(folder: Path, monkeypatch: 
     with running_gateway(folder / "keyed", *flags, cache__semantic="false") as running:
         url = running.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         statuses = [
-            httpx.get(f"{url}/admin/api/{path}", headers=headers, trust_env=False).status_code
+            httpx.get(f"{url}/admin/api/{path}", headers=headers, **LOOPBACK).status_code
             for path in ("models", "stats", "kv")
             for headers in ({}, {"authorization": "Bearer guess"}, {"authorization": "Bearer s3cret"})
         ]
@@ -333,6 +334,6 @@ def test_a_server_for_everybody_has_no_admin_api_without_a_key(folder: Path) -> 
     flags = ["--upstream", "http://127.0.0.1:1", "--host", "0.0.0.0", "--allow-no-keys"]  # noqa: S104
     with running_gateway(folder / "open", *flags, cache__semantic="false") as running:
         url = running.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-        refused = httpx.get(f"{url}/admin/api/models", trust_env=False)
+        refused = httpx.get(f"{url}/admin/api/models", **LOOPBACK)
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_refused")

@@ -14,6 +14,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.importing import Account, Track
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 QUESTIONS = [f"What is number {number}?" for number in range(6)]
@@ -104,7 +105,7 @@ def test_warmed_questions_are_exact_hits_and_are_not_asked_twice(
 def test_where_the_route_says_so_no_caller_is_told_which_entry_answers(gateway: Gateway) -> None:
     for namespace, is_told in (("loud", True), ("quiet", False)):
         body = asking("Who is told?") | {"cache": {"namespace": namespace}}
-        client = httpx.Client(base_url=f"{gateway.url}/v1/", headers=bearer("sk-told"), trust_env=False)
+        client = httpx.Client(base_url=f"{gateway.url}/v1/", headers=bearer("sk-told"), **LOOPBACK)
         with client:
             made = client.post("chat/completions", json=body)
             hit = client.post("chat/completions", json=body)
@@ -202,7 +203,9 @@ def test_keys_are_required_by_setting_and_refused_when_revoked(
     accepted = other.post(body, **bearer(key))
     run("keys", "revoke", key_id, "--url", other.url)
     refused = [other.post(body, **headers) for headers in (bearer(key), bearer("sk-any"), {})]
-    messages = httpx.post(f"{other.url}/v1/messages", json={**body, "max_tokens": 9}, headers={"x-api-key": "sk-any"})
+    messages = httpx.post(
+        f"{other.url}/v1/messages", json={**body, "max_tokens": 9}, headers={"x-api-key": "sk-any"}, **LOOPBACK
+    )
     listed = run("keys", "list", "--url", other.url).out
 
     assert accepted.status_code == 200
@@ -234,9 +237,9 @@ def test_no_route_serves_who_has_no_key_where_keys_are_required(
 ) -> None:
     for headers in (bearer("sk-any"), {"x-api-key": "tt_" + "A" * 43}, {}):
         if body is None:
-            answer = httpx.get(f"{other.url}/v1/{route}", headers=headers)
+            answer = httpx.get(f"{other.url}/v1/{route}", headers=headers, **LOOPBACK)
         else:
-            answer = httpx.post(f"{other.url}/v1/{route}", json=body, headers=headers)
+            answer = httpx.post(f"{other.url}/v1/{route}", json=body, headers=headers, **LOOPBACK)
         assert answer.status_code == 401, answer.text
 
 

@@ -14,6 +14,7 @@ from gateway.identity.scope import tenant_of
 from gateway.identity.secret import load_secret
 from tests.deploy.metrics import not_as_promised, not_exported, undocumented
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 QUESTION = "How do I reset my password?"
@@ -55,11 +56,11 @@ class Talk:
         return found
 
     def put(self, **body: Any) -> httpx.Response:
-        return httpx.put(f"{self.gateway.url}/admin/api/thresholds", json=body, timeout=30, trust_env=False)
+        return httpx.put(f"{self.gateway.url}/admin/api/thresholds", json=body, timeout=30, **LOOPBACK)
 
     def feedback(self, answer_id: str, verdict: str) -> httpx.Response:
         body, headers = {"id": answer_id, "verdict": verdict}, {"Authorization": f"Bearer {self.key}"}
-        return httpx.post(f"{self.gateway.url}/v1/cache/feedback", json=body, headers=headers, trust_env=False)
+        return httpx.post(f"{self.gateway.url}/v1/cache/feedback", json=body, headers=headers, **LOOPBACK)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 CONFIG = """
@@ -37,7 +38,7 @@ def gateway(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory)
 
 def admin(gateway: Gateway, method: str, path: str, **more: Any) -> Any:
     address = f"{gateway.url}/admin/api{path}"
-    answer = httpx.request(method, address, headers={"x-twicetold-admin": "1"}, trust_env=False, timeout=30, **more)
+    answer = httpx.request(method, address, headers={"x-twicetold-admin": "1"}, **LOOPBACK, timeout=30, **more)
     assert answer.is_success, answer.text
     return answer.json()
 
@@ -90,7 +91,7 @@ def test_a_lookup_says_nothing_of_what_others_share(gateway: Gateway) -> None:
     shared_by(gateway)
     request = {"model": "test-1", "messages": [{"role": "user", "content": "And this?"}], "temperature": 0}
     address, headers = f"{gateway.url}/v1/cache/lookup", {"authorization": f"Bearer {keys[2]}"}
-    looked = httpx.post(address, json={"request": request}, headers=headers, trust_env=False)
+    looked = httpx.post(address, json={"request": request}, headers=headers, **LOOPBACK)
 
     assert looked.status_code == 200, looked.text
     assert looked.json()["hit"] is False

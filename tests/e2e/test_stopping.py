@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from tests.e2e.server import Gateway, running_gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 NUM = 60
@@ -15,7 +16,7 @@ SETTINGS = {"cache__semantic": "false", "drain_s": "0.3"}
 
 async def asked(gateway: Gateway) -> tuple[list[httpx.Response], list[httpx.Response]]:
     """Many that are answered, and, when the last of them is, a stop while others still wait."""
-    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, **LOOPBACK, timeout=60) as client:
 
         def ask(number: int, model: str, **more: Any) -> "asyncio.Task[httpx.Response]":
             body = {"model": model, "messages": [{"role": "user", "content": f"Number {number}?"}], **more}

@@ -19,6 +19,7 @@ import pytest
 from gateway.cli import main
 from tests.e2e.server import Gateway, running_gateway
 from tests.kvtier.tiers.servers import RedisServer, needs_redis, serving
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 pytestmark = needs_redis
@@ -74,7 +75,7 @@ def until(is_so: Callable[[], bool], within_s: float = SOON_S) -> None:
 def invalidate(gateway: Gateway, **body: Any) -> dict[str, int]:
     """How many other gateways there are, and how many have heard of it."""
     address = f"{gateway.url}/admin/api/invalidate"
-    done = httpx.post(address, json={**body, "dry_run": False}, timeout=30, trust_env=False)
+    done = httpx.post(address, json={**body, "dry_run": False}, timeout=30, **LOOPBACK)
     assert done.status_code == 200, done.text
     return dict(done.json()["replicas"])
 
@@ -159,7 +160,7 @@ def test_a_response_of_one_is_explained_and_judged_by_the_other(pair: tuple[Gate
     made = ask(a, "How long is the Nile?")
     told = b.get(f"/admin/api/explain/{made.json()['id']}").json()
     body = {"id": made.json()["id"], "verdict": "bad"}
-    said = [httpx.post(f"{one.url}/v1/cache/feedback", json=body, timeout=30, trust_env=False) for one in (b, a)]
+    said = [httpx.post(f"{one.url}/v1/cache/feedback", json=body, timeout=30, **LOOPBACK) for one in (b, a)]
 
     assert told["entry"] == made.headers["x-twicetold-entry"]
     assert [(one.json()["state"], one.json()["bad"]) for one in said] == [("kept", 1), ("kept", 1)]
@@ -182,7 +183,7 @@ def by_users(gateway: Gateway, made: httpx.Response) -> None:
     again = ask(gateway, made.request.extensions["text"])
     for response in (made, again):
         body = {"id": response.json()["id"], "verdict": "bad"}
-        said = httpx.post(f"{gateway.url}/v1/cache/feedback", json=body, timeout=30, trust_env=False)
+        said = httpx.post(f"{gateway.url}/v1/cache/feedback", json=body, timeout=30, **LOOPBACK)
         assert said.status_code == 200, said.text
 
 

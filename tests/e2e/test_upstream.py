@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 
@@ -138,7 +139,7 @@ def test_cache_control_is_obeyed(gateway: Gateway, upstream: RunningUpstream) ->
 def test_cache_control_may_come_in_several_lines(gateway: Gateway, upstream: RunningUpstream) -> None:
     body = {"model": "m", "messages": user("two lines")}
     lines = [("Cache-Control", "max-age=60"), ("Cache-Control", "no-store")]
-    httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=lines, trust_env=False)
+    httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=lines, **LOOPBACK)
 
     assert tier(gateway.post(body)) == "full"
 
@@ -198,7 +199,7 @@ async def test_a_disconnect_cancels_the_generation_and_nothing_is_kept(
 ) -> None:
     entries = gateway.stats()["entries"]
     body = {"model": "hang:mid" if is_stream else "hang", "messages": user(f"leave {is_stream}"), "stream": is_stream}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(**LOOPBACK) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.post(f"{gateway.url}/v1/chat/completions", json=body, timeout=0.3)
     await upstream.until("active", 0)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.server import running_gateway
 from tests.golden.folding import folded
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 ASKED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -23,7 +24,7 @@ def client(upstream: RunningUpstream, tmp_path_factory: pytest.TempPathFactory) 
     settings = {"cache__usage_on_hit": "zero", "cache__semantic": "false"}
     with running_gateway(folder, "--upstream", upstream.base_url, **settings) as running:
         running.wait("upstream")
-        with httpx.Client(base_url=f"{running.url}/v1/", timeout=60, trust_env=False) as opened:
+        with httpx.Client(base_url=f"{running.url}/v1/", timeout=60, **LOOPBACK) as opened:
             yield opened
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from backends.local.demo import checkpoint_path
+from tests.loopback import LOOPBACK
 
 START_S = 60.0
 
@@ -65,7 +66,7 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(rb"http://127\.0\.0\.1:\d+", log.read_bytes()):
             url = found[0].decode()
-            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+            if httpx.get(f"{url}/health", **LOOPBACK).status_code == 200:
                 return url
         time.sleep(0.02)
     raise AssertionError(f"llama.cpp did not start: {log.read_text('utf-8', 'replace')[-500:]}")

@@ -16,6 +16,7 @@ from backends.remote import RemoteSpec, remote
 from tests.contracts.backend_contract import PROMISES, Subject, answer, ask
 from tests.e2e.server import running_gateway
 from tests.engines.llama import missing, running_llama, tool_template
+from tests.loopback import LOOPBACK
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -38,7 +39,7 @@ async def subject(url: str) -> AsyncIterator[Subject]:
     backend = remote(RemoteSpec("llama", url, "llamacpp"))
 
     async def is_idle() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(**LOOPBACK) as client:
             slots = (await client.get(f"{url}/slots")).json()
         return not any(slot["is_processing"] for slot in slots)
 

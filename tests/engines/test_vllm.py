@@ -12,6 +12,7 @@ from backends.chat import ChatRequest, Usage
 from backends.errors import RequestRejected
 from backends.remote import RemoteSpec, remote
 from tests.contracts.backend_contract import PROMISES, Subject, ask
+from tests.loopback import LOOPBACK
 
 URL = os.environ.get("VLLM_URL", "")
 pytestmark = pytest.mark.skipif(not URL, reason="VLLM_URL names no running vLLM")
@@ -30,7 +31,7 @@ async def subject() -> AsyncIterator[Subject]:
         return ChatRequest(model.name, (*LONG, QUESTION), given, stream, kv_salt=salt, use_kv=use_kv)
 
     async def is_idle() -> bool:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(**LOOPBACK) as client:
             figures = (await client.get(f"{URL}/metrics")).text
         return not any(
             map(float, re.findall(r"^vllm:num_requests_(?:running|waiting){.*} (\S+)$", figures, re.MULTILINE))

@@ -8,6 +8,7 @@ import pytest
 
 import twicetold
 from tests.e2e.server import Gateway
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 from twicetold import AsyncTwicetold, Twicetold
 
@@ -117,11 +118,11 @@ def test_a_lookup_in_another_shape_is_answered_in_it(client: Twicetold, gateway:
     client.chat("in every shape")
     body = {"shape": "responses", "request": {"model": "m", "input": "in every shape"}}
     address, key = f"{gateway.url}/v1/cache/lookup", {"authorization": "Bearer sk-test"}
-    found = httpx.post(address, json=body, headers=key, trust_env=False)
+    found = httpx.post(address, json=body, headers=key, **LOOPBACK)
 
     assert found.json()["response"]["object"] == "response"
     assert found.headers["x-twicetold-tier"] == "exact"
-    assert httpx.post(address, json={**body, "shape": "x"}, trust_env=False).json()["error"]["param"] == "shape"
+    assert httpx.post(address, json={**body, "shape": "x"}, **LOOPBACK).json()["error"]["param"] == "shape"
 
 
 def test_responses_are_answered_and_streamed(client: Twicetold) -> None:

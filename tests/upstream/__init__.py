@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from tests.loopback import LOOPBACK
 from tests.upstream.app import UpstreamApp
 
 
@@ -39,7 +40,7 @@ class RunningUpstream:
         return dict(self.app.counts)
 
     def control(self, **changes: Any) -> None:
-        httpx.post(self.base_url.removesuffix("/v1") + "/control", json=changes, trust_env=False).raise_for_status()
+        httpx.post(self.base_url.removesuffix("/v1") + "/control", json=changes, **LOOPBACK).raise_for_status()
 
     async def until(self, name: str, value: int, within_s: float = 10.0) -> None:
         """Wait until a counter has this value."""

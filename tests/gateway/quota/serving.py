@@ -16,6 +16,7 @@ from gateway.app import create_app
 from gateway.body import Curfew
 from gateway.services import Services, build
 from gateway.settings import load_settings
+from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
 
@@ -59,7 +60,7 @@ def limited_gateway(folder: Path, upstream: RunningUpstream, redis: str = "", **
             while not server.started and thread.is_alive():
                 time.sleep(0.005)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+            with httpx.Client(base_url=url, **LOOPBACK, timeout=60) as http:
                 yield Gateway(url, services, http)
         finally:
             curfew.come()
