@@ -6,6 +6,7 @@ what was just written is found, however far the lists lag behind.
 """
 
 import threading
+from math import inf
 
 from embeddings.index.building import ADOPTED_AT, MIN_FETCH, OVERFETCH, Build, Keep, Known, put
 from embeddings.index.lists import Lists
@@ -77,17 +78,19 @@ class Partition:
 
     def search(self, query: Floats, k: int) -> list[tuple[float, str]]:
         """The up to `k` nearest, nearest first, ids in order where two are as near."""
-        slots = None
         if self._lists is None or k > WIDEST:
             scores = self.rows.similarities(query)
+            slots = nearest(scores, k)
+            near = list(zip((-scores[slots]).tolist(), slots, strict=True))
         else:
             slots = self._lists.search(query, max(MIN_FETCH, OVERFETCH * k))
             if self._pending:  # else every slot in a list is one of ours
                 slots = [slot for slot in {**dict.fromkeys(slots), **self._pending} if slot < len(self.rows)]
-            scores = self.rows.similarities_at(query, slots)
-        places = nearest(scores, k)
-        found = places if slots is None else [slots[place] for place in places]
-        named = sorted(zip((-scores[places]).tolist(), self.rows.ids_at(found), found, strict=True))[:k]
+            few = sorted(zip((-self.rows.similarities_at(query, slots)).tolist(), slots, strict=True))
+            least = few[k - 1][0] if k < len(few) else inf
+            near = [one for one in few if one[0] <= least]  # so few are sorted sooner than numpy is called
+        ids = self.rows.ids_at([slot for _, slot in near])
+        named = sorted((score, id, slot) for (score, slot), id in zip(near, ids, strict=True))[:k]
         if named:
             self.rows.mark(named[0][2])
         return [(-score, id) for score, id, _ in named]
