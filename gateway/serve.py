@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -16,21 +15,18 @@ from gateway.edge.server import Server, config_of
 from gateway.engines import Unavailable
 from gateway.heap import give_back, settle, spare_memory
 from gateway.services import Services, build
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings, SettingsError, tell_libraries
 from gateway.tls import Certificates
 
 BACKLOG = 2048
 LOOK_S = 1.0  # between two looks whether everything is loaded
 GIVE_BACK_S = 60.0
-# Read when numpy is loaded. Products here are of a few rows: to wake a second thread for one costs several times as
-# much, and another number of threads gives other last digits.
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "1")
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
 def serve(settings: Settings) -> int:
     """Run until told to stop. Returns the exit status."""
-    os.environ.setdefault(*ONE_THREAD)
+    tell_libraries()
     raise_descriptors()
     try:
         listener = _listen(settings.host, settings.port)

@@ -4,7 +4,7 @@ it is read (`loading.py`)."""
 from gateway.settings.cache import CacheSettings, RouteSettings
 from gateway.settings.declared import SettingsError
 from gateway.settings.engine import EngineSettings, ModelSettings
-from gateway.settings.loading import load_settings, read_key, read_model
+from gateway.settings.loading import load_settings, read_key, read_model, tell_libraries
 from gateway.settings.observing import AccessLogSettings, TracingSettings
 from gateway.settings.prompts import NormaliseSettings, PrefixSettings
 from gateway.settings.trust import (
@@ -45,4 +45,5 @@ __all__ = [
     "read_key",
     "read_model",
     "served_name",
+    "tell_libraries",
 ]

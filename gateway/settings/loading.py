@@ -104,6 +104,15 @@ def _places(said: Any) -> Iterator[str]:
         yield from _places(value)
 
 
+def tell_libraries() -> None:
+    """What libraries read of the environment when they are loaded, unless somebody chose otherwise.
+
+    Products of numpy are of a few rows here: to wake a second thread for one costs several times as much, and another
+    number of threads gives other last digits.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def _from_environment(environ: Mapping[str, str], places: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Settings among the variables; one that is named as the place of a key is none, whatever it is called."""
     ours = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
