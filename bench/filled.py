@@ -105,7 +105,12 @@ def wait_for_vectors(client: httpx.Client, within_s: float) -> None:
 
 def is_whole(client: httpx.Client) -> bool:
     """Whether every stored question is found by meaning."""
-    return bool(client.get("/readyz").json()["parts"]["semantic"] == "ready")
+    return semantic_part(client) == "ready"
+
+
+def semantic_part(client: httpx.Client) -> str:
+    """How far the semantic tier is."""
+    return str(client.get("/readyz").json()["parts"]["semantic"])
 
 
 def started(folder: Path, *, num: int = 0, cpu: int | None = None) -> AbstractContextManager[Server]:

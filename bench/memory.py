@@ -28,7 +28,7 @@ import psutil
 from rich.console import Console
 
 from bench.figures import median, percentile
-from bench.filled import CHAT, OTHERWISE, body_of, client_of, fill, is_whole, started, wait_for_vectors
+from bench.filled import CHAT, OTHERWISE, body_of, client_of, fill, is_whole, semantic_part, started, wait_for_vectors
 from bench.inserts import entries_of
 from bench.lookup.texts import DIM
 from bench.processes import ROOT
@@ -49,10 +49,6 @@ WITHIN_S = 1200.0
 NEAR_TURNS = 50
 STRIDE = 7_919  # between two entries that are asked for: a prime, so that all have their turn
 LOOK_EVERY = 50  # requests between two looks at how far a start is
-LOADING = "index_loading"  # the reason where nothing can be found by meaning yet
-UNLIKE = (
-    "Which of the lamps in the hall is broken?"  # what no stored question says, so that it is looked for by meaning
-)
 
 
 def run(scale: Scale) -> list[Row]:
@@ -88,7 +84,7 @@ def measure(folder: Path, num: int) -> list[Row]:
     note = f"{vectors:,} vectors"
     goal = (GOAL_MB, "the goal") if num == GOAL_ENTRIES else (None, "")
     each_kb = (asked_mb - none_mb) * 1e3 / num
-    found = f"{loading.small_s:.1f} s: by meaning in small partitions, {loading.large_s:.1f} s: in the large one"
+    found = f"all rows read after {loading.read_s or ready_s:.1f} s"
     return [
         Row("memory", f"{num:,} entries: an exact hit after", serving_s, "s", ready_s, "until all is ready", found),
         *loading.asked.rows(f"{num:,} entries, exact requests until then"),
@@ -127,35 +123,22 @@ class Asked:
 
 @dataclass(slots=True)
 class Loading:
-    """What came of requests during a start, and when the first question was looked for by meaning."""
+    """What came of requests during a start, and when all rows were read: lists of large partitions are made then."""
 
     asked: Asked = field(default_factory=Asked)
-    small_s: float = 0.0  # in a partition of few entries
-    large_s: float = 0.0  # in that with half of them
+    read_s: float = 0.0
 
 
 def _while_loading(client: httpx.Client, num: int, began_s: float) -> Loading:
     """Ask for what is stored until all of it is found by meaning."""
     loading, number = Loading(), 1
-    small, large = body_of(num // 4 * 2 + 1), body_of(0)
     while not is_whole(client):
         assert time.perf_counter() - began_s < WITHIN_S, "no semantic tier"
+        if not loading.read_s and not semantic_part(client).startswith("loading"):
+            loading.read_s = time.perf_counter() - began_s
         loading.asked.ask(client, ((number + turn) * STRIDE % num for turn in range(LOOK_EVERY)))
         number += LOOK_EVERY
-        after_s = time.perf_counter() - began_s
-        if not loading.small_s and _is_looked_for(client, small):
-            loading.small_s = after_s
-        if not loading.large_s and _is_looked_for(client, large):
-            loading.large_s = after_s
     return loading
-
-
-def _is_looked_for(client: httpx.Client, body: dict[str, object]) -> bool:
-    """Whether another question of the partition of this request would be looked for by meaning."""
-    messages = [*body["messages"]]  # type: ignore[misc]
-    messages[-1] = {"role": "user", "content": UNLIKE}
-    explained = client.post("/admin/api/explain", json={"request": {**body, "messages": messages}})
-    return LOADING not in explained.text
 
 
 def resident_mb(pid: int) -> float:
