@@ -174,6 +174,13 @@ function leave() {
   shown = null;
 }
 
+// On a small screen the names lie side by side. `scrollIntoView` would make the link the place from where Tab goes on.
+function reveal(link, nav) {
+  const at = link.getBoundingClientRect();
+  const box = nav.getBoundingClientRect();
+  nav.scrollLeft += Math.max(0, at.right - box.right) - Math.max(0, box.left - at.left);
+}
+
 async function route() {
   if (frame === null) return;
   const isFirst = turn === 0;
@@ -183,7 +190,7 @@ async function route() {
     const isHere = link.dataset.view === at.name;
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
-    if (isHere) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (isHere) reveal(link, frame.nav);
   }
   if (shown?.name === at.name && shown.update) return shown.update(at.path, at.params);
   turn += 1;
