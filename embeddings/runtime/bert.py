@@ -30,9 +30,9 @@ class Linear:
     __slots__ = ("_bias", "_gelu", "_laid_out", "_weight")
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, gelu: str = "") -> None:
-        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if has_onednn else None
-        self._weight = None if has_onednn else weight
+        is_packed = _has_onednn(weight.dtype)
+        self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
+        self._weight = None if is_packed else weight
         self._bias = bias
         self._gelu = gelu
 
@@ -43,6 +43,13 @@ class Linear:
         then = "gelu" if self._gelu else "none"
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._laid_out, self._bias, then, [], self._gelu)
         return found
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies by weights of this type here: bfloat16 takes AVX-512 or more."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,14 @@ def choose_device(asked: str, weights: str = "") -> torch.device:
 
 
 @cache
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies by weights of this type here: bfloat16 takes AVX-512 or more."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@cache
 def has_slow_flash_attention() -> bool:
     """Whether torch's fused attention takes longer in bfloat16 than two products with a softmax between.
 

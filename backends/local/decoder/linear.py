@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch.nn import functional as F
 
+from backends.local.decoder.device import has_onednn
 from backends.local.decoder.packing import Packed, pack_int4, pack_int8, pack_plain
 
 INT8_ROWS, INT4_ROWS = 2, 4  # up to so many rows the weight-only kernels are the faster ones
@@ -45,7 +46,7 @@ class PlainLinear:
     __slots__ = ("_bias", "_laid_out", "_weight", "packed")
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, has_rows: bool = False) -> None:
-        is_packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        is_packed = weight.device.type == "cpu" and has_onednn(weight.dtype)
         self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, None) if is_packed else None
         self._weight = None if is_packed else weight
         self.packed = pack_plain(weight, self._laid_out, bias) if has_rows and self._laid_out is not None else None

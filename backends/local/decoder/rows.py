@@ -19,6 +19,7 @@ import torch
 
 from backends.local.decoder.base import TOKEN_DIM, Span
 from backends.local.decoder.config import ModelConfig
+from backends.local.decoder.device import has_onednn
 from backends.local.decoder.linear import Linear
 from backends.local.decoder.packing import BYTES_OF, LAYOUT
 from backends.local.decoder.rope import frequencies
@@ -54,8 +55,7 @@ def has_rows(dtype: torch.dtype, weights: str = "", device: torch.device | str =
 
     Quantised weights take activations in 8 bits, which is for a model that does not count on more than bfloat16.
     """
-    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if torch.device(device).type != "cpu" or not has_onednn:
+    if torch.device(device).type != "cpu" or not has_onednn(dtype):
         return False
     found = kernels(dtype)
     return found is not None and (not weights or (dtype == torch.bfloat16 and found.HAS_INT8))
