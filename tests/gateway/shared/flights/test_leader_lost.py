@@ -103,7 +103,7 @@ async def test_who_waits_for_a_first_word_when_redis_dies_generates_at_once(redi
 async def test_a_stream_goes_on_after_redis_was_restarted(redis: RedisServer, tmp_path: Path) -> None:
     may_end = asyncio.Event()
     script: list[Step] = [*say("half an answer")[:3], may_end, *say("half an answer")[3:]]
-    async with town(redis, tmp_path, script, script, lease_s=2) as here:
+    async with town(redis, tmp_path, script, script, lease_s=8) as here:
         heard: list[str] = []
         leading = asyncio.create_task(chat(here.houses[0]))
         await until(lambda: here.calls == 1)
