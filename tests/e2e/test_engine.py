@@ -116,7 +116,7 @@ async def test_a_hundred_identical_requests_make_one_generation(engine: Gateway)
                 client.chat.completions.create(
                     model="tiny",
                     messages=[{"role": "user", "content": "All at once"}],
-                    max_tokens=64,
+                    max_tokens=400,  # long enough that all have come before it ends
                     temperature=0,
                     extra_body={"ignore_eos": True},
                 )
@@ -126,7 +126,7 @@ async def test_a_hundred_identical_requests_make_one_generation(engine: Gateway)
     done = engine.stats()["engine"]["decode_tokens"] - before
 
     assert len({answer.choices[0].message.content for answer in answers}) == 1
-    assert done in (64, 128)  # an answer cut at its limit is not kept: who came after its end had another, together
+    assert done in (400, 800)  # an answer cut at its limit is not kept: who came after its end had another, together
 
 
 def test_the_prefixes_that_callers_share_are_told_as_a_tree_with_their_words(engine: Gateway) -> None:
