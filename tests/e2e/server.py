@@ -21,24 +21,24 @@ from tests.loopback import LOOPBACK, NOBODY
 START_S = 120.0  # a busy machine compiles kernels and loads an embedder for a minute
 
 
-class Line(DefaultHttpxClient):
-    """The official client's own but for what it trusts: closed when nobody has it any more."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
 @dataclass(frozen=True)
 class Gateway:
-    """A gateway that is listening."""
+    """A gateway that is listening.
+
+    It closes the clients that it hands out when it ends. Left to the collector, the socket of one may be ended before
+    the client that would have closed it, and the warning of that falls on whatever test is running then.
+    """
 
     url: str
     process: subprocess.Popen[str]
     log: Path
+    clients: list[OpenAI]
 
     def openai(self, key: str = "sk-test") -> OpenAI:
-        http = Line(verify=NOBODY)
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60, http_client=http)
+        http = DefaultHttpxClient(verify=NOBODY)
+        client = OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60, http_client=http)
+        self.clients.append(client)
+        return client
 
     def async_openai(self, key: str = "sk-test") -> AsyncOpenAI:
         http = DefaultAsyncHttpxClient(verify=NOBODY)
@@ -99,9 +99,12 @@ def started(
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
     log = data_dir.with_suffix(".log").open("a")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    clients: list[OpenAI] = []
     try:
-        yield Gateway(_address(process, trust), process, Path(log.name))
+        yield Gateway(_address(process, trust), process, Path(log.name), clients)
     finally:
+        for client in clients:
+            client.close()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:

@@ -149,8 +149,8 @@ def test_azures_client_stays_one() -> None:
 
 
 def test_what_another_server_said_is_told_as_such(upstream: RunningUpstream) -> None:
-    client = wrap(OpenAI(base_url=upstream.base_url, api_key="k"))
-    answer = client.chat.completions.create(model="m", messages=asks("elsewhere"))
+    with wrap(OpenAI(base_url=upstream.base_url, api_key="k")) as client:
+        answer = client.chat.completions.create(model="m", messages=asks("elsewhere"))
     with pytest.raises(NotTwicetoldError):
         _ = answer.cache
 
