@@ -8,6 +8,8 @@ TORCH ?=
 ARGS ?=
 # The tests of a file share servers, so a file stays with one worker; each worker may have an engine or two.
 WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
+# Hundreds of processes, browsers and servers on a few cores: what fails is tried once more, and both are told at the end.
+RERUNS ?= --reruns 1 --rerun-show-tracebacks
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 SHIPPED = gateway embeddings kvtier backends sdk/src
@@ -19,7 +21,7 @@ run: .venv/.run
 	$(BIN)/twicetold serve $(ARGS)
 
 test: .venv/.test .venv/.redis-server .venv/.haproxy .venv/.chromium .venv/.clients
-	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(RERUNS) $(ARGS)
 
 # Tests against engines that people run themselves; without this they are skipped and say so.
 LLAMA_SERVER ?= build/engines/llama-build/bin/llama-server
