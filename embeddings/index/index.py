@@ -180,7 +180,7 @@ class VectorIndex:
         return partition not in self._partitions
 
     def is_slow(self, partition: bytes) -> bool:
-        """Whether a search would read very many rows, because their first lists are still being made."""
+        """Whether a search would read very many rows, because their first lists are still to be made."""
         part = self._partitions.get(partition)
         if part is None or not self._is_slow(part):
             return False
@@ -189,7 +189,8 @@ class VectorIndex:
         return self._is_slow(part)
 
     def _is_slow(self, part: Partition) -> bool:
-        return len(part) > self._slow_rows and not part.has_lists and part.build is not None
+        is_to_come = part.build is not None or self._is_loading
+        return len(part) > self._slow_rows and not part.has_lists and is_to_come
 
     def sizes(self) -> dict[bytes, int]:
         """Rows of every partition."""

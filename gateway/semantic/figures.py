@@ -53,7 +53,7 @@ def samples(semantic: Semantic) -> Iterator[Sample]:
         yield Sample("twicetold_semantic_comparisons", help_, count, (("outcome", outcome),), True)
     help_ = "Cross-encoders that could not be loaded and are done without"
     yield Sample("twicetold_second_looks_failed", help_, semantic.verifiers.second_looks_failed, (), True)
-    help_ = "Whether hits by meaning are possible: 0 while the embedder and the index are being loaded"
+    help_ = "Whether hits by meaning are possible: 0 until there is an embedder; then, of what was read of the store"
     yield Sample("twicetold_semantic_ready", help_, semantic.is_ready)
     yield from semantic.index_samples()
     yield Sample("twicetold_promotions", "Questions that took a stored answer", semantic.learning.promoted, (), True)

@@ -135,6 +135,11 @@ class Semantic:
         return self._vectors.num_slow
 
     @property
+    def lacking(self) -> str:
+        """Why not every stored question is found, and is tried again; empty where nothing went wrong."""
+        return self._vectors.lacking
+
+    @property
     def opening(self) -> str:
         """How far it is with what has to be done before hits by meaning."""
         wordings = "" if self._wordings is None else f"; {self._wordings.num_read:,} bare forms read"
@@ -162,9 +167,12 @@ class Semantic:
             log.warning("bare forms are not all read: %s", error)
 
     async def _open_vectors(self) -> None:
-        await self._vectors.open()
+        await self._vectors.open(self._take_embedder)
         if self.looser is not None:
             await self.looser.open()
+
+    def _take_embedder(self) -> None:
+        """There is one: what is read of the store from now on is found, as partitions come."""
         self.verifiers.fingerprint = self._vectors.fingerprint
         self.lanes.forget()  # what was asked for before there was an embedder has no verifier of its own
 

@@ -90,8 +90,8 @@ class Vectors:
         return self._index is not None
 
     async def open(self, loaded: Callable[[], None] | None = None) -> None:
-        """Load the embedder and fill the index. What is in it is found when it is filled; where `loaded` does what has
-        to be done before, from then on. Raises `CacheError` when there is no embedder to be had."""
+        """Load the embedder and fill the index; what is read is found at once. `loaded` does what has to be done before
+        anything can be. Raises `CacheError` when there is no embedder to be had."""
         self.opening, began_s = "the embedder is being loaded", time.monotonic()
         try:
             embedder = await self._batcher.ready()
@@ -105,13 +105,12 @@ class Vectors:
         filling = Filling(index, self._answers, embedder.fingerprint, self._tell)
         await filling.open()
         if loaded is not None:
-            self._take(index, filling)
             loaded()
+        self._take(index, filling)
         try:
             await self._fill(filling)
         except CacheError as error:
             log.warning("the semantic index is not whole, %d vectors are there: %s", len(index), error)
-        self._take(index, filling)
         self._agreement = Agreement(self._answers, index, embedder.fingerprint)
         self._is_behind = True  # nobody knows what was left behind before this start
         took_s = time.monotonic() - began_s

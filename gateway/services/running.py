@@ -119,6 +119,8 @@ class Services:
     def _semantic_part(self) -> str:
         if self.semantic is not None and self.semantic_state == "loading":
             return f"loading: {self.semantic.opening}"
+        if self.semantic is not None and self.semantic_state == "ready" and self.semantic.lacking:
+            return f"ready, but not every stored question was read, which is tried again: {self.semantic.lacking}"
         if self.semantic is not None and self.semantic_state == "ready" and self.semantic.num_slow:
             return f"ready, but the lists of {self.semantic.num_slow} large partitions are being made"
         return self.semantic_state

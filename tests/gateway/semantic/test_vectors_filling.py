@@ -3,17 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from backends.chat import Completion
+from backends.chat import ChatRequest, Completion
 from embeddings.base import Vector
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
 from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.memory import MemoryAnswers
+from gateway.identity.canonical import Fingerprints, fingerprints
+from gateway.policy import Rules
+from gateway.semantic.found import Match
+from gateway.semantic.labels import LabelStore
+from gateway.semantic.rule import LaneRule
+from gateway.semantic.tier import Choices, Semantic
 from gateway.semantic.vectors import Vectors
+from gateway.semantic.verifiers import Verifiers
+from tests.gateway.house import PlainLane
 
 EMBEDDER = HashingEmbedder(16)
 SCOPE, LARGE, LATE, NONE = b"s" * 32, b"l" * 32, b"t" * 32, b"n" * 32
@@ -134,13 +143,43 @@ async def test_what_is_read_is_found_before_all_is_read_and_what_is_new_comes_be
     await vectors.close()
 
 
-async def test_nothing_is_found_before_all_is_read_unless_it_may_be(store: Store) -> None:
-    vectors, store.stops_at, store.gate = vectors_of(store, VectorIndex(16)), 200, asyncio.Event()
-    opening = asyncio.create_task(vectors.open())
+async def test_a_hit_by_meaning_comes_of_what_was_read_so_far(tmp_path: Path) -> None:
+    store, embedder, rule = Store(), HashingEmbedder(256), LaneRule.of("t", Rules(shadow_rate=0.0))
+
+    def asked(setting: str, question: str) -> Fingerprints:
+        said = ({"role": "system", "content": setting}, {"role": "user", "content": question})
+        return fingerprints(b"s" * 32, SCOPE, ChatRequest("m", said, {}), {})
+
+    for number, setting in enumerate(("early", "late")):
+        question = "What is the capital of France?"
+        fp, raw = asked(setting, question), embedder.embed([question])[0].astype("<f4").tobytes()
+        bare = Entry(setting, SCOPE, fp.exact, fp.compat, b"", question, "m", Completion(()), 1.0 + number, None, 0.1)
+        await store.put(replace(bare, embedder=embedder.fingerprint, vector=raw))
+    semantic = Semantic(
+        store,
+        EmbeddingBatcher(lambda: embedder),
+        VectorIndex,
+        LabelStore(tmp_path / "labels.db", per_tenant=100),
+        b"s" * 32,
+        Choices(),
+        Verifiers(),
+        new_lane=PlainLane,
+    )
+
+    async def told(setting: str) -> str:
+        question = "What is the capital city of France?"
+        fp = asked(setting, question)
+        found = await semantic.find(fp, question, rule=rule, min_similarity=0.0, is_usable=lambda _: True)
+        return found.entry.id if isinstance(found, Match) else found.reason
+
+    store.stops_at, store.gate = 1, asyncio.Event()
+    opening = asyncio.create_task(semantic.open())
     await store.stopped.wait()
-    assert (vectors.is_ready, vectors.search(SCOPE + LARGE, vector(7), 1)) == (False, [])
+    while_it_is_filled = [await told(setting) for setting in ("early", "late", "neither")]
     store.gate.set()
     await opening
+    filled = [await told(setting) for setting in ("early", "late", "neither")]
+    await semantic.close()
 
-    assert vectors.search(SCOPE + LARGE, vector(7), 1)[0].id == "7"
-    await vectors.close()
+    assert while_it_is_filled == ["early", "index_loading", "index_loading"]
+    assert filled == ["early", "late", "no_candidates"]
