@@ -13,8 +13,9 @@ Which lanes are in memory is the loop's affair; those that were not asked for lo
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from gateway.semantic.held import Held, NewLane
 from gateway.semantic.labels import Given, Kept, LabelStore
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneKey, LaneRule
-from gateway.semantic.steps import in_steps
+from gateway.semantic.steps import Pace, in_steps
 from gateway.semantic.tallies import Tally
 from gateway.turns import Turns
 
@@ -64,6 +65,7 @@ class Lanes:
         self.decided: Counter[tuple[LaneKey, str]] = Counter()  # by action, since the start
         self.tallies: OrderedDict[LaneKey, Tally] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "lanes")
+        self.pace = Pace()  # of what takes the loop a millisecond, here and before it comes here
         self._turns = Turns(1)
 
     async def close(self) -> None:
@@ -82,22 +84,25 @@ class Lanes:
         """What the lane makes of a question; a dry run serves nothing, and what it says is `shadow` would be served or
         sampled. Raises `CacheError` when the labels cannot be read: not to know of a wrong hit is not to have none."""
         only = is_dry or rule.mode == "shadow"
+        held = self._quick(rule)
         num_chars = len(question.text) + sum(len(one.reading.text) for one in neighbours)
-        held = self._here(rule)
-        if held is not None and held.is_quick and isinstance(held.lane, Lane) and num_chars <= QUICK_CHARS:
+        if held is not None and isinstance(held.lane, Lane) and num_chars <= QUICK_CHARS:
             deciding = held.lane.deciding(question, neighbours, min_similarity=min_similarity, is_shadow_only=only)
             if (verdict := await self._in_steps(held, deciding)) is not None:
                 return verdict
-        return await self._verdict(
+        return await self._in_thread(
             rule,
             lambda held: held.lane.decide(question, neighbours, min_similarity=min_similarity, is_shadow_only=only),
-            num_chars,
         )
 
     async def decide_wording(self, rule: LaneRule, question: str, entry: str, *, is_dry: bool = False) -> Verdict:
         """As `decide`, of a question whose bare form is that of a stored one."""
         only = is_dry or rule.mode == "shadow"
-        return await self._verdict(rule, lambda held: held.lane.decide_wording(question, entry, is_shadow_only=only), 0)
+        held = self._quick(rule)
+        if held is not None and held.lock.acquire(blocking=False):
+            with _letting_go(held):
+                return held.lane.decide_wording(question, entry, is_shadow_only=only)
+        return await self._in_thread(rule, lambda held: held.lane.decide_wording(question, entry, is_shadow_only=only))
 
     async def _in_steps(self, held: Held, deciding: Generator[None, None, Verdict]) -> Verdict | None:
         """What the lane makes of it, one question after another and others served between the steps of each; None
@@ -105,22 +110,11 @@ class Lanes:
         async with self._turns:
             if not held.lock.acquire(blocking=False):
                 return None
-            try:
-                return await in_steps(deciding)
-            except Exception as error:
-                raise _failed(error) from error
-            finally:
-                held.lock.release()
+            with _letting_go(held):
+                return await in_steps(deciding, self.pace)
 
-    async def _verdict(self, rule: LaneRule, decide: Callable[[Held], Verdict], num_chars: int) -> Verdict:
-        held = self._here(rule)
-        if held is not None and held.is_quick and num_chars <= QUICK_CHARS and held.lock.acquire(blocking=False):
-            try:
-                return decide(held)
-            except Exception as error:
-                raise _failed(error) from error
-            finally:
-                held.lock.release()
+    async def _in_thread(self, rule: LaneRule, decide: Callable[[Held], Verdict]) -> Verdict:
+        """What the lane makes of it where that may take long."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 held = await self._lane(rule)
@@ -192,6 +186,11 @@ class Lanes:
         self._held.move_to_end(rule.key)
         return future.result()
 
+    def _quick(self, rule: LaneRule) -> Held | None:
+        """The lane under this rule if it is in memory, and takes so little that the loop may ask it."""
+        held = self._here(rule)
+        return held if held is not None and held.is_quick else None
+
     async def _lane(self, rule: LaneRule) -> Held:
         """The lane under this rule, restored if need be; whoever asks meanwhile waits for the same."""
         future = self._held.get(rule.key)
@@ -260,6 +259,17 @@ class Lanes:
             raise
         except Exception as error:  # the root of a thread
             raise _failed(error) from error
+
+
+@contextmanager
+def _letting_go(held: Held) -> Iterator[None]:
+    """Let go of a lane that is held, whatever comes. Raises `CacheError` where it fails."""
+    try:
+        yield
+    except Exception as error:
+        raise _failed(error) from error
+    finally:
+        held.lock.release()
 
 
 def _failed(error: Exception) -> CacheError:

@@ -265,11 +265,13 @@ class Semantic:
         reading = await self._search.read(question)
         if reading is None:
             return NoMatch("question_too_long")
+        await self.lanes.pace.turn()
         near, best, has_expired = await self._search.near(fp, reading, is_usable)
         if not near:
             far = "no_candidates" if best is None else "below_threshold"
             return NoMatch("expired" if has_expired else far, best)
         async with self._weighing:
+            await self.lanes.pace.turn()
             neighbours = await self._search.neighbours(fp.scope, rule.key, near, is_dry=is_dry)
             verdict = await self.lanes.decide(rule, reading, neighbours, min_similarity, is_dry=is_dry)
         seen = Seen(rule, fp.scope, question, _lightened(verdict), self._search.whole(near))

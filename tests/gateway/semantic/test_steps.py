@@ -11,11 +11,12 @@ from embeddings.control import Lane, Neighbour, Verdict
 from embeddings.local import SentenceTransformerEmbedder
 from embeddings.verifier.shipped import load_verifier
 from gateway.policy import Rules
+from gateway.semantic import steps
 from gateway.semantic.labels import LabelStore
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.minds import TwoMinds
 from gateway.semantic.rule import LaneRule
-from gateway.semantic.steps import STEP_S, in_steps
+from gateway.semantic.steps import STEP_S, Pace, in_steps
 
 QUESTION = "How do I renew my passport?"
 STORED = [f"How do I renew {number} passports by post?" for number in range(2, 10)]
@@ -58,7 +59,7 @@ async def test_others_are_served_between_the_steps_of_long_work() -> None:
             done.append("other")
             await asyncio.sleep(0)
 
-    said, _ = await asyncio.gather(in_steps(slow(5, done)), others())
+    said, _ = await asyncio.gather(in_steps(slow(5, done), Pace()), others())
 
     assert said == "done"
     first, last = done.index("step"), len(done) - 1 - done[::-1].index("step")
@@ -66,16 +67,53 @@ async def test_others_are_served_between_the_steps_of_long_work() -> None:
 
 
 async def test_work_without_a_step_returns_what_it_has() -> None:
-    assert await in_steps(slow(0, [])) == "done"
+    assert await in_steps(slow(0, []), Pace()) == "done"
+
+
+async def test_of_many_that_come_at_once_one_works_in_each_turn_of_the_loop() -> None:
+    pace, turn, worked = Pace(), 0, list[tuple[str, int]]()
+
+    async def clock() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def work(name: str) -> None:
+        await pace.turn()
+        worked.append((name, turn))
+
+    ticking = asyncio.create_task(clock())
+    async with asyncio.TaskGroup() as together:
+        tasks = [together.create_task(work(name)) for name in "abcdef"]
+        await asyncio.sleep(0)
+        tasks[2].cancel()
+    ticking.cancel()
+
+    assert [name for name, _ in worked] == ["a", "b", "d", "e", "f"]
+    assert len({turn for _, turn in worked}) == 5
+    assert turn < 20  # nobody waited for anything else
+
+
+async def test_whoever_comes_alone_works_at_once() -> None:
+    pace, done = Pace(), list[str]()
+    for name in ("first", "second"):
+        asyncio.get_running_loop().call_soon(done.append, f"the turn after the {name}")
+        await pace.turn()
+        done.append(name)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    assert done == ["first", "the turn after the first", "second", "the turn after the second"]
 
 
 def test_steps_come_to_the_same_verdict(near: list[Neighbour], minilm: SentenceTransformerEmbedder) -> None:
     one, other = (Lane(TwoMinds(load_verifier(minilm.fingerprint)), shadow_rate=0.0) for _ in range(2))
     question = near[0].reading
-    steps, count, verdict = one.deciding(question, near[1:]), 0, None
+    work, count, verdict = one.deciding(question, near[1:]), 0, None
     while verdict is None:
         try:
-            next(steps)
+            next(work)
             count += 1
         except StopIteration as end:
             verdict = end.value
@@ -100,8 +138,9 @@ async def test_questions_are_decided_one_after_another_and_each_as_it_would_be_a
 
 
 async def test_who_gives_up_in_the_middle_of_a_decision_leaves_the_lane_to_the_next(
-    lanes: Lanes, near: list[Neighbour]
+    lanes: Lanes, near: list[Neighbour], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(steps, "STEP_S", 0.0)  # a pair for each turn of the loop
     held = await lanes.report(RULE)
     deciding = asyncio.create_task(lanes.decide(RULE, near[0].reading, near[1:], 0.0))
     await asyncio.sleep(0)
