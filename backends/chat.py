@@ -165,6 +165,11 @@ class Completion:
         content = self.choices[0].message.get("content") if self.choices else None
         return content if isinstance(content, str) else ""
 
+    @property
+    def calls_tools(self) -> bool:
+        """Whether it would have somebody's agent do something: then it is an answer to its own request alone."""
+        return any(choice.message.get("tool_calls") or choice.message.get("function_call") for choice in self.choices)
+
 
 class Collector:
     """Folds deltas, as they come, into the answer they spell: each is work of its own size, however many came before.

@@ -163,7 +163,7 @@ def semantic_refusal(
     temperature = params.get("temperature")
     if (default_temperature if temperature is None else temperature) > rules.max_temperature:
         return "temperature"
-    if any(message.get("role") in ("tool", "function") or message.get("tool_calls") for message in request.messages):
+    if any(map(_has_to_do_with_tools, request.messages)):
         return "tools_called"
     if any(map(_shows_something, request.messages)):
         return "not_only_text"  # what is seen in a picture is told apart by no word
@@ -171,6 +171,13 @@ def semantic_refusal(
         return "volatile"
     has_history = any(message.get("role") == "assistant" for message in request.messages)
     return "deictic" if has_history and is_deictic(question) else None
+
+
+def _has_to_do_with_tools(message: Fields) -> bool:
+    """Whether a message calls a tool, or says what one came to; in OpenAI's old spelling, too."""
+    return bool(
+        message.get("role") in ("tool", "function") or message.get("tool_calls") or message.get("function_call")
+    )
 
 
 def _shows_something(message: Fields) -> bool:

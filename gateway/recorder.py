@@ -83,6 +83,7 @@ class Recorder:
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
         if refusal is not None:
             return refusal
+        may_answer_others = asked.plan.remember_question and not completion.calls_tools
         now_s = time.time()
         entry = Entry(
             id=asked.fp.entry_id,
@@ -90,7 +91,7 @@ class Recorder:
             exact=asked.fp.exact,
             compat=asked.fp.compat,
             canonical=asked.fp.canonical,
-            question=asked.question if asked.plan.remember_question else None,
+            question=asked.question if may_answer_others else None,
             model=asked.request.model,
             completion=completion,
             created_s=now_s,
@@ -105,7 +106,7 @@ class Recorder:
             began=began,
             origin=asked.origin,
         )
-        is_loose = asked.plan.remember_question and asked.reads_loosely
+        is_loose = may_answer_others and asked.reads_loosely
         with self._ledger.best_effort("exact_write"):
             if not self._answers.put_now(entry):
                 return "overtaken"

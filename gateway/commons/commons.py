@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.answers.base import Entry, NearAnswers
 from gateway.answers.selection import Selection
-from gateway.commons.rule import COMMONS, CROSSING, Place, is_shared, may_cross, refusal, shared
+from gateway.commons.rule import COMMONS, CROSSING, Place, is_shared, refusal, shared
 from gateway.commons.witnesses import Statement, Witnesses, witness_of
 from gateway.ledger import Ledger
 from gateway.policy import Rules
@@ -90,7 +90,7 @@ class Commons:
         if entry.origin not in CROSSING:
             return None
         heard = await self._witnesses.note(self._statement(place, entry.tenant))
-        if heard.count < place.least or heard.objects or not may_cross(entry.completion):
+        if heard.count < place.least or heard.objects or entry.completion.calls_tools:
             return None
         there = await self._answers.peek(place.fp.scope, place.fp.exact)
         if there is not None and there.is_fresh(entry.created_s):

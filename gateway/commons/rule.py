@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 
-from backends.chat import ChatRequest, Completion, Usage
+from backends.chat import ChatRequest, Usage
 from gateway.answers.base import BACKEND, REFRESH, Entry
 from gateway.answers.selection import Selection
 from gateway.controls import Controls
@@ -74,13 +74,6 @@ def trust_of(tenant: str, namespace: str, tags: tuple[str, ...]) -> dict[str, st
         return {"writer": namespace, "readers": "those who share on its route"}
     copied = next((tag.removeprefix(COPY) for tag in tags if tag.startswith(COPY)), tenant)
     return {"writer": copied, "readers": tenant}
-
-
-def may_cross(completion: Completion) -> bool:
-    """Whether an answer is words alone: what calls a tool would have another tenant's agent do something."""
-    return not any(
-        choice.message.get("tool_calls") or choice.message.get("function_call") for choice in completion.choices
-    )
 
 
 def shared(entry: Entry, place: Place) -> Entry:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SAME_QUESTION = "same_question"
 SAME_WORDING = "same_wording"
+TOOLS_CALLED = "tools_called"  # by what would have been served: it stays with its own words
 OTHER_HISTORY = "other_history"  # the same question after another history, in whatever words
 
 
@@ -101,9 +102,9 @@ class NoMatch:
 
 
 def match_of(seen: Seen) -> Match | None:
-    """The stored answer that a verdict is about, if it is about one."""
+    """The stored answer that a verdict is about, if it is about one and may be said to other words."""
     verdict = seen.verdict
-    if verdict.chosen is None:
+    if verdict.chosen is None or seen.entries[verdict.chosen].completion.calls_tools:
         return None
     similarity = None if verdict.neighbour is None else verdict.neighbour.similarity
     same = SAME_WORDING if verdict.neighbour is None else SAME_QUESTION

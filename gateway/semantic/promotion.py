@@ -29,6 +29,8 @@ async def adopt(answers: Answers, vectors: Vectors, fresh: Entry, stored: Entry)
         return False
     if now_stored is None or now_stored.created_s != stored.created_s or now_stored.scope != fresh.scope:
         return False
+    if now_stored.completion.calls_tools:
+        return False
     named = replace(
         now_fresh,
         completion=stored.completion,

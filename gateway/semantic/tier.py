@@ -29,7 +29,7 @@ from gateway.policy import Rules
 from gateway.semantic.browse import Browsed, browse
 from gateway.semantic.changes import Changes
 from gateway.semantic.commonplaces import Commonplaces
-from gateway.semantic.found import SAME_WORDING, Judged, Match, NoMatch, Seen, digest_of, match_of
+from gateway.semantic.found import SAME_WORDING, TOOLS_CALLED, Judged, Match, NoMatch, Seen, digest_of, match_of
 from gateway.semantic.held import NewLane
 from gateway.semantic.judge import Judge
 from gateway.semantic.kept_forms import KeptForms
@@ -380,8 +380,8 @@ class Semantic:
 def _found(seen: Seen, best: float | None, draft: str | None) -> Match | NoMatch:
     """What a verdict comes to, of neighbours and of bare forms alike; `draft` is the entry to draft from."""
     verdict = seen.verdict
-    if verdict.action == "serve" and (match := match_of(seen)) is not None:
-        return match
+    if verdict.action == "serve":
+        return match_of(seen) or NoMatch(TOOLS_CALLED, best)
     is_wording = verdict.wording is not None and verdict.action == "shadow"
     near_answer = "" if draft is None else seen.entries[draft].completion.text
     return NoMatch(SAME_WORDING if is_wording else verdict.reason, best, near_answer, seen)

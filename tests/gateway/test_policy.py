@@ -50,6 +50,11 @@ def test_other_wordings_are_refused_with_a_reason(reason: str) -> None:
     assert REFUSED[reason] == reason
 
 
+def test_a_call_in_openais_old_spelling_is_one() -> None:
+    called = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    assert refused(user("What is the capital city of France?"), called, QUESTION) == "tools_called"
+
+
 def test_a_plain_question_may_be_matched_also_in_a_conversation() -> None:
     assert refused() is None
     assert refused(*HISTORY, QUESTION) is None

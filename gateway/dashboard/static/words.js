@@ -22,6 +22,7 @@ const REASONS = {
   no_candidates: "No stored question is near enough to be looked at.",
   below_threshold: "The nearest stored question is not near enough.",
   question_too_long: "The question is longer than the embedder can see.",
+  tools_called: "Tools were called: such an answer is given to its own request alone.",
   no_question: "The last message is no question of a user.",
   not_rewritten: "The last turn could not be made to stand alone.",
   no_other_history: "No other history has it.",

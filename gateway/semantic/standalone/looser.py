@@ -27,7 +27,7 @@ from gateway.answers.selection import MAX_PAGE, Listed, Page, Selection
 from gateway.identity.canonical import Fingerprints
 from gateway.metrics import Sample
 from gateway.semantic.comparing import statement
-from gateway.semantic.found import Match, NoMatch, Seen, match_of
+from gateway.semantic.found import TOOLS_CALLED, Match, NoMatch, Seen, match_of
 from gateway.semantic.lanes import Lanes
 from gateway.semantic.rule import LaneRule
 from gateway.semantic.search import CANDIDATES, FAR
@@ -190,8 +190,9 @@ class Looser:
         if own is None or not rewritten:
             return NoMatch("not_rewritten")
         seen = await self._weighed(rule, fp.scope, own, rewritten, min_similarity, is_dry=is_dry)
-        match = match_of(seen) if seen.verdict.action == "serve" else None
-        return match or NoMatch(seen.verdict.reason, None, "", seen)
+        if seen.verdict.action == "serve":
+            return match_of(seen) or NoMatch(TOOLS_CALLED)
+        return NoMatch(seen.verdict.reason, None, "", seen)
 
     async def _placed(self, scope: bytes, canonical: bytes) -> tuple[Talk, bytes] | str:
         """The conversation and where it belongs, or why it belongs nowhere. The event loop has others to serve."""
