@@ -41,9 +41,9 @@ async def everything(home: House, key: str, entry: str, response: str) -> list[t
     verdicts = [{"entry": entry, "verdict": "bad"}, {"id": response, "verdict": "good"}]
     found = [await ask(app, "GET", path, b"", [me]) for path in ("/v1/models", "/healthz", "/readyz", "/openapi.json")]
     found += [await ask(app, "POST", "/v1/cache/lookup", body, [me]) for body in lookups]
-    found += [await ask(app, "POST", "/v1/feedback", body, [me]) for body in verdicts]
+    found += [await ask(app, "POST", "/v1/cache/feedback", body, [me]) for body in verdicts]
     found.append(await ask(app, "POST", "/v1/responses", follow, [me]))
-    found.append(await ask(app, "POST", CHAT, {**QUESTION, "cache": {"only-if-cached": True}}, [me]))
+    found.append(await ask(app, "POST", CHAT, QUESTION, [me, (b"cache-control", b"only-if-cached")]))
     found.append(await ask(app, "POST", CHAT, {**QUESTION, "model": "nobody's"}, [me]))
     found.append(await ask(app, "POST", CHAT, {**MINE, **nothing}, [me]))
     found.append(await ask(app, "POST", CHAT, {**QUESTION, **nothing}, [me]))
@@ -67,6 +67,8 @@ async def test_what_one_can_read_is_the_same_before_and_after_another_asked(tmp_
         entry, response = first.headers["x-twicetold-entry"], answer.json()["id"]
         after = await everything(home, ours, entry, response)
 
+        statuses = [status for status, *_ in after]
+        assert statuses == [200] * 7 + [404] * 2 + [400, 504, 502, 200, 200]  # each is asked what it was meant to be
         for one, other in zip(before, after, strict=True):
             assert _unnamed(one, entry, response) == _unnamed(other, entry, response)
         again = await ask(app, "POST", CHAT, QUESTION, [bearer(theirs)])

@@ -51,7 +51,8 @@ def poison(gateway: Gateway, upstream: RunningUpstream) -> list[str]:
             views.append(f"entries/{entry}")
             verdict = {"entry": entry, "verdict": "good", "comment": text}
             mine = {"authorization": "Bearer x"}
-            httpx.post(f"{gateway.url}/v1/feedback", json=verdict, headers=mine, **LOOPBACK)
+            said_of_it = httpx.post(f"{gateway.url}/v1/cache/feedback", json=verdict, headers=mine, **LOOPBACK)
+            assert said_of_it.status_code == 200, said_of_it.text
             views.append(f"requests/{said.json()['id']}")
         upstream.control(next=["error:400"])
         gateway.post({**body, "max_tokens": text}, authorization=f"Bearer {HURT[0]}")
@@ -73,7 +74,7 @@ def test_nothing_that_others_wrote_does_anything_in_any_view(
     page.evaluate(WATCH)
     searched = f"entries?text={httpx.QueryParams({'a': HURT[0]})}"
     shown = ""
-    for view in (*VIEWS, made[0], made[1], searched, f"entries?tag={HURT[1]}", f"nowhere/{HURT[0]}"):
+    for view in (*VIEWS, *made, searched, f"entries?tag={HURT[1]}", f"nowhere/{HURT[0]}"):
         page.evaluate("(view) => { location.hash = '#/' + view; }", view)
         page.wait_for_timeout(150)
         page.wait_for_selector("main *")
