@@ -21,14 +21,15 @@ from typing import Generic, TypeVar
 POLICIES = ("cost", "lru", "lfu", "fifo", "random")
 MAX_USES = 100
 PROBATION = 0.2  # of its priority, for what has been asked for once
+DEAREST_S = 10.0  # an answer that took longer weighs no more: who puts one says himself how long it took
 LOOKUP_S = 0.05  # even an answer that cost nothing saves about this much
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def worth(elapsed_s: float, size_bytes: int) -> float:
-    """Seconds saved by one use, per byte kept."""
-    return (elapsed_s + LOOKUP_S) / size_bytes
+    """Seconds saved by one use, `DEAREST_S` at most, per byte kept."""
+    return (min(elapsed_s, DEAREST_S) + LOOKUP_S) / size_bytes
 
 
 def first_priority(policy: str, *, floor: float, tick: float, uses: int, worth: float, draw: float) -> float:

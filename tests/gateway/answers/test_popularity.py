@@ -82,3 +82,17 @@ def test_a_scan_leaves_what_is_asked_for() -> None:
         asked(memory, f"scan{number}")
 
     assert all(asked(memory, name) for name in wanted)
+
+
+def test_what_is_put_as_very_dear_does_not_push_out_what_others_ask_for() -> None:
+    memory = MemoryAnswers(40 * SIZE)
+    wanted = [replace(hashed(f"w{number}"), elapsed_s=3.0) for number in range(20)]
+    for _ in range(6):
+        for entry in wanted:
+            if memory.get_now(entry.scope, entry.exact) is None:
+                memory.put_now(entry)
+    for number in range(120):
+        memory.put_now(replace(hashed(f"junk{number}"), tenant="another", elapsed_s=86_400.0))
+
+    kept = sum(memory.get_now(entry.scope, entry.exact) is not None for entry in wanted)
+    assert kept == len(wanted)
