@@ -199,6 +199,18 @@ class ModelNotAllowed(GatewayError):
         super().__init__(f"This key may not ask model {model!r}; GET /v1/models lists those that it may.", "model")
 
 
+class PolicyUnreadable(GatewayError):
+    """What was said of whoever asks is kept and cannot be read, so nobody knows what it may."""
+
+    status, kind, code = 403, "permission_error", "policy_unreadable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The policy of this tenant cannot be read, so it may do nothing until an administrator writes another one "
+            "(PUT /admin/api/tenants/TENANT) or takes it back (DELETE)."
+        )
+
+
 class ControlNotAllowed(GatewayError):
     """A control of the cache that the policy of whoever asks does not allow."""
 

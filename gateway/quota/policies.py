@@ -5,6 +5,8 @@ they are put together says nothing, and no place can give what another took. Wit
 
 What callers ask of the cache to be left out of it - no-store, a namespace, a salt, fewer tiers, more likeness - is
 theirs whatever a policy says. What makes work - reading past the cache, other ages and lives, tags - a policy may take.
+
+Whose kept policy cannot be read may do nothing: nobody knows what it was kept from.
 """
 
 import asyncio
@@ -17,10 +19,10 @@ from typing import Any
 
 from gateway.callers.caller import Caller
 from gateway.controls import Controls
-from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed, StoreAway
+from gateway.errors import ControlNotAllowed, InvalidRequest, ModelNotAllowed, PolicyUnreadable, StoreAway
 from gateway.policy import Mode, Rules, narrower_mode
 from gateway.quota.reading import read_said, written
-from gateway.quota.records import EVERYBODY, TENANTS, Record, is_subject
+from gateway.quota.records import EVERYBODY, TENANTS, FolderRack, Record, is_subject
 from gateway.racks.kind import Rack
 from gateway.racks.racks import Racks
 from gateway.settings.trust import COSTLY, Limits, TenantSettings
@@ -45,12 +47,15 @@ class TenantPolicy:
     refuses: bool = False  # a control that is not allowed is an error; else it is left out, and the caller told so
     shares: bool = True  # may be given, and give, answers of a route that is shared among tenants
     limits: tuple[tuple[str, Limits], ...] = ()  # whose, and how much: of the tenant, of the key
+    is_unread: bool = False  # something was said of the tenant, and nobody knows what
 
     def allows(self, model: str) -> bool:
         return all(any(fnmatchcase(model, pattern) for pattern in patterns) for patterns in self.models)
 
     def check_model(self, model: str) -> None:
-        """Raises `ModelNotAllowed`."""
+        """Raises `ModelNotAllowed`, `PolicyUnreadable`."""
+        if self.is_unread:
+            raise PolicyUnreadable
         if self.models and not self.allows(model):
             raise ModelNotAllowed(model)
 
@@ -137,6 +142,7 @@ def check_subject(tenant: str) -> None:
 
 
 NOTHING = TenantPolicy(models=((),))  # of a key whose own policy cannot be read
+UNREAD = TenantPolicy(models=((),), semantic_mode="off", shares=False, is_unread=True)  # of a tenant whose cannot
 
 
 class Policies:
@@ -150,16 +156,19 @@ class Policies:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._file = {said.tenant: said for said in file}
+        self._folders = [rack for rack in racks if isinstance(rack, FolderRack)]
         self._kept = Racks(TENANTS, racks, self._learned)
         self._records = self._kept.records
         self._now = now
         self._said = dict(self._file)
+        self._strange: dict[str, str] = {}  # tenants of whom something is known that cannot be read, and why
+        self._unread: frozenset[str] = frozenset()  # those, and the ones whose files say nothing at all
         self._known: dict[tuple[str, str], TenantPolicy] = {}
         self._is_behind = False
 
     def of(self, caller: Caller) -> TenantPolicy:
         """What holds for this caller: for its tenant, and for its key."""
-        if not self._said and caller.narrowing is None:
+        if not self._said and not self._unread and caller.narrowing is None:
             return FREE
         name = caller.tenant, "" if caller.narrowing is None else caller.key
         policy = self._known.get(name)
@@ -169,16 +178,23 @@ class Policies:
             policy = self._known[name] = self._made(caller)
         return policy
 
+    def check(self, caller: Caller) -> None:
+        """Raises `PolicyUnreadable`."""
+        if self._unread and self.of(caller).is_unread:
+            raise PolicyUnreadable
+
     def of_tenant(self, tenant: str) -> TenantPolicy:
         """What holds for a tenant, whichever key it shows."""
         return self.of(Caller(tenant))
 
     def told(self) -> dict[str, dict[str, Any]]:
         """Every word there is, by tenant, and where it was said: in the file, or to the admin API."""
-        return {
+        known = {
             tenant: {"policy": written(said), "source": "admin" if self._is_changed(tenant) else "file"}
-            for tenant, said in sorted(self._said.items())
+            for tenant, said in self._said.items()
         }
+        unread = {tenant: {"policy": None, "source": "admin", "unreadable": True} for tenant in self._unread}
+        return dict(sorted((known | unread).items()))
 
     # -- the operator ------------------------------------------------------------------------------------------------
 
@@ -191,7 +207,7 @@ class Policies:
 
     async def unsay(self, tenant: str) -> bool:
         """Take a word back that was said at run time: what the file says holds again. Raises `StoreAway`."""
-        if not self._is_changed(tenant):
+        if not self._is_changed(tenant) and tenant not in self._unread:
             return False
         await self._kept.keep(Record(tenant, self._after(tenant), None))
         return True
@@ -215,7 +231,10 @@ class Policies:
 
     async def refresh(self) -> None:
         """Learn what other processes were told, and give each place what it lacks. Raises `StoreAway`."""
-        await self._kept.refresh()
+        try:
+            await self._kept.refresh()
+        finally:
+            self._note_unread()
 
     async def _try_refresh(self) -> None:
         try:
@@ -228,17 +247,42 @@ class Policies:
 
     def _learned(self, record: Record) -> None:
         self._known.clear()
-        said = None if record.said is None else read_said(record.said, record.tenant)
+        self._strange.pop(record.tenant, None)
+        try:
+            said = None if record.said is None else read_said(record.said, record.tenant)
+        except InvalidRequest as error:
+            self._strange[record.tenant] = error.message
+            said = None
         if (said := said or self._file.get(record.tenant)) is None:
             self._said.pop(record.tenant, None)
         else:
             self._said[record.tenant] = said
+        self._note_unread()
+
+    def _note_unread(self) -> None:
+        """Of whom something is kept that cannot be read here, and is known from nowhere else."""
+        broken = {tenant for rack in self._folders for tenant in rack.unread}
+        unread = frozenset(self._strange.keys() | broken - self._records.keys())
+        for tenant in sorted(unread - self._unread):
+            log.error(
+                "the policy of tenant %s cannot be read: it may do nothing until another one is written "
+                "(PUT /admin/api/tenants/%s), or it is taken back (DELETE); %s",
+                tenant,
+                tenant,
+                self._strange.get(tenant, "its file is damaged"),
+            )
+        if unread != self._unread:
+            self._unread = unread
+            self._known.clear()
 
     def _is_changed(self, tenant: str) -> bool:
         return (record := self._records.get(tenant)) is not None and record.said is not None
 
     def _made(self, caller: Caller) -> TenantPolicy:
-        said = self._said.get(caller.tenant) or self._said.get(EVERYBODY)
+        whose = caller.tenant if caller.tenant in self._said or caller.tenant in self._unread else EVERYBODY
+        if whose in self._unread:
+            return UNREAD
+        said = self._said.get(whose)
         policy = FREE if said is None else policy_of(said, caller.tenant)
         if caller.narrowing is None:
             return policy

@@ -3,18 +3,17 @@
 data_dir/tenants/<tenant>.json      {"tenant": "...", "changed_s": 1763791200.5, "said": {"limits": {...}}}
 
 Where the operator took his word back, a record that says nothing stays: another place may hold an older one.
+A record whose word this version cannot read is kept as it is: a newer version may have written it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from gateway.errors import InvalidRequest
 from gateway.identity.scope import is_tenant
-from gateway.quota.reading import read_said
 from gateway.racks import folder
 from gateway.racks.kind import Kind
 
@@ -25,7 +24,8 @@ _FILE_OF_EVERYBODY = "everybody"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The operator's word about one tenant, and when it was said. None: it was taken back."""
+    """The operator's word about one tenant, and when it was said. None: it was taken back. Whether the word can be
+    read is for whoever needs it to find out (`gateway.quota.reading`)."""
 
     tenant: str
     changed_s: float
@@ -54,10 +54,9 @@ def read_record(raw: bytes) -> Record | None:
             and is_subject(record.tenant)
             and isinstance(record.changed_s, int | float)
             and not isinstance(record.changed_s, bool)
+            and (record.said is None or isinstance(record.said, dict))
         )
-        if is_one and record.said is not None:
-            read_said(record.said, record.tenant)
-    except (TypeError, ValueError, AttributeError, InvalidRequest):
+    except (TypeError, ValueError):
         return None
     return record if is_one else None
 
@@ -68,7 +67,7 @@ TENANTS = Kind[Record](
     spelled=Record.as_bytes,
     read=read_record,
     together=Record.newer,
-    unread="what the configuration says of them holds",
+    unread="what else is known of them holds",
 )
 
 
@@ -77,6 +76,20 @@ class FolderRack(folder.FolderRack[Record]):
 
     def __init__(self, place: Path) -> None:
         super().__init__(place, TENANTS, file_of=_file_of)
+        self.unread: frozenset[str] = frozenset()  # of whom a file says something that cannot be told, by its name
+
+    def _read(self) -> Sequence[Record]:
+        found = {path: _record_in(path) for path in sorted(self._folder.glob(self._pattern))}
+        broken = {EVERYBODY if path.stem == _FILE_OF_EVERYBODY else path.stem for path, one in found.items() if not one}
+        self.unread = frozenset(filter(is_subject, broken))
+        return [record for record in found.values() if record is not None]
+
+
+def _record_in(path: Path) -> Record | None:
+    try:
+        return read_record(path.read_bytes())
+    except OSError:
+        return None
 
 
 def _file_of(record: Record) -> str:

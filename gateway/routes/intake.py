@@ -42,11 +42,12 @@ class Intake:
     async def identify(self, headers: Headers, shape: Shape | None = None, scope: str = CHAT) -> Caller:
         """Who asks, as the shape's clients say it; somebody who may do what `scope` names.
 
-        Raises `NotAuthorised` or `ScopeLacking`.
+        Raises `NotAuthorised`, `ScopeLacking`, or `PolicyUnreadable` where nobody knows what that is.
         """
         credential = read_credential(headers) if shape is None else shape.credential(headers)
         caller = await self._identify(credential)
         caller.need(scope)
+        self.policies.check(caller)
         return caller
 
     async def _identify(self, credential: str | None) -> Caller:

@@ -1,6 +1,6 @@
 """What tenants may do and what they used, in the admin API.
 
-GET    /admin/api/tenants
+GET    /admin/api/tenants                whose policy cannot be read is "unreadable", and may do nothing
 GET    /admin/api/tenants/TENANT         a tenant's name, "anonymous", or "*": every tenant that is not named
 PUT    /admin/api/tenants/TENANT         {"models": ["gpt-*"], "limits": {"requests_per_minute": 60}}
 DELETE /admin/api/tenants/TENANT         what the configuration says of it holds again

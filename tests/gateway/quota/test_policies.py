@@ -125,14 +125,6 @@ async def test_the_last_word_holds_after_the_clock_was_put_back(tmp_path: Path) 
     assert policies.of_tenant(TENANT) is again.of_tenant(TENANT) is FREE
 
 
-async def test_a_record_that_is_damaged_leaves_the_configurations_word(tmp_path: Path) -> None:
-    (tmp_path / f"{TENANT}.json").write_text('{"tenant": "' + TENANT + '", "changed_s": 1, "said": {"models": 7}}')
-    (tmp_path / f"{OTHER}.json").write_text("{")
-    policies = Policies([TenantSettings(TENANT, models=("a",))], [FolderRack(tmp_path)])
-    await policies.open()
-    assert policies.of_tenant(TENANT).models == (("a",),)
-
-
 def test_of_two_words_the_newer_holds_whichever_is_asked() -> None:
     one, other, third = Record(TENANT, 1.0, None), Record(TENANT, 2.0, {"share": False}), Record(TENANT, 2.0, None)
     assert one.newer(other) == other.newer(one) == other
