@@ -4,13 +4,17 @@ One call when a request enters, of a script that decides as `gateway.quota.bucke
 behind its back, many at once. A gateway that dies gives nothing back, so what a request holds is a lease: it runs out
 unless its gateway renews it. While Redis is away each gateway goes by what it last heard, and owes the rest.
 
+A slow Redis may run what nobody waits for any more, and be told it again: settlements are numbered, and run once.
+
     twicetold:<8 hex>:quota:{tenant}:h:<subject>   hash   at, what is used of the minute, what is held, day, month
     twicetold:<8 hex>:quota:{tenant}:l:<subject>   zset   leases: "replica.number tokens money" -> when it runs out
+    twicetold:<8 hex>:quota:{tenant}:s:<gateway>   zset   settlements that ran: all up to the least, and the others
 """
 
 import asyncio
+import secrets
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +32,7 @@ LOOK_S = 10.0
 TRY_AGAIN_S = 1.0
 MOST_OWED = 100_000  # settlements that wait while Redis is away; the oldest are forgotten, and counted
 AT_ONCE = 256
+REMEMBERED_S = 86_400  # which settlements ran, after the last one: a retry that comes later is counted again
 
 Subjects = Sequence[tuple[str, Limits]]
 
@@ -101,9 +106,21 @@ return before
 """
 )
 
+# What ran is remembered until its gateway has heard so: `told` is the number up to which it has.
 SETTLE = Script(
     _FRESH
     + """
+local number, told_to = tonumber(ARGV[13]), tonumber(ARGV[14])
+if number > 0 then
+  local least = tonumber(redis.call('ZRANGE', KEYS[3], 0, 0)[1])
+  if (least and number <= least) or redis.call('ZSCORE', KEYS[3], ARGV[13]) then return 0 end
+  redis.call('ZADD', KEYS[3], ARGV[13], ARGV[13])
+  if told_to > (least or -1) then
+    redis.call('ZADD', KEYS[3], ARGV[14], ARGV[14])
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[14])
+  end
+  redis.call('EXPIRE', KEYS[3], ARGV[15])
+end
 local s = fresh(KEYS[1], KEYS[2], tonumber(ARGV[11]), tonumber(ARGV[12]))
 local held_t, held_m = tonumber(ARGV[5]), tonumber(ARGV[6])
 local requests, hits, tokens, money = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -123,19 +140,21 @@ return 1
 class _Owed:
     """What a request used of one subject."""
 
-    keys: tuple[bytes, bytes]
+    keys: tuple[bytes, bytes, bytes]
     limits: Limits
     lease: str  # empty: it entered while Redis was away
     held: Need
     used: Sums
     moment: Moment
+    number: int  # by which Redis knows it again; 0: it uses nothing, so it may run often
 
-    @property
-    def args(self) -> tuple[str | int | float, ...]:
+    def args(self, told_to: int) -> tuple[str | int | float, ...]:
+        """As the script reads them; Redis has said of all up to `told_to` that they ran."""
         used, limits = self.used, self.limits
         minute = _said(limits.requests_per_minute), _said(limits.tokens_per_minute)
         sums = used.requests, used.hits, used.tokens, repr(used.money)
-        return *_when(self.moment), self.lease, self.held.tokens, repr(self.held.money), *sums, *minute
+        once = self.number, told_to, REMEMBERED_S
+        return *_when(self.moment), self.lease, self.held.tokens, repr(self.held.money), *sums, *minute, *once
 
 
 class RedisAccounts:
@@ -147,6 +166,9 @@ class RedisAccounts:
         self._replica = replica
         self._now = now
         self._numbers = count(1)
+        self._settlements = count(1)
+        self._name = secrets.token_hex(8)  # a gateway that starts again counts from one again
+        self._untold: OrderedDict[int, None] = OrderedDict()  # numbers of settlements, in order
         self._owed: deque[_Owed] = deque()
         self._doubtful: deque[_Owed] = deque(maxlen=MOST_OWED)
         self._news = asyncio.Event()
@@ -178,9 +200,11 @@ class RedisAccounts:
         """A request has ended. It is told behind its back."""
         self._out.pop(lease, None)
         for name, limits in subjects:
-            self._owed.append(_Owed(self._keys(name), limits, lease, held, used, moment))
+            number = next(self._settlements)
+            self._untold[number] = None
+            self._owed.append(_Owed(self._settled(name), limits, lease, held, used, moment, number))
         while len(self._owed) > MOST_OWED:
-            self._owed.popleft()
+            self._untold.pop(self._owed.popleft().number, None)
             self.num_dropped += 1
         self._news.set()
 
@@ -188,7 +212,8 @@ class RedisAccounts:
         """Nobody waits any more, and Redis may have heard it, or may yet: what it holds is given back now and later."""
         for held in (need, Need()):
             owed = [
-                _Owed(self._keys(name), limits, _named(lease, held), held, Sums(), moment) for name, limits in subjects
+                _Owed(self._settled(name), limits, _named(lease, held), held, Sums(), moment, number=0)
+                for name, limits in subjects
             ]
             self._owed.extend(owed)
             self._doubtful.extend(owed)
@@ -202,18 +227,23 @@ class RedisAccounts:
     async def forget(self, names: Sequence[str]) -> None:
         """Let go of what is known of these. Raises `CacheError`."""
         for name in names:
-            await self._link.call("DEL", *self._keys(name))
+            await self._link.call("DEL", *self._settled(name))
 
     async def tell(self) -> bool:
         """Tell what is owed; whether all of it is told. What Redis will not have is forgotten, and counted."""
         while self._owed:
             batch = [self._owed.popleft() for _ in range(min(AT_ONCE, len(self._owed)))]
+            told_to = next(iter(self._untold), 1) - 1
             try:
-                replies = await self._link.run_all([(SETTLE, one.keys, one.args) for one in batch])
-            except CacheError:
+                replies = await self._link.run_all([(SETTLE, one.keys, one.args(told_to)) for one in batch])
+            except (CacheError, asyncio.CancelledError) as error:  # Redis may run it yet, or have run it
                 self._owed.extendleft(reversed(batch))
+                if isinstance(error, asyncio.CancelledError):
+                    raise
                 return False
             lost = [one for one, reply in zip(batch, replies, strict=True) if isinstance(reply, Away)]
+            for number in {one.number for one in batch} - {one.number for one in lost}:
+                self._untold.pop(number, None)
             self.num_dropped += sum(isinstance(reply, Refused) for reply in replies)
             if lost:
                 self._owed.extendleft(reversed(lost))
@@ -249,8 +279,17 @@ class RedisAccounts:
             self._out |= {lease: (keys, ends) for lease, keys in late.items() if lease in self._out}
 
     def _keys(self, name: str) -> tuple[bytes, bytes]:
-        tag = "{" + name.partition("/")[0] + "}"
+        tag = _tag(name)
         return self._link.name("quota", tag, "h", name), self._link.name("quota", tag, "l", name)
+
+    def _settled(self, name: str) -> tuple[bytes, bytes, bytes]:
+        """The keys of a subject, and what we settled of its tenant."""
+        return *self._keys(name), self._link.name("quota", _tag(name), "s", self._name)
+
+
+def _tag(name: str) -> str:
+    """What all keys of a tenant have in common, so that one node of a cluster has them."""
+    return "{" + name.partition("/")[0] + "}"
 
 
 def _named(lease: str, held: Need) -> str:

@@ -4,11 +4,13 @@ import asyncio
 import random
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.chat import Usage
-from gateway.answers.redis.connection import Link
+from gateway.answers.redis.connection import Away, Link
 from gateway.controls import Controls
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.quota.admission import Admission, Subjects
@@ -22,9 +24,11 @@ from gateway.settings.trust import Limits
 from gateway.shared.quota import LEASE_S, RedisAccounts
 from gateway.shared.racks import RedisTenants
 from tests.gateway.shared.servers import SECRET
+from tests.kvtier.tiers.servers import RedisServer, serving
 
 LATE_S = datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp()  # a day and a month end soon
 TENANT, KEY = "a" * 32, "a" * 32 + "/key_1"
+UNBOUND = Limits(tokens_per_month=10**9)
 
 
 class Clock:
@@ -144,6 +148,91 @@ async def test_what_is_forgotten_is_gone_from_redis(link: Link) -> None:
     assert await quota.erase(TENANT) == 1
     await shared.tell()
     assert await link.call("EXISTS", link.name("quota", "{" + TENANT + "}", "h", TENANT)) == 0
+
+
+class Forgetful(Link):
+    """Loses the replies to what Redis ran, so many times."""
+
+    num_lost = 0
+
+    async def run_all(self, runs: Any) -> list[Any]:
+        replies = await super().run_all(runs)
+        if self.num_lost:
+            self.num_lost -= 1
+            raise Away("it does not answer in time")
+        return replies
+
+
+async def spend(shared: RedisAccounts, clock: Clock, times: int) -> None:
+    """So many requests of a thousand tokens, of a tenant and its key."""
+    subjects, moment = [(TENANT, UNBOUND), (KEY, UNBOUND)], moment_of(clock.now_s)
+    for _ in range(times):
+        _, _, lease = await shared.enter(subjects, Need(500, 0.1), moment)
+        shared.settle(subjects, lease, Need(500, 0.1), Sums(1, 0, 1000, 0.25), moment)
+
+
+async def sums_of(shared: RedisAccounts, clock: Clock) -> list[tuple[int, int, float]]:
+    found = [(await shared.read(name, UNBOUND, moment_of(clock.now_s))).month.sums for name in (TENANT, KEY)]
+    return [(sums.requests, sums.tokens, sums.money) for sums in found]
+
+
+async def test_a_settlement_that_ran_and_is_told_again_is_counted_once(server: RedisServer, link: Link) -> None:
+    clock, forgetful = Clock(), Forgetful(server.url, SECRET)
+    shared, other = RedisAccounts(forgetful, "one", now=clock), RedisAccounts(link, "one", now=clock)
+    for turn in range(1, 4):
+        forgetful.num_lost = 2
+        await spend(shared, clock, 2)
+        assert not await shared.tell()
+        await spend(shared, clock, 1)  # goes along with the retry
+        assert not await shared.tell()
+        assert await shared.tell()
+        assert await sums_of(shared, clock) == [(3 * turn, 3000 * turn, 0.75 * turn)] * 2
+    await spend(other, clock, 1)  # of the same name, as a gateway that started again
+    assert await other.tell()
+    assert await sums_of(shared, clock) == [(10, 10_000, 2.5)] * 2
+    ran = link.name("quota", "{" + TENANT + "}", "s", "*")
+    kept = [await link.call("ZCARD", key) for key in await link.call("KEYS", ran)]
+    assert all(0 < number <= 7 for number in kept), kept  # what has been heard of is forgotten
+    await forgetful.close()
+
+
+async def test_settlements_that_a_stopped_redis_runs_late_are_counted_once(tmp_path: Path) -> None:
+    for server in serving(tmp_path):
+        clock, link = Clock(), Link(server.url, SECRET, timeout_s=0.05)
+        shared = RedisAccounts(link, "one", now=clock)
+        await spend(shared, clock, 1)
+        assert await shared.tell()
+        await spend(shared, clock, 2)
+        server.hang()
+        try:
+            most = link.round_trips + 4
+            while link.round_trips < most:  # each lies in the ear of a stopped server
+                assert not await shared.tell()
+                await asyncio.sleep(0.02)
+        finally:
+            server.go_on()
+        for _ in range(1000):
+            if is_told := await shared.tell():
+                break
+            await asyncio.sleep(0.02)
+        assert is_told
+        assert await sums_of(shared, clock) == [(3, 3000, 0.75)] * 2
+        await link.close()
+
+
+async def test_what_is_being_told_when_a_stop_comes_is_still_owed(link: Link) -> None:
+    clock = Clock()
+    shared = RedisAccounts(link, "one", now=clock)
+    for turns in range(30):  # before it is sent, on its way, and when it is told
+        await spend(shared, clock, 1)
+        telling = asyncio.ensure_future(shared.tell())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+    assert await shared.tell()
+    assert await sums_of(shared, clock) == [(30, 30_000, 7.5)] * 2
 
 
 async def test_who_leaves_while_redis_is_asked_holds_nothing(link: Link) -> None:
