@@ -7,13 +7,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import count
 
 from gateway.app import ERRORS, create_app
 from gateway.body import Curfew
 from gateway.edge.descriptors import raise_descriptors
 from gateway.edge.server import Server, config_of
 from gateway.engines import Unavailable
-from gateway.heap import give_back, settle, spare_memory
+from gateway.heap import collect, give_back, settle, spare_memory
 from gateway.services import Services, build
 from gateway.settings import Settings, SettingsError, tell_libraries
 from gateway.tls import Certificates
@@ -21,6 +22,7 @@ from gateway.tls import Certificates
 BACKLOG = 2048
 LOOK_S = 1.0  # between two looks whether everything is loaded
 GIVE_BACK_S = 60.0
+COLLECT_EVERY = 5  # of these
 SWITCH_S = 0.001  # a thread that computes in Python lets the event loop go on after so long; Python's own is 5 ms
 
 
@@ -67,12 +69,14 @@ async def _opened(services: Services, certificates: Certificates | None) -> Asyn
 
 
 async def _tidy(services: Services) -> None:
-    """Settle the heap when the last slow part is loaded, and give back what is free every minute."""
+    """Settle the heap when the last slow part is loaded; then give back what is free, and seldom collect what is old."""
     while services.is_loading:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(LOOK_S)
     await asyncio.to_thread(settle)
-    while True:
+    for minute in count(1):
         await asyncio.sleep(GIVE_BACK_S)
+        if minute % COLLECT_EVERY == 0:
+            await asyncio.to_thread(collect)
         await asyncio.to_thread(give_back)
 
 
