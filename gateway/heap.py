@@ -2,9 +2,9 @@
 
 Python's collector walks every container there is whenever enough new ones have come: 130,000 of modules and classes
 take 50 ms and more, in the middle of somebody's request. Frozen ones are left out. Nearly all that requests hold goes
-without a collector, when the last name of it goes; what hundreds of requests under way hold is old by its rules, though,
-and was walked again and again, for 0.1 to 0.4 s. So it looks at the young alone, often and so briefly, and at all of
-them every few minutes (`collect`). The C library keeps an arena for each thread that ever asked, with holes in each, and
+without a collector, with the last name of it; what hundreds of requests under way hold is old by its rules, though, and
+was walked again and again, for 0.1 to 0.4 s. So it looks at the young alone, often and so briefly, and at all that is
+old every few minutes (`collect`). The C library keeps an arena for each thread that ever asked, with holes in each, and
 learns to keep what was large: it is told otherwise, and what lies free in between is given back now and then.
 """
 

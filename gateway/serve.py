@@ -69,7 +69,7 @@ async def _opened(services: Services, certificates: Certificates | None) -> Asyn
 
 
 async def _tidy(services: Services) -> None:
-    """Settle the heap when the last slow part is loaded; then give back what is free, and seldom collect what is old."""
+    """Settle the heap when the last slow part is loaded; then give back what is free, and seldom collect the old."""
     while services.is_loading:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(LOOK_S)
     await asyncio.to_thread(settle)

@@ -1,4 +1,4 @@
-"""What the collector of a serving process looks at, and when. Its settings are a whole process's, so one has its own."""
+"""What the collector of a serving process looks at, and when: in a process of its own, as its settings are."""
 
 import subprocess
 import sys
