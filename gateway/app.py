@@ -141,7 +141,7 @@ def _asked(services: Services, intake: Intake) -> Iterator[Route]:
     """What answers, as plain ASGI."""
     keeps_s = services.settings.retention.conversations_s
     for path, shape in SHAPES.items():
-        conversations = Conversations(services.secret)
+        conversations = Conversations(services.secret, keeps_s=keeps_s)
         services.erasure.held.append(Held("conversations", conversations.count, conversations.forget))
         services.retention.aged.append(Aged(keeps_s, conversations.forget_before))
         endpoint = GenerateEndpoint(
@@ -151,6 +151,7 @@ def _asked(services: Services, intake: Intake) -> Iterator[Route]:
             intake=intake,
             conversations=conversations,
             served=services.served,
+            forgotten=services.erasure.forgotten,
             express=services.express,
         )
         yield Route(path, endpoint, methods=["POST"])
@@ -162,7 +163,7 @@ def _asked(services: Services, intake: Intake) -> Iterator[Route]:
 
 def _cache_desk(services: Services, intake: Intake) -> CacheDesk:
     return CacheDesk(
-        aside=CacheAside(services.pipeline, services.served, services.ledger),
+        aside=CacheAside(services.pipeline, services.served, services.ledger, services.erasure.forgotten),
         ledger=services.ledger,
         shapes={shape.route: shape for shape in SHAPES.values()},
         intake=intake,

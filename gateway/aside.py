@@ -21,6 +21,7 @@ from gateway.asked import Asked
 from gateway.controls import Controls
 from gateway.errors import InvalidRequest
 from gateway.fit import misfit
+from gateway.forgotten import Forgotten, Since
 from gateway.identity.canonical import question_of
 from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
@@ -43,6 +44,7 @@ class Found:
 
     id: str
     reply: Reply
+    is_forgotten: bool  # its tenant was erased meanwhile: nothing of the words is to be noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class _Miss:
     tenant: str
     exact: bytes
     began: Mark
+    since: Since
     seen: Seen | None
     at: float  # perf_counter
 
@@ -80,11 +83,12 @@ class _Miss:
 class CacheAside:
     """Looks up and puts. Belongs to one event loop."""
 
-    def __init__(self, pipeline: Pipeline, served: ServedMemory, ledger: Ledger) -> None:
+    def __init__(self, pipeline: Pipeline, served: ServedMemory, ledger: Ledger, forgotten: Forgotten) -> None:
         self.redactor = pipeline.redactor
         self._pipeline = pipeline
         self._served = served
         self._ledger = ledger
+        self._forgotten = forgotten
         self._misses: OrderedDict[str, _Miss] = OrderedDict()
         self._bytes = 0
 
@@ -99,18 +103,22 @@ class CacheAside:
         response_id: str,
     ) -> Found | Missed:
         """What is stored for `request`. Raises `GatewayError` or `BackendError`."""
-        began = self._pipeline.begin()
+        began, since = self._pipeline.begin(), self._forgotten.now()
         found = await self._pipeline.look_up(request, tenant, salt, controls, policy)
+        is_forgotten = since.is_forgotten(tenant, controls.tags)
         if isinstance(found, Reply):
             self._ledger.looked_up(ROUTE, "hit", found.outcome.tier)
-            self._served.note(response_id, found.served)
-            self._served.ended(response_id)
-            return Found(response_id, found)
+            if not is_forgotten:
+                self._served.note(response_id, found.served)
+                self._served.ended(response_id)
+            return Found(response_id, found, is_forgotten)
         outcome = _missed(found)
         self._ledger.looked_up(ROUTE, "miss", outcome.reason)
         miss_id = f"lookup-{uuid.uuid4().hex}"
-        self._served.note(miss_id, served_of(found, outcome))
-        self._remember(miss_id, _Miss(tenant, found.fp.exact, began, found.seen, time.perf_counter()))
+        if not is_forgotten:
+            self._served.note(miss_id, served_of(found, outcome))
+        seen = None if is_forgotten else found.seen
+        self._remember(miss_id, _Miss(tenant, found.fp.exact, began, since, seen, time.perf_counter()))
         return Missed(miss_id, outcome)
 
     async def put(
@@ -135,7 +143,7 @@ class CacheAside:
         reason = self._keep(asked, began, completion, elapsed_s or 0.0)
         is_kept = reason is None
         if miss is not None and lookup is not None:
-            self._answered(lookup, asked, completion, elapsed_s or 0.0, is_kept=is_kept)
+            self._answered(lookup, asked, miss.since, completion, elapsed_s or 0.0, is_kept=is_kept)
         entry = asked.fp.entry_id if is_kept else None
         return Kept(entry, reason or "complete", asked.plan.ttl_s, asked.rules.hit_details)
 
@@ -147,12 +155,16 @@ class CacheAside:
         self._ledger.looked_up("write", "refused", reason)
         return reason
 
-    def _answered(self, lookup: str, asked: Asked, completion: Completion, elapsed_s: float, *, is_kept: bool) -> None:
+    def _answered(
+        self, lookup: str, asked: Asked, since: Since, completion: Completion, elapsed_s: float, *, is_kept: bool
+    ) -> None:
         """The app's own generation stands in the ledger beside the hits, so their share is right."""
         outcome = Outcome("full", asked.plan.bypass or "miss", entry=asked.fp.entry_id if is_kept else None)
-        self._served.note(lookup, replace(served_of(asked, outcome), made_after_s=time.time() - elapsed_s))
-        self._served.ended(lookup)
-        question = None if asked.controls.no_store else head_of(question_of(asked.request))
+        is_forgotten = since.is_forgotten(asked.request.owner, asked.controls.tags)
+        if not is_forgotten:
+            self._served.note(lookup, replace(served_of(asked, outcome), made_after_s=time.time() - elapsed_s))
+            self._served.ended(lookup)
+        question = None if asked.controls.no_store or is_forgotten else head_of(question_of(asked.request))
         who = lookup, asked.request.owner, question
         self._ledger.record(Line(outcome, asked.request.model, ROUTE, completion.usage, elapsed_s, elapsed_s, *who))
 

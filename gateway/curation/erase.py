@@ -11,6 +11,9 @@
 A tag is worn by answers alone. What cannot be told apart by it is forgotten of every tenant that has an answer under
 the tag: more than was asked for, and nothing that could not be made again. Then the logs beside the files are emptied,
 and what is counted is told place by place.
+
+Memory forgets first, so that nobody goes on from what is being erased, and once more at the end. What a request that
+began before would note there later is not noted (`forgotten.py`).
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from gateway.answers.tiered import TieredAnswers
 from gateway.commons.rule import COMMONS
 from gateway.curation.archive import stored
 from gateway.curation.invalidate import Heard, Invalidation
+from gateway.forgotten import Forgotten
 
 if TYPE_CHECKING:
     from gateway.callers.keys import Keys
@@ -162,6 +166,7 @@ class Erasure:
         self._responses = responses
         self._routes = tuple(routes)
         self.held = list(held)
+        self.forgotten = Forgotten()  # for whoever notes something there
         self._erase_kept = erase_kept
         self._elsewhere = elsewhere
         self._quota = quota
@@ -196,8 +201,10 @@ class Erasure:
 
     async def _run(self, whom: Whom, *, with_keys: bool) -> Erased:
         tenants = await self._concerned(whom)
+        account = Account()
+        self._forget(tenants, whom, account)
         done = await self._invalidation.run(whom.selection)
-        account = Account(Counter(answers=done.count, embeddings=done.vectors))
+        account.add({"answers": done.count, "embeddings": done.vectors})
         with self._owed(account, "what is sealed"):
             account.pending += await self._closed(whom)
         name = ""
@@ -222,11 +229,10 @@ class Erasure:
     async def run_here(self, tenants: Sequence[str], whom: Whom) -> Account:
         """Erase what only this gateway has of these tenants, and empty the logs of its files."""
         account = Account()
+        self._forget(tenants, whom, account)
         with self._owed(account, "embeddings"):
             account.add({"embeddings": await self._embeddings.remove(whom.selection)})
         for tenant in tenants:
-            for one in self.held:  # several may have one name
-                account.counts[one.name] += one.forget(tenant)
             if self._responses is not None:
                 with self._owed(account, "responses in redis"):
                     account.add({"shared_responses": await self._responses.erase(tenant)})
@@ -237,6 +243,13 @@ class Erasure:
         account.add({"set_aside": self._delete_set_aside(account)})
         await self._purge(account)
         return account
+
+    def _forget(self, tenants: Sequence[str], whom: Whom, account: Account) -> None:
+        """Forget what memory has of these tenants, and have nothing noted there of what began before."""
+        self.forgotten.note({whom.selection, *(Selection(tenant=tenant) for tenant in tenants)})
+        for tenant in tenants:
+            for one in self.held:  # several may have one name
+                account.counts[one.name] += one.forget(tenant)
 
     async def _concerned(self, whom: Whom) -> tuple[str, ...]:
         """The tenant that is named, or those that have answers under the tag."""

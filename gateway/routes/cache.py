@@ -181,7 +181,8 @@ async def _hit(desk: CacheDesk, asked: _Asked, envelope: Envelope, found: Found,
     response = _json({**_said(found.id, outcome), "response": orjson.Fragment(whole)}, outcome)
     took_s = time.perf_counter() - started
     model, usage = asked.parsed.request.model, completion.usage
-    question = None if asked.controls.no_store else head_of(question_of(asked.parsed.request))
+    is_unsaid = asked.controls.no_store or found.is_forgotten
+    question = None if is_unsaid else head_of(question_of(asked.parsed.request))
     desk.ledger.record(Line(outcome, model, ROUTE, usage, took_s, took_s, found.id, asked.tenant, question))
     return response
 

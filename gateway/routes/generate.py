@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from gateway.callers.door import check_page
 from gateway.errors import GatewayError, NotCached, Stopping, describe, error_body, retry_headers
 from gateway.express.express import Express, Lesson
 from gateway.express.wire import forget_wire, known_of
+from gateway.forgotten import Forgotten, Since
 from gateway.headers import NamedHeaders
 from gateway.identity.canonical import asked_of
 from gateway.ledger import Ledger, Line, head_of
@@ -50,10 +52,11 @@ class GenerateEndpoint:
     intake: Intake
     conversations: Conversations
     served: ServedMemory
+    forgotten: Forgotten
     express: Express | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(send, self.shape)
+        exchange = _Exchange(send, self.shape, self.forgotten.now())
         headers = NamedHeaders(scope["headers"])
         try:
             check_page(headers)
@@ -94,8 +97,9 @@ class GenerateEndpoint:
         controls = policy.clamp(wished)
         if controls is not wished:
             exchange.told = ignored_of(policy.refused(wished))
-        request = self.conversations.resume(parsed, tenant)
+        request, said_s = self.conversations.resume(parsed, tenant)
         controls = self.pipeline.redactor.over(request, controls)
+        is_forgotten = partial(exchange.since.is_forgotten, tenant, controls.tags)
         async with self.intake.quota.enter(policy, partial(guess_of, request, *parsed.others)) as admission:
             exchange.told += admission.headers(self.shape.dialect)
             admission.check()
@@ -119,11 +123,12 @@ class GenerateEndpoint:
                 delivery = _Delivery(self.shape.envelope(parsed), exchange, reply, admission)
                 delivery.is_free = self.intake.zero_usage and reply.outcome.told.is_stored
                 delivery.is_kept = parsed.is_continued and not controls.no_store
-                await self._deliver(delivery, request)
+                await self._deliver(delivery, request, is_forgotten)
                 answer = delivery.told if delivery.is_kept else None
-                if answer is not None and not self.pipeline.redactor.refuses(answer):
-                    self.conversations.note(exchange.id, tenant, parsed, request, answer)
-        question = None if controls.no_store or not controls.tiers else head_of(asked_of(request))
+                if answer is not None and not is_forgotten() and not self.pipeline.redactor.refuses(answer):
+                    self.conversations.note(exchange.id, tenant, parsed, request, answer, said_s)
+        is_unsaid = controls.no_store or not controls.tiers or is_forgotten()
+        question = None if is_unsaid else head_of(asked_of(request))
         self.ledger.record(delivery.line(request.model, self.shape.route, tenant, question))
         if self.express is None or reply.source is None or exchange.told or (known := known_of(scope, raw)) is None:
             return
@@ -133,10 +138,11 @@ class GenerateEndpoint:
             lesson = Lesson(known, self.shape, parsed, caller, credential, reply, question, path, is_free)
             self.express.learn(lesson)
 
-    async def _deliver(self, delivery: "_Delivery", request: ChatRequest) -> None:
+    async def _deliver(self, delivery: "_Delivery", request: ChatRequest, is_forgotten: Callable[[], bool]) -> None:
         """Put the answer on the wire, and count what it used, however far it came."""
         response_id = delivery.id
-        self.served.note(response_id, delivery.reply.served)
+        if not is_forgotten():
+            self.served.note(response_id, delivery.reply.served)
         try:
             await (delivery.stream() if request.stream else delivery.whole(may_be_cut=request.prompt is not None))
         finally:
@@ -158,7 +164,8 @@ class GenerateEndpoint:
 class _Exchange:
     """One response on its way out."""
 
-    def __init__(self, send: Send, shape: Shape) -> None:
+    def __init__(self, send: Send, shape: Shape, since: Since) -> None:
+        self.since = since
         self._send = send
         self._shape = shape
         self._stream: Envelope | None = None  # of the stream that has begun

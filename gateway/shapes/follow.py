@@ -2,7 +2,8 @@
 
 Kept by the gateway itself, in memory and within bounds: backends need know nothing of it, and what is asked in the end
 is the whole conversation, under the key it would have had if the client had sent it. After a restart, or many responses
-later, an id is unknown and that is said.
+later, an id is unknown and that is said. What is remembered is as old as its oldest words: a conversation that is gone
+on from again and again ends when its first words are as old as any may be.
 
 A response that a server of the Responses API keeps is named anew, for every hit too: the name holds the server's own
 and a seal, so it needs no memory, and one tenant's names are nothing to another.
@@ -13,6 +14,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -34,7 +36,7 @@ _TOLD = ("refusal", "tool_calls", "reasoning_content", "thinking_blocks", "conte
 class _Said:
     messages: tuple[Fields, ...]
     size_bytes: int
-    at_s: float = field(default_factory=time.time)
+    said_s: float  # the oldest of them; unix time
 
 
 @dataclass(slots=True)
@@ -47,33 +49,44 @@ class Conversations:
     """The last conversations of every tenant. Belongs to one event loop."""
 
     def __init__(
-        self, secret: bytes, max_bytes: int = MAX_BYTES, max_bytes_of_tenant: int = MAX_BYTES_OF_TENANT
+        self,
+        secret: bytes,
+        max_bytes: int = MAX_BYTES,
+        max_bytes_of_tenant: int = MAX_BYTES_OF_TENANT,
+        *,
+        keeps_s: float = 0.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`secret` seals the names of responses that a server keeps."""
+        """`secret` seals the names of responses that a server keeps; older words than `keeps_s` are not gone on from
+        (0: however old)."""
         self._secret = secret
         self._max_bytes = max_bytes
         self._max_bytes_of_tenant = max_bytes_of_tenant
+        self._keeps_s = keeps_s
+        self._now = now
         self._bytes = 0
         self._said: OrderedDict[tuple[str, str], _Said] = OrderedDict()
         self._of_tenants: dict[str, _Tenant] = {}
 
-    def resume(self, parsed: Parsed, tenant: str) -> ChatRequest:
-        """The request with what was said before it, or for the server that keeps it. Raises `UnknownResponse`, and
-        `InvalidRequest` for what only a server can do that does not keep it."""
-        request = parsed.request
+    def resume(self, parsed: Parsed, tenant: str) -> tuple[ChatRequest, float]:
+        """The request with what was said before it, or for the server that keeps it, and when the oldest of it was said
+        (unix time). Raises `UnknownResponse`, and `InvalidRequest` for what only a server can do that does not keep it.
+        """
+        request, now_s = parsed.request, self._now()
         if not parsed.follows:
-            return request
+            return request, now_s
         said = self._said.get((tenant, parsed.follows))
-        if said is None:
+        if said is None or (self._keeps_s and said.said_s <= now_s - self._keeps_s):
             there = self._there(parsed.follows, tenant)
             if there is None or request.native is None:
                 raise UnknownResponse(parsed.follows)
-            return replace(request, native={**request.native, FOLLOWS: there})
+            return replace(request, native={**request.native, FOLLOWS: there}), now_s
         if request.needs != FOLLOWS:
             raise InvalidRequest(f"{request.needs} cannot go on from a response that no server keeps.", request.needs)
         self._said.move_to_end((tenant, parsed.follows))
         system, new = request.messages[: parsed.num_told], request.messages[parsed.num_told :]
-        return replace(request, messages=(*system, *said.messages, *new), native=None, needs="")
+        whole = replace(request, messages=(*system, *said.messages, *new), native=None, needs="")
+        return whole, said.said_s
 
     def name(self, there: str, tenant: str) -> str:
         """A new name for a response that a server keeps. It says which one, to this tenant alone."""
@@ -91,8 +104,11 @@ class Conversations:
         said = f"{nonce} {tenant} {there}".encode("utf-8", "surrogatepass")
         return blake2b(said, key=self._secret, digest_size=12, person=b"response").hexdigest()
 
-    def note(self, response_id: str, tenant: str, parsed: Parsed, request: ChatRequest, answer: Completion) -> None:
-        """Remember what was said up to and with this response; its instructions hold for it alone."""
+    def note(
+        self, response_id: str, tenant: str, parsed: Parsed, request: ChatRequest, answer: Completion, said_s: float
+    ) -> None:
+        """Remember what was said up to and with this response; its instructions hold for it alone. `request` and
+        `said_s` are as `resume` gave them."""
         choice = answer.choices[0] if answer.choices else Choice({}, None)
         messages = (*request.messages[parsed.num_told :], _as_history(choice.message))
         try:
@@ -100,7 +116,7 @@ class Conversations:
         except orjson.JSONEncodeError:  # half a surrogate pair
             return
         mine = self._of_tenants.setdefault(tenant, _Tenant())
-        self._said[tenant, response_id] = _Said(messages, size)
+        self._said[tenant, response_id] = _Said(messages, size, said_s)
         mine.ids[response_id] = None
         mine.size_bytes += size
         self._bytes += size
@@ -123,8 +139,8 @@ class Conversations:
         return len(gone)
 
     def forget_before(self, at_s: float) -> int:
-        """Forget conversations up to responses made before a moment; how many."""
-        old = [key for key, said in self._said.items() if said.at_s <= at_s]
+        """Forget conversations with words that were said before a moment; up to how many responses."""
+        old = [key for key, said in self._said.items() if said.said_s <= at_s]
         for key in old:
             self._forget(*key)
         return len(old)

@@ -1,10 +1,11 @@
 """Erasure, proved: the words of whoever is erased are in no file and in no value of Redis; everybody else's are."""
 
 import asyncio
+import json
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,126 @@ async def test_what_a_tenant_shared_ends_with_it_or_with_the_tag_it_wore(
 
             assert done["is_whole"]
             assert await gateway.services.answers.count(commons) == 0
+
+
+@dataclass
+class HeldModel:
+    """A server whose answers wait for a word from the test: before the first of theirs, or after it."""
+
+    base_url: str = ""
+    has_begun: bool = False  # the first word is out before it waits
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        await reader.readexactly(length)
+        kind = b"text/event-stream" if length else b"text/plain"
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: " + kind + b"\r\n\r\n")
+        if length:
+            words = [chunk({"role": "assistant", "content": f"The {MINE} "}), chunk({"content": "is here."}, "stop")]
+            if self.has_begun:
+                writer.write(words.pop(0))
+            self.asked.set()
+            await self.may_end.wait()
+            writer.write(b"".join(words) + b"data: [DONE]\n\n")
+        await writer.drain()
+        writer.close()
+
+
+def chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    said = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return b"data: " + json.dumps(said).encode() + b"\n\n"
+
+
+@asynccontextmanager
+async def held_model() -> AsyncIterator[HeldModel]:
+    model = HeldModel()
+    server = await asyncio.start_server(model.answer, "127.0.0.1", 0)
+    async with server:
+        model.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield model
+        model.may_end.set()
+
+
+def response_id(stream: httpx.Response) -> str:
+    """What a streamed response is called that came to its end."""
+    events = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: ")]
+    assert events[-1]["type"] == "response.completed", stream.text
+    return str(events[-1]["response"]["id"])
+
+
+@pytest.mark.parametrize("by", ["tenant", "tag"])
+@pytest.mark.parametrize("has_begun", [False, True], ids=["before the first word", "in the middle"])
+async def test_what_began_before_an_erasure_is_not_remembered_when_it_ends(
+    tmp_path: Path, by: str, has_begun: bool
+) -> None:
+    async with (
+        held_model() as model,
+        gateway_in(tmp_path, upstream=model.base_url, cache={"semantic": False}) as gateway,
+    ):
+        tenant = gateway.tenant(ME)
+        whom = {by: tenant if by == "tenant" else "user-7"}
+        turn = {"model": "m", "stream": True, "cache": {"tags": ["user-7"]}}
+        model.may_end.set()
+        first = await gateway.post("/v1/responses", ME, {**turn, "input": f"I keep a {MINE}."})
+        await until(lambda: gateway.services.answers.count(ALL))
+        model.may_end.clear()
+        model.asked.clear()
+        model.has_begun = has_begun
+
+        going_on = {**turn, "input": f"What does my {MINE} eat?", "previous_response_id": response_id(first)}
+        under_way = asyncio.create_task(gateway.post("/v1/responses", ME, going_on))
+        await model.asked.wait()
+        if has_begun:
+            await until(lambda: gateway.services.served.count(tenant) == 2)
+        done = await gateway.admin("erase", {**whom, "dry_run": False})
+        model.may_end.set()
+        second = await under_way
+
+        assert done["is_whole"], done
+        after = await gateway.admin("erase", {"tenant": tenant})
+        assert after["total"] == 0, after
+        bearer = {"authorization": f"Bearer {ME}"}
+        for name in (response_id(first), response_id(second)):
+            body = {**turn, "input": "And then?", "previous_response_id": name}
+            refused = await gateway.client.post("/v1/responses", json=body, headers=bearer)
+            assert refused.json()["error"]["code"] == "previous_response_not_found"
+        assert MINE not in (await gateway.client.get("/admin/api/requests")).text
+        assert places_of(MINE, tmp_path) == []
+
+        later = await gateway.post("/v1/responses", ME, {**turn, "input": "Who are you?"})
+        assert (await gateway.admin("erase", {"tenant": tenant}))["counts"]["conversations"] == 1
+        await gateway.post("/v1/responses", ME, {**turn, "input": "Go on.", "previous_response_id": response_id(later)})
+
+
+async def test_what_goes_on_under_way_is_remembered_when_another_tenant_is_erased(tmp_path: Path) -> None:
+    async with (
+        held_model() as model,
+        gateway_in(tmp_path, upstream=model.base_url, cache={"semantic": False}) as gateway,
+    ):
+        turn = {"model": "m", "stream": True, "input": f"I keep a {MINE}."}
+        under_way = asyncio.create_task(gateway.post("/v1/responses", ME, turn))
+        await model.asked.wait()
+        await gateway.admin("erase", {"tenant": gateway.tenant(YOU), "dry_run": False})
+        model.may_end.set()
+        await under_way
+
+        dry = await gateway.admin("erase", {"tenant": gateway.tenant(ME)})
+        assert [dry["counts"][name] for name in ("conversations", "requests", "responses")] == [1, 1, 1]
+
+
+async def test_a_conversation_ends_with_its_first_words_however_often_it_is_gone_on_from(
+    tmp_path: Path, upstream: RunningUpstream
+) -> None:
+    async with gateway_in(tmp_path, **upstream_flags(upstream), retention={"conversations_s": 0.5}) as gateway:
+        bearer = {"authorization": f"Bearer {ME}"}
+        said = await gateway.post("/v1/responses", ME, {"model": "m", "input": f"I keep a {MINE}."})
+        async with asyncio.timeout(60):
+            while said.status_code == 200:
+                going_on = {"model": "m", "input": "And then?", "previous_response_id": said.json()["id"]}
+                said = await gateway.client.post("/v1/responses", json=going_on, headers=bearer)
+
+        assert said.json()["error"]["code"] == "previous_response_not_found"

@@ -17,6 +17,7 @@ from gateway.controls import Controls
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.errors import InvalidRequest, NotAuthorised, PutRefused, UnknownId
+from gateway.forgotten import Forgotten
 from gateway.outcome import Outcome, headers_of
 from gateway.policy import RouteRules, Rules
 from gateway.routes.cache import CacheDesk, cache_routes
@@ -43,8 +44,8 @@ class Desk:
 
     def __init__(self, gateway: House) -> None:
         self.gateway = gateway
-        self.served = ServedMemory()
-        self.aside = CacheAside(gateway.pipeline, self.served, gateway.ledger)
+        self.served, self.forgotten = ServedMemory(), Forgotten()
+        self.aside = CacheAside(gateway.pipeline, self.served, gateway.ledger, self.forgotten)
 
     async def look_up(
         self, text: str = QUESTION, tenant: str = "t", controls: Controls | None = None, **wishes: Any
@@ -92,6 +93,23 @@ async def test_what_was_put_is_found_and_is_the_proxys_answer_too(tmp_path: Path
         assert collect([delta async for delta in found.reply.deltas]) == ANSWER
         outcome, said = await gateway.chat(QUESTION)
         assert (outcome.tier, said, gateway.backend.calls) == ("exact", ANSWER, 0)
+
+
+async def test_nothing_is_noted_of_a_put_whose_tenant_was_erased_since_its_lookup(tmp_path: Path) -> None:
+    async with house(tmp_path) as gateway:
+        desk, lines = Desk(gateway), list[Any]()
+        gateway.ledger.listen(lines.append)
+        missed = await desk.look_up()
+        assert isinstance(missed, Missed)
+        desk.forgotten.note([Selection(tenant="t")])
+        desk.served.forget("t")
+        await desk.put(lookup=missed.id)
+        again = await desk.look_up("Who painted it?")
+        await desk.put("Who painted it?", lookup=again.id)
+
+        assert desk.served.find(missed.id) is None
+        assert desk.served.find(again.id) is not None
+        assert [line.question for line in lines] == [None, "Who painted it?"]
 
 
 async def test_what_the_proxy_kept_is_found_and_a_lookup_generates_nothing(tmp_path: Path) -> None:
@@ -288,7 +306,7 @@ async def test_where_others_can_come_nobody_puts_without_a_key(tmp_path: Path) -
     app = FastAPI()
     body = {"request": {"model": "scripted", "messages": [{"role": "user", "content": "?"}]}, "answer": "poison"}
     async with house(tmp_path) as gateway, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
-        aside, keys = CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger), Keys(SECRET, [])
+        aside, keys = CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger, Forgotten()), Keys(SECRET, [])
         intake = Intake(keys, 1 << 20, Curfew())
         desk = CacheDesk(aside, gateway.ledger, {"chat": ChatShape()}, intake, is_local=False)
         app.include_router(cache_routes(desk))
@@ -312,7 +330,7 @@ async def test_nobody_without_a_key_has_a_body_read(tmp_path: Path) -> None:
 
     async with house(tmp_path) as gateway, httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
         aside, intake = (
-            CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger),
+            CacheAside(gateway.pipeline, ServedMemory(), gateway.ledger, Forgotten()),
             Intake(Keys(SECRET, []), 1 << 20, Curfew()),
         )
         app.include_router(cache_routes(CacheDesk(aside, gateway.ledger, shapes, intake, is_local=True)))

@@ -14,6 +14,7 @@ from backends.fake import ScriptedBackend
 from gateway.app import SHAPES
 from gateway.body import Curfew
 from gateway.callers.keys import Keys
+from gateway.forgotten import Forgotten
 from gateway.routes.generate import GenerateEndpoint
 from gateway.routes.intake import Intake
 from gateway.served import ServedMemory
@@ -47,7 +48,7 @@ async def desk(folder: Path, backend: Any = None) -> AsyncIterator[Desk]:
         routes = [
             Route(
                 path,
-                GenerateEndpoint(shape, home.pipeline, home.ledger, intake, kept, served),
+                GenerateEndpoint(shape, home.pipeline, home.ledger, intake, kept, served, Forgotten()),
             )
             for path, shape in SHAPES.items()
         ]

@@ -16,6 +16,7 @@ from backends.upstream import UpstreamBackend
 from gateway.aside import CacheAside
 from gateway.body import Curfew
 from gateway.callers.keys import Keys
+from gateway.forgotten import Forgotten
 from gateway.routes.cache import CacheDesk, cache_routes
 from gateway.routes.intake import Intake
 from gateway.served import ServedMemory
@@ -156,7 +157,7 @@ async def test_a_lookup_tells_nobody_what_a_server_calls_a_response(counter: Des
     await counter.ask("responses", SEARCH)
     app, served = FastAPI(), ServedMemory()
     aside, intake = (
-        CacheAside(counter.home.pipeline, served, counter.home.ledger),
+        CacheAside(counter.home.pipeline, served, counter.home.ledger, Forgotten()),
         Intake(Keys(SECRET, ()), 1 << 20, Curfew()),
     )
     app.include_router(

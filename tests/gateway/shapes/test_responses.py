@@ -174,7 +174,7 @@ def test_conversations_stay_within_their_bytes() -> None:
     kept = Conversations(SECRET, max_bytes=4000, max_bytes_of_tenant=2000)
     one = parsed({"input": "x" * 500})
     for number in range(9):
-        kept.note(f"resp_{number}", f"tenant {number % 3}", one, one.request, collected())
+        kept.note(f"resp_{number}", f"tenant {number % 3}", one, one.request, collected(), 0.0)
 
     def is_known(number: int) -> bool:
         try:
