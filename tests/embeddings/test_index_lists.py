@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.index import VectorIndex
+from embeddings.index.snapshot import DIGEST_BYTES, FORMAT
 
 DIM = 32
 FLAT = 200  # rows: beyond, lists are made, as beyond 4,096 in the product
@@ -296,6 +298,19 @@ def test_a_damaged_snapshot_is_as_good_as_none(
     raw = bytearray(path.read_bytes())
     raw[at] ^= 1
     path.write_bytes(raw)
+    index = reopened(rows[:2500])
+
+    assert trained_rows(index) == 2500
+    assert index.search(NAME, rows[77], 1)[0].id == "77"
+
+
+@pytest.mark.parametrize("written", ["lists1", "lists3"])
+def test_a_whole_snapshot_of_another_version_is_as_good_as_none(
+    reopened: Callable[..., VectorIndex], rows: Matrix, tmp_path: Path, written: str
+) -> None:
+    (path,) = tmp_path.glob("*.lists")
+    body = path.read_bytes()[DIGEST_BYTES:].replace(FORMAT.encode(), written.encode(), 1)
+    path.write_bytes(blake2b(body, digest_size=DIGEST_BYTES).digest() + body)
     index = reopened(rows[:2500])
 
     assert trained_rows(index) == 2500
