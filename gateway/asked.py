@@ -12,6 +12,7 @@ from gateway.identity.canonical import Fingerprints, question_of
 from gateway.normalise.request import Normalised
 from gateway.policy import Plan, Rules, semantic_refusal
 from gateway.quota.policies import FREE, TenantPolicy
+from gateway.quota.tab import Tab
 from gateway.redaction import REASON
 from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
@@ -36,6 +37,7 @@ class Asked:
     unshared: str | None = None  # why not, on a route where they do
     common: Entry | None = None  # a shared answer, told as slowly as if it were made now
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
+    tab: Tab | None = None  # who pays for what is generated; None: nobody
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
     _read: list[str | None] = field(default_factory=list, compare=False, repr=False)  # of the text, once for all copies
 

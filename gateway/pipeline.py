@@ -40,6 +40,7 @@ from gateway.normalise.request import Normaliser
 from gateway.policy import Rules, plan
 from gateway.prefixes.watch import PrefixWatch
 from gateway.quota.policies import FREE, TenantPolicy
+from gateway.quota.tab import Tab, metered
 from gateway.recorder import Recorder, tee
 from gateway.redaction import KEEPS_ALL, REASON, Redactor
 from gateway.reply import Deltas, Reply, generated, served_of, stored
@@ -95,10 +96,18 @@ class Pipeline:
         self._recorder = Recorder(answers, semantic, ledger, commons, redactor)
 
     async def answer(
-        self, request: ChatRequest, tenant: str, salt: str, controls: Controls, policy: TenantPolicy = FREE
+        self,
+        request: ChatRequest,
+        tenant: str,
+        salt: str,
+        controls: Controls,
+        policy: TenantPolicy = FREE,
+        tab: Tab | None = None,
     ) -> Reply:
         """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
         asked = await self.ask(request, tenant, salt, controls, policy)
+        if tab is not None:
+            asked = replace(asked, tab=tab)
         self._normaliser.count(asked.normal)
         found = await self._stored(asked)
         if isinstance(found, Reply):
@@ -327,7 +336,7 @@ class Pipeline:
             return  # somebody else's refresh came in while this one was looking
         if not asked.plan.write:
             return
-        asked, may_share = replace(asked, origin=REFRESH), asked.plan.share_flight
+        asked, may_share = replace(asked, origin=REFRESH, tab=None), asked.plan.share_flight
         name = asked.fp.exact if may_share else b"alone" + asked.fp.exact  # that one nobody boards
         if self._flights.find(name) is None:
             source = (self._shared(asked) if may_share else None) or partial(self._recorded, asked)
@@ -400,6 +409,8 @@ class Pipeline:
             deltas = self._router.stream(asked.route, asked.request)
             if asked.is_padded:
                 deltas = self._paces.watched(asked.request.model, deltas, asked.started)
+        if asked.tab is not None:
+            deltas = metered(deltas, asked.request, asked.tab)
         if not asked.plan.write:
             return deltas
         keep = partial(self._recorder.keep, asked, self._answers.begin())

@@ -105,6 +105,13 @@ class Quota:
         if self._shared is not None:
             self._shared.settle(subjects, lease or "", held, used, moment)
 
+    def charge(self, subjects: Subjects, used: Sums) -> None:
+        """What was used for a request that has ended before."""
+        moment = self.moment
+        self.accounts.note(subjects, used, moment)
+        if self._shared is not None:
+            self._shared.settle(subjects, "", Need(), used, moment)
+
     async def account(self, subject: str, limits: Limits) -> Account:
         """What is known of one."""
         if self._shared is not None:

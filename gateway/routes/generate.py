@@ -109,6 +109,7 @@ class GenerateEndpoint:
                 salt=parsed.cache_salt,
                 controls=admission.clamp(controls),
                 policy=policy,
+                tab=admission.open_tab(),
             )
             try:
                 reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
@@ -268,7 +269,7 @@ class _Delivery:
         return answer.completion()
 
     def settle(self, model: str) -> None:
-        """Tell the limits what it used; of one that was broken off that is not known yet."""
+        """Tell the limits what was given; what was generated for it is on its tab."""
         outcome, usage = self.reply.outcome.told, self.usage if self._has_ended else None
         is_hit = outcome.tier in ("exact", "semantic")
         self._admission.settle(usage, is_hit=is_hit, model=outcome.fallback or model, num_pieces=self._num_pieces)
