@@ -24,7 +24,7 @@ from gateway.answers.base import Entry
 from gateway.answers.selection import Page, Selection
 from gateway.answers.sqlite import SqliteAnswers
 from gateway.identity.canonical import fingerprints_in
-from gateway.identity.secret import SECRET_BYTES
+from gateway.identity.secret import SECRET_BYTES, load_secret
 
 SECRET = b"benchmark".ljust(SECRET_BYTES, b".")
 TOGETHER = 512  # puts on their way at once
@@ -123,7 +123,7 @@ def started(folder: Path, *, num: int = 0, cpu: int | None = None) -> AbstractCo
 
 
 async def _put(folder: Path, num: int) -> None:
-    store = SqliteAnswers(folder / "answers.db", budget_bytes=None)
+    store = SqliteAnswers(folder / "answers.db", budget_bytes=None, secret=load_secret(folder))
     await store.open()
     (row, *_) = await store.select(Selection(), Page())
     first = await store.owned(row.tenant, row.id)

@@ -177,7 +177,7 @@ def _fill(folder: Path, backend_url: str, num: int) -> None:
 async def _put(folder: Path, url: str, num: int) -> None:
     link = Link(url, SECRET, timeout_s=30.0)
     shared = RedisAnswers(link, replica=b"bench", budget_bytes=BUDGET_BYTES, queue_bytes=BUDGET_BYTES)
-    file = SqliteAnswers(folder / "file" / "answers.db", budget_bytes=BUDGET_BYTES)
+    file = SqliteAnswers(folder / "file" / "answers.db", budget_bytes=BUDGET_BYTES, secret=SECRET)
     await shared.open()
     await file.open()
     (row,) = await shared.select(Selection(), Page())

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.answers.marks import MARKED, Marks
 from gateway.answers.purge import emptied
-from gateway.answers.salvage import checksum, is_sound
 from gateway.answers.sealed import IN_PLAIN, open_comment, open_row, seal_comment, seal_row
 from gateway.answers.thread import ConnectionThread
 from gateway.seal import Seal, Unsealed
@@ -52,9 +52,9 @@ class Note(Protocol):
     def __call__(self, connection: sqlite3.Connection, *, name: str) -> None: ...
 
 
-async def reseal(thread: ConnectionThread, seal: Seal) -> Sealing:
+async def reseal(thread: ConnectionThread, seal: Seal, marks: Marks) -> Sealing:
     """Put all answers under the key in use. Raises `CacheError`."""
-    return await swept(thread, seal, _reseal_some, "stored answers", note_key)
+    return await swept(thread, seal, partial(_reseal_some, marks=marks), "stored answers", note_key)
 
 
 async def swept(thread: ConnectionThread, seal: Seal, sweep: Sweep, what: str, note: Note) -> Sealing:
@@ -123,16 +123,16 @@ def note_key(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("UPDATE totals SET seal = ?", (name,))
 
 
-def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: Sealing) -> int | None:
+def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: Sealing, marks: Marks) -> int | None:
     """The next rows; the place reached, None at the end."""
-    names = (*_COLUMNS, *IN_PLAIN, "seal", "about", "words", "checksum")
+    names = tuple(dict.fromkeys((*_COLUMNS, *IN_PLAIN, *MARKED, "seal", "about", "words", "checksum")))
     sql = f"SELECT {', '.join(names)} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
     rows = [dict(zip(names, row, strict=True)) for row in connection.execute(sql, (after, ROWS))]
     for row in rows:
         if row["seal"] == seal.name:
             continue
         try:
-            plain = open_row(row, seal) if is_sound(row) else None
+            plain = open_row(row, seal) if marks.is_ours(row) else None
         except Unsealed as error:
             if error.is_foreign:  # its key may come back
                 done.lost += 1
@@ -142,7 +142,7 @@ def _reseal_some(connection: sqlite3.Connection, after: int, seal: Seal, done: S
             connection.execute("DELETE FROM entries WHERE seq = ?", (row["seq"],))
             continue
         shut = _texts(seal_row(plain, seal))
-        connection.execute(_UPDATE, {**shut, "checksum": None if seal.name else checksum(shut)})
+        connection.execute(_UPDATE, {**shut, "checksum": None if seal.name else marks.of(shut)})
         _reseal_comments(connection, row["scope"], row["id"], seal)
         done.sealed += 1
     return int(rows[-1]["seq"]) if rows else None

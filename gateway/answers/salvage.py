@@ -1,20 +1,20 @@
 """A corrupt answers file is set aside, and what can be trusted of it is taken over into the new one.
 
 A page of SQLite has no checksum, so a row that can be read may still say something else than was written, or be of
-somebody else: it is taken over only if its own checksum agrees, or if it is sealed, which is checked when it is opened.
-A checksum covers what an entry says and whose it is (`checksum`); vectors are made anew, verdicts are not taken over.
+somebody else: it is taken over only if its own mark agrees (`gateway.answers.marks`), or if it is sealed, which is
+checked when it is opened. Vectors are made anew, verdicts are not taken over.
 """
 
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from gateway.answers import file
+from gateway.answers.marks import MARKED, Marks
 from gateway.answers.thread import cache_error, is_broken
 
 log = logging.getLogger(__name__)
@@ -24,41 +24,10 @@ TOGETHER = 256  # rows of one transaction
 MOST_FAILURES = 50_000  # looks at pages that cannot be read
 STEADY = 32  # failures in a row, and as many more, after which the steps over what is broken become twice as large
 DOUBLINGS = 34  # then there is nothing behind it
-SAID = ("scope", "exact", "compat", "id", "tenant", "namespace", "model", "revision", "schema", "alias_of", "created_s",
-        "question", "tags", "canonical", "completion")  # fmt: skip
 _LEFT_OUT = ("seq", "embedder", "vector")
 
-Row = Mapping[str, Any]
 
-
-def checksum(row: Row) -> bytes:
-    """Of what a row says that is not sealed. Not of what changes: uses, verdicts, its end, its vector."""
-    digest = blake2b(digest_size=8)
-    for name in SAID:
-        raw = spelled(row[name])
-        digest.update(b"%d:" % len(raw))
-        digest.update(raw)
-    return digest.digest()
-
-
-def spelled(value: Any) -> bytes:
-    """A cell as bytes, the same with every Python, and whatever a broken page has made of it."""
-    match value:
-        case bytes():
-            return b"b" + value
-        case str():
-            return b"s" + value.encode("utf-8", "surrogatepass")
-        case int() | float():
-            return b"n" + repr(float(value)).encode()
-    return b"0"
-
-
-def is_sound(row: Row) -> bool:
-    """Whether a row says what was written; of one older than checksums nobody knows, and it passes."""
-    return bool(row["seal"]) or row["checksum"] is None or row["checksum"] == checksum(row)
-
-
-def prepare(path: Path, busy_timeout_s: float, read_bytes: int = file.READ_BYTES) -> int | None:
+def prepare(path: Path, busy_timeout_s: float, marks: Marks, read_bytes: int = file.READ_BYTES) -> int | None:
     """Make `path` a sound answer store of the newest schema. None when it was one; else how many answers were taken
     over of a file that had to be set aside. Raises `CacheError` when there can be no store here."""
     try:
@@ -66,25 +35,25 @@ def prepare(path: Path, busy_timeout_s: float, read_bytes: int = file.READ_BYTES
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise cache_error(error) from error
-        return replace(path, str(error), busy_timeout_s)
+        return replace(path, str(error), busy_timeout_s, marks)
     except OSError as error:
         raise cache_error(error) from error
     return None
 
 
-def replace(path: Path, why: str, busy_timeout_s: float) -> int:
+def replace(path: Path, why: str, busy_timeout_s: float, marks: Marks) -> int:
     """Set the file aside and begin a new one with what can be trusted of it; how many answers. Raises `CacheError`."""
     try:
         aside = file.set_aside(path, why)
         file.check(path, busy_timeout_s)
-        taken = _take_over(aside, path, busy_timeout_s)
+        taken = _take_over(aside, path, busy_timeout_s, marks)
     except (sqlite3.Error, OSError, UnicodeError) as error:
         raise cache_error(error) from error
     log.warning("%d answers of %s were taken over", taken, aside.name)
     return taken
 
 
-def _take_over(aside: Path, path: Path, busy_timeout_s: float) -> int:
+def _take_over(aside: Path, path: Path, busy_timeout_s: float, marks: Marks) -> int:
     taken, ahead = 0, aside.with_name(aside.name + "-wal")
     how = "mode=ro" if ahead.exists() and ahead.stat().st_size else "immutable=1"  # that makes no companions
     with (
@@ -95,10 +64,10 @@ def _take_over(aside: Path, path: Path, busy_timeout_s: float) -> int:
             names = _shared_columns(old, new)
         except (sqlite3.DatabaseError, UnicodeError):  # not even what is in it can be read
             return 0
-        if not {*SAID, "seal", "checksum"} <= set(names):
+        if not {*MARKED, "seal", "checksum"} <= set(names):
             return 0
         put = f"INSERT OR IGNORE INTO entries ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-        for rows in _together(_readable(old, names)):
+        for rows in _together(_readable(old, names, marks)):
             new.execute("BEGIN IMMEDIATE")
             for row in rows:
                 with suppress(sqlite3.IntegrityError):  # a cell of another type than its column has
@@ -112,7 +81,7 @@ def _shared_columns(old: sqlite3.Connection, new: sqlite3.Connection) -> list[st
     return [name for name in here if name in there and name not in _LEFT_OUT]
 
 
-def _readable(old: sqlite3.Connection, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _readable(old: sqlite3.Connection, names: Sequence[str], marks: Marks) -> Iterator[tuple[Any, ...]]:
     """Rows that can be read and trusted, stepping over what cannot."""
     sql = f"SELECT seq, {', '.join(names)} FROM entries WHERE seq > ? ORDER BY seq LIMIT 1"  # noqa: S608
     until_s, last = time.monotonic() + WITHIN_S, _last(old)
@@ -130,7 +99,7 @@ def _readable(old: sqlite3.Connection, names: Sequence[str]) -> Iterator[tuple[A
             return
         at, in_a_row = max(at + 1, found[0]), 0  # of a page that is another, what comes is not in order
         row = dict(zip(names, found[1:], strict=True))
-        if (row["seal"] or row["checksum"] is not None) and is_sound(row):
+        if (row["seal"] or row["checksum"] is not None) and marks.is_ours(row):
             yield found[1:]
 
 

@@ -24,9 +24,9 @@ from typing import Any
 from gateway.answers import file
 from gateway.answers.base import CacheError
 from gateway.answers.codec import decode_json, encode_json
-from gateway.answers.salvage import spelled
+from gateway.answers.marks import spelled
 from gateway.answers.selection import needle
-from gateway.seal import NO_SEAL, OVERHEAD_BYTES, Seal, Unsealed, place
+from gateway.seal import NO_SEAL, OVERHEAD_BYTES, Seal, Unsealed, is_sealed, place
 
 _LENGTH = struct.Struct("<I")
 IN_PLAIN = ("exact", "compat", "tenant", "model", "revision", "schema", "alias_of", "created_s", "origin")
@@ -110,7 +110,7 @@ def seal_vector(vector: bytes | None, scope: bytes, entry_id: str, embedder: str
 
 def open_vector(raw: bytes | None, scope: bytes, entry_id: str, embedder: str | None, seal: Seal) -> bytes | None:
     """Raises `Unsealed`."""
-    return _opened(raw, _vector_place(scope, entry_id, embedder), seal) if raw else raw
+    return seal.open(raw, _vector_place(scope, entry_id, embedder)) if raw else raw
 
 
 def vector_bytes(raw: bytes | None, *, is_sealed: bool) -> int:
@@ -167,6 +167,8 @@ def _asks(canonical: bytes, _: bytes, wanted: bytes) -> bool:
 def _opened(raw: bytes | None, where: bytes, seal: Seal) -> bytes:
     if raw is None:
         raise Unsealed("a sealed row lacks what was sealed")
+    if not is_sealed(raw):  # who has no key leaves what is plain as it is, and this row bears no mark
+        raise Unsealed("a sealed row says in plain what was sealed")
     return seal.open(raw, where)
 
 

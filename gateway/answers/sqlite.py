@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from gateway.answers import catalog, disk, file, salvage, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.generation import Generation
+from gateway.answers.marks import Marks, adopt, is_marked, note_marked, num_unmarked
 from gateway.answers.memory import KEEP_STALE_S
 from gateway.answers.popularity import Popularity
 from gateway.answers.purge import Purge, emptied
@@ -110,9 +111,15 @@ class SqliteAnswers:
         seal: Seal = NO_SEAL,
         look_s: float = LOOK_S,
         read_bytes: int = file.READ_BYTES,
+        secret: bytes = b"",
+        takes_old: bool | None = None,
     ) -> None:
+        """`takes_old`: what an earlier version kept is taken over, once; unless it is said, where nothing is sealed.
+        With a seal there should be nothing left in plain, and whoever writes the disk could say that there is."""
         self._path = path
         self._seal = seal
+        self._marks = Marks(secret)
+        self._takes_old = not seal.name if takes_old is None else takes_old
         self._budget_bytes = budget_bytes
         self._tenant_bytes = tenant_bytes
         self._policy = policy
@@ -149,7 +156,10 @@ class SqliteAnswers:
 
     async def open(self) -> None:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
-        taken = await asyncio.to_thread(salvage.prepare, self._path, self._busy_timeout_s, self._read_bytes)
+        self._marks.takes_old = self._takes_old and not is_marked(self._path)
+        taken = await asyncio.to_thread(
+            salvage.prepare, self._path, self._busy_timeout_s, self._marks, self._read_bytes
+        )
         if taken is not None:
             self._note_corrupt(taken)
         self._identity = file.identity(self._path)
@@ -163,19 +173,28 @@ class SqliteAnswers:
             if isinstance(error, OSError):
                 raise cache_error(error) from error
             raise
-        if not is_settled:
-            self._resealing = asyncio.create_task(self._reseal())
+        if self._marks.takes_old or not is_settled:
+            self._resealing = asyncio.create_task(self._take_up(is_settled=is_settled))
         if self._seal.older:
             self._looking = asyncio.create_task(self._look_for_older())
 
     async def get(self, scope: bytes, exact: bytes) -> Entry | None:
         return await self._read_entry(
-            partial(table.find, scope=scope, exact=exact, horizon_s=self._horizon_s(), seal=self._seal)
+            partial(
+                table.find, scope=scope, exact=exact, horizon_s=self._horizon_s(), marks=self._marks, seal=self._seal
+            )
         )
 
     async def by_id(self, scope: bytes, entry_id: str) -> Entry | None:
         return await self._read_entry(
-            partial(table.find_by_id, scope=scope, entry_id=entry_id, horizon_s=self._horizon_s(), seal=self._seal)
+            partial(
+                table.find_by_id,
+                scope=scope,
+                entry_id=entry_id,
+                horizon_s=self._horizon_s(),
+                marks=self._marks,
+                seal=self._seal,
+            )
         )
 
     async def peek(self, scope: bytes, exact: bytes) -> Entry | None:
@@ -183,7 +202,14 @@ class SqliteAnswers:
 
     async def owned(self, tenant: str, entry_id: str) -> Entry | None:
         return await self._read_entry(
-            partial(table.find_owned, tenant=tenant, entry_id=entry_id, horizon_s=self._horizon_s(), seal=self._seal)
+            partial(
+                table.find_owned,
+                tenant=tenant,
+                entry_id=entry_id,
+                horizon_s=self._horizon_s(),
+                marks=self._marks,
+                seal=self._seal,
+            )
         )
 
     async def put(self, entry: Entry) -> None:
@@ -377,7 +403,9 @@ class SqliteAnswers:
         while True:
             try:
                 if is_broken and file.identity(self._path) == self._identity:
-                    taken = await asyncio.to_thread(salvage.replace, self._path, str(error), self._busy_timeout_s)
+                    taken = await asyncio.to_thread(
+                        salvage.replace, self._path, str(error), self._busy_timeout_s, self._marks
+                    )
                     self._note_corrupt(taken)
                 is_broken = False
                 await self.open()
@@ -405,10 +433,25 @@ class SqliteAnswers:
         self.stats.corrupt_files += 1
         self.stats.salvaged += taken
 
+    async def _take_up(self, *, is_settled: bool) -> None:
+        """Mark and seal what was kept before, as it is now done."""
+        while self._marks.takes_old:
+            try:
+                num_marked = await adopt(partial(self._call, self._writer), self._marks)
+                note_marked(self._path)
+            except (CacheError, OSError) as error:
+                log.warning("not all of %s has its marks yet: %s", self._path, error)
+                await asyncio.sleep(self._look_s)
+                continue
+            self._marks.takes_old = self._takes_old = False
+            log.info("%d stored answers of an earlier version have their marks now", num_marked)
+        if not is_settled:
+            await self._reseal()
+
     async def _reseal(self) -> None:
         """Put what was kept before under the key in use."""
         try:
-            done = await reseal(self._writer, self._seal)
+            done = await reseal(self._writer, self._seal, self._marks)
         except CacheError as error:  # the next start goes on
             self.stats.failures += 1
             log.warning("not all of %s is sealed yet: %s", self._path, error)
@@ -484,15 +527,33 @@ class SqliteAnswers:
     def _adopt(self, connection: sqlite3.Connection) -> bool:
         """Take up a file that may have been kept under another policy; whether all of it is under the key in use."""
         upkeep.adopt(connection, self._rank())
-        if not upkeep.totals(connection)[0]:
+        is_empty = not upkeep.totals(connection)[0]
+        if is_empty:
             note_key(connection, self._seal.name)  # there is nothing to seal again
+        if not is_marked(self._path) and (is_empty or not self._marks.takes_old):
+            self._lay_down(0 if is_empty else num_unmarked(connection))
         return is_settled(connection, self._seal)
+
+    def _lay_down(self, num_lost: int) -> None:
+        """Nothing without a mark is taken any more."""
+        self._marks.takes_old = self._takes_old = False
+        try:
+            note_marked(self._path)
+        except OSError as error:
+            log.warning("%s cannot be noted to have its marks: %s", self._path, error)
+        if num_lost:
+            log.warning(
+                "%d answers in %s lie in plain as an earlier version kept them beside a seal: they are not served, as "
+                "anybody may have written them",
+                num_lost,
+                self._path,
+            )
 
     def _add_uses(self, connection: sqlite3.Connection, hits: Mapping[str, int], ends: Ends) -> None:
         upkeep.add_hits(connection, hits, ends, self._rank())
 
     def _put(self, connection: sqlite3.Connection, row: table.Row) -> None:
-        table.put(connection, row, self._rank())
+        table.put(connection, row, self._rank(), self._marks)
         self._gone.pop((row["scope"], row["id"]), None)
 
     def _let_go(self, gone: Sequence[Gone]) -> None:

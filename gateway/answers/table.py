@@ -13,7 +13,7 @@ from typing import Any
 from gateway.answers.base import CacheError, Embedded, Entry, Unembedded
 from gateway.answers.codec import decode, decode_json, encode, encode_json, size_bytes
 from gateway.answers.eviction import worth
-from gateway.answers.salvage import checksum, is_sound
+from gateway.answers.marks import Marks
 from gateway.answers.sealed import open_about, open_row, open_vector, seal_row, seal_vector, vector_bytes
 from gateway.answers.upkeep import Rank, floor_of
 from gateway.seal import NO_SEAL, Seal, Unsealed
@@ -97,7 +97,7 @@ def row_of(entry: Entry, seal: Seal = NO_SEAL) -> Row:
     return {**seal_row(row, seal), "checksum": None}
 
 
-def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
+def put(connection: sqlite3.Connection, row: Row, rank: Rank, marks: Marks) -> None:
     """Insert or replace; a replaced entry keeps its hits, the same answer put again also the verdicts on it.
 
     An alias of what is gone is not kept.
@@ -120,7 +120,7 @@ def put(connection: sqlite3.Connection, row: Row, rank: Rank) -> None:
     connection.execute("DELETE FROM entries WHERE id = :id AND scope = :scope AND exact <> :exact", row)
     uses = max(1 + hits, rank.used(row["exact"], 1))
     priority = rank.first(floor_of(connection), uses, row["worth"])
-    summed = None if row["seal"] else checksum(row)  # here, as this is no event loop, and an answer may be large
+    summed = None if row["seal"] else marks.of(row)  # here, as this is no event loop, and an answer may be large
     connection.execute(_PUT, {**row, **said, "priority": priority, "checksum": summed})
 
 
@@ -134,27 +134,27 @@ def _has(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
 
 
 def find(
-    connection: sqlite3.Connection, scope: bytes, exact: bytes, horizon_s: float, seal: Seal = NO_SEAL
+    connection: sqlite3.Connection, scope: bytes, exact: bytes, horizon_s: float, marks: Marks, seal: Seal = NO_SEAL
 ) -> Entry | None:
     """The entry under this fingerprint unless it ended before `horizon_s`. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE scope = ? AND exact = ?"  # noqa: S608
-    return _entry(connection.execute(sql, (scope, exact)).fetchone(), horizon_s, seal)
+    return _entry(connection.execute(sql, (scope, exact)).fetchone(), horizon_s, marks, seal)
 
 
 def find_by_id(
-    connection: sqlite3.Connection, scope: bytes, entry_id: str, horizon_s: float, seal: Seal = NO_SEAL
+    connection: sqlite3.Connection, scope: bytes, entry_id: str, horizon_s: float, marks: Marks, seal: Seal = NO_SEAL
 ) -> Entry | None:
     """The entry of this name unless it ended before `horizon_s`. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND scope = ?"  # noqa: S608
-    return _entry(connection.execute(sql, (entry_id, scope)).fetchone(), horizon_s, seal)
+    return _entry(connection.execute(sql, (entry_id, scope)).fetchone(), horizon_s, marks, seal)
 
 
 def find_owned(
-    connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float, seal: Seal = NO_SEAL
+    connection: sqlite3.Connection, tenant: str, entry_id: str, horizon_s: float, marks: Marks, seal: Seal = NO_SEAL
 ) -> Entry | None:
     """The entry of this name if it is this tenant's. Raises `BrokenRow`."""
     sql = f"SELECT {_ENTRY} FROM entries WHERE id = ? AND +tenant = ?"  # noqa: S608 - + keeps it off the tenant's index
-    return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s, seal)
+    return _entry(connection.execute(sql, (entry_id, tenant)).fetchone(), horizon_s, marks, seal)
 
 
 def remove(connection: sqlite3.Connection, scope: bytes, entry_id: str) -> bool:
@@ -285,13 +285,13 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _entry(row: tuple[Any, ...] | None, horizon_s: float, seal: Seal) -> Entry | None:
+def _entry(row: tuple[Any, ...] | None, horizon_s: float, marks: Marks, seal: Seal) -> Entry | None:
     if row is None:
         return None
     seq, *values, summed = row
     said = dict(zip((*_FIELDS, *_SEALED), values, strict=True))
-    if not is_sound({**said, "checksum": summed}):
-        raise BrokenRow(seq, "it does not say what was written")
+    if not marks.is_ours({**said, "checksum": summed}):
+        raise BrokenRow(seq, "it does not say what this gateway wrote")
     try:
         entry = _entry_of(open_row(said, seal))
     except Unsealed as error:

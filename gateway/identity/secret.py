@@ -63,6 +63,12 @@ def read_secret(data_dir: Path, shared: str = "", seal: Seal = NO_SEAL) -> bytes
     return next(iter(found.values()), None)
 
 
+def holds_plain(data_dir: Path) -> bool:
+    """Whether a secret lies here in plain. Under a seal the first start takes it over: nobody but who has the secret
+    can make a later one believe that it is the first."""
+    return (data_dir / "secret").exists()
+
+
 def _read(path: Path, seal: Seal) -> bytes:
     raw = path.read_bytes()
     try:

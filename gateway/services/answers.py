@@ -12,8 +12,15 @@ from gateway.settings import Settings
 MIB = 2**20
 
 
-def answers_of(settings: Settings, shared: Store | None = None, seal: Seal = NO_SEAL) -> TieredAnswers:
-    """Memory, and behind it the file, or what all gateways share."""
+def answers_of(
+    settings: Settings,
+    secret: bytes,
+    shared: Store | None = None,
+    seal: Seal = NO_SEAL,
+    *,
+    takes_old: bool | None = None,
+) -> TieredAnswers:
+    """Memory, and behind it the file, or what all gateways share. `takes_old` as `SqliteAnswers` has it."""
     cache = settings.cache
     far_mb = cache.disk_mb if shared is None else settings.shared.answers_mb
     tenant_mb = cache.tenant_mb if shared is None else settings.shared.tenant_mb
@@ -32,6 +39,8 @@ def answers_of(settings: Settings, shared: Store | None = None, seal: Seal = NO_
             policy=cache.eviction,
             seed=secrets.randbits(64),
             seal=seal,
+            secret=secret,
+            takes_old=takes_old,
         ),
     )
 

@@ -8,7 +8,7 @@ from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
 from gateway.curation.transfer import Transfer
 from gateway.engines import Engines
-from gateway.identity.secret import load_secret
+from gateway.identity.secret import holds_plain, load_secret
 from gateway.ledger import Ledger
 from gateway.live.prices import FILE as PRICES_FILE
 from gateway.live.prices import Prices
@@ -48,12 +48,13 @@ MIB = 2**20
 def build(settings: Settings, load: "Callable[[], Embedder] | None" = None) -> Services:
     """Wire everything `settings` asks for; nothing is opened yet. `load` gives another embedder than they name."""
     seal = seal_of(settings)
+    is_plain = not seal.name or (not settings.secret and holds_plain(settings.data_dir))  # there was no seal before
     secret = load_secret(settings.data_dir, settings.secret, seal)
     metrics = Metrics()
     ledger = Ledger(metrics)
     cache = settings.cache
     shared = shared_of(settings, secret, ledger, seal)
-    answers = answers_of(settings, None if shared is None else shared.store, seal)
+    answers = answers_of(settings, secret, None if shared is None else shared.store, seal, takes_old=is_plain)
     make = partial(local_engine, settings, secret)
     local = [(model, make(model, len(settings.local_models))) for model in settings.local_models]
     router = router_of(settings, [engine for _, engine in local])

@@ -32,11 +32,11 @@ def seed(data_dir: Path, count: int) -> None:
     entries = [_entry(secret, number, count) for number in range(count)]
     entries[-1] = replace(entries[-1], completion=entries[0].completion, alias_of=entries[0].id)
     with ThreadPoolExecutor(1) as aside:  # a browser test has an event loop of its own in this thread
-        aside.submit(lambda: asyncio.run(_put_all(data_dir / "answers.db", entries))).result()
+        aside.submit(lambda: asyncio.run(_put_all(data_dir / "answers.db", secret, entries))).result()
 
 
-async def _put_all(path: Path, entries: list[Entry]) -> None:
-    store = SqliteAnswers(path, budget_bytes=None)
+async def _put_all(path: Path, secret: bytes, entries: list[Entry]) -> None:
+    store = SqliteAnswers(path, budget_bytes=None, secret=secret)
     await store.open()
     for start in range(0, len(entries), 2000):
         await asyncio.gather(*(store.put(entry) for entry in entries[start : start + 2000]))

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from gateway.answers.base import CacheError
-from gateway.answers.salvage import SAID, checksum
+from gateway.answers.marks import MARKED, Marks
 from gateway.answers.sqlite import SqliteAnswers
 from tests.contracts.answers_contract import digest, entry_of
 from tests.gateway.answers.test_sqlite import opened
@@ -108,9 +108,10 @@ async def test_a_letter_that_changed_on_the_disk_makes_a_miss(path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", ["'x'", "NULL", "x'ff'"])
-def test_a_cell_of_another_type_makes_another_checksum_and_no_error(value: str) -> None:
+def test_a_cell_of_another_type_makes_another_mark_and_no_error(value: str) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         (broken,) = connection.execute(f"SELECT {value}").fetchone()
-    row: dict[str, object] = dict.fromkeys(SAID, "said")
+    row: dict[str, object] = dict.fromkeys(MARKED, "said")
+    marks = Marks(b"secret")
 
-    assert checksum({**row, "created_s": broken}) != checksum({**row, "created_s": 1.5})
+    assert marks.of({**row, "created_s": broken}) != marks.of({**row, "created_s": 1.5})

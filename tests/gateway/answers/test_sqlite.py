@@ -88,7 +88,7 @@ async def test_only_the_owner_can_read_the_files(path: Path) -> None:
         await answers.put(entry_of())
         modes = {file.name: mode(file) for file in path.parent.iterdir()}
 
-    ends = ("", "-wal", "-shm", "-generation")
+    ends = ("", "-wal", "-shm", "-generation", "-marked")
     assert modes == {f"answers.db{end}": 0o600 for end in ends}
     assert mode(path.parent) == 0o700
 

@@ -143,7 +143,11 @@ async def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
         async with opened(path):
             pass
     assert query(path, "SELECT count(*) FROM entries") == (1,)
-    assert {file.name for file in path.parent.iterdir()} == {path.name, f"{path.name}-generation"}
+    assert {file.name for file in path.parent.iterdir()} == {
+        path.name,
+        f"{path.name}-generation",
+        f"{path.name}-marked",
+    }
 
 
 async def test_an_older_schema_is_migrated_with_its_rows(path: Path) -> None:

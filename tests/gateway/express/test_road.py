@@ -229,7 +229,7 @@ async def test_what_another_process_removes_from_the_store_is_not_told_any_more(
     assert (await caller.ask(request)).tier == "exact"
     assert place.given == before + 1
 
-    other = answers_of(place.services.settings)
+    other = answers_of(place.services.settings, place.services.secret)
     await other.open()
     assert await other.remove_all(Selection(tenant=tenant))
     await other.close()
