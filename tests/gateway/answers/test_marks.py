@@ -119,7 +119,7 @@ async def test_words_in_plain_under_the_name_of_a_seal_are_never_served(path: Pa
     await fill(path, SEALS.get(seal, SEAL))
     a = entry_of("a")
     (row,) = (row for row in rows_in(path) if row["id"] == "e_a")
-    about = {"question": a.question, "tags": [], "namespace": "", "row": _digest(row)}
+    about: dict[str, Any] = {"question": a.question, "tags": [], "namespace": "", "row": _digest(row)}
     words = len(a.canonical).to_bytes(4, "little") + a.canonical + FORGED
     named = SEAL.name if name == "the-key" else name
     sql = "UPDATE entries SET seal = ?, about = ?, words = ?, checksum = NULL, vector = NULL WHERE id = 'e_a'"
