@@ -6,6 +6,7 @@ Where the operator took his word back, a record that says nothing stays: another
 A record whose word this version cannot read is kept as it is: a newer version may have written it.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import orjson
 
 from gateway.identity.scope import is_tenant
 from gateway.racks import folder
-from gateway.racks.kind import Kind
+from gateway.racks.kind import SHOWN, Kind
+
+log = logging.getLogger(__name__)
 
 EVERYBODY = "*"  # the policy of every tenant that has none of its own; each has limits for itself
 FOLDER = "tenants"
@@ -77,11 +80,15 @@ class FolderRack(folder.FolderRack[Record]):
     def __init__(self, place: Path) -> None:
         super().__init__(place, TENANTS, file_of=_file_of)
         self.unread: frozenset[str] = frozenset()  # of whom a file says something that cannot be told, by its name
+        self._nobodys: set[str] = set()  # broken files that no tenant has
 
     def _read(self) -> Sequence[Record]:
         found = {path: _record_in(path) for path in sorted(self._folder.glob(self._pattern))}
         broken = {EVERYBODY if path.stem == _FILE_OF_EVERYBODY else path.stem for path, one in found.items() if not one}
         self.unread = frozenset(filter(is_subject, broken))
+        if new := broken - self.unread - self._nobodys:
+            log.error("%s: these are no records of tenants: %s", self._folder, ", ".join(sorted(new)[:SHOWN]))
+        self._nobodys = broken - self.unread
         return [record for record in found.values() if record is not None]
 
 

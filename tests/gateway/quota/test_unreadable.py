@@ -82,6 +82,18 @@ async def test_a_damaged_word_for_everybody_holds_those_who_have_none_of_their_o
     assert policies.told()[EVERYBODY] == UNREADABLE
 
 
+async def test_a_file_that_is_nobodys_holds_nobody_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "notes.json").write_text("{")
+    policies = Policies([], [FolderRack(tmp_path)])
+    with caplog.at_level(logging.ERROR):
+        await policies.open()
+        await policies.refresh()
+    assert policies.of_tenant(TENANT) is FREE
+    assert len([one for one in caplog.messages if "notes" in one]) == 1
+
+
 async def test_what_another_place_knows_mends_a_damaged_file(tmp_path: Path) -> None:
     here, shared = tmp_path / "here", tmp_path / "shared"
     await Policies([], [FolderRack(here), FolderRack(shared)]).say(TENANT, {"models": ["a"]})
