@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 NICENESS = 10  # of the embedder's thread, so that the event loop goes first where both share a core
-BESIDE_ENGINE = 5  # likewise; of 10 the threads of a local engine would leave it a tenth of a core
 
 
 def semantic_tier(
@@ -64,7 +63,7 @@ def semantic_tier(
         EmbeddingBatcher(
             load or partial(load_embedder, cache, settings.data_dir / "embedders"),
             timeout_s=cache.embedder_timeout_s,
-            niceness=BESIDE_ENGINE if settings.local_model else NICENESS,
+            niceness=NICENESS,
         ),
         partial(
             VectorIndex,

@@ -13,7 +13,7 @@ import pytest
 from embeddings.base import Embedder, Vectors
 from embeddings.hashing import HashingEmbedder
 from gateway.services import build
-from gateway.services.semantic import BESIDE_ENGINE, NICENESS, semantic_tier
+from gateway.services.semantic import NICENESS, semantic_tier
 from gateway.settings import load_settings
 from tests.gateway.express.serving import asking, request_of, town
 from tests.upstream import running_upstream
@@ -45,7 +45,7 @@ async def test_a_hit_is_served_from_the_store_while_the_embedder_still_loads(tmp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts niceness by thread on Linux alone")
-async def test_the_embedder_stands_back_and_less_beside_a_local_engine(tmp_path: Path) -> None:
+async def test_the_embedder_stands_back_beside_a_local_engine_too(tmp_path: Path) -> None:
     seen: list[int] = []
 
     class Watched(HashingEmbedder):
@@ -62,4 +62,4 @@ async def test_the_embedder_stands_back_and_less_beside_a_local_engine(tmp_path:
         await semantic.batcher.embed("a text")
         await semantic.batcher.close()
 
-    assert seen == [NICENESS, BESIDE_ENGINE]
+    assert seen == [NICENESS, NICENESS]
