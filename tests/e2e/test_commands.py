@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.answers.marks import Marks
 from gateway.answers.salvage import prepare
 from gateway.cli.doctor import findings_of
 from gateway.settings import CacheSettings, Settings
@@ -88,7 +89,7 @@ def verdicts(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 def test_doctor_says_that_a_start_will_serve_exact_hits_only_for_a_while(tmp_path: Path) -> None:
-    prepare(tmp_path / "answers.db", 2.0)
+    prepare(tmp_path / "answers.db", 2.0, Marks(b""))
 
     def warned() -> bool:
         before_port = takewhile(lambda finding: finding.what != "port", findings_of(Settings(data_dir=tmp_path)))
