@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from gateway.errors import StoreAway
 from gateway.identity.scope import is_tenant
 from gateway.racks import folder
 from gateway.racks.kind import SHOWN, Kind
@@ -80,10 +81,21 @@ class FolderRack(folder.FolderRack[Record]):
     def __init__(self, place: Path) -> None:
         super().__init__(place, TENANTS, file_of=_file_of)
         self.unread: frozenset[str] = frozenset()  # of whom a file says something that cannot be told, by its name
+        self._was_read = False
         self._nobodys: set[str] = set()  # broken files that no tenant has
 
+    async def changed(self) -> bool:
+        """What could not be read is tried again: the folder does not change when somebody may read a file again."""
+        return bool(self.unread) or await super().changed()
+
     def _read(self) -> Sequence[Record]:
-        found = {path: _record_in(path) for path in sorted(self._folder.glob(self._pattern))}
+        try:
+            found = {path: _record_in(path) for path in sorted(_files_in(self._folder))}
+        except OSError as error:
+            if not self._was_read:  # something may be said of anybody
+                self.unread = frozenset({EVERYBODY})
+            raise StoreAway(f"{self._folder} cannot be read: {error}") from error
+        self._was_read = True
         broken = {EVERYBODY if path.stem == _FILE_OF_EVERYBODY else path.stem for path, one in found.items() if not one}
         self.unread = frozenset(filter(is_subject, broken))
         if new := broken - self.unread - self._nobodys:
@@ -92,10 +104,19 @@ class FolderRack(folder.FolderRack[Record]):
         return [record for record in found.values() if record is not None]
 
 
+def _files_in(place: Path) -> list[Path]:
+    """Not by `glob`, to which a folder that may not be read is an empty one. Raises `OSError`."""
+    try:
+        return [path for path in place.iterdir() if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
+
+
 def _record_in(path: Path) -> Record | None:
+    """None where it cannot be told what it says. Raises `OSError` where it might be the next time."""
     try:
         return read_record(path.read_bytes())
-    except OSError:
+    except (PermissionError, IsADirectoryError, FileNotFoundError):
         return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.callers.caller import Caller
-from gateway.errors import PolicyUnreadable
+from gateway.errors import PolicyUnreadable, StoreAway
 from gateway.quota.policies import FREE, Policies
 from gateway.quota.records import EVERYBODY, FolderRack
 from gateway.settings import TenantSettings
@@ -157,3 +157,30 @@ def spoil(folder: Path, tenant: str, kind: str) -> Path:
     path = folder / f"{tenant}.json"
     path.write_text(KINDS[kind].replace("%s", tenant))
     return path
+
+
+async def test_where_nothing_can_be_read_nobody_may_do_anything_until_it_can(tmp_path: Path) -> None:
+    place = tmp_path / "tenants"
+    place.touch()  # a folder that cannot be read, for root, too
+    policies = Policies([], [FolderRack(place)])
+    await policies.open()
+    with pytest.raises(PolicyUnreadable):
+        policies.check(Caller(OTHER))
+
+    place.unlink()
+    await policies.refresh()
+    policies.check(Caller(OTHER))
+    assert policies.of_tenant(OTHER) is FREE
+
+
+async def test_a_folder_that_fails_for_a_moment_changes_nothing(tmp_path: Path) -> None:
+    policies = Policies([], [FolderRack(tmp_path / "tenants")])
+    await policies.open()
+    await policies.say(TENANT, {"models": ["a"]})
+    (tmp_path / "tenants").rename(tmp_path / "away")
+    (tmp_path / "tenants").touch()
+    with pytest.raises(StoreAway):
+        await policies.refresh()
+
+    assert policies.of_tenant(TENANT).models == (("a",),)
+    policies.check(Caller(OTHER))
