@@ -66,7 +66,7 @@ class Admission:
         used = self._used or Sums(requests=1)
         if self._tab is not None:
             made = self._tab.close()
-            used = used + made if self._is_by_tab else used
+            used = used + made if self._is_by_tab else used.at_least(made)
         self._quota.give_back(self._subjects, self._lease, self._held, used)
 
     def check(self) -> None:

@@ -67,6 +67,10 @@ class Sums:
             self.money + other.money,
         )
 
+    def at_least(self, other: "Sums") -> "Sums":
+        """The same request, with no fewer tokens and no less money than the other had of it."""
+        return replace(self, tokens=max(self.tokens, other.tokens), money=max(self.money, other.money))
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -9,6 +9,7 @@ not where it is delivered: who only rides along pays nothing, and no token is pa
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.chat import ChatRequest, Delta, Usage
@@ -64,4 +65,11 @@ async def metered(deltas: AsyncGenerator[Delta, None], request: ChatRequest, tab
         raise
     finally:
         if was_read:
-            tab.add(model, usage or Usage(guess_of(request).prompt_tokens, num_pieces))
+            tab.add(model, usage or _broken_off(told, request, num_pieces))
+
+
+def _broken_off(told: Usage | None, request: ChatRequest, num_pieces: int) -> Usage:
+    """What one used that nobody heard to the end; what its server had said by then holds."""
+    if told is None:
+        return Usage(guess_of(request).prompt_tokens, num_pieces)
+    return replace(told, completion_tokens=max(num_pieces, told.completion_tokens))

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import openai
 import pytest
 
+from backends.chat import ChatRequest, Delta, Usage
+from gateway.quota.tab import Tab, metered
 from tests.gateway.quota.serving import Gateway, limited_gateway
 from tests.gateway.quota.test_limited import say, usage
 from tests.kvtier.tiers.servers import needs_redis, serving
@@ -246,3 +248,30 @@ async def test_a_refresh_behind_a_stale_answer_is_the_operators(gateway: Gateway
     await until(lambda: gateway.chat("fades", "stale", **again).headers["x-twicetold-reason"] == "stale")
     await until(lambda: upstream.counters()["requests"] == seen + 1 and riders(gateway) == 0)
     assert usage(gateway, tenant)["month"]["tokens"] == first.json()["usage"]["total_tokens"]
+
+
+class Noted(Tab):
+    """Notes what is put on it."""
+
+    def __init__(self) -> None:
+        self.used: list[Usage] = []
+
+    def add(self, model: str, usage: Usage) -> None:
+        self.used.append(usage)
+
+
+@pytest.mark.parametrize("told", [Usage(5_000, 1, 4_000), None], ids=["told", "not told"])
+async def test_what_a_server_said_it_used_holds_where_its_answer_is_broken_off(told: Usage | None) -> None:
+    async def speaking() -> AsyncGenerator[Delta, None]:
+        yield Delta(usage=told)
+        for _ in range(9):
+            yield Delta()
+
+    tab, request = Noted(), ChatRequest("m", ({"role": "user", "content": "abcd" * 5},), {})
+    async with aclosing(metered(speaking(), request, tab)) as deltas:
+        for _ in range(4):
+            await anext(deltas)
+
+    (used,) = tab.used
+    assert (used.completion_tokens, used.cached_tokens) == (4, 4_000 if told else 0)
+    assert used.prompt_tokens == 5_000 if told else 4 < used.prompt_tokens < 20
