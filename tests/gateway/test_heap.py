@@ -29,14 +29,10 @@ kept = work(200_000)
 print([one() is None for one in seen], frozen > 1_000)
 collect()
 print([one() is None for one in seen])
-count = gc.get_stats()[2]["collections"]
-gc.collect()
-collect()
-print(gc.get_stats()[2]["collections"] - count)
 """
 
 
 def test_what_is_young_is_collected_soon_and_what_is_old_when_it_is_told() -> None:
     told = subprocess.run([sys.executable, "-c", SAYS], capture_output=True, text=True, check=True).stdout.splitlines()
 
-    assert told == ["[False, True] True", "[True, True]", "1"]  # the last time nothing new had grown old
+    assert told == ["[False, True] True", "[True, True]"]
