@@ -1,5 +1,6 @@
 """Entries in the dashboard: found, opened, judged, retired; also ten thousand of them, and hostile ones."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -18,6 +19,18 @@ WATCH = """() => {
     const note = (list) => window.slow.push(...list.getEntries().map((one) => one.duration));
     new PerformanceObserver(note).observe({entryTypes: ["longtask"]});
 }"""
+HOLD_WHAT_IS_TYPED = """() => {
+    const later = window.setTimeout.bind(window);
+    window.held = [];
+    window.setTimeout = (work, ms, ...args) => ms === 250 ? window.held.push(work) : later(work, ms, ...args);
+}"""
+OPEN_AND_LET_GO = {
+    "before the address is read": "(row) => { row.click(); window.held.at(-1)(); }",
+    "while the entry is loaded": """(row) => {
+        window.addEventListener("hashchange", () => window.held.at(-1)(), {once: true});
+        row.click();
+    }""",
+}
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script> ${alert(1)} &amp; \u202e'
 
 
@@ -153,6 +166,24 @@ def test_somebody_finds_a_wrong_answer_and_retires_it(page: Page, gateway: Gatew
     assert gateway.get(f"/admin/api/entries/{entry}").status_code == 404
     again = gateway.post({"model": "m", "messages": [{"role": "user", "content": question}]})
     assert again.headers["x-twicetold-tier"] == "full"
+
+
+@pytest.mark.parametrize("moment", ["before the address is read", "while the entry is loaded"])
+def test_what_was_typed_last_is_not_looked_for_once_an_entry_is_opened(
+    page: Page, gateway: Gateway, keep: Keep, moment: str
+) -> None:
+    question = f"Who has the key of the tower, {moment}?"
+    entry = keep(question, answer="The warden.")
+    open_view(page, gateway, "entries")
+    page.evaluate(HOLD_WHAT_IS_TYPED)
+    search(page, "key of the tower")
+    row = page.get_by_role("link", name=question)
+    expect(row).to_be_visible()
+    page.get_by_role("searchbox").fill("key of the")
+    row.evaluate(OPEN_AND_LET_GO[moment])
+
+    expect(page.get_by_text("The warden.")).to_be_visible()
+    expect(page).to_have_url(re.compile(f"#/entries/{entry}$"))
 
 
 def test_a_verdict_is_kept_with_its_comment(page: Page, gateway: Gateway, keep: Keep) -> None:

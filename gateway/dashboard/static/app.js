@@ -161,8 +161,8 @@ function decoded(part) {
 }
 
 function go(address, { replace: isQuiet = false } = {}) {
-  if (isQuiet) {
-    history.replaceState(null, "", `#${address}`);
+  if (isQuiet || location.hash === `#${address}`) {
+    history.replaceState(null, "", `#${address}`); // of which, as of the same address, a browser tells nobody
     route();
   } else {
     location.hash = address;

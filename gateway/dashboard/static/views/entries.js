@@ -42,13 +42,15 @@ function mountList(root, { api, params }) {
   let rows = [];
   let next = null;
   let isBusy = false;
+  let isLeft = false;
   let asking = null;
 
+  const typed = debounced(() => search(), 250);
   const input = h("input", {
     type: "search",
     value: wanted.text,
     "aria-label": "Search entries",
-    oninput: debounced(() => search(), 250),
+    oninput: typed,
     onkeydown: (event) => event.key === "Enter" && search(),
   });
   const modes = ["text", "meaning"].map((mode) =>
@@ -103,6 +105,7 @@ function mountList(root, { api, params }) {
   else search(false);
   return {
     unmount() {
+      isLeft = true;
       const isWhole = location.hash.startsWith("#/entries/") && !body.hasAttribute("aria-busy");
       Object.assign(left, { search: query(criteria()), rows: isWhole ? rows : [], next, told: told.textContent, top: scrollY });
       list.stop();
@@ -143,7 +146,8 @@ function mountList(root, { api, params }) {
   }
 
   async function search(isNew = true) {
-    if (!root.isConnected) return; // what was typed last, and an entry opened at once
+    typed.cancel();
+    if (isLeft || location.hash.startsWith("#/entries/")) return; // what was typed last, and an entry opened at once
     wanted.text = input.value.trim();
     const asked = criteria();
     if (isNew) history.replaceState(null, "", `#/entries${query(asked)}`);
