@@ -74,6 +74,16 @@ def whole_lines(path: Path, like: str) -> Iterator[bytes]:
             return
 
 
+def packing(path: Path) -> str:
+    """The ending of names of files that are packed as this one is; an empty one is not. Raises `SettingsError`."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(ZSTD):
+        _zstd()
+        return ".jsonl.zst"
+    return ".jsonl.gz" if head.startswith(GZIP) else ".jsonl"
+
+
 def can_write(name: str) -> None:
     """Raises `SettingsError` when a file of this name cannot be written."""
     if not name.endswith(ENDINGS):

@@ -175,6 +175,60 @@ def test_an_export_that_was_cut_off_goes_on(gateway: Gateway, tmp_path: Path, ru
     assert "--restart" in refused.err
 
 
+@pytest.mark.parametrize("name", ["answers.jsonl", "answers.jsonl.gz"])
+def test_an_erasure_takes_the_lines_out_of_exports_and_of_what_was_cut_off(
+    gateway: Gateway, tmp_path: Path, name: str, run: Run
+) -> None:
+    keys = [f"sk-{who}-{name}" for who in ("goes", "stays")]
+    word = {key: f"Quetzal{number}" for number, key in enumerate(keys)}
+    for key in keys:
+        gateway.post(asking(f"Who saw the {word[key]}?"), **bearer(key))
+    gateway.wait_for(lambda _: len(told_of(run, gateway, tmp_path)) >= 2, True)
+    file, part = tmp_path / name, tmp_path / f"{name}.part"
+    run("export", str(file), "--url", gateway.url)
+    lines = unpacked(file).splitlines(keepends=True)
+    part.write_bytes(packed_as(name, b"".join(lines[:-2]) + lines[-2][:90]))  # killed in the middle of a line
+    before = [path.read_bytes() for path in (file, part)]
+    (tenant,) = {line["tenant"] for line in map(json.loads, lines) if word[keys[0]] in str(line)}
+    command = ("erase", "--tenant", tenant, "--url", gateway.url, "--export", str(file))
+    missing = run(*command, "--export", str(tmp_path / "none.jsonl"), "--yes", status=2)
+    dry = run(*command, "--json").json
+    untouched = [path.read_bytes() for path in (file, part)]
+    done = run(*command, "--yes").out
+    again = run(*command, "--yes", "--json").json
+    left = [unpacked(path).decode() for path in (file, part)]
+    taken_in = run("import", str(file), "--url", gateway.url, "--dry-run", "--json").json
+
+    assert "none.jsonl" in missing.err
+    assert untouched == before
+    assert [one["removed"] for one in dry["exports"]] == [1, 1]
+    assert f"1  lines of {file}" in done
+    assert "1 that nobody can read" in done
+    assert [(one["removed"], one["unreadable"]) for one in again["exports"]] == [(0, 0), (0, 0)]
+    assert [word[keys[0]] in text for text in left] == [False, False]
+    assert all(len(text.splitlines()) >= len(lines) - 3 for text in left)
+    assert word[keys[1]] in left[0]
+    assert (taken_in["is_whole"], taken_in["failed"]) == (True, 0)
+    assert json.loads(left[0].splitlines()[-1])["entries"] == len(lines) - 3  # header, end, and one that went
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("answers")) == [name, part.name]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def told_of(run: Run, gateway: Gateway, folder: Path) -> list[str]:
+    """Lines of the answers in which a quetzal is named."""
+    file = folder / "now.jsonl"
+    run("export", str(file), "--url", gateway.url, "--restart")
+    return [line for line in file.read_text().splitlines() if "Quetzal" in line]
+
+
+def unpacked(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if ".gz" in path.name else path.read_bytes()
+
+
+def packed_as(name: str, text: bytes) -> bytes:
+    return gzip.compress(text) if name.endswith(".gz") else text
+
+
 def test_an_import_goes_on_where_it_was_left_and_tells_a_file_that_is_not_whole(
     gateway: Gateway, other: Gateway, tmp_path: Path, run: Run
 ) -> None:
