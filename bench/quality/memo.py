@@ -7,7 +7,7 @@ the source of everything that guards and features are made of: nothing stale is 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -104,7 +104,8 @@ class Remembering:
             said = self._said[_pair(a.text, b.text)]
         return said
 
-    def compare_all(self, a: Reading, others: Sequence[Reading]) -> list[Comparison]:
+    def comparing(self, a: Reading, others: Sequence[Reading]) -> Generator[None, None, list[Comparison]]:
+        yield from ()
         return [self.compare(a, other) for other in others]
 
     def look_ahead(self, a: Reading, several: Sequence[Reading]) -> None:

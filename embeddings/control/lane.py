@@ -30,6 +30,7 @@ from embeddings.control.risk import Ledger, clopper_pearson
 from embeddings.control.support import FEATURES, support
 from embeddings.control.types import OUTDONE, Action, Compares, Label, LaneReport, Looked, Neighbour, Verdict
 from embeddings.guards import first_refusal
+from embeddings.steps import finished
 
 MOST_BAD = 2  # so many negatives retire an entry
 TRIED = 3  # first hits that are not sampled: somebody tries whether it works
@@ -90,13 +91,9 @@ class Lane:
         is_shadow_only: bool = False,
     ) -> Verdict:
         """What to do with `question`, given a handful of stored ones; `is_shadow_only`: what would be served."""
-        steps = self.deciding(question, neighbours, min_similarity=min_similarity, is_shadow_only=is_shadow_only)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                verdict: Verdict = end.value
-                return verdict
+        return finished(
+            self.deciding(question, neighbours, min_similarity=min_similarity, is_shadow_only=is_shadow_only)
+        )
 
     def deciding(
         self,
@@ -108,7 +105,9 @@ class Lane:
     ) -> Generator[None, None, Verdict]:
         """As `decide`, in steps: whoever has others to serve does so between them."""
         refusals = _barred(neighbours, min_similarity)
-        judged = self._judged(question, neighbours, [n for n in range(len(neighbours)) if n not in refusals])
+        judged = yield from self._judging(
+            question, neighbours, [n for n in range(len(neighbours)) if n not in refusals]
+        )
         threshold, best = self.threshold, None
         for n in judged:
             yield
@@ -210,13 +209,18 @@ class Lane:
         self._ledger.serve(chance_wrong)
         return "serve"
 
-    def _judged(
+    def _judging(
         self, question: Reading, neighbours: Sequence[Neighbour], places: Sequence[int]
-    ) -> dict[int, tuple[float, tuple[float, ...]]]:
+    ) -> Generator[None, None, dict[int, tuple[float, tuple[float, ...]]]]:
         """The probability and the features of those at `places`, the surest first."""
         if not places:
             return {}
-        compared = self._verifier.compare_all(question, [neighbours[n].reading for n in places])
+        readings = []
+        for n in places:
+            readings.append(neighbours[n].reading)
+            yield
+        compared = yield from self._verifier.comparing(question, readings)
+        yield
         probabilities = [0.0] * len(neighbours)
         for n, one in zip(places, compared, strict=True):
             probabilities[n] = one.probability

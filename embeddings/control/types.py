@@ -1,6 +1,6 @@
 """What goes into a lane and what comes out: values only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,8 +34,8 @@ class Compares(Protocol):
 
     def compare(self, a: Reading, b: Reading, /) -> Compared: ...
 
-    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> Sequence[Compared]:
-        """What `compare` says of each, but for the last digit; all at once cost less than one by one."""
+    def comparing(self, a: Reading, others: Sequence[Reading], /) -> Generator[None, None, Sequence[Compared]]:
+        """What `compare` says of each, but for the last digit, in steps; all together cost less than one by one."""
         ...
 
 

@@ -6,7 +6,7 @@ near-misses of the guards). `FEATURES` only ever grows at its end; a fitted file
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -20,6 +20,7 @@ from embeddings.guards.nearness import Told, differences, longest_common, tell, 
 from embeddings.guards.nearness import facts_of as as_facts
 from embeddings.known import Known
 from embeddings.repairs import corrected
+from embeddings.steps import finished
 from embeddings.text import CARRIES_NO_MEANING, counted, is_han, plain, stem, words
 
 FEATURES = (
@@ -60,20 +61,22 @@ def features_of(a: Reading, b: Reading) -> Features:
     """The numbers of a pair, in the order of `FEATURES`."""
     if b.text < a.text:
         a, b = b, a  # the last digit of a product may depend on which comes first
-    (row,) = _by_words(a, [b])
+    (row,) = finished(_by_words(a, [b]))
     row[_ALIGNED : _ALIGNED + _SIDES] = _alignment(a, b)
     return np.asarray(row, np.float32)
 
 
-def features_beside(question: Reading, others: Sequence[Reading]) -> Features:
-    """A row for each of `others` beside one question: the numbers of `features_of`, but for their last digit."""
-    found = np.array(_by_words(question, others), np.float32)
+def features_beside(question: Reading, others: Sequence[Reading]) -> Generator[None, None, Features]:
+    """A row for each of `others` beside one question, in steps: the numbers of `features_of`, but for their last
+    digit."""
+    by_words = yield from _by_words(question, others)
+    found = np.array(by_words, np.float32)
     found[:, _ALIGNED : _ALIGNED + _SIDES] = _alignments(question, others)
     return found
 
 
-def _by_words(question: Reading, others: Sequence[Reading]) -> list[list[float]]:
-    """A row for each of `others`, with room for the alignment."""
+def _by_words(question: Reading, others: Sequence[Reading]) -> Generator[None, None, list[list[float]]]:
+    """A row for each of `others`, with room for the alignment; a step is one of them."""
     one, pieces = _SAID.of(question.text), math.log1p(len(question.pieces))
     cosines = np.vecdot(np.array([other.vector for other in others]), question.vector).tolist()
     threes, num_threes, num_stems = _threes(one.run), len(one.run) - 2, len(one.stems)
@@ -91,6 +94,7 @@ def _by_words(question: Reading, others: Sequence[Reading]) -> list[list[float]]
                 *((pieces, its_pieces) if pieces <= its_pieces else (its_pieces, pieces)),
             ]
         )
+        yield
     return rows
 
 

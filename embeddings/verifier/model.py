@@ -10,7 +10,7 @@ The last three are there when labels of its operator's own fitted it; `prior` is
 begins from it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
@@ -80,11 +80,11 @@ class Verifier:
         known = None if self.is_fitted else chances(rows @ prior_weights(self.arrays))
         return Comparison(float((self.probabilities(pairs) if known is None else known)[0]), tuple(in_spreads.tolist()))
 
-    def compare_all(self, a: Reading, others: Sequence[Reading]) -> list[Comparison]:
-        """What `compare` says of each, but for the last digit."""
+    def comparing(self, a: Reading, others: Sequence[Reading]) -> Generator[None, None, list[Comparison]]:
+        """What `compare` says of each, but for the last digit, in steps."""
         if not others:
             return []
-        features = features_beside(a, others)
+        features = yield from features_beside(a, others)
         rows = _in_spreads(self.arrays, features)
         if self.is_fitted:
             left, right = np.stack([a.vector] * len(others)), np.stack([other.vector for other in others])

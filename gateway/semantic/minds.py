@@ -6,7 +6,7 @@ without a fit, 8 % with the verifier exchanged). What the clue is worth the lane
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from embeddings.base import Reading
 from embeddings.control import Compares
@@ -38,12 +38,13 @@ class TwoMinds:
         clue = 0.0 if self.own is None else clue_of(self.own.compare(a, b).probability)
         return Comparison(found.probability, (*found.features, clue))
 
-    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> list[Comparison]:
-        """The same of many."""
-        found = self._first.compare_all(a, others)
+    def comparing(self, a: Reading, others: Sequence[Reading], /) -> Generator[None, None, list[Comparison]]:
+        """The same of many, in steps."""
+        found = yield from self._first.comparing(a, others)
         if self.own is None:
             return [Comparison(one.probability, (*one.features, 0.0)) for one in found]
-        clues = [clue_of(one.probability) for one in self.own.compare_all(a, others)]
+        own = yield from self.own.comparing(a, others)
+        clues = [clue_of(one.probability) for one in own]
         return [Comparison(one.probability, (*one.features, clue)) for one, clue in zip(found, clues, strict=True)]
 
 

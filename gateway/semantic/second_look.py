@@ -5,7 +5,7 @@ nothing at first: no model is trusted for its name.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from embeddings.base import EmbedderError, Reading
 from embeddings.verifier import Comparison, Verifier
@@ -31,9 +31,9 @@ class LooksTwice:
         """As the verifier says, with the clue at the end of its features; 0 where nothing was looked at."""
         return self._with_clue(self._first.compare(a, b), a, b)
 
-    def compare_all(self, a: Reading, others: Sequence[Reading], /) -> list[Comparison]:
-        """The same of many."""
-        found = self._first.compare_all(a, others)
+    def comparing(self, a: Reading, others: Sequence[Reading], /) -> Generator[None, None, list[Comparison]]:
+        """The same of many, in steps."""
+        found = yield from self._first.comparing(a, others)
         return [self._with_clue(one, a, other) for one, other in zip(found, others, strict=True)]
 
     def _with_clue(self, found: Comparison, a: Reading, b: Reading) -> Comparison:

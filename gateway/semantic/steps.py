@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STEP_S = 0.001  # of work, after which the others have their turn
+STEP_S = 0.0005  # of work, after which the others have their turn
 
 
 class Pace:

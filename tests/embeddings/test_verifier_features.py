@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from embeddings.guards.nearness import longest_common, tell
 from embeddings.hashing import HashingEmbedder
+from embeddings.steps import finished
 from embeddings.verifier.features import (
     _SAID,
     FEATURES,
@@ -89,7 +90,7 @@ TEXTS = ("which river runs through paris", "", "what runs through berlin?", "?!"
 def test_the_numbers_of_many_beside_one_question_are_those_of_each_pair(question: str) -> None:
     asked, *others = EMBEDDER.read([question, *TEXTS])
 
-    together = features_beside(asked, others)
+    together = finished(features_beside(asked, others))
 
     assert together == pytest.approx(np.array([features_of(asked, other) for other in others]), abs=1e-5)
 

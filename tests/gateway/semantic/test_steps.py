@@ -118,7 +118,7 @@ def test_steps_come_to_the_same_verdict(near: list[Neighbour], minilm: SentenceT
         except StopIteration as end:
             verdict = end.value
 
-    assert count == len(STORED)  # a guard at each
+    assert count == 3 * len(STORED) + 1  # of each: what was read of it, its comparison, its guards
     assert verdict == other.decide(question, near[1:])
 
 
