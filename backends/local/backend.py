@@ -6,6 +6,7 @@ stream -> params -> template and tokens -> engine process -> events -> text and 
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -33,6 +34,8 @@ from backends.local.wire import Erase, Event, Load, Refused, Submit, Token, Toke
 from backends.plain import plain
 
 MOST_CHORES = 8  # looks ahead at a time
+REST_WITHIN_S = 5.0  # which the engine has to come to for one
+REST_LOOK_S = 0.05
 RESTARTED_EVERY_S = 5.0  # between two looks
 PROMPT_TOKENS = 16  # generated after a raw prompt whose caller says no limit, as OpenAI does
 CHARACTERS_PER_DRAFT = 8  # read at most: of a text with longer tokens the end is not drafted
@@ -54,6 +57,7 @@ class LocalBackend:
         self._requests = itertools.count(1)
         self._loaded: _Loaded | None = None
         self._chores: set[asyncio.Task[None]] = set()
+        self._num_forgotten = 0  # times that something was: who began before looks no more ahead
 
     async def open(self) -> None:
         """Find the checkpoint (a download shows its progress), read all but its weights, start the engine process.
@@ -75,6 +79,7 @@ class LocalBackend:
 
     def clear_kv(self) -> None:
         """Forget every kept prefix. Raises `BackendNotReady`."""
+        self._num_forgotten += 1
         self._opened.engine.clear()
         self._opened.prefixes.forget()
 
@@ -82,6 +87,7 @@ class LocalBackend:
         """Forget what is kept for one owner; how much of it there was, and who is not done yet. Raises
         `BackendNotReady` and `BackendUnavailable`."""
         opened = self._opened
+        self._num_forgotten += 1
         opened.prefixes.forget()
         try:
             erased = await opened.engine.erase(Erase(next(self._requests), owner))
@@ -143,6 +149,7 @@ class LocalBackend:
             )
         wanted = read_params(request.params, loaded.checkpoint.sampling_defaults, loaded.checkpoint.config.vocab_size)
         self._refuse_the_hopeless(request)
+        num_forgotten = self._num_forgotten
         prompt = await asyncio.to_thread(self._encode, request, wanted)
         if request.purpose == COUNT:
             yield Delta(usage=Usage(prompt_tokens=len(prompt)))
@@ -173,7 +180,7 @@ class LocalBackend:
                 raise _died(error) from error
             raise
         if request.prompt is None and self._may_look_ahead(submit):
-            self._begin_chore(self._look_ahead(request, wanted, submit, said))
+            self._begin_chore(self._look_ahead(request, wanted, submit, said, num_forgotten))
         yield Delta(usage=answer.usage)
 
     async def warm(
@@ -227,12 +234,17 @@ class LocalBackend:
         return is_kept and len(self._chores) < MOST_CHORES and not self._opened.engine.stats.waiting
 
     async def _look_ahead(
-        self, request: ChatRequest, wanted: Generation, submit: Submit, said: Sequence[Delta]
+        self, request: ChatRequest, wanted: Generation, submit: Submit, said: Sequence[Delta], num_forgotten: int
     ) -> None:
-        """Have the history computed as it will be sent next turn, when the engine has nothing else to do."""
+        """Have the history computed as it will be sent next turn, when the engine has nothing else to do.
+
+        Before it rests the chat is not even read: that takes the interpreter from the event loop, perhaps in vain.
+        """
         loaded = self._opened
+        if not await _rests(loaded.engine):
+            return
         prompt = await asyncio.to_thread(after_answer, loaded.tokenizer, request.messages, wanted.tools, said)
-        if 0 < len(prompt) <= loaded.context_tokens:
+        if num_forgotten == self._num_forgotten and 0 < len(prompt) <= loaded.context_tokens:
             loaded.engine.send(Warm(next(self._requests), prompt, submit.salt, submit.owner))
 
     async def _keep_warm(self) -> None:
@@ -313,6 +325,16 @@ class LocalBackend:
             priority=wanted.priority,
             timeout_s=wanted.timeout_s,
         )
+
+
+async def _rests(engine: EngineProcess) -> bool:
+    """Whether an engine has nothing to do, or soon has not."""
+    until_s = time.monotonic() + REST_WITHIN_S
+    while engine.stats.running or engine.stats.waiting:
+        if time.monotonic() > until_s:
+            return False
+        await asyncio.sleep(REST_LOOK_S)
+    return True
 
 
 def _goes_on(event: Event) -> TypeGuard[Token | Tokens]:

@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from backends.chat import ChatRequest, Completion, collect
+from backends.chat import ChatRequest, Completion, Delta, collect
 from backends.errors import BackendTimeout, RequestRejected
-from backends.local.backend import LocalBackend
+from backends.local.backend import LocalBackend, _rests
+from backends.local.process import EngineProcess
+from backends.local.speech.ahead import after_answer
+from backends.local.wire import Stats
 from tests.backends.local.engines import opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,6 +39,10 @@ def chat(*texts: str, **params: Any) -> ChatRequest:
 
 async def complete(local: LocalBackend, request: ChatRequest) -> Completion:
     return collect([delta async for delta in local.stream(request)])
+
+
+async def collected(deltas: AsyncIterator[Delta]) -> Completion:
+    return collect([delta async for delta in deltas])
 
 
 async def done(local: LocalBackend, idle_tasks: int) -> None:
@@ -70,6 +78,57 @@ async def test_who_leaves_nothing_behind_is_not_looked_ahead_for(shared: LocalBa
     await asyncio.sleep(0.3)
 
     assert shared.stats()["idle_tasks"] == before
+
+
+async def test_nothing_is_read_for_a_next_turn_before_the_engine_rests(
+    shared: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_rest = 0, asyncio.Event()
+
+    def counted(*chat: Any) -> list[int]:
+        nonlocal read
+        read += 1
+        return after_answer(*chat)
+
+    async def rests(engine: EngineProcess) -> bool:
+        await may_rest.wait()
+        return await _rests(engine)
+
+    monkeypatch.setattr("backends.local.backend.after_answer", counted)
+    monkeypatch.setattr("backends.local.backend._rests", rests)
+    idle_tasks = shared.stats()["idle_tasks"]
+    await complete(shared, chat("What is read, and when?"))
+    await asyncio.sleep(0.2)
+    read_before = read
+    may_rest.set()
+    await done(shared, idle_tasks + 1)
+
+    assert (read_before, read) == (0, 1)
+
+
+async def test_an_engine_that_does_not_come_to_rest_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = cast("EngineProcess", SimpleNamespace(stats=Stats(running=1)))
+    monkeypatch.setattr("backends.local.backend.REST_WITHIN_S", 0.1)
+    is_at_rest = await _rests(engine)
+    soon = asyncio.create_task(_rests(engine))
+    await asyncio.sleep(0)
+    engine.stats = Stats()
+
+    assert not is_at_rest
+    assert await soon
+
+
+async def test_whose_words_were_forgotten_meanwhile_is_not_looked_ahead_for(checkpoints: Checkpoints) -> None:
+    async with opened(checkpoints("llama")) as local:
+        for forget in (local.clear_kv, lambda: local.erase_kv("anybody")):
+            request = local.stream(chat("What is forgotten?", max_tokens=60))
+            await anext(request)
+            if (erasure := forget()) is not None:
+                await erasure
+            await collected(request)
+            await asyncio.sleep(0.5)
+
+        assert local.stats()["idle_tasks"] == 0
 
 
 async def test_looking_ahead_can_be_switched_off(checkpoints: Checkpoints) -> None:
