@@ -21,6 +21,7 @@ import uvloop
 
 from bench.http1 import Connection, Timed
 from bench.processes import ROOT, pin
+from bench.slices import short_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Job:
     count: int
     concurrency: int = 1
     path: str = "/v1/chat/completions"
+    pause_s: float = 0.0  # of a connection between two requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ async def run(job: Job) -> Measured:
 
         async def work(connection: Connection, start: int) -> None:
             own = islice(cycle(bodies), start % len(bodies), None)
-            seen.extend([await connection.post(next(own)) for _ in left])
+            for _ in left:
+                seen.append(await connection.post(next(own)))
+                if job.pause_s:
+                    await asyncio.sleep(job.pause_s)
 
         started = time.perf_counter()
         async with asyncio.TaskGroup() as workers:
@@ -123,4 +128,5 @@ async def _run_all(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    short_slices()
     json.dump(uvloop.run(_run_all(json.load(sys.stdin))), sys.stdout)

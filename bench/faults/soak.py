@@ -40,6 +40,7 @@ WARM_UP = 0.25
 CYCLE_S = 240.0  # of it, at most, the last part is rest
 REST_S = 40.0
 PROBES = 300
+PROBE_PAUSE_S = 0.01  # between two, or the probe uses half of its core and waits for that, and sees a third of a second
 LOOK_EVERY_S = 10.0
 LOCAL, SLOW, LEAVING, REPEATING = 0.1, 0.15, 0.15, 0.3  # of clients, of requests
 PAUSE_S = (0.0, 2.0)  # between two requests of a client
@@ -187,7 +188,7 @@ def _hit(url: str) -> str:
 
 async def _probe(url: str, hit: str) -> list[float]:
     """Milliseconds of exact hits, asked one after another by a process of its own."""
-    job = Job("hit", url, (hit,), PROBES)
+    job = Job("hit", url, (hit,), PROBES, pause_s=PROBE_PAUSE_S)
     (measured,) = await asyncio.to_thread(measure, [job], cpu=two_cpus()[0])
     return measured.total_ms
 
