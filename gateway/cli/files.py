@@ -39,9 +39,7 @@ def reading(source: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(source).open("rb") as file:
-            head = file.read(4)
-        with _opened(source, head) as file:
+        with _opened(source, _head(Path(source))) as file:
             yield file
     except OSError as error:
         raise SettingsError(f"{source} cannot be read: {error.strerror or error}") from error
@@ -61,8 +59,7 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
 
 def whole_lines(path: Path, like: str) -> Iterator[bytes]:
     """The lines of a file that may have been cut off, as far as they are whole."""
-    with path.open("rb") as plain:
-        head = plain.read(4)
+    head = _head(path)
     if (like.endswith(".gz") and not head.startswith(GZIP)) or (like.endswith(".zst") and not head.startswith(ZSTD)):
         return
     with _opened(str(path), head) as file:
@@ -76,8 +73,10 @@ def whole_lines(path: Path, like: str) -> Iterator[bytes]:
 
 def packing(path: Path) -> str:
     """The ending of names of files that are packed as this one is; an empty one is not. Raises `SettingsError`."""
-    with path.open("rb") as file:
-        head = file.read(4)
+    try:
+        head = _head(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
     if head.startswith(ZSTD):
         _zstd()
         return ".jsonl.zst"
@@ -90,6 +89,12 @@ def can_write(name: str) -> None:
         raise SettingsError(f"{name}: the name says how it is packed and must end in {', '.join(ENDINGS)}")
     if name.endswith(".zst"):
         _zstd()
+
+
+def _head(path: Path) -> bytes:
+    """What tells how a file is packed."""
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def _opened(name: str, head: bytes) -> Any:

@@ -52,7 +52,7 @@ def files_of(names: list[str]) -> list[Path]:
         if not mine:
             raise SettingsError(f"--export {name}: there is no such file, nor {name}.part")
         for path in mine:
-            _packing(path)  # raises where that needs a package
+            packing(path)  # raises where that needs a package
         found += mine
     return found
 
@@ -79,7 +79,7 @@ def _write_anew(path: Path, whose: Whose, done: Scrubbed) -> None:
     draft.touch(0o600)
     try:
         draft.chmod(stat.S_IMODE(path.stat().st_mode))
-        with appending(draft, _packing(path)) as file:
+        with appending(draft, packing(path)) as file:
             for raw in _staying(path, whose, done):
                 file.write(raw)
         with draft.open("rb") as written:
@@ -132,10 +132,3 @@ def _place(line: dict[str, Any], request: Any) -> bytes:
     """Names where a request lies, as far as a line says it."""
     scope = [line.get(name) for name in ("tenant", "model", "revision", "namespace", "salted")]
     return blake2b(json.dumps([*scope, request], sort_keys=True).encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _packing(path: Path) -> str:
-    try:
-        return packing(path)
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
