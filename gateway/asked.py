@@ -5,7 +5,7 @@ from typing import Self
 
 from backends.chat import ChatRequest
 from backends.routing.router import Route
-from gateway.answers.base import BACKEND, SHARED, Entry
+from gateway.answers.base import BACKEND, SHARED, Entry, Mark
 from gateway.commons.rule import Place, copied_from
 from gateway.controls import Controls
 from gateway.identity.canonical import Fingerprints, question_of
@@ -38,6 +38,7 @@ class Asked:
     common: Entry | None = None  # a shared answer, told as slowly as if it were made now
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     tab: Tab | None = None  # who pays for what is generated; None: nobody
+    began: Mark | None = None  # when it came: what is removed from then on is not kept; None: when it is generated
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
     _read: list[str | None] = field(default_factory=list, compare=False, repr=False)  # of the text, once for all copies
 

@@ -103,11 +103,11 @@ class Pipeline:
         controls: Controls,
         policy: TenantPolicy = FREE,
         tab: Tab | None = None,
+        began: Mark | None = None,
     ) -> Reply:
-        """Serve `request` from the first tier that can. Raises `GatewayError` or `BackendError`."""
-        asked = await self.ask(request, tenant, salt, controls, policy)
-        if tab is not None:
-            asked = replace(asked, tab=tab)
+        """Serve `request` from the first tier that can. `began`: when it came, if it has waited since. Raises
+        `GatewayError` or `BackendError`."""
+        asked = await self.ask(request, tenant, salt, controls, policy, tab=tab, began=began or self.begin())
         self._normaliser.count(asked.normal)
         found = await self._stored(asked)
         if isinstance(found, Reply):
@@ -155,6 +155,8 @@ class Pipeline:
         policy: TenantPolicy = FREE,
         *,
         may_generate: bool = True,
+        tab: Tab | None = None,
+        began: Mark | None = None,
     ) -> Asked:
         """What is decided about a request before any lookup. Raises `GatewayError` or `BackendError`."""
         started = time.perf_counter()
@@ -179,7 +181,8 @@ class Pipeline:
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        asked = Asked(request, route, fp, wish, controls, rules, started, normal, policy, may_generate=may_generate)
+        decided = request, route, fp, wish, controls, rules, started, normal, policy
+        asked = Asked(*decided, may_generate=may_generate, tab=tab, began=began)
         return asked if self._commons is None else self._commons.placed(asked, salt)
 
     async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
@@ -336,7 +339,7 @@ class Pipeline:
             return  # somebody else's refresh came in while this one was looking
         if not asked.plan.write:
             return
-        asked, may_share = replace(asked, origin=REFRESH, tab=None), asked.plan.share_flight
+        asked, may_share = replace(asked, origin=REFRESH, tab=None, began=None), asked.plan.share_flight
         name = asked.fp.exact if may_share else b"alone" + asked.fp.exact  # that one nobody boards
         if self._flights.find(name) is None:
             source = (self._shared(asked) if may_share else None) or partial(self._recorded, asked)
@@ -413,7 +416,7 @@ class Pipeline:
             deltas = metered(deltas, asked.request, asked.tab)
         if not asked.plan.write:
             return deltas
-        keep = partial(self._recorder.keep, asked, self._answers.begin())
+        keep = partial(self._recorder.keep, asked, asked.began or self._answers.begin())
         return tee(deltas, keep) if term is None else tee(term.ending(deltas), term.keeping(keep))
 
 

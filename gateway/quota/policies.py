@@ -249,6 +249,8 @@ class Policies:
         self._known.clear()
         self._strange.pop(record.tenant, None)
         try:
+            if record.more:
+                raise InvalidRequest(f"{min(record.more)} is not known here.", min(record.more))
             said = None if record.said is None else read_said(record.said, record.tenant)
         except InvalidRequest as error:
             self._strange[record.tenant] = error.message

@@ -8,7 +8,7 @@ A record whose word this version cannot read is kept as it is: a newer version m
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,14 @@ class Record:
     tenant: str
     changed_s: float
     said: Mapping[str, Any] | None
+    more: Mapping[str, Any] = field(default_factory=dict)  # fields of a newer version, which knows what they change
 
     def newer(self, other: "Record") -> "Record":
         """One of the two, the same whichever is asked."""
         return max(self, other, key=lambda record: (record.changed_s, record.as_bytes()))
 
     def as_bytes(self) -> bytes:
-        said = {"tenant": self.tenant, "changed_s": self.changed_s, "said": self.said}
+        said = {**self.more, "tenant": self.tenant, "changed_s": self.changed_s, "said": self.said}
         return orjson.dumps(said, default=dict, option=orjson.OPT_SORT_KEYS)
 
 
@@ -52,7 +53,9 @@ def is_subject(tenant: str) -> bool:
 def read_record(raw: bytes) -> Record | None:
     """A record as it was kept; None for what is none."""
     try:
-        record = Record(**orjson.loads(raw))
+        body = orjson.loads(raw)
+        known = {name: body.pop(name) for name in ("tenant", "changed_s", "said")}
+        record = Record(**known, more=body)
         is_one = (
             isinstance(record.tenant, str)
             and is_subject(record.tenant)
@@ -60,7 +63,7 @@ def read_record(raw: bytes) -> Record | None:
             and not isinstance(record.changed_s, bool)
             and (record.said is None or isinstance(record.said, dict))
         )
-    except (TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return record if is_one else None
 

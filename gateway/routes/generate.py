@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from backends.chat import ChatRequest, Collector, Completion, Delta, Fields, Usage, replay
 from backends.errors import BackendError
 from gateway.aliases import controls_of
+from gateway.answers.base import Mark
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
@@ -56,7 +57,7 @@ class GenerateEndpoint:
     express: Express | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(send, self.shape, self.forgotten.now())
+        exchange = _Exchange(send, self.shape, self.forgotten.now(), self.pipeline.begin())
         headers = NamedHeaders(scope["headers"])
         try:
             check_page(headers)
@@ -110,6 +111,7 @@ class GenerateEndpoint:
                 controls=admission.clamp(controls),
                 policy=policy,
                 tab=admission.open_tab(),
+                began=exchange.began,
             )
             try:
                 reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
@@ -165,8 +167,9 @@ class GenerateEndpoint:
 class _Exchange:
     """One response on its way out."""
 
-    def __init__(self, send: Send, shape: Shape, since: Since) -> None:
-        self.since = since
+    def __init__(self, send: Send, shape: Shape, since: Since, began: Mark) -> None:
+        self.since = since  # nothing that is forgotten from here on is noted
+        self.began = began  # nor anything kept that is removed
         self._send = send
         self._shape = shape
         self._stream: Envelope | None = None  # of the stream that has begun

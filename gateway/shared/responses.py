@@ -47,6 +47,7 @@ class SharedResponses:
         self._waiting: OrderedDict[str, Served] = OrderedDict()
         self._written: dict[str, str] = {}  # in order, and whose
         self._has_news = asyncio.Event()
+        self._writing = asyncio.Lock()  # what is on its way is written when somebody has it erased
         self._task: asyncio.Task[None] | None = None
         self.num_dropped = 0  # that others were never told of: Redis was away for long, or refused them
 
@@ -62,7 +63,8 @@ class SharedResponses:
                 await asyncio.wait([self._task], timeout=0.1)
         with suppress(CacheError):
             while self._waiting:
-                await self._flush()
+                async with self._writing:
+                    await self._flush()
         self.num_dropped += len(self._waiting)
 
     def tell(self, response_id: str, served: Served) -> None:
@@ -93,16 +95,17 @@ class SharedResponses:
     async def erase(self, tenant: str) -> int:
         """Forget the responses of a tenant that this gateway told the others; how many. What one told that is no more
         ends by itself. Raises `CacheError`."""
-        waiting = [one for one, served in self._waiting.items() if served.tenant == tenant]
-        for one in waiting:
-            del self._waiting[one]
-        written = [one for one, whose in self._written.items() if whose == tenant]
-        names = [(self._name(one), self._name(one) + b":judged") for one in written]
-        for reply in await self._link.together([["UNLINK", name] for pair in names for name in pair]):
-            if isinstance(reply, CacheError):
-                raise reply
-        for one in written:
-            self._written.pop(one, None)
+        async with self._writing:
+            waiting = [one for one, served in self._waiting.items() if served.tenant == tenant]
+            for one in waiting:
+                del self._waiting[one]
+            written = [one for one, whose in self._written.items() if whose == tenant]
+            names = [(self._name(one), self._name(one) + b":judged") for one in written]
+            for reply in await self._link.together([["UNLINK", name] for pair in names for name in pair]):
+                if isinstance(reply, CacheError):
+                    raise reply
+            for one in written:
+                self._written.pop(one, None)
         return len(waiting) + len(written)
 
     # -- writing -------------------------------------------------------------------------------------------------
@@ -113,7 +116,8 @@ class SharedResponses:
             self._has_news.clear()
             try:
                 while self._waiting:
-                    await self._flush()
+                    async with self._writing:
+                        await self._flush()
                     await asyncio.sleep(FLUSH_EVERY_S)
             except CacheError:
                 self._has_news.set()

@@ -359,6 +359,31 @@ async def test_what_began_before_an_erasure_is_not_remembered_when_it_ends(
         await gateway.post("/v1/responses", ME, {**turn, "input": "Go on.", "previous_response_id": response_id(later)})
 
 
+async def test_the_answer_to_what_came_before_an_erasure_is_not_kept_though_it_was_made_after_it(
+    tmp_path: Path, upstream: RunningUpstream
+) -> None:
+    async with gateway_in(tmp_path, **upstream_flags(upstream)) as gateway:
+        messages = [{"role": "user", "content": f"What eats a {MINE}?"}]
+        body = json.dumps({"model": gateway.model, "messages": messages, "max_tokens": 4}).encode()
+        has_come, is_erased = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:20]
+            has_come.set()
+            await is_erased.wait()
+            yield body[20:]
+
+        headers = {"authorization": f"Bearer {ME}", "content-type": "application/json"}
+        waits = asyncio.create_task(gateway.client.post("/v1/chat/completions", content=slowly(), headers=headers))
+        await has_come.wait()
+        await gateway.admin("erase", {"tenant": gateway.tenant(ME), "dry_run": False})
+        is_erased.set()
+
+        assert (await waits).status_code == 200
+        tiers = [(await gateway.chat(f"What eats a {MINE}?")).headers["x-twicetold-tier"] for _ in range(2)]
+        assert tiers == ["full", "exact"]
+
+
 async def test_what_goes_on_under_way_is_remembered_when_another_tenant_is_erased(tmp_path: Path) -> None:
     async with (
         held_model() as model,

@@ -11,14 +11,15 @@ import pytest
 
 from backends.chat import Usage
 from gateway.answers.redis.connection import Away, Link
+from gateway.callers.caller import Caller
 from gateway.controls import Controls
-from gateway.errors import BudgetSpent, RateLimited
+from gateway.errors import BudgetSpent, PolicyUnreadable, RateLimited
 from gateway.quota.admission import Admission, Subjects
 from gateway.quota.buckets import Need, Refusal, Sums, moment_of
 from gateway.quota.gate import Quota
 from gateway.quota.guess import Guess
 from gateway.quota.local import LocalAccounts
-from gateway.quota.policies import TenantPolicy
+from gateway.quota.policies import Policies, TenantPolicy
 from gateway.quota.records import Record
 from gateway.settings.trust import Limits
 from gateway.shared.quota import LEASE_S, RedisAccounts
@@ -251,3 +252,16 @@ async def test_who_leaves_while_redis_is_asked_holds_nothing(link: Link) -> None
     await shared.tell()
     account = await shared.read(TENANT, limits, moment_of(clock.now_s))
     assert (account.running, account.held.tokens, account.tokens) == (0, 0, 0.0)
+
+
+async def test_a_field_of_a_newer_version_is_no_missing_word_where_redis_alone_has_it(link: Link) -> None:
+    newer = Record(TENANT, 1.0, {"share": False}, {"surprise": 1})
+    await RedisTenants(link).save(newer)
+    policies = Policies([], [RedisTenants(link)])
+    await policies.open()
+    with pytest.raises(PolicyUnreadable):
+        policies.check(Caller(TENANT))
+    assert await RedisTenants(link).load() == [newer]
+
+    await policies.say(TENANT, {"models": ["a"]})
+    policies.check(Caller(TENANT))

@@ -1,14 +1,15 @@
 """A response of one gateway is known to another by its id, to its tenant alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.answers.redis.connection import Link
+from gateway.answers.redis.connection import Link, Value
 from gateway.answers.redis.store import RedisAnswers
 from gateway.curation.feedback import Feedback
 from gateway.curation.invalidate import Invalidation
@@ -110,6 +111,34 @@ async def test_responses_are_few_and_end_by_themselves(link: Link, tmp_path: Pat
         names = server.client.keys()
         assert len(names) == 3
         assert all(0 < server.client.ttl(name) <= 3600 for name in names)
+
+
+async def test_what_is_on_its_way_to_redis_does_not_arrive_behind_an_erasure(
+    link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as gateway:
+        given = await served(gateway)
+    is_on_its_way, may_arrive = asyncio.Event(), asyncio.Event()
+    together = link.together
+
+    async def slowly(commands: Sequence[Sequence[Value]]) -> list[Any]:
+        if any(command[0] == "SET" for command in commands):
+            is_on_its_way.set()
+            await may_arrive.wait()
+        return await together(commands)
+
+    monkeypatch.setattr(link, "together", slowly)
+    responses = SharedResponses(link)
+    await responses.open()
+    responses.tell("r1", given)
+    await is_on_its_way.wait()
+    erasing = asyncio.create_task(responses.erase(given.tenant))
+    await asyncio.sleep(0.05)  # it does what it can by now
+    may_arrive.set()
+
+    assert await erasing == 1
+    assert await responses.find("r1") is None
+    await responses.close()
 
 
 async def test_while_redis_is_away_own_responses_are_known_and_others_cannot_be_asked_about(tmp_path: Path) -> None:
