@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"an area, of {', '.join(AREAS)} (all of them by default); {', '.join(GROUPS)}; a suite or PART.OF.ONE",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
-    parser.add_argument("--large", action="store_true", help="decode also on a random model of 135 M parameters")
+    parser.add_argument(
+        "--large", action="store_true", help="decode and drafts also on a random model of 135 M parameters"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="where the JSON goes (bench/out/bench.json)")
     parser.add_argument("--plots", type=Path, help="where the pictures go (plots/ beside the JSON)")
     return parser

@@ -71,9 +71,10 @@ class Run:
 
 
 def run(scale: Scale) -> list[Row]:
-    """The demo model; without `quick` some cases on random weights of SmolLM2-135M's shape too, with `large` all."""
-    rows = _compare(DEMO, CASES, scale.of(160, 48), scale.of(15, 1))
-    return rows if scale.quick else rows + _compare(SMOLLM2_135M, CASES if scale.large else FEWER, 48, 2)
+    """Some cases on the demo model; with `large` all of them, and on random weights of SmolLM2-135M's shape too."""
+    if scale.large:
+        return _compare(DEMO, CASES, 160, 15) + _compare(SMOLLM2_135M, CASES, 48, 2)
+    return _compare(DEMO, FEWER, scale.of(160, 48), scale.of(5, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -48,13 +49,13 @@ def run(scale: Scale) -> list[Row]:
     with ExitStack() as stack:
         backend = stack.enter_context(upstream("fast", cpu=driver_cpu))
         ours = stack.enter_context(gateway("--upstream", backend.url, cpu=server_cpu))
-        asyncio.run(_fill(ours, known))
-        _wait_for_vectors(ours, len(known))
+        filling = stack.enter_context(ThreadPoolExecutor(1)).submit(_filled, ours, known)
         theirs, why = None, ""
-        try:
+        try:  # it reads the same meanwhile, on the other core
             theirs = stack.enter_context(gptcache([(one, _answer(one)) for one in known], cpu=server_cpu))
         except NotAvailable as error:
             why = str(error)
+        filling.result()
         embedder = load_embedder(CacheSettings(embedder_threads=1))
         seen = asyncio.run(_in_turns(ours, theirs, embedder, [reworded(one) for one in once]))
         rates = _rates(ours, theirs, [reworded_anew(one) for one in many], driver_cpu)
@@ -67,15 +68,15 @@ def _answer(question: str) -> str:
     return f"{question} That depends on what there is to hand. " * 8
 
 
-def _wait_for_vectors(server: Server, count: int) -> None:
-    """Wait until all are found by meaning."""
+def _filled(server: Server, known: Sequence[str]) -> None:
+    """Store the questions with their answers, and wait until all are found by meaning."""
+    asyncio.run(_fill(server, known))
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
-        while client.get("/admin/api/stats").json()["vectors"] < count:
+        while client.get("/admin/api/stats").json()["vectors"] < len(known):
             time.sleep(0.2)
 
 
 async def _fill(server: Server, known: Sequence[str]) -> None:
-    """Store the questions with their answers."""
     left = iter(known)
 
     async def work() -> None:

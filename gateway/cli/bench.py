@@ -25,7 +25,9 @@ def add_bench(verbs: Any) -> None:
         "suites", nargs="*", metavar="SUITE", help="exact, semantic, prefix, engine, ... (the short ones)"
     )
     verb.add_argument("--quick", action="store_true", help="a smoke test of a minute or two")
-    verb.add_argument("--large", action="store_true", help="decode also on a random model of 135 M parameters")
+    verb.add_argument(
+        "--large", action="store_true", help="decode and drafts also on a random model of 135 M parameters"
+    )
     verb.add_argument("--out", type=Path, metavar="FILE", help="where the figures go as JSON (bench/out/bench.json)")
     verb.set_defaults(run=_bench)
 
