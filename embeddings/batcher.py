@@ -132,16 +132,16 @@ class EmbeddingBatcher:
                     else:
                         joined[text] = self._join(text, is_patient, is_read)
             if joined and not is_patient:
-                waits = [future for _, future in joined.values()]
-                timer = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, waits)
-            for text, (_, future) in joined.items():
-                found[text] = await future
+                timer = asyncio.get_running_loop().call_later(
+                    self._timeout_s, self._give_up, [future for _, future in joined.values()]
+                )
+            for text in joined:
+                found[text] = await joined[text][1]
         finally:
             if timer is not None:
                 timer.cancel()
-            for text, (job, future) in joined.items():
-                if text not in found:
-                    self._leave(job, future)
+            self._leave_all([known for text, known in joined.items() if text not in found])
+            joined.clear()  # an error knows this frame, and a future its error: only a collection would free a cycle
         return [found[text] for text in texts]
 
     async def ready(self) -> Embedder:
@@ -220,6 +220,10 @@ class EmbeddingBatcher:
             error = EmbedderError(f"no vector within {self._timeout_s:g} s ({self.state})")
             for future in late:
                 future.set_exception(error)
+
+    def _leave_all(self, left: Sequence[tuple[_Job, Future]]) -> None:
+        for job, future in left:
+            self._leave(job, future)
 
     def _leave(self, job: _Job, future: Future) -> None:
         """Whoever gave up takes the text out of the queue, unless others want it or it is being embedded."""
@@ -322,6 +326,7 @@ class EmbeddingBatcher:
                     self._memo.popitem(last=False)
             for loop, future in job.waiters:
                 _resolve(loop, future, outcome)
+            job.waiters.clear()  # the frame that an error was raised in knows its job
 
     def _end(self, state: State, detail: str) -> None:
         """Nothing will be embedded any more: say so to everyone. Call with the lock held."""

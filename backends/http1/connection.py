@@ -226,6 +226,8 @@ class Connection(asyncio.Protocol):
             self._fail(error)
         else:
             self._wake()
+        del self._parser  # it knows this connection, and so does the transport: only a collection would free a cycle
+        self._transport = None
         self._on_lost(self)
 
     # -- what the parser says ------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import os
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -54,6 +56,27 @@ async def batching(embedder: Gated, **options: Any) -> AsyncIterator[EmbeddingBa
 
 async def started(embedder: Gated) -> None:
     assert await asyncio.to_thread(embedder.started.wait, 30)
+
+
+@pytest.mark.parametrize("text", ["poison", "x" * 1000], ids=["choked", "does not fit"])
+async def test_an_error_is_freed_without_a_collection(text: str) -> None:
+    embedder = Gated()
+    embedder.gate.set()
+    async with batching(embedder) as batcher:
+        await batcher.embed("hello")
+        gc.collect()
+        gc.disable()
+        try:
+            seen: weakref.ref[EmbedderError] | None = None
+            try:
+                await batcher.read([text])
+            except EmbedderError as error:
+                seen = weakref.ref(error)
+            await batcher.embed("and then")  # the worker is at something else
+            assert seen is not None
+            assert seen() is None
+        finally:
+            gc.enable()
 
 
 async def test_a_text_becomes_the_embedders_own_vector() -> None:

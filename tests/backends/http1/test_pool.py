@@ -1,6 +1,7 @@
 """Connections are lent and given back, and none is lost."""
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -51,6 +52,31 @@ async def use(connection: Connection) -> None:
     await connection.answered(soon())
     while await connection.read(soon()) is not None:
         pass
+
+
+async def test_a_connection_that_is_cut_is_freed_without_a_collection() -> None:
+    def num_there() -> int:
+        return sum(type(one) is Connection for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with pool_of(10) as (pool, _):
+            before = num_there()
+            for is_read in (True, False):
+                connection = await pool.lease(soon(), is_new=True)
+                if is_read:
+                    await use(connection)
+                else:
+                    connection.send(REQUEST)
+                assert num_there() == before + 1
+                connection.cut()
+                del connection
+                async with asyncio.timeout(5):
+                    while num_there() > before:  # noqa: ASYNC110 - the loop frees it
+                        await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_one_who_waits_gets_the_connection_that_is_given_back() -> None:
