@@ -2,6 +2,7 @@
 
     python -m bench memory                                    10,000 and 100,000 entries
     python -m bench.memory --folder DIR --entries 1000000     DIR is filled the first time, and kept
+    ... --in-peace                                            nobody asks while it starts, which then takes less long
 
 Resident memory of the whole process: with nothing stored, with all vectors at hand, and after so many exact hits that
 the memory in front of the store is full. The parts are filled in processes of their own, by what those grew.
@@ -60,8 +61,8 @@ def run(scale: Scale) -> list[Row]:
     return rows + parts(scale.of(PART_ENTRIES, 1_000))
 
 
-def measure(folder: Path, num: int) -> list[Row]:
-    """A gateway without entries, and one with `num`."""
+def measure(folder: Path, num: int, *, is_in_peace: bool = False) -> list[Row]:
+    """A gateway without entries, and one with `num`; nobody asks that one while it starts if it `is_in_peace`."""
     fill(folder / "filled", num)
     (folder / "none").mkdir(exist_ok=True)
     with started(folder / "none", num=num) as server, client_of(server) as client:
@@ -72,7 +73,7 @@ def measure(folder: Path, num: int) -> list[Row]:
         while not _is_hit(client, num // 2):
             assert time.perf_counter() - began_s < WITHIN_S, "what is stored is not served"
         serving_s = time.perf_counter() - began_s
-        loading = _while_loading(client, num, began_s)
+        loading = _while_loading(client, num, began_s, is_in_peace=is_in_peace)
         ready_s = time.perf_counter() - began_s
         near_ms, served = _near(client)
         ready_mb = resident_mb(server.pid)
@@ -129,13 +130,16 @@ class Loading:
     read_s: float = 0.0
 
 
-def _while_loading(client: httpx.Client, num: int, began_s: float) -> Loading:
+def _while_loading(client: httpx.Client, num: int, began_s: float, *, is_in_peace: bool) -> Loading:
     """Ask for what is stored until all of it is found by meaning."""
     loading, number = Loading(), 1
     while not is_whole(client):
         assert time.perf_counter() - began_s < WITHIN_S, "no semantic tier"
         if not loading.read_s and not semantic_part(client).startswith("loading"):
             loading.read_s = time.perf_counter() - began_s
+        if is_in_peace:
+            time.sleep(0.5)
+            continue
         loading.asked.ask(client, ((number + turn) * STRIDE % num for turn in range(LOOK_EVERY)))
         number += LOOK_EVERY
     return loading
@@ -230,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where answers lie; filled if it is empty")
     parser.add_argument("--part", choices=PARTS, help="what an entry takes in one place, as JSON")
     parser.add_argument("--entries", type=int, default=GOAL_ENTRIES)
+    parser.add_argument("--in-peace", action="store_true", help="nobody asks while it starts")
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.part:
@@ -238,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.folder is None:
         parser.error("--folder is missing")
     options.folder.mkdir(parents=True, exist_ok=True)
-    show(Console(width=150), measure(options.folder, options.entries))
+    show(Console(width=150), measure(options.folder, options.entries, is_in_peace=options.in_peace))
 
 
 if __name__ == "__main__":
