@@ -3,17 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from backends.chat import ChatRequest, Collector, Completion, Delta, Fields, Usage, replay
 from backends.errors import BackendError
 from gateway.aliases import controls_of
-from gateway.answers.base import Mark
 from gateway.body import ClientGone, read_body, while_connected
 from gateway.callers.caller import Caller
 from gateway.callers.door import check_page
@@ -57,7 +57,8 @@ class GenerateEndpoint:
     express: Express | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(send, self.shape, self.forgotten.now(), self.pipeline.begin())
+        ask = partial(self.pipeline.answer, began=self.pipeline.begin())
+        exchange = _Exchange(send, self.shape, self.forgotten.now(), ask)
         headers = NamedHeaders(scope["headers"])
         try:
             check_page(headers)
@@ -105,13 +106,12 @@ class GenerateEndpoint:
             exchange.told += admission.headers(self.shape.dialect)
             admission.check()
             ask = partial(
-                self.pipeline.answer,
+                exchange.ask,
                 tenant=tenant,
                 salt=parsed.cache_salt,
                 controls=admission.clamp(controls),
                 policy=policy,
                 tab=admission.open_tab(),
-                began=exchange.began,
             )
             try:
                 reply = await (answer_all(ask, (request, *parsed.others)) if parsed.others else ask(request))
@@ -167,9 +167,9 @@ class GenerateEndpoint:
 class _Exchange:
     """One response on its way out."""
 
-    def __init__(self, send: Send, shape: Shape, since: Since, began: Mark) -> None:
+    def __init__(self, send: Send, shape: Shape, since: Since, ask: "partial[Coroutine[Any, Any, Reply]]") -> None:
         self.since = since  # nothing that is forgotten from here on is noted
-        self.began = began  # nor anything kept that is removed
+        self.ask = ask  # nor is anything kept that is removed from here on
         self._send = send
         self._shape = shape
         self._stream: Envelope | None = None  # of the stream that has begun
