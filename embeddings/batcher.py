@@ -222,6 +222,7 @@ class EmbeddingBatcher:
                 future.set_exception(error)
 
     def _leave_all(self, left: Sequence[tuple[_Job, Future]]) -> None:
+        """Apart from who waited, whose frame an error keeps: a name of the loop there would keep the last future."""
         for job, future in left:
             self._leave(job, future)
 
