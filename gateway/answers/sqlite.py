@@ -9,55 +9,44 @@ WAL lets readers go on while a write runs, in this process or another on the sam
 is a `CacheError` of the call that met it; the next call starts afresh. A row that cannot be read is a miss, and is
 deleted. A file that is corrupt is set aside, at start or while running, and what can be trusted of it is taken over
 (`gateway.answers.salvage`); one that somebody deleted is made again. The server goes on meanwhile, without the store.
-Upkeep (expired entries, the budget) rides on the transactions of the puts, in small batches.
+What a transaction is, and the upkeep that rides on it, stands in `gateway.answers.writing`.
 """
 
 import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar
 
-from gateway.answers import catalog, disk, file, salvage, sealed, table, upkeep
+from gateway.answers import catalog, file, salvage, sealed, table, upkeep
 from gateway.answers.base import CacheError, Embedded, Entry, Figures, Gone, Tally, Unembedded, Verdict
 from gateway.answers.generation import Generation
 from gateway.answers.marks import Marks, adopt, is_marked, note_marked, num_unmarked
 from gateway.answers.memory import KEEP_STALE_S
-from gateway.answers.popularity import Popularity
 from gateway.answers.purge import Purge, emptied
 from gateway.answers.resealing import LOOK_S, has_older, is_settled, note_key, reseal
 from gateway.answers.selection import Listed, Page, Selection
-from gateway.answers.tally import Ends
 from gateway.answers.thread import (
     BrokenFile,
     ConnectionThread,
-    FullDisk,
-    Results,
     SickFile,
     Work,
     cache_error,
     run_each,
-    run_in_one_transaction,
 )
 from gateway.answers.uses import Uses
+from gateway.answers.writing import Budget, SqliteStats, Writing
 from gateway.seal import NO_SEAL, Seal
-from gateway.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 PAGE_ROWS = 512  # of `embedded` at most: about 1 MB of vectors at a time
-PURGE_ROWS = 128  # expired entries that one transaction deletes at most
-EVICT_ROWS = 64  # entries evicted between two looks at the budget
-EVICT_ROUNDS = 16  # looks per transaction, so a budget made smaller does not stop the writers
-EVICT_TO = 0.95  # of the budget, so that not every put evicts
 HITS_EVERY_S = 1.0
 REMOVE_ROWS = 512  # of an invalidation in one transaction, so that puts go on between them
 READ_S = 2.0  # a request goes on without the store when that is silent for so long
@@ -65,29 +54,6 @@ SICK_S = 5.0  # a disk that refuses writes for so long is tried with a new conne
 MEND_AGAIN_S = 0.2  # until the next try to open the file, and twice as long each time
 MEND_SELDOM_S = 15.0
 YIELDS_S = 0.02  # that a page of many rows waits for lookups at most
-MAX_GONE = 100_000  # entries let go that nobody has asked for yet
-
-
-@dataclass(slots=True)
-class SqliteStats:
-    """What the store did since the start."""
-
-    puts: int = 0
-    transactions: int = 0  # of the writer; puts / transactions is what group commit saves
-    evicted: int = 0
-    expired: int = 0
-    failures: int = 0  # calls that ended in `CacheError`
-    broken_rows: int = 0
-    corrupt_files: int = 0
-    salvaged: int = 0  # entries taken over from those
-    resealed: int = 0  # rows that another key had sealed, or none
-    unopened: int = 0  # rows whose key is not given, when that was last looked for
-
-
-@dataclass(frozen=True, slots=True)
-class _Tidied:
-    expired: Sequence[Gone]
-    evicted: Sequence[Gone]
 
 
 class SqliteAnswers:
@@ -120,30 +86,25 @@ class SqliteAnswers:
         self._seal = seal
         self._marks = Marks(secret)
         self._takes_old = not seal.name if takes_old is None else takes_old
-        self._budget_bytes = budget_bytes
-        self._tenant_bytes = tenant_bytes
-        self._policy = policy
-        self._draws = Random(seed)  # of the writer's thread  # noqa: S311
-        self._popularity = Popularity(budget_bytes or 0)  # of the writer's thread, too
+        self._budget = Budget(budget_bytes, tenant_bytes, policy)
         self._keep_stale_s = keep_stale_s
         self._busy_timeout_s = busy_timeout_s
         self._now = now
+        self._generation = Generation(path.with_name(path.name + "-generation"))
+        self.stats = SqliteStats()
+        self._writing = Writing(
+            path, self._budget, self._generation, self._marks, now, self._horizon_s, seed, self.stats
+        )
         connect = partial(sealed.connect, path, busy_timeout_s, seal)
         self._reader = ConnectionThread(
             "answers-reader", connect, run_each, max_waiting=max_waiting, max_together=32, patience_s=read_s
         )
         self._clerk = ConnectionThread("answers-clerk", connect, run_each, max_waiting=256, max_together=8)
         self._writer = ConnectionThread(
-            "answers-writer", connect, self._write, max_waiting=max_waiting, max_together=256
+            "answers-writer", connect, self._writing.run, max_waiting=max_waiting, max_together=256
         )
         self._purge = Purge(self._writer)
-        self._generation = Generation(path.with_name(path.name + "-generation"))
-        self._has_removed = False  # in this transaction; of the writer's thread
-        self._relief = disk.Relief()  # of the writer's thread
-        self._warnings = Seldom(log)  # of the writer's thread
-        self._uses = Uses(self._writer, self._add_uses, hits_every_s, self._failed)
-        self._gone: dict[tuple[bytes, str], Gone] = {}  # filled by the writer's thread, emptied by the loop
-        self._identity: tuple[int, int] | None = None
+        self._uses = Uses(self._writer, self._writing.add_uses, hits_every_s, self._failed)
         self._repair: asyncio.Task[None] | None = None
         self._sick_s = sick_s
         self._is_away = False  # while the file is opened anew
@@ -152,7 +113,6 @@ class SqliteAnswers:
         self._looking: asyncio.Task[None] | None = None
         self._look_s = look_s
         self._read_bytes = read_bytes  # a file that is larger is not read through when it is opened
-        self.stats = SqliteStats()
 
     async def open(self) -> None:
         """Check, migrate and open the file; a corrupt one is set aside and an empty one started."""
@@ -162,7 +122,7 @@ class SqliteAnswers:
         )
         if taken is not None:
             self._note_corrupt(taken)
-        self._identity = file.identity(self._path)
+        self._writing.opened()
         try:
             self._generation.open()
             for thread in (self._writer, self._reader, self._clerk):
@@ -214,10 +174,10 @@ class SqliteAnswers:
 
     async def put(self, entry: Entry) -> None:
         row = table.row_of(entry, self._seal)
-        for whose, budget in (("the whole", self._budget_bytes), ("a tenant's", self._tenant_bytes)):
+        for whose, budget in (("the whole", self._budget.whole_bytes), ("a tenant's", self._budget.tenant_bytes)):
             if budget is not None and row["size_bytes"] > budget:
                 raise CacheError(f"entry {entry.id} has {row['size_bytes']} bytes, {whose} budget {budget}")
-        await self._call(self._writer, partial(self._put, row=row))
+        await self._call(self._writer, partial(self._writing.put, row=row))
         self.stats.puts += 1
 
     async def remove(self, scope: bytes, entry_id: str) -> bool:
@@ -261,7 +221,8 @@ class SqliteAnswers:
 
         def noted(connection: sqlite3.Connection) -> Any:
             result = work(connection)
-            self._has_removed = has_removed(result) or self._has_removed
+            if has_removed(result):
+                self._writing.removed()
             return result
 
         try:
@@ -295,9 +256,7 @@ class SqliteAnswers:
 
         Some may be left out; an index meets them when it finds them.
         """
-        taken = []
-        while self._gone:
-            taken.append(self._gone.popitem()[1])
+        taken = self._writing.take_gone()
         if taken:
             self._purge.soon()
         return taken
@@ -402,7 +361,7 @@ class SqliteAnswers:
         is_broken, pause_s = isinstance(error, BrokenFile), MEND_AGAIN_S
         while True:
             try:
-                if is_broken and file.identity(self._path) == self._identity:
+                if is_broken and self._writing.is_ours():
                     taken = await asyncio.to_thread(
                         salvage.replace, self._path, str(error), self._busy_timeout_s, self._marks
                     )
@@ -499,34 +458,9 @@ class SqliteAnswers:
 
     # -- on the writer's thread ----------------------------------------------------------------------------------
 
-    def _write(self, connection: sqlite3.Connection, works: Sequence[Work]) -> Results:
-        if file.identity(self._path) != self._identity:
-            return [BrokenFile(f"{self._path} was deleted or replaced while in use")] * len(works)
-        *results, tidied = run_in_one_transaction(connection, [*works, self._tidy])
-        if any(isinstance(result, FullDisk) for result in results) and self._relief.is_worth_it():
-            results = self._again_with_room(connection, works, results)
-        if self._has_removed:  # before anybody hears of it
-            self._generation.rise()
-            self._has_removed = False
-        self.stats.transactions += 1
-        self._note_tidied(tidied)
-        return results
-
-    def _again_with_room(self, connection: sqlite3.Connection, works: Sequence[Work], results: Results) -> Results:
-        """The disk is full: take the log in, let old answers go, and do once more what found no room."""
-        disk.take_log_in(connection)
-        self._note_tidied(run_in_one_transaction(connection, [partial(self._tidy, is_full=True)])[0])
-        disk.take_log_in(connection)
-        again = [place for place, result in enumerate(results) if isinstance(result, FullDisk)]
-        later = run_in_one_transaction(connection, [works[place] for place in again])
-        for place, result in zip(again, later, strict=True):
-            results[place] = result
-        self._relief.has_helped(helped=not any(isinstance(result, FullDisk) for result in later))
-        return results
-
     def _adopt(self, connection: sqlite3.Connection) -> bool:
         """Take up a file that may have been kept under another policy; whether all of it is under the key in use."""
-        upkeep.adopt(connection, self._rank())
+        upkeep.adopt(connection, self._writing.rank())
         is_empty = not upkeep.totals(connection)[0]
         if is_empty:
             note_key(connection, self._seal.name)  # there is nothing to seal again
@@ -548,55 +482,3 @@ class SqliteAnswers:
                 num_lost,
                 self._path,
             )
-
-    def _add_uses(self, connection: sqlite3.Connection, hits: Mapping[str, int], ends: Ends) -> None:
-        upkeep.add_hits(connection, hits, ends, self._rank())
-
-    def _put(self, connection: sqlite3.Connection, row: table.Row) -> None:
-        table.put(connection, row, self._rank(), self._marks)
-        self._gone.pop((row["scope"], row["id"]), None)
-
-    def _let_go(self, gone: Sequence[Gone]) -> None:
-        room = max(0, MAX_GONE - len(self._gone))
-        self._gone.update({(one.scope, one.id): one for one in gone[:room]})
-
-    def _rank(self) -> upkeep.Rank:
-        return upkeep.Rank(self._policy, self._now(), lambda: self._draws.expovariate(1.0), self._popularity.add)
-
-    def _tidy(self, connection: sqlite3.Connection, *, is_full: bool = False) -> _Tidied:
-        """Delete a few expired entries, then the least valuable while a budget is passed, or the disk lacks room."""
-        expired = upkeep.purge_expired(connection, self._horizon_s(), PURGE_ROWS)
-        evicted: list[Gone] = []
-        rounds = EVICT_ROUNDS
-        while rounds and self._tenant_bytes is not None:
-            passed = upkeep.over_budget(connection, self._tenant_bytes)
-            if passed is None:
-                break
-            rounds = self._evict(connection, self._tenant_bytes, passed[0], rounds, evicted)
-        if self._budget_bytes is not None and upkeep.totals(connection)[1] > self._budget_bytes:
-            rounds = self._evict(connection, self._budget_bytes, None, rounds, evicted)
-        while rounds and (lacking := disk.lacking_bytes(connection, self._path, is_full=is_full)):
-            rounds -= 1
-            some = upkeep.evict(connection, lacking, EVICT_ROWS, self._rank())
-            evicted += some
-            if not some:
-                break
-        return _Tidied(expired, evicted)
-
-    def _evict(
-        self, connection: sqlite3.Connection, budget: int, tenant: str | None, rounds: int, evicted: list[Gone]
-    ) -> int:
-        """Evict until there is a little room, in so many rounds at most; how many are left."""
-        while rounds and (excess := upkeep.size_bytes(connection, tenant) - EVICT_TO * budget) > 0:
-            rounds -= 1
-            evicted += upkeep.evict(connection, excess, EVICT_ROWS, self._rank(), tenant)
-        return rounds
-
-    def _note_tidied(self, tidied: _Tidied | Exception) -> None:
-        """What is gone, once that is written."""
-        if isinstance(tidied, Exception):
-            self._warnings.warn("tidy", "nothing was tidied up in %s: %s", self._path, tidied)
-            return
-        self.stats.expired += len(tidied.expired)
-        self.stats.evicted += len(tidied.evicted)
-        self._let_go([*tidied.expired, *tidied.evicted])
