@@ -4,51 +4,39 @@ A request takes the moment it begins (`now`), and whoever would note something o
 that was read before an erasure, or said before it, comes back behind it.
 """
 
-from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from gateway.answers.removals import MOST, Removals
 from gateway.answers.selection import Selection
-
-MOST = 1000  # that are remembered: what began before more of them is not noted
 
 
 class Forgotten:
     """Belongs to one event loop."""
 
     def __init__(self, most: int = MOST) -> None:
-        self._last: deque[Selection] = deque(maxlen=most)
-        self._count = 0  # so far
+        self._removals = Removals(most)
 
     def note(self, selections: Iterable[Selection]) -> None:
         """These are forgotten now: a tenant's, what wears a tag, or what does of one tenant's."""
         for selection in selections:
-            self._last.append(selection)
-            self._count += 1
+            self._removals.note(selection)
 
     def now(self) -> "Since":
         """Names this moment, for what begins."""
-        return Since(self, self._count)
-
-    def means(self, tenant: str, tags: Collection[str], began: int) -> bool:
-        """Whether a tenant's words under these tags were forgotten after `began` others; so they were when nobody
-        remembers."""
-        num_since = self._count - began
-        if num_since > len(self._last):
-            return True
-        return any(_is_meant(self._last[-number], tenant, tags) for number in range(1, num_since + 1))
+        return Since(self._removals, self._removals.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
     """The moment in which something began."""
 
-    _forgotten: Forgotten
+    _removals: Removals
     _began: int  # after so many
 
     def is_forgotten(self, tenant: str, tags: Collection[str] = ()) -> bool:
         """Whether what began then, of this tenant and under these tags, is not to be noted any more."""
-        return self._forgotten.means(tenant, tags, self._began)
+        return any(_is_meant(one, tenant, tags) for one in self._removals.since(self._began))
 
 
 def _is_meant(selection: Selection, tenant: str, tags: Collection[str]) -> bool:

@@ -10,15 +10,13 @@ Another process on the same store may remove what is here in memory: every look 
 whoever hears of it (`gateway.shared`) tells memory by `..._near`.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from gateway.answers.base import Embedded, Entry, Figures, Gone, Mark, Overtaken, Store, Tally, Unembedded, Verdict
 from gateway.answers.memory import MemoryAnswers, is_meant
 from gateway.answers.packed import Packed
+from gateway.answers.removals import Removals
 from gateway.answers.selection import Listed, Page, Selection
-
-MOST_REMOVALS = 1000  # that are remembered: an answer that was longer in the making is not kept
 
 
 class TieredAnswers:
@@ -29,8 +27,7 @@ class TieredAnswers:
         self._store = store
         self._writes = 0  # puts and removals so far: what was read before one may be old after it
         self._pending: dict[tuple[bytes, str], Entry] = {}  # put now and not settled
-        self._removals: deque[Selection] = deque(maxlen=MOST_REMOVALS)  # the last, for what is being made
-        self._removed = 0  # removals so far
+        self._removals = Removals()
 
     def get_now(self, scope: bytes, exact: bytes) -> Entry | None:
         """The entry if memory has it: the hot path, without an await."""
@@ -62,24 +59,18 @@ class TieredAnswers:
 
     def begin(self) -> Mark:
         """Names this moment, for an answer that begins to be made."""
-        return Mark(self._removed, self._store.mark())
+        return Mark(self._removals.count, self._store.mark())
 
     def is_overtaken(self, began: Mark, entry_id: str) -> bool:
         """Whether an answer of this name that began then may have been removed since: nobody should wait for it."""
-        return any(one.id in (None, entry_id) for one in self._since(began))
-
-    def _since(self, began: Mark) -> list[Selection]:
-        num = self._removed - began.here
-        if num > len(self._removals):
-            return [Selection()]  # nobody knows
-        return [self._removals[-n] for n in range(1, num + 1)]
+        return any(one.id in (None, entry_id) for one in self._removals.since(began.here))
 
     def put_now(self, entry: Entry) -> bool:
         """Keep `entry` in memory alone; `settle` makes it last. Raises `CacheError` for what JSON cannot hold.
 
         One that was removed after it began to be made is not kept: False.
         """
-        if entry.began is not None and any(is_meant(one, entry) for one in self._since(entry.began)):
+        if entry.began is not None and any(is_meant(one, entry) for one in self._removals.since(entry.began.here)):
             return False
         self._writes += 1
         self._memory.put_now(entry)
@@ -244,7 +235,7 @@ class TieredAnswers:
         made. What waits to be written still will be: the store knows what was removed.
         """
         self._writes += 1
-        self._remember(Selection())
+        self._removals.note(Selection())
         self._memory.clear_now()
 
     # ------------------------------------------------------------------------------------------------------------
@@ -287,12 +278,8 @@ class TieredAnswers:
 
     def _cancel(self, selection: Selection) -> None:
         """What is selected and not settled yet, or not even whole, will not be."""
-        self._remember(selection)
+        self._removals.note(selection)
         self._unsettle(selection)
-
-    def _remember(self, removed: Selection) -> None:
-        self._removals.append(removed)
-        self._removed += 1
 
     def _unsettle(self, selection: Selection) -> None:
         self._writes += 1

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from backends.chat import EMBEDDINGS, ChatRequest, Collector
 from backends.errors import BackendError, BackendGarbage
 from backends.routing.router import Route, Router
+from gateway.answers.removals import Removals
 from gateway.answers.selection import Selection
 from gateway.controls import Controls
 from gateway.embedded.file import FileVectors
-from gateway.embedded.kept import Kept, names_answers
+from gateway.embedded.kept import Kept, is_meant, names_answers
 from gateway.embedded.memory import MemoryVectors
-from gateway.embedded.removed import Removed
 from gateway.embedded.request import EmbeddingRequest, Item, item_key
 from gateway.embedded.vector import Vector, read_vector
 from gateway.errors import NotCached
@@ -102,7 +102,7 @@ class Embeddings:
         self._ledger = ledger
         self._flying: dict[bytes, asyncio.Future[Kept]] = {}
         self._writes: set[asyncio.Task[None]] = set()
-        self._removed = Removed()
+        self._removals = Removals()
 
     async def open(self) -> None:
         if self.file is not None:
@@ -139,7 +139,7 @@ class Embeddings:
         fails; memory has forgotten it all the same."""
         if names_answers(selection):
             return 0
-        self._removed.note(selection)
+        self._removals.note(selection)
         gone = self.memory.remove(selection)
         if self.file is None:
             return gone
@@ -156,7 +156,7 @@ class Embeddings:
         return self.file is None or await self.file.is_purged()
 
     async def _decide(self, request: EmbeddingRequest, tenant: str, controls: Controls, policy: TenantPolicy) -> _Asked:
-        began = self._removed.count
+        began = self._removals.count
         route, revision = None, ""
         if self.own is not None and request.model in self.own.names:
             revision = await self.own.revision()
@@ -195,7 +195,7 @@ class Embeddings:
             return
         self.memory.put(made)
         if self.file is not None and len(self._writes) < MAX_WRITES:
-            task = asyncio.create_task(self._write(self.file, made, self._removed.count))
+            task = asyncio.create_task(self._write(self.file, made, self._removals.count))
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 
@@ -204,7 +204,9 @@ class Embeddings:
             await file.put(self._unremoved(made, began))
 
     def _unremoved(self, made: Iterable[Kept], began: int) -> list[Kept]:
-        return [kept for kept in made if not self._removed.means(kept, began)]
+        """Without what was removed after there had been `began` removals."""
+        removed = self._removals.since(began)
+        return [kept for kept in made if not any(is_meant(one, kept) for one in removed)]
 
     # -- what is made ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,11 @@ from gateway.controls import Controls
 from gateway.embedded.file import FileVectors
 from gateway.embedded.memory import MemoryVectors
 from gateway.embedded.own import OwnEmbedder
-from gateway.embedded.removed import Removed
 from gateway.embedded.request import EmbeddingRequest
 from gateway.embedded.service import Embeddings
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.policy import Rules
-from tests.gateway.embedded.test_keeping import ROW
 
 SECRET = b"s" * 32
 VECTOR = [0.5, 0.25]
@@ -174,12 +171,3 @@ async def test_what_is_being_made_when_it_is_erased_is_kept_nowhere(tmp_path: Pa
     await asyncio.gather(*embeddings._writes)
     assert await embeddings.count(Selection()) == len(embeddings.memory) == 1
     await embeddings.close()
-
-
-def test_what_began_before_more_removals_than_are_remembered_is_not_kept() -> None:
-    removed = Removed(most=2)
-    for tenant in "abc":
-        removed.note(Selection(tenant=tenant))
-
-    assert [removed.means(replace(ROW, tenant="b"), began) for began in range(4)] == [True, True, False, False]
-    assert [removed.means(replace(ROW, tenant="x"), began) for began in range(4)] == [True, False, False, False]

@@ -11,10 +11,11 @@ from backends.fake import say as scripted
 from embeddings.batcher import EmbeddingBatcher
 from embeddings.hashing import HashingEmbedder
 from embeddings.index import VectorIndex
+from gateway.answers import removals
 from gateway.answers.base import CacheError, Embedded, Entry, Verdict
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.selection import Page, Selection
-from gateway.answers.tiered import MOST_REMOVALS, TieredAnswers
+from gateway.answers.tiered import TieredAnswers
 from gateway.semantic.found import digest_of
 from gateway.semantic.orphans import Orphans
 from gateway.semantic.rule import LaneKey
@@ -110,7 +111,7 @@ async def test_what_others_let_go_or_removed_one_by_one_does_not_stop_what_is_be
     kinds: tuple[Kind, ...] = ("out", "gone")
     events = [Event("out", b"x", kept.scope, kept.compat, digest(name), f"e_{name}") for name in "ab"]
     events += [
-        Event(kinds[n % 2], b"x", kept.scope, kept.compat, digest(f"z{n}"), f"e_z{n}") for n in range(MOST_REMOVALS)
+        Event(kinds[n % 2], b"x", kept.scope, kept.compat, digest(f"z{n}"), f"e_z{n}") for n in range(removals.MOST)
     ]
     said = [[part for item in event.fields().items() for part in item] for event in events]
     await a.link.together([("XADD", feed, "*", *fields) for fields in said])
