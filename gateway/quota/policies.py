@@ -248,13 +248,14 @@ class Policies:
     def _learned(self, record: Record) -> None:
         self._known.clear()
         self._strange.pop(record.tenant, None)
-        try:
-            if record.more:
-                raise InvalidRequest(f"{min(record.more)} is not known here.", min(record.more))
-            said = None if record.said is None else read_said(record.said, record.tenant)
-        except InvalidRequest as error:
-            self._strange[record.tenant] = error.message
-            said = None
+        said = None
+        if record.more:  # of a newer version: it may narrow what is known here
+            self._strange[record.tenant] = f"{min(record.more)} is not known here."
+        elif record.said is not None:
+            try:
+                said = read_said(record.said, record.tenant)
+            except InvalidRequest as error:
+                self._strange[record.tenant] = error.message
         if (said := said or self._file.get(record.tenant)) is None:
             self._said.pop(record.tenant, None)
         else:

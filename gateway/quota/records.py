@@ -93,7 +93,7 @@ class FolderRack(folder.FolderRack[Record]):
 
     def _read(self) -> Sequence[Record]:
         try:
-            found = {path: _record_in(path) for path in sorted(_files_in(self._folder))}
+            found = {path: _record_in(path) for path in self._files()}
         except OSError as error:
             if not self._was_read:  # something may be said of anybody
                 self.unread = frozenset({EVERYBODY})
@@ -105,14 +105,6 @@ class FolderRack(folder.FolderRack[Record]):
             log.error("%s: these are no records of tenants: %s", self._folder, ", ".join(sorted(new)[:SHOWN]))
         self._nobodys = broken - self.unread
         return [record for record in found.values() if record is not None]
-
-
-def _files_in(place: Path) -> list[Path]:
-    """Not by `glob`, to which a folder that may not be read is an empty one. Raises `OSError`."""
-    try:
-        return [path for path in place.iterdir() if path.suffix == ".json"]
-    except FileNotFoundError:
-        return []
 
 
 def _record_in(path: Path) -> Record | None:

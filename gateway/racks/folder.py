@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Generic
 
@@ -39,9 +40,16 @@ class FolderRack(Generic[R]):
 
     def _read(self) -> Sequence[R]:
         try:
-            return self._kind.known({str(path): path.read_bytes() for path in sorted(self._folder.glob(self._pattern))})
+            return self._kind.known({str(path): path.read_bytes() for path in self._files()})
         except OSError as error:
             raise StoreAway(f"{self._folder} cannot be read: {error}") from error
+
+    def _files(self) -> list[Path]:
+        """Not by `glob`, to which a folder that may not be read is an empty one. Raises `OSError`."""
+        try:
+            return sorted(path for path in self._folder.iterdir() if fnmatchcase(path.name, self._pattern))
+        except FileNotFoundError:
+            return []
 
     def _write(self, record: R) -> None:
         path = self._folder / f"{self._file_of(record)}.json"

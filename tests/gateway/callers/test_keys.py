@@ -196,6 +196,24 @@ async def test_a_revocation_that_is_heard_of_is_kept_in_every_rack_that_can_be_r
         late.tenant(made["key"])
 
 
+async def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await keys_in(tmp_path).create(Wish("app"))
+    (tmp_path / "keys").rename(tmp_path / "away")
+    (tmp_path / "keys").touch()  # cannot be read, for root, too
+    keys = keys_in(tmp_path)
+    await keys.open()
+
+    assert "cannot be read" in caplog.text
+    with pytest.raises(NotAuthorised):
+        keys.tenant(made["key"])
+    (tmp_path / "keys").unlink()
+    (tmp_path / "away").rename(tmp_path / "keys")
+    await keys.refresh()
+    assert keys.tenant(made["key"]) == made["tenant"]
+
+
 async def test_a_revocation_while_a_key_is_rotated_or_ended_stays(tmp_path: Path) -> None:
     rack, clock = Slow(tmp_path / "keys"), Clock()
     keys = Keys(SECRET, [rack], now=clock)
