@@ -63,8 +63,7 @@ class SharedResponses:
                 await asyncio.wait([self._task], timeout=0.1)
         with suppress(CacheError):
             while self._waiting:
-                async with self._writing:
-                    await self._flush()
+                await self._flush()
         self.num_dropped += len(self._waiting)
 
     def tell(self, response_id: str, served: Served) -> None:
@@ -116,8 +115,7 @@ class SharedResponses:
             self._has_news.clear()
             try:
                 while self._waiting:
-                    async with self._writing:
-                        await self._flush()
+                    await self._flush()
                     await asyncio.sleep(FLUSH_EVERY_S)
             except CacheError:
                 self._has_news.set()
@@ -126,6 +124,10 @@ class SharedResponses:
 
     async def _flush(self) -> None:
         """Write a batch; what Redis could not be told of waits on. Raises `CacheError`."""
+        async with self._writing:
+            await self._write_some()
+
+    async def _write_some(self) -> None:
         popped = [self._waiting.popitem(last=False) for _ in range(min(AT_ONCE, len(self._waiting)))]
         spelled = {one: text for one, served in popped if (text := self._spelled(one, served)) is not None}
         sets: list[list[Value]] = [["SET", self._name(one), text, "EX", TTL_S] for one, text in spelled.items()]
