@@ -86,7 +86,7 @@ class Explainer:
         asked = await self._pipeline.ask(request, tenant, salt, policy.clamp(controls), policy)
         try:
             entry = await self._answers.peek(asked.fp.scope, asked.fp.exact)
-            miss = self._pipeline.exact_miss(asked, entry)
+            miss = self._pipeline.shelves.exact_miss(asked, entry)
             exact = await self._exact(asked, entry, miss)
             commons = None if self._commons is None else await self._commons.explain(asked)
         except CacheError as error:
@@ -149,7 +149,7 @@ class Explainer:
             return asked.plan.bypass or "tier_off"
         if asked.question is None:
             return asked.semantic_refusal or "no_question"
-        is_usable = partial(self._pipeline.is_usable, controls=asked.controls)
+        is_usable = partial(self._pipeline.shelves.is_usable, controls=asked.controls)
         try:
             return await self._semantic.consider(
                 asked.fp,
@@ -169,9 +169,9 @@ class Explainer:
         try:
             return await self._semantic.consider_loosely(
                 asked.fp,
-                rule=self._pipeline.loose_rule(asked),
+                rule=self._pipeline.shelves.loose_rule(asked),
                 min_similarity=asked.plan.min_similarity,
-                is_usable=partial(self._pipeline.is_usable, controls=asked.controls),
+                is_usable=partial(self._pipeline.shelves.is_usable, controls=asked.controls),
             )
         except CacheError as error:
             return f"failed: {error}"

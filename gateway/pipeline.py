@@ -24,11 +24,10 @@ from backends.errors import BackendError, BackendGarbage
 from backends.routing.asking import Step
 from backends.routing.router import Route, Router, UnknownModel
 from gateway.answers.base import PUT, REFRESH, Entry, Mark, NearAnswers
-from gateway.answers.packed import Packed
 from gateway.asked import Asked
 from gateway.commons.commons import Commons
 from gateway.commons.padding import Paces, padded
-from gateway.commons.rule import Place, is_shared, is_undisputed
+from gateway.commons.rule import is_shared
 from gateway.controls import Controls
 from gateway.errors import NotCached
 from gateway.flights import Flight, Flights
@@ -44,8 +43,8 @@ from gateway.quota.tab import Tab, metered
 from gateway.recorder import Recorder, tee
 from gateway.redaction import KEEPS_ALL, REASON, Redactor
 from gateway.reply import Deltas, Reply, generated, served_of, stored
-from gateway.semantic.found import Match, NoMatch
-from gateway.semantic.rule import LaneRule
+from gateway.semantic.found import Match
+from gateway.shelves import Shelves
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -93,6 +92,7 @@ class Pipeline:
         self._check_memory = check_memory  # raises when there is too little of it for one more generation
         self.redactor = redactor
         self._digests = lru_cache(maxsize=MOST_SCOPES)(partial(_digests, secret))
+        self.shelves = Shelves(answers, semantic, commons, rules, ledger)
         self._recorder = Recorder(answers, semantic, ledger, commons, redactor)
 
     async def answer(
@@ -181,8 +181,20 @@ class Pipeline:
         if normal.is_key_apart:  # who rides along would get what was said to another prompt
             wish = replace(wish, share_flight=False)
         request = replace(normal.sent, kv_salt=kv_salt, owner=tenant, use_kv=wish.use_kv, publish_kv=wish.publish_kv)
-        decided = request, route, fp, wish, controls, rules, started, normal, policy
-        asked = Asked(*decided, may_generate=may_generate, tab=tab, began=began)
+        asked = Asked(
+            request=request,
+            route=route,
+            fp=fp,
+            plan=wish,
+            controls=controls,
+            rules=rules,
+            started=started,
+            normal=normal,
+            policy=policy,
+            may_generate=may_generate,
+            tab=tab,
+            began=began,
+        )
         return asked if self._commons is None else self._commons.placed(asked, salt)
 
     async def _route(self, model: str, messages: Sequence[Fields], may_generate: bool) -> Route:
@@ -199,132 +211,22 @@ class Pipeline:
     async def _stored(self, asked: Asked) -> Reply | Asked:
         """A stored answer that may be served; else what is asked, with one to draft from if there is a near one."""
         if asked.plan.read_exact:
-            entry, miss = await self._exact(asked)
+            entry, miss = await self.shelves.exact(asked)
             if entry is not None and miss is None:
                 return self._replayed(asked, entry)
             if entry is not None and miss == "expired":
                 asked = asked.stale(entry.completion.text)
-            if asked.place is not None and (common := await self._common(asked, asked.place)) is not None:
+            if (common := await self.shelves.common(asked)) is not None:
                 return asked.slowly(common) if asked.is_padded else self._replayed(asked, common)
         if asked.may_generate and asked.plan.share_flight and self._in_the_air(asked) is not None:
             return asked  # it is being answered right now: ride along
         if asked.plan.read_semantic:
-            found = await self._similar(asked)
-            if isinstance(found, NoMatch) and not found.is_shadowed and asked.reads_loosely:
-                found = await self._loosely(asked, found)
-            if isinstance(found, NoMatch) and not found.is_shadowed and asked.place is not None:
-                found = await self._like_common(asked, asked.place, found)
+            found = await self.shelves.similar(asked)
             if isinstance(found, Match):
                 is_slow = asked.is_padded and is_shared(found.entry)
                 return asked.slowly(found.entry) if is_slow else self._replayed(asked, found.entry, found)
             asked = replace(asked.near(found.near_answer), seen=found.seen)
         return asked
-
-    async def _exact(self, asked: Asked) -> tuple[Entry | None, str | None]:
-        """What lies under the key, and why it may not be served."""
-        fp, entry = asked.fp, None
-        with self._ledger.best_effort("exact_read"):
-            entry = await self._answers.get(fp.scope, fp.exact)
-        miss = self.exact_miss(asked, entry)
-        self._ledger.looked_up("exact", "miss" if miss else "hit", miss or "same_request")
-        return entry, miss
-
-    def exact_miss(self, asked: Asked, entry: Entry | None) -> str | None:
-        """Why what lies under the key may not be served; the key alone is not trusted."""
-        if entry is None:
-            return "absent"
-        if entry.canonical != asked.fp.canonical:
-            return "collision"
-        return None if self.is_usable(entry, asked.controls) else "expired"
-
-    async def _similar(self, asked: Asked) -> Match | NoMatch:
-        if self._semantic is None:
-            return NoMatch("off")
-        if (question := asked.question) is None:
-            refusal = asked.semantic_refusal or "no_question"
-            self._ledger.looked_up("semantic", "refused", refusal)
-            return NoMatch(refusal)
-        found: Match | NoMatch = NoMatch("failed")
-        with self._ledger.best_effort("semantic_read"):
-            found = await self._semantic.find(
-                asked.fp,
-                question,
-                rule=asked.rule,
-                min_similarity=asked.plan.min_similarity,
-                is_usable=partial(self.is_usable, controls=asked.controls),
-                may_sample=asked.plan.write and not asked.controls.only_if_cached,
-            )
-        if isinstance(found, Match):
-            self._ledger.looked_up("semantic", "hit", found.reason)
-        else:
-            self._ledger.looked_up("semantic", "shadow" if found.is_shadowed else "miss", found.reason)
-        return found
-
-    async def _common(self, asked: Asked, place: Place) -> Entry | None:
-        """What tenants share of this very request."""
-        entry = None
-        if self._commons is not None:
-            with self._ledger.best_effort("commons_read"):
-                entry = await self._commons.find(place, asked.request.owner)
-        is_hit = entry is not None and entry.is_fresh(time.time())
-        self._ledger.looked_up("commons", "hit" if is_hit else "miss", "same_request" if is_hit else "absent")
-        return entry if is_hit else None
-
-    async def _like_common(self, asked: Asked, place: Place, own: NoMatch) -> Match | NoMatch:
-        """What tenants share of the same question in other words, when one's own has nothing."""
-        if self._semantic is None or asked.question is None:
-            return own
-        if asked.controls.min_similarity is not None:
-            return own  # who asks for a likeness could feel out, by halves, how alike others' questions are
-        found: Match | NoMatch = NoMatch("failed")
-        with self._ledger.best_effort("commons_read"):
-            found = await self._semantic.find(
-                place.fp,
-                asked.question,
-                rule=asked.rule,
-                min_similarity=asked.plan.min_similarity,
-                is_usable=is_undisputed,
-                may_sample=asked.plan.write,
-            )
-        if isinstance(found, Match):
-            self._ledger.looked_up("commons", "hit", found.reason)
-            return found
-        self._ledger.looked_up("commons", "shadow" if found.is_shadowed else "miss", found.reason)
-        return replace(own, seen=found.seen) if found.is_shadowed or own.seen is None else own
-
-    async def _loosely(self, asked: Asked, strict: NoMatch) -> Match | NoMatch:
-        """What other histories have, when its own has nothing."""
-        if self._semantic is None:
-            return strict
-        found: Match | NoMatch = NoMatch("failed")
-        with self._ledger.best_effort("loose_read"):
-            found = await self._semantic.find_loosely(
-                asked.fp,
-                rule=self.loose_rule(asked),
-                min_similarity=asked.plan.min_similarity,
-                is_usable=partial(self.is_usable, controls=asked.controls),
-                may_sample=asked.plan.write and not asked.controls.only_if_cached,
-            )
-        if isinstance(found, Match):
-            self._ledger.looked_up("loose", "hit", found.reason)
-            return found
-        self._ledger.looked_up("loose", "shadow" if found.is_shadowed else "miss", found.reason)
-        return replace(strict, seen=found.seen) if found.is_shadowed or strict.seen is None else strict
-
-    def loose_rule(self, asked: Asked) -> LaneRule:
-        """What the operator allows of hits of other histories."""
-        rules, tenant = asked.rules.loosely(), asked.request.owner
-        if self._semantic is not None:
-            rules = asked.policy.over(self._semantic.changes.ruled(tenant, rules))
-        return LaneRule.of(tenant, rules)
-
-    def is_usable(self, entry: Entry | Packed, controls: Controls) -> bool:
-        """Whether the caller accepts an entry of this age."""
-        now_s, expires_s = time.time(), entry.expires_s
-        for limit_s in (controls.max_age_s, self._rules.keeps_s):
-            if limit_s is not None and entry.is_older(limit_s, now_s):
-                return False
-        return expires_s is None or now_s - controls.stale_s < expires_s
 
     def _replayed(self, asked: Asked, entry: Entry, match: Match | None = None) -> Reply:
         self._recorder.count_hit(asked, entry)
@@ -356,7 +258,7 @@ class Pipeline:
             if flight is None:
                 # an identical answer may have landed while the other tiers were asked
                 landed = self._answers.get_now(asked.fp.scope, asked.fp.exact)
-                if landed is not None and self.exact_miss(asked, landed) is None:
+                if landed is not None and self.shelves.exact_miss(asked, landed) is None:
                     return self._replayed(asked, landed)
                 self._check_memory()
                 shared = self._shared(asked)

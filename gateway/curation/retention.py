@@ -1,6 +1,6 @@
 """Nothing is kept longer than the operator says, whatever a ttl, a use or an import would have it.
 
-What is too old is not served from the moment it is (`pipeline.is_usable`), and removed at the next look: a tenth of the
+What is too old is not served from the moment it is (`Shelves.is_usable`), and removed at the next look: a tenth of the
 shortest time, a minute at most. Kept prefixes have no age one by one, as each use of a prefix adds to it; all of them
 are cleared each time so much has passed, so none is older.
 """
