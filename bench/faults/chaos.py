@@ -30,7 +30,7 @@ import httpx
 
 from backends.http import KEEPALIVE_S
 from bench.faults.clients import APIS, Api, judge, question
-from bench.faults.watching import Look, at_rest, look, metrics_of, slope
+from bench.faults.watching import Look, at_rest, look, metrics_of, requests_in_ledger, slope
 from bench.http1 import Connection
 from bench.processes import Server, gateway, upstream
 from tests.upstream.chaos import sane_text
@@ -111,7 +111,7 @@ def run(server: Server, behind: Server, options: argparse.Namespace) -> list[str
     did = httpx.get(behind.url.removesuffix("/v1") + "/counters", trust_env=False).json()
     stored, wrong = check_stored(server.url)
     options.out.write_text("".join(json.dumps(one.as_json()) + "\n" for one in looks), "utf-8")
-    faults = [*course.bad[:20], *wrong[:20], *_left_behind(before, after), *_ledger(server.url, course)]
+    faults = [*course.bad[:20], *wrong[:20], *_left_behind(before, after), *check_ledger(server.url, course)]
     _report(course, looks, before, after, did, stored, seconds)
     faults += check_memory([one for one in looks if one.at_s >= course.warm_s - began_s])
     for fault in faults:
@@ -191,10 +191,9 @@ def check_memory(looks: list[Look]) -> list[str]:
         print(f"memory of the gateway: {len(looks)} looks after the warm-up are no slope")
         return []
     growth = slope([(one.at_s, one.gateway_mb) for one in looks])
-    shown = "flat" if growth.is_under(FLAT_MB) else "not shown to be flat"
     print(
         f"memory of the gateway after the warm-up: {looks[0].gateway_mb:.1f} -> {looks[-1].gateway_mb:.1f} MiB,"
-        f" slope {growth} MiB: {'it grows' if growth.is_over(FLAT_MB) else shown}"
+        f" slope {growth} MiB: {growth.finding(FLAT_MB)}"
     )
     return [f"memory grows by {growth} MiB, more than {FLAT_MB:g}"] if growth.is_over(FLAT_MB) else []
 
@@ -208,14 +207,12 @@ def _left_behind(before: Look, after: Look) -> list[str]:
     return faults
 
 
-def _ledger(url: str, course: Course) -> list[str]:
+def check_ledger(url: str, course: Course) -> list[str]:
     """Every request is in the ledger: answered by a tier, or an error."""
-    counted = metrics_of(url)
-    answered = sum(value for name, value in counted.items() if name.startswith("twicetold_requests_total"))
-    failed = sum(value for name, value in counted.items() if name.startswith("twicetold_errors_total"))
+    answered, failed = requests_in_ledger(metrics_of(url))
     told = sum(course.kinds.values())
-    print(f"ledger: {answered:.0f} answered + {failed:.0f} errors = {answered + failed:.0f} of {told} told")
-    return [] if answered + failed == told else [f"the ledger has {answered + failed:.0f} of {told} requests"]
+    print(f"ledger: {answered} answered + {failed} errors = {answered + failed} of {told} told")
+    return [] if answered + failed == told else [f"the ledger has {answered + failed} of {told} requests"]
 
 
 def _report(

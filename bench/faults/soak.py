@@ -1,12 +1,15 @@
-"""Hundreds of streaming clients for an hour: what grows, what leaks, and how exact hits fare beside it all.
+"""Five hundred open streams for an hour: what grows, what leaks, and how exact hits fare beside it all.
 
-    python -m bench.faults.soak [--minutes 60] [--clients 500] [--out FILE]
+    python -m bench.faults.soak [--minutes 60] [--clients 600] [--streams 500] [--out FILE]
 
 Most clients ask an upstream that speaks slowly, some the local demo model; some read slowly, some leave in the middle,
-some repeat a question. Every few minutes they pause, so that exact hits are timed at rest and beside the load within
-the same minutes. Budgets are small, so that they are full after the warm-up (a quarter): from then on memory is flat
-or something leaks. At the end everybody leaves, and what is left of them is counted: requests, tasks, descriptors,
-engine slots, leases of KV blocks.
+some repeat a question. There are more of them than streams to be open at once, for each pauses between two. Every few
+minutes all do, so that exact hits are timed at rest and beside the load within the same minutes. Budgets are small, so
+that they are full after the warm-up (a quarter): from then on memory is flat or something leaks. At the end everybody
+leaves, and what is left of them is counted: requests, tasks, descriptors, engine slots, leases of KV blocks.
+
+Memory is found flat, or growing, or neither is shown: then noise hides more than may be. It ends with 1 when a promise
+was broken, and with 2 when none was but one was not shown.
 
 Each look is a line of JSON in FILE; the report is on standard output.
 """
@@ -17,9 +20,8 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,23 +30,21 @@ import httpx
 import psutil
 
 from backends.http import KEEPALIVE_S
-from bench.faults.clients import question
-from bench.faults.reading import read_stream
-from bench.faults.watching import Look, at_rest, look, metrics_of, slope
+from bench.faults.crowd import CHAT, Count, Crowd
+from bench.faults.watching import Look, at_rest, look, metrics_of, requests_in_ledger, slope
 from bench.figures import percentile
 from bench.load import Job, measure
 from bench.processes import Server, gateway, pin, two_cpus, upstream
 
-CHAT = "/v1/chat/completions"
 WARM_UP = 0.25
+LOOKS = 30  # fewer are no slope
 CYCLE_S = 240.0  # of it, at most, the last part is rest
 REST_S = 40.0
 PROBES = 300
 PROBE_PAUSE_S = 0.01  # between two, or the probe uses half of its core and waits for that, and sees a third of a second
 LOOK_EVERY_S = 10.0
-LOCAL, SLOW, LEAVING, REPEATING = 0.1, 0.15, 0.15, 0.3  # of clients, of requests
-PAUSE_S = (0.0, 2.0)  # between two requests of a client
-FLAT_MB = 20.0  # an hour: what a slope may be, when its interval tells it from nothing
+FLAT_MB = 20.0  # an hour: what a slope may be
+AT_ONCE = 0.005  # of those who left: their answer ended in the moment in which they did
 SETTINGS = """
 drain_s = 5
 [cache]
@@ -60,61 +60,8 @@ max_waiting = 256
 """
 
 
-@dataclass
-class Crowd:
-    """All clients, and what they have seen."""
-
-    url: str
-    rng: Random
-    may_ask: asyncio.Event = field(default_factory=asyncio.Event)
-    has_ended: bool = False
-    asked: int = 0
-    out: int = 0
-    sent: int = 0
-    seen: Counter[str] = field(default_factory=Counter)
-    bad: list[str] = field(default_factory=list)
-
-    def body(self, *, is_local: bool) -> bytes:
-        """A question, mostly a new one."""
-        if self.asked and self.rng.random() < REPEATING:
-            number = self.rng.randrange(max(0, self.asked - 2000), self.asked)
-        else:
-            number, self.asked = self.asked, self.asked + 1
-        request: dict[str, Any] = {"messages": [{"role": "user", "content": question(number)}], "stream": True}
-        request |= {"model": "demo", "max_tokens": 16} if is_local else {"model": "m"}
-        return json.dumps(request).encode()
-
-    async def run(self, count: int) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(count):
-                group.create_task(self._client(number, Random(self.rng.random())))
-
-    async def _client(self, number: int, rng: Random) -> None:
-        is_local, is_slow = rng.random() < LOCAL, rng.random() < SLOW
-        await asyncio.sleep(rng.uniform(0, 20))
-        while not self.has_ended:
-            await self.may_ask.wait()
-            leaves = rng.random() < LEAVING
-            self.out += 1
-            self.sent += 1
-            try:
-                how = await read_stream(
-                    self.url,
-                    CHAT,
-                    self.body(is_local=is_local),
-                    pause_s=rng.uniform(0.05, 0.3) if is_slow else 0.0,
-                    leave_after_s=rng.uniform(0.0, 20.0) if leaves else None,
-                )
-                self.seen[how.kind] += 1
-                if how.kind == "bad":
-                    self.bad.append(f"client {number}: {how.detail}")
-            finally:
-                self.out -= 1
-            await asyncio.sleep(rng.uniform(*PAUSE_S))
-
-
 def main() -> int:
-    """Run it; 1 when a promise was broken."""
+    """Run it; 1 when a promise was broken, 2 when one was not shown to be kept."""
     options = _parser().parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twicetold-bench-")))
@@ -127,38 +74,39 @@ def main() -> int:
         for engine in psutil.Process(server.pid).children(recursive=True):
             pin_all(engine, beside)
         out = stack.enter_context(options.out.open("w"))
-        return 1 if asyncio.run(_run(server, options, out)) else 0
+        faults, unshown = asyncio.run(_run(server, options, out))
+        return 1 if faults else 2 if unshown else 0
 
 
-async def _run(server: Server, options: argparse.Namespace, out: Any) -> list[str]:
+async def _run(server: Server, options: argparse.Namespace, out: Any) -> tuple[list[str], list[str]]:
     began_s = time.monotonic()
     hit = _hit(server.url)
     before = await asyncio.to_thread(at_rest, server.url, server.pid, began_s)
     crowd = Crowd(server.url, Random(0))
     looks: list[Look] = []
     idle, busy = [await _probe(server.url, hit)], list[list[float]]()
-    crowd.may_ask.set()
+    crowd.ask()
     clients = asyncio.create_task(crowd.run(options.clients))
-    watching = asyncio.create_task(_watch(server, looks, began_s, out))
+    watching = [asyncio.create_task(_watch(server, looks, began_s, out)), asyncio.create_task(crowd.count(began_s))]
     end_s = began_s + options.minutes * 60
     while (left_s := end_s - time.monotonic()) > REST_S + 30:
         await asyncio.sleep(min(CYCLE_S - REST_S, left_s - REST_S) / 2)
         busy.append(await _probe(server.url, hit))
         await asyncio.sleep(max(0.0, min(CYCLE_S - REST_S, end_s - time.monotonic() - REST_S) / 2))
-        crowd.may_ask.clear()
+        crowd.rest()
         rest_s = time.monotonic() + REST_S
         while crowd.out and time.monotonic() < rest_s:  # noqa: ASYNC110 (it is none's business but ours)
             await asyncio.sleep(0.2)
         idle.append(await _probe(server.url, hit))
         print(_line(looks[-1], crowd, idle[-1], busy[-1]), flush=True)
-        crowd.may_ask.set()
-    crowd.has_ended = True
-    crowd.may_ask.set()
+        crowd.ask()
+    crowd.end()
     await clients
-    watching.cancel()
+    for task in watching:
+        task.cancel()
     await asyncio.sleep(KEEPALIVE_S + 20)  # and the next look at the upstream finds them over
     after = await asyncio.to_thread(at_rest, server.url, server.pid, began_s)
-    return _report(server, crowd, looks, before, after, idle, busy)
+    return _report(server, crowd, looks, before, after, idle, busy, options.streams)
 
 
 def pin_all(process: psutil.Process, cpu: int | None) -> None:
@@ -210,23 +158,24 @@ def _report(
     after: Look,
     idle: list[list[float]],
     busy: list[list[float]],
-) -> list[str]:
-    faults = list(crowd.bad[:20])
+    wanted: int,
+) -> tuple[list[str], list[str]]:
+    """What was broken, and what was not shown."""
     print(f"{crowd.sent} requests of {crowd.asked} questions; seen: {dict(crowd.seen)}")
     print(f"most at one moment: {max(one.connections for one in looks)} connections, "
           f"{max(one.under_way for one in looks)} requests, {max(one.tasks for one in looks)} tasks")  # fmt: skip
-    late = [one for one in looks if one.at_s >= WARM_UP * looks[-1].at_s]
-    if len(late) >= 30:
-        for name in ("gateway_mb", "engines_mb", "descriptors", "tasks"):
-            growth = slope([(one.at_s, float(getattr(one, name))) for one in late])
-            first, last = getattr(late[0], name), getattr(late[-1], name)
-            print(f"{name} after the warm-up: {first:.1f} -> {last:.1f}, slope {growth}")
-            if name.endswith("_mb") and growth.low > 0 and growth.per_hour > FLAT_MB:
-                faults.append(f"{name} grows by {growth}")
+    warm_s = WARM_UP * looks[-1].at_s
+    faults = [*crowd.bad[:20]]
+    faults += check_streams(
+        [one for one in crowd.counts if one.at_s >= warm_s], crowd.slowly, crowd.seen["left"], wanted
+    )
+    grown, unshown = check_growth([one for one in looks if one.at_s >= warm_s])
     print(f"before: {before.as_json()}\nafter:  {after.as_json()}")
     if after.under_way or after.tasks > before.tasks + 2 or after.descriptors > before.descriptors + 16:
         faults.append("requests, tasks or descriptors are left behind")
-    faults += [*_ledger(server.url, crowd, sum(map(len, idle + busy))), *_engine(server.url)]
+    answered, failed = requests_in_ledger(metrics_of(server.url))
+    sent = crowd.sent + sum(map(len, idle + busy)) + 2
+    faults += grown + check_ledger(sent, answered, failed, crowd.seen["left"], crowd.left_within) + _engine(server.url)
     rest, load = [ms for part in idle for ms in part], [ms for part in busy for ms in part]
     ratio = percentile(load, 99) / percentile(rest, 99)
     by_turn = [percentile(b, 99) / percentile(i, 99) for b, i in zip(busy, idle[1:], strict=False)]
@@ -235,20 +184,55 @@ def _report(
           f" {ratio:.2f}x (p50 {percentile(load, 50):.2f}, {percentile(rest, 50):.2f})")  # fmt: skip
     for fault in faults:
         print(f"BROKEN: {fault}")
-    print("soak:", "BROKEN" if faults else "all promises kept", flush=True)
-    return faults
+    for doubt in unshown:
+        print(f"NOT SHOWN: {doubt}")
+    kept = "no promise broken, but not all shown to be kept" if unshown else "all promises kept"
+    print("soak:", "BROKEN" if faults else kept, flush=True)
+    return faults, unshown
 
 
-def _ledger(url: str, crowd: Crowd, probes: int) -> list[str]:
-    """Requests sent are those answered, failed, or given up by who asked."""
-    counted = metrics_of(url)
-    answered = sum(value for name, value in counted.items() if name.startswith("twicetold_requests_total"))
-    failed = sum(value for name, value in counted.items() if name.startswith("twicetold_errors_total"))
-    sent, left = crowd.sent + probes + 2, crowd.seen["left"]
-    missing = sent - answered - failed
-    print(f"ledger: {sent} sent = {answered:.0f} answered + {failed:.0f} errors + {missing:.0f} given up;"
-          f" clients left {left} times")  # fmt: skip
-    return [] if 0 <= missing <= left else [f"{missing:.0f} requests are in no ledger, {left} were given up"]
+def check_streams(counts: Sequence[Count], slowly: int, left: int, wanted: int) -> list[str]:
+    """What is wrong with the load itself: fewer streams at once than it is said to have, or none of the bad readers."""
+    most, least = (pick((one.open for one in counts), default=0) for pick in (max, min))
+    slow_most, slow_least = (pick((one.slow for one in counts), default=0) for pick in (max, min))
+    print(f"open streams under load, after the warm-up: {least} at least, {most} at most; of them read slowly"
+          f" {slow_least} to {slow_most}; {slowly} were read slowly to the end, {left} were left")  # fmt: skip
+    faults = [] if most >= wanted else [f"{most} streams were open at once, not {wanted}"]
+    faults += [] if slowly and slow_most else ["nobody read slowly"]
+    return faults + ([] if left else ["nobody left"])
+
+
+def check_growth(looks: Sequence[Look]) -> tuple[list[str], list[str]]:
+    """Memory that grows once all is warm, and memory of which neither that nor the contrary is shown."""
+    if len(looks) < LOOKS:
+        return [], [f"that memory is flat: {len(looks)} looks after the warm-up are no slope"]
+    grown, unshown = list[str](), list[str]()
+    for name in ("gateway_mb", "engines_mb", "descriptors", "tasks"):
+        growth = slope([(one.at_s, float(getattr(one, name))) for one in looks])
+        is_memory = name.endswith("_mb")
+        found = growth.finding(FLAT_MB) if is_memory else ""
+        first, last = getattr(looks[0], name), getattr(looks[-1], name)
+        print(f"{name} after the warm-up: {first:.1f} -> {last:.1f}, slope {growth}{': ' if found else ''}{found}")
+        if found == "it grows":
+            grown.append(f"{name} grows by {growth}, more than {FLAT_MB:g}")
+        elif is_memory and found != "flat":
+            unshown.append(f"that {name} grows by no more than {FLAT_MB:g} an hour: {growth}")
+    return grown, unshown
+
+
+def check_ledger(sent: int, answered: int, failed: int, left: int, left_within: int) -> list[str]:
+    """Requests sent are those answered, failed, or given up by who asked before they had the whole.
+
+    The gateway counts nobody who leaves, so those are counted here, where it is not quite known: an answer whose last
+    bytes are written in the moment in which its client leaves is whole in the ledger and told to nobody, and one that
+    has arrived and is not entered yet when its client goes is in none. Of streams of 18 seconds that is one in a
+    thousand, so a loss of one in two hundred shows.
+    """
+    missing, doubtful = sent - answered - failed, max(2, round(AT_ONCE * left))
+    print(f"ledger: {sent} sent = {answered} answered + {failed} errors + {missing} given up; clients left"
+          f" {left} times, {left_within} before they had it all (may differ by {doubtful})")  # fmt: skip
+    is_even = 0 <= missing <= left and abs(missing - left_within) <= doubtful
+    return [] if is_even else [f"{missing} requests are in no ledger, {left_within} of {left} were given up"]
 
 
 def _engine(url: str) -> list[str]:
@@ -266,7 +250,10 @@ def _engine(url: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.soak", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--clients", type=int, default=500)
+    parser.add_argument("--clients", type=int, default=600)
+    parser.add_argument(
+        "--streams", type=int, default=500, help="that have to be open at some moment after the warm-up"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/out/soak.jsonl"), help="a line of JSON for each look")
     return parser
 

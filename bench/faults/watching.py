@@ -5,13 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
 
 _METRIC = re.compile(r"^(twicetold_\w+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 T95 = 1.96
+Finding = Literal["flat", "it grows", "not shown to be flat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ def metrics_of(url: str) -> dict[str, float]:
     """What the gateway counts: name and labels -> value."""
     text = httpx.get(f"{url}/metrics", timeout=60.0, trust_env=False).raise_for_status().text
     return {name + (labels or ""): float(value) for name, labels, value in _METRIC.findall(text)}
+
+
+def requests_in_ledger(counted: dict[str, float]) -> tuple[int, int]:
+    """How many were answered, and how many ended in an error."""
+    answered = sum(value for name, value in counted.items() if name.startswith("twicetold_requests_total"))
+    failed = sum(value for name, value in counted.items() if name.startswith("twicetold_errors_total"))
+    return round(answered), round(failed)
 
 
 def look(url: str, pid: int, began_s: float) -> Look:
@@ -79,6 +87,12 @@ class Slope:
     def is_under(self, most_per_hour: float) -> bool:
         """Whether it is shown to be no more than that."""
         return self.high <= most_per_hour
+
+    def finding(self, most_per_hour: float) -> Finding:
+        """What the interval says: a slope that noise hides is neither flat nor growth."""
+        if self.is_over(most_per_hour):
+            return "it grows"
+        return "flat" if self.is_under(most_per_hour) else "not shown to be flat"
 
 
 def slope(points: Sequence[tuple[float, float]], blocks: int = 30) -> Slope:
