@@ -8,6 +8,9 @@ Keys, guards, rules, lanes and the write gate are the pipeline's own. Nothing is
 its lookup brings was made although near answers were stored, so it is compared with them, like one of the proxy's;
 and it is as old as its lookup: what was removed in between stays removed. Misses are remembered in memory alone,
 within bounds: a put whose lookup is not known any more is kept all the same, and compared with nothing.
+
+A put returns when the store has the answer; it is served from memory before that. A store that fails, or is silent
+for `WORD_S`, costs nothing but that word: the answer is in memory then, and the caller is told so.
 """
 
 import time
@@ -27,6 +30,7 @@ from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.quota.policies import FREE, TenantPolicy
+from gateway.recorder import COMPLETE, IN_MEMORY, Awaited
 from gateway.reply import Reply, served_of
 from gateway.semantic.found import Seen
 from gateway.served import ServedMemory
@@ -36,6 +40,7 @@ MAX_MISSES = 10_000
 MAX_BYTES = 16 * 2**20
 MISS_BYTES = 500  # of one, without its neighbours
 MAX_AGE_S = 3600.0
+WORD_S = 3.0  # that a put waits for the store; a locked file refuses within 2 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a put; `entry` is None when nothing is kept, and `reason` says why."""
+    """What became of a put; `entry` is None when nothing is kept, and `reason` says why. It is `in_memory` of what is
+    kept, but not known to outlive this process."""
 
     entry: str | None
     reason: str
@@ -83,12 +89,21 @@ class _Miss:
 class CacheAside:
     """Looks up and puts. Belongs to one event loop."""
 
-    def __init__(self, pipeline: Pipeline, served: ServedMemory, ledger: Ledger, forgotten: Forgotten) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        served: ServedMemory,
+        ledger: Ledger,
+        forgotten: Forgotten,
+        *,
+        word_s: float = WORD_S,
+    ) -> None:
         self.redactor = pipeline.redactor
         self._pipeline = pipeline
         self._served = served
         self._ledger = ledger
         self._forgotten = forgotten
+        self._word_s = word_s
         self._misses: OrderedDict[str, _Miss] = OrderedDict()
         self._bytes = 0
 
@@ -133,22 +148,24 @@ class CacheAside:
         lookup: str | None = None,
         elapsed_s: float | None = None,
     ) -> Kept:
-        """Keep what the caller's own model answered. Raises `GatewayError` or `BackendError`."""
+        """Keep what the caller's own model answered; it is kept also when this is cancelled while the store has its
+        turn. Raises `GatewayError` or `BackendError`."""
         began = self._pipeline.begin()
         asked = await self._pipeline.ask(request, tenant, salt, controls, policy, may_generate=False)
         miss = self._recall(lookup, asked) if lookup is not None else None
         if miss is not None:
             asked, began = replace(asked, seen=miss.seen), miss.began
             elapsed_s = time.perf_counter() - miss.at if elapsed_s is None else elapsed_s
-        reason = self._keep(asked, began, completion, elapsed_s or 0.0)
-        is_kept = reason is None
+        awaited = Awaited.of(asked)
+        refusal = self._keep(awaited, began, completion, elapsed_s or 0.0)
         if miss is not None and lookup is not None:
-            self._answered(lookup, asked, miss.since, completion, elapsed_s or 0.0, is_kept=is_kept)
-        entry = asked.fp.entry_id if is_kept else None
-        return Kept(entry, reason or "complete", asked.plan.ttl_s, asked.rules.hit_details)
+            self._answered(lookup, asked, miss.since, completion, elapsed_s or 0.0, is_kept=refusal is None)
+        reason = await awaited.word.heard(self._word_s) if refusal is None else refusal
+        entry = asked.fp.entry_id if reason in (COMPLETE, IN_MEMORY) else None
+        return Kept(entry, reason, asked.plan.ttl_s, asked.rules.hit_details)
 
     def _keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
-        """Why it is not kept; None when it is."""
+        """Why it is not kept; None when it is, at least in memory."""
         reason = misfit(asked.request, completion)
         if reason is None:
             return self._pipeline.keep(asked, began, completion, elapsed_s)

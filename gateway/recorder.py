@@ -1,4 +1,9 @@
-"""Keep an answer when it has ended by itself: the tee inside the flight, and the write-back behind it."""
+"""Keep an answer when it has ended by itself: the tee inside the flight, and the write-back behind it.
+
+keep          in memory, at once: who was answered does not wait for a store
+write-back    in the store, a moment later
+Word          what became of that, for somebody who puts an answer and waits until it lasts
+"""
 
 import asyncio
 import logging
@@ -6,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from backends.chat import Collector, Completion, Delta
@@ -31,8 +37,39 @@ SLIDE_BY = 0.01  # of its time to live: not every use of a busy entry is worth a
 LESSONS_S = 5.0  # that a stop waits for lessons
 ENTRY_BYTES = 2_000  # without its texts
 PUTS_AT_ONCE = 1024  # of a burst of answers; the others wait their turn, so the store never refuses one
+# What became of an answer that was to be kept. The first two are kept.
+COMPLETE = "complete"  # the store has it
+IN_MEMORY = "in_memory"  # the store has not, or nobody knows yet: it is served until this process ends
+OVERTAKEN = "overtaken"  # removed, or answered anew, before it was written
+NOT_WRITTEN = "not_written"  # neither memory nor the store took it
 
 log = logging.getLogger(__name__)
+
+
+class Word:
+    """What becomes of one answer, for one who waits. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._became: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def tell(self, became: str) -> None:
+        self._became.set_result(became)
+
+    async def heard(self, within_s: float) -> str:
+        """What became of it; where the store is silent for so long, it is in memory."""
+        await asyncio.wait([self._became], timeout=within_s)
+        return self._became.result() if self._became.done() else IN_MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited(Asked):
+    """Asked by somebody who waits until the store has what answers it."""
+
+    word: Word = field(default_factory=Word)
+
+    @classmethod
+    def of(cls, asked: Asked) -> "Awaited":
+        return cls(**{one.name: getattr(asked, one.name) for one in fields(asked)})
 
 
 async def tee(
@@ -77,7 +114,8 @@ class Recorder:
 
     def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
-        behind the answer's back. What is returned is why it is not kept; None when it is."""
+        behind the answer's back, and then whoever asked as `Awaited`. What is returned is why it is not kept; None
+        when it is."""
         refusal = refuse_to_keep(completion, may_be_cut=asked.request.prompt is not None) or _told(asked, completion)
         refusal = REASON if refusal is None and self._redactor.refuses(completion) else refusal
         self._ledger.looked_up("write", "refused" if refusal else "kept", refusal or "complete")
@@ -107,14 +145,19 @@ class Recorder:
             origin=asked.origin,
         )
         is_loose = may_answer_others and asked.reads_loosely
+        is_near: bool | None = None
         with self._ledger.best_effort("exact_write"):
-            if not self._answers.put_now(entry):
-                return "overtaken"
+            is_near = self._answers.put_now(entry)
+        if not is_near:
+            return NOT_WRITTEN if is_near is None else OVERTAKEN
+        word = asked.word if isinstance(asked, Awaited) else None
         seen = None if asked.seen is None else asked.seen.light()  # it may wait for long
         with self._ledger.best_effort("write_back"):
-            write = self._write_back(entry, seen, asked.rule.key, is_loose, asked.place)
+            write = self._write_back(entry, seen, asked.rule.key, is_loose, asked.place, word)
             if not self.chores.add(write, weight(entry)):
                 self._answers.abandon(entry)
+                if word is not None:
+                    word.tell(self._unwritten(entry, began))
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
         return None
 
@@ -164,17 +207,40 @@ class Recorder:
             await self._answers.prolong(entry.scope, entry.id, expires_s)
 
     async def _write_back(
-        self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool, place: Place | None
+        self, entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool, place: Place | None, word: Word | None
     ) -> None:
-        async with self._may_put:
-            with self._ledger.best_effort("exact_write"):
-                if not await self._answers.settle(entry):
-                    return  # removed, or answered anew, before it was written
+        since = self._answers.begin()
+        became = await self._written(entry, since)
+        if word is not None:
+            word.tell(await self._read_back(entry, since) if became == COMPLETE else became)
+        if became == OVERTAKEN:
+            return
         if place is not None and self._commons is not None:
             await self._share(self._commons, place, entry, lane)
         if self._semantic is not None:
             held = ENTRY_BYTES if seen is None else weight(entry) + sum(map(weight, seen.entries.values()))
             self.lessons.add(self._learn(self._semantic, entry, seen, lane, is_loose), held)
+
+    async def _written(self, entry: Entry, since: Mark) -> str:
+        async with self._may_put:
+            with self._ledger.best_effort("exact_write"):
+                return COMPLETE if await self._answers.settle(entry) else OVERTAKEN
+        return self._unwritten(entry, since)
+
+    async def _read_back(self, entry: Entry, since: Mark) -> str:
+        """What became of an answer whose write raised nothing. It may wait for a Redis that is away all the same, and a
+        removal that came meanwhile is queued behind it."""
+        is_there = False
+        with self._ledger.best_effort("read_back"):
+            is_there = await self._answers.owned(entry.tenant, entry.id) is not None
+        unwritten = self._unwritten(entry, since)
+        return COMPLETE if is_there and unwritten != OVERTAKEN else unwritten
+
+    def _unwritten(self, entry: Entry, since: Mark) -> str:
+        """What became of an answer that the store may not have, since it was to be written."""
+        if self._answers.peek_now(entry.scope, entry.exact) is not None:
+            return IN_MEMORY
+        return OVERTAKEN if self._answers.is_overtaken(since, entry.id) else NOT_WRITTEN
 
     async def _learn(
         self, semantic: "Semantic", entry: Entry, seen: Seen | None, lane: LaneKey, is_loose: bool
