@@ -9,6 +9,8 @@ import pytest
 from gateway.answers.base import Store
 from gateway.answers.memory import MemoryAnswers
 from gateway.answers.sqlite import SqliteAnswers
+from gateway.callers.caller import Caller
+from gateway.callers.tokens import Checked
 from gateway.controls import Controls
 from tests.contracts.answers_contract import Clock, digest, entry_of
 from tests.gateway.house import house
@@ -53,3 +55,16 @@ async def test_an_answer_from_the_future_is_of_no_known_age_and_none_at_all_is_t
 
     assert (anyhow.tier, anyhow.age_s) == ("exact", 0.0)
     assert young.tier == "full"
+
+
+@pytest.mark.parametrize("jumps_s", [(DAY_S, 0.0), (-DAY_S, 0.0), (0.0, DAY_S), (0.0, -DAY_S), (DAY_S, -DAY_S)])
+def test_a_token_that_was_checked_is_never_known_beyond_its_end(jumps_s: tuple[float, float]) -> None:
+    checked, caller, ends_s = Checked(), Caller("t"), 1_000_600.0
+    when_kept_s, when_asked_s = (1_000_000.0 + jump_s for jump_s in jumps_s)
+    if when_kept_s < ends_s:  # else it was refused
+        checked.keep("ey.token", caller, ends_s, when_kept_s)
+
+    for later_s in (0.0, 59.0, 599.0, 600.0, DAY_S, 2 * DAY_S):
+        known = checked.find("ey.token", when_asked_s + later_s)
+        assert known is None or when_asked_s + later_s < ends_s
+    assert checked.find("ey.token", ends_s) is None
