@@ -8,9 +8,12 @@
     engine    answers in a file, the demo model on its engine     the gateway, the engine
     meaning   answers in a file, the embedder and its index       the gateway, sometimes while it loads
 
-An answer is *acknowledged* when its client had the whole of it half a second before the gateway was killed (before
-anything else is killed: at all). After every kill, once all is up again: every answer acknowledged since the kill
-before, and some older ones, is had from the store alone and is letter for letter what was said; whatever else was
+An answer is *acknowledged*
+    put with `kept: true`, `complete`   the moment its client hears of it: the gateway said that its store has it
+    anything else                       half a second after its client had the whole of it: the proxy tells first, and
+                                        writes a moment later (before anything but the gateway is killed: at once)
+After every kill, once all is up again: every answer acknowledged since the kill before, and some older ones, is had
+from the store alone and says all that was said, but for the names and times drawn for each response; whatever else was
 asked is right or absent; the engine says warm what it says cold; the ledger has every request once; no file was set
 aside, and the database is sound. At the end of a house the same is asked of every question there was, and the store
 holds just the answers that were found.
@@ -19,11 +22,12 @@ holds just the answers that were found.
 import argparse
 import asyncio
 import json
+import math
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +35,9 @@ from random import Random
 from typing import Any
 
 from bench.faults.parts import MortalGateway, MortalRedis
-from bench.faults.traffic import CHAT, Book, Clients, Kind, chat_body, local_body, text_of
+from bench.faults.traffic import CHAT, Book, Clients, Kind, Said, local_body, said_of, text_of, unlike
 from bench.figures import median
-from bench.http1 import Connection
+from bench.http1 import Connection, Timed
 from bench.processes import upstream
 
 MOMENT_S = 0.5
@@ -73,7 +77,9 @@ class Tally:
     while_starting: int = 0
     acknowledged: int = 0  # answers that had to be there, since the kill before
     looked_at: int = 0  # answers asked for afterwards, older ones included
-    late: int = 0  # told within the moment before the kill
+    at_once: int = 0  # of the acknowledged: put, and confirmed within the moment before the kill
+    in_memory: int = 0  # put, and confirmed to be in memory alone
+    late: int = 0  # told within the moment before the kill, and not acknowledged
     late_kept: int = 0
     broken: int = 0  # requests cut off
     refused: int = 0  # requests that ended in an error
@@ -108,6 +114,11 @@ def count_vectors(file: Path, vectors: int) -> Counted:
         return Counted(vectors, *connection.execute(sql).fetchone())
 
 
+def late_of(told_s: Mapping[int, float], sure: Set[int], since_s: float) -> list[int]:
+    """What was told too late to have to be there."""
+    return [number for number, at_s in told_s.items() if at_s > since_s and number not in sure]
+
+
 class House:
     """What is killed, and the book of what was said in it."""
 
@@ -116,7 +127,7 @@ class House:
         self.gateway = gateway
         self.redis = redis
         self.draws = draws
-        self.book = Book()
+        self.book = Book(varies=name != "meaning")  # every answer there is to have a vector
         self.counted: list[tuple[Counted, bool]] = []  # after each start, of an index; whether it was whole
 
     def open(self) -> None:
@@ -139,7 +150,7 @@ class House:
     def round(self, victim: str, tally: Tally) -> None:
         """Load, a kill, a start, and a look at what is left."""
         book, draws = self.book, self.draws
-        first, fates = len(book.kinds), dict(book.fates)
+        first, fates, in_memory = len(book.kinds), dict(book.fates), book.in_memory
         told_before = set(book.told_s)
         killed_s = asyncio.run(self._load_and_kill(victim))
         began_s = time.monotonic()
@@ -154,8 +165,8 @@ class House:
         tally.broken += book.fates.get("broken", 0) - fates.get("broken", 0)
         tally.refused += book.fates.get("refused", 0) - fates.get("refused", 0)
         new = {number: at_s for number, at_s in book.told_s.items() if number not in told_before}
-        moment_s = MOMENT_S if victim == "gateway" else 0.0
-        late = [number for number, at_s in new.items() if moment_s and at_s > killed_s - moment_s]
+        since_s = killed_s - MOMENT_S if victim == "gateway" else math.inf
+        late = late_of(new, book.sure, since_s)
         for number in late:
             del book.told_s[number]  # it may be there or not
         older = draws.sample(sorted(told_before), min(OLDER, len(told_before)))
@@ -164,6 +175,8 @@ class House:
             if number in found:
                 book.told_s[number] = killed_s  # it is, so it has to stay
         tally.acknowledged += len(new) - len(late)
+        tally.at_once += sum(at_s > since_s for at_s in new.values()) - len(late)
+        tally.in_memory += book.in_memory - in_memory
         tally.looked_at += len(older) + len(new)
         tally.late += len(late)
         tally.late_kept += sum(number in found for number in late)
@@ -208,15 +221,14 @@ class House:
         async def lane() -> None:
             async with Connection(self.gateway.url, CHAT, header=ONLY_STORED) as line:
                 for number in waiting:
-                    timed = await line.post(chat_body(number))
+                    timed = await line.post(self.book.chat(number))
                     self.book.sent += 1
-                    text = text_of(timed)
+                    said = said_of(timed)
                     kind = self.book.kinds[number]
-                    if text is not None:
+                    if said is not None:
                         found.add(number)
-                        tier, expected = timed.headers.get("x-twicetold-tier"), self.book.expected(number)
-                        if (tier, text) != ("exact", expected):
-                            self.book.faults.append(f"{kind} {number}: {tier} says {text!r:.80}, not {expected!r:.80}")
+                        if wrong := self._wrong(number, timed, said):
+                            self.book.faults.append(f"{kind} {number}: {wrong}")
                     elif timed.status != 504:
                         self.book.faults.append(f"{kind} {number}: status {timed.status}: {timed.body[:200]!r}")
                     elif number in self.book.told_s:
@@ -226,6 +238,14 @@ class House:
             for _ in range(4):
                 lanes.create_task(lane())
         return found
+
+    def _wrong(self, number: int, timed: Timed, said: Said) -> str:
+        """What is wrong with a stored answer: all of it has to be what was told, or would have been."""
+        tier, book = timed.headers.get("x-twicetold-tier"), self.book
+        if tier != "exact":
+            return f"it comes from {tier}"
+        told = book.said.get(number)
+        return unlike(said, book.reply(number) if told is None else told)
 
     async def _warm_and_cold(self) -> None:
         async with Connection(self.gateway.url, CHAT) as lane:
@@ -385,9 +405,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "kills (while starting)",
         "acknowledged, lost",
         "looked at, wrong",
-        "in the last half second, kept",
+        "puts confirmed in the last half second",
+        "others told in it, kept",
+        "puts in memory alone",
     )
-    print(f"| {' | '.join((*heads, 'cut off', 'errors', 'up again'))} |\n|{'---|' * 8}")
+    print(f"| {' | '.join((*heads, 'cut off', 'errors', 'up again'))} |\n|{'---|' * 10}")
     for name, one in tallies.items():
         mine = [fault for fault in faults if fault.startswith(name.partition("/")[0])]
         lost = sum("is gone" in fault for fault in mine)
@@ -396,7 +418,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{one.kills} ({one.while_starting})",
             f"{one.acknowledged:,}, {lost}",
             f"{one.looked_at:,}, {len(mine) - lost}",
-            f"{one.late}, {one.late_kept}",
+            f"{one.at_once:,}",
+            f"{one.late:,}, {one.late_kept:,}",
+            f"{one.in_memory}",
             f"{one.broken}",
             f"{one.refused}",
             f"{median(one.back_s):.1f} s" if one.back_s else "",

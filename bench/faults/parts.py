@@ -89,7 +89,10 @@ class MortalGateway:
 
 
 class MortalRedis:
-    """A redis-server whose acknowledged writes outlive its process: what is said is in its append-only file before."""
+    """A redis-server whose acknowledged writes outlive its process: what is said is in its append-only file before.
+
+    With `appendfsync no` that file is the kernel's to bring to the disk: it outlives a SIGKILL, and no power cut.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         if shutil.which("redis-server") is None:
