@@ -56,12 +56,6 @@ REAL = (  # questions with the embedder's own vectors, in the large partition
     "Can I return a pair of shoes that I have worn once?",
     "How long does a delivery to Canada take?",
 )
-OTHERWISE = (  # the same in other words
-    "How can I reset my password?",
-    "What are the opening hours on Sundays?",
-    "Can I return shoes that I have worn only once?",
-    "How long will a delivery to Canada take?",
-)
 
 
 def body_of(number: int) -> dict[str, object]:
