@@ -48,11 +48,14 @@ class Server:
 
 
 @contextmanager
-def listening(arguments: Sequence[str], *, cpu: int | None = None, within_s: float = 60.0) -> Iterator[Server]:
-    """Run `python ARGUMENTS` from the repository's root until it prints its address; ends it."""
+def listening(
+    arguments: Sequence[str], *, cpu: int | None = None, within_s: float = 60.0, under: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Run `python ARGUMENTS` from the repository's root, under a tool where one is named, until it prints its address;
+    ends it."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=errors
+            [*under, sys.executable, *arguments], cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=errors
         )
         try:
             pin(process.pid, cpu)
