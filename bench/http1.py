@@ -22,7 +22,7 @@ class Timed:
     status: int
     headers: dict[str, str]
     body: bytes
-    first_s: float  # to the first text of a stream; to the end of a whole answer
+    first_s: float  # to the first text of a stream, however it is framed; to the end of a whole answer
     total_s: float
 
 
@@ -57,11 +57,21 @@ class Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, headers = _parse(head)
         if "content-length" in headers:
-            answer = await self._reader.readexactly(int(headers["content-length"]))
-            first = time.perf_counter()
+            is_stream = headers.get("content-type", "").startswith("text/event-stream")
+            answer, first = await self._sized(int(headers["content-length"]), is_stream=is_stream)
         else:
             answer, first = await self._chunks()
         return Timed(status, headers, answer, first - started, time.perf_counter() - started)
+
+    async def _sized(self, size: int, *, is_stream: bool) -> tuple[bytes, float]:
+        first, answer = 0.0, b""
+        while is_stream and not first and len(answer) < size:
+            if not (piece := await self._reader.read(size - len(answer))):
+                raise asyncio.IncompleteReadError(answer, size)
+            answer += piece
+            first = time.perf_counter() if _TEXT.search(answer) else 0.0
+        answer += await self._reader.readexactly(size - len(answer))
+        return answer, first or time.perf_counter()
 
     async def _chunks(self) -> tuple[bytes, float]:
         first, pieces = 0.0, list[bytes]()

@@ -1,20 +1,31 @@
 """An upstream that costs next to nothing: prepared bytes for whoever asks, on bare sockets.
 
-`python -m bench.instant` serves the answers of the tests' upstream (mode `fast`) on a free port: what is measured
-through it is whoever stands before it. It reads a POST with a content-length, and nothing else that HTTP may be.
+`python -m bench.instant` serves answers like those of the tests' upstream on a free port: what is measured through it
+is whoever stands before it. It reads a POST with a content-length, and nothing else that HTTP may be. Requests of other
+bytes get other answers, of a few: were all equal, a cache would learn that any question serves any other.
+
+A stream comes in one write. Asked of the model `in-pieces` it comes as a model's does, chunked: its first text in one
+write, and the rest `PAUSE_S` later, so that the moment of the first text is not that of the last.
 """
 
 import asyncio
 import re
 import socket
 from typing import cast
+from zlib import crc32
 
+import orjson
 import uvloop
 
-from tests.upstream.answers import fast_bodies
+from tests.upstream.answers import Answer
 
+IN_PIECES = "in-pieces"
+PAUSE_S = 0.005  # several times what a gateway takes to pass a text on
+ANSWERS = 64
+FIRST = 2  # events: the one that opens an answer, and its first text
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _STREAMS = re.compile(rb'"stream": ?true')
+_PIECES = re.compile(rb'"model": ?"%b"' % IN_PIECES.encode())
 _END = b"\r\n\r\n"
 
 
@@ -22,9 +33,27 @@ def _reply(kind: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (kind, len(body), body)
 
 
-_WHOLE, _STREAMED = fast_bodies()
-WHOLE = _reply(b"application/json", _WHOLE)
-STREAMED = _reply(b"text/event-stream", _STREAMED)
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _events(answer: Answer) -> list[bytes]:
+    return [*(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in answer.chunks()), b"data: [DONE]\n\n"]
+
+
+def _pieces(events: list[bytes]) -> tuple[bytes, bytes]:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    rest = b"".join(map(_chunk, events[FIRST:])) + b"0\r\n\r\n"
+    return head + _chunk(b"".join(events[:FIRST])), rest
+
+
+_SAID = [
+    Answer({"model": "fast", "messages": f"fast {number}", "stream_options": {"include_usage": True}})
+    for number in range(ANSWERS)
+]
+WHOLE = [_reply(b"application/json", orjson.dumps(answer.completion())) for answer in _SAID]
+STREAMED = [_reply(b"text/event-stream", b"".join(_events(answer))) for answer in _SAID]
+PIECES = [_pieces(_events(answer)) for answer in _SAID]
 MODELS = _reply(b"application/json", b'{"object":"list","data":[]}')
 
 
@@ -45,8 +74,20 @@ class Instant(asyncio.Protocol):
             if len(self._held) < size:
                 return
             request, self._held = self._held[:size], self._held[size:]
-            is_get = request.startswith(b"GET")
-            self._transport.write(MODELS if is_get else STREAMED if _STREAMS.search(request, end) else WHOLE)
+            self._answer(request, end)
+
+    def _answer(self, request: bytes, end: int) -> None:
+        number = crc32(request) % ANSWERS
+        if request.startswith(b"GET"):
+            self._transport.write(MODELS)
+        elif not _STREAMS.search(request, end):
+            self._transport.write(WHOLE[number])
+        elif not _PIECES.search(request, end):
+            self._transport.write(STREAMED[number])
+        else:
+            first, rest = PIECES[number]
+            self._transport.write(first)
+            asyncio.get_running_loop().call_later(PAUSE_S, self._transport.write, rest)
 
 
 async def main() -> None:
