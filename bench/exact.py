@@ -3,19 +3,25 @@
 The server is held on one core, the load generator on another. The reference is a bare ASGI application under the same
 uvicorn that returns the very bytes of a hit; blocks of the two alternate.
 
-These requests are known by their bytes, and take the express road from the second time on. What a hit costs the first
-time, or in other bytes, is asked of a gateway without that road.
+These requests are known by their bytes, and take the express road from the second time on. Hits in new bytes are the
+same questions from another user each: no body comes twice, so none takes that road, and the gateway's own count of it
+is asserted. Their processor time is asked of a gateway without that road, too.
 """
 
 import asyncio
 import json
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
+
 from bench import ceiling
+from bench.figures import median
 from bench.http1 import Connection, Timed
 from bench.load import Job, measure
 from bench.processes import Server, gateway, listening, two_cpus, upstream
@@ -27,6 +33,8 @@ BODY_BYTES = 1024
 MODEL = "test-model"
 CHAT = "/v1/chat/completions"
 BARE = "bare uvicorn, the same bytes"
+NEW_A_SECOND = 15_000  # new bodies made for a block: more than a gateway answers
+_EXPRESS = re.compile(r"^twicetold_express_hits_total (\S+)", re.MULTILINE)
 
 
 def run(scale: Scale) -> list[Row]:
@@ -42,6 +50,8 @@ def run(scale: Scale) -> list[Row]:
                     hits, reference = _alternate(server.url, bare.url, bodies, concurrency, scale, driver_cpu)
                     rows += _rows(hits, reference, concurrency, is_streaming)
                 rows.append(_cpu(server, bare, bodies, is_streaming, scale, driver_cpu))
+                if not is_streaming:
+                    rows += _in_new_bytes(server.url, bare.url, bodies, scale, driver_cpu)
     return [*rows, *_whole_road(server_cpu, driver_cpu, scale)]
 
 
@@ -97,6 +107,55 @@ def _alternate(
     (after,) = measure([Job("after", url, bodies, len(bodies))], cpu=cpu)
     assert set(after.tiers) == {"exact"}, f"not only exact hits: {after.tiers}"
     return found["hit"], found["bare"]
+
+
+def _in_new_bytes(url: str, bare: str, bodies: tuple[str, ...], scale: Scale, cpu: int | None) -> list[Row]:
+    """Hits whose bytes never came before: latency of one caller, and requests per second of many."""
+    rows, seconds, turns = list[Row](), scale.of(2, 1), scale.of(3, 1)
+    before = _express_hits(url)
+    # our own generator, where there is no wrk, gives several callers the same bodies
+    for concurrency in (1, 16) if shutil.which("wrk") else (1,):
+        blocks: dict[str, list[Pressure]] = {"hit": [], "bare": []}
+        for turn in range(turns):
+            new = _in_new(bodies, f"{concurrency}-{turn}", seconds * NEW_A_SECOND)
+            targets = {"hit": Target(url, new), "bare": Target(bare, new)}
+            found = press(targets, concurrency=concurrency, seconds=seconds, turns=1, cpu=cpu)
+            assert found["hit"].count <= len(new), (
+                f"{found['hit'].count} requests of {len(new)} bodies: some came twice"
+            )
+            for name, block in found.items():
+                blocks[name].append(block)
+        rows += _rows_of_new(_joined(blocks["hit"]), _joined(blocks["bare"]), concurrency)
+    (after,) = measure([Job("after", url, _in_new(bodies, "after", DISTINCT), DISTINCT)], cpu=cpu)
+    assert set(after.tiers) == {"exact"}, f"not only exact hits: {after.tiers}"
+    assert _express_hits(url) == before, "some were known by their bytes"
+    return rows
+
+
+def _in_new(bodies: tuple[str, ...], name: str, num: int) -> tuple[str, ...]:
+    """The same questions, each time of another user."""
+    return tuple(f'{bodies[each % len(bodies)][:-1]}, "user": "{name}-{each}"}}' for each in range(num))
+
+
+def _express_hits(url: str) -> float:
+    found = _EXPRESS.search(httpx.get(f"{url}/metrics", timeout=30.0, trust_env=False).text)
+    assert found is not None, "the gateway does not count what it answers by its bytes"
+    return float(found[1])
+
+
+def _joined(blocks: Sequence[Pressure]) -> Pressure:
+    p50_ms, p90_ms, p99_ms = (median([getattr(one, name) for one in blocks]) for name in ("p50_ms", "p90_ms", "p99_ms"))
+    count, seconds = sum(one.count for one in blocks), sum(one.seconds for one in blocks)
+    return Pressure(count, seconds, p50_ms, p90_ms, p99_ms, blocks[0].by)
+
+
+def _rows_of_new(hits: Pressure, bare: Pressure, concurrency: int) -> list[Row]:
+    if concurrency == 1:
+        note = f"another user each, {hits.count:,} bodies; p99 {hits.p99_ms:.3f} ms"
+        return [Row("exact", "hit in new bytes, p50, 1 caller", hits.p50_ms, "ms", bare.p50_ms, BARE, note)]
+    note = f"another user each, {hits.count:,} bodies; p50 {hits.p50_ms:.3f} ms; asked by {hits.by}"
+    what = f"hits in new bytes, {concurrency} callers"
+    return [Row("exact", what, hits.per_second, "req/s", bare.per_second, BARE, note)]
 
 
 def _cpu(
