@@ -27,8 +27,11 @@ AREAS = {
     "miss": Area("What is passed through", ("passthrough",), "passthrough:|litellm: pass"),
     # memory, restart and lookup take longer than all others together: they are run when they are named
     "size": Area("Streams, start and size", ("streams", "start"), "streams:|start:|memory:|restart:|lookup:"),
-    "engine": Area(
-        "The local engine", ("prefix", "decode", "drafts", "eviction"), "prefix:|decode:|drafts:|eviction:|peers:"
+    # not `engine`, which is the group of all its parts
+    "local": Area(
+        "The local engine",
+        ("prefix", "decode", "drafts", "eviction", "engines"),
+        "prefix:|decode:|drafts:|eviction:|peers:",
     ),
 }
 

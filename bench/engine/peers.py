@@ -1,9 +1,10 @@
 """The engine beside llama.cpp and vLLM, each by its own server over HTTP, on the same weights and prompts, in turns.
 
-A peer that is not there is a row that says so. What is compared with what is in the row: bfloat16 with bfloat16, our
-int8 with Q8_0, our int4 with Q4_0.
+A peer that is not given, or not there, is a row that says so. What is compared with what is in the row: bfloat16 with
+bfloat16, our int8 with Q8_0, our int4 with Q4_0.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Pair:
     """Our weights beside a peer."""
 
     weights: str  # engine.weights; empty: bfloat16
+    needs: str  # the variable that names what starts it
     start: Start
 
 
@@ -50,23 +52,28 @@ class Work:
 
 
 WORK = {SMOLLM2_135M: Work(2, 32, 2), QWEN25_500M: Work(2, 16, 1)}
+LLAMA = "BENCH_LLAMA_BIN"
 PAIRS = {
-    "llama.cpp BF16": Pair("", lambda name, path: llama_server(name, path, "BF16")),
-    "llama.cpp Q8_0": Pair("int8", lambda name, path: llama_server(name, path, "Q8_0")),
-    "llama.cpp Q4_0": Pair("int4", lambda name, path: llama_server(name, path, "Q4_0")),
-    "vLLM": Pair("", _vllm),
+    "llama.cpp BF16": Pair("", LLAMA, lambda name, path: llama_server(name, path, "BF16")),
+    "llama.cpp Q8_0": Pair("int8", LLAMA, lambda name, path: llama_server(name, path, "Q8_0")),
+    "llama.cpp Q4_0": Pair("int4", LLAMA, lambda name, path: llama_server(name, path, "Q4_0")),
+    "vLLM": Pair("", "BENCH_VLLM_PYTHON", _vllm),
 }
 
 
 def run(scale: Scale) -> list[Row]:
     """Every peer that is there, at both shapes."""
     models = list(WORK)[: scale.of(len(WORK), 1)]
-    return [row for model in models for name, pair in PAIRS.items() for row in _beside(model, name, pair, scale)]
+    return [row for model in models for name, pair in PAIRS.items() for row in beside(model, name, pair, scale)]
 
 
-def _beside(model: str, name: str, pair: Pair, scale: Scale) -> list[Row]:
-    path = checkpoint_of(model)
+def beside(model: str, name: str, pair: Pair, scale: Scale) -> list[Row]:
+    """One peer at one shape; where it is not given, no weights are made either."""
     kind = pair.weights or "bfloat16"
+    if not os.environ.get(pair.needs):
+        why = f"skipped because {pair.needs} is not set (bench/peers/README.md)"
+        return [Row("peers", f"{model}, {kind}", None, "tok/s", None, name, why)]
+    path = checkpoint_of(model)
     try:
         with pair.start(model, path) as peer, _engine(path, pair.weights) as engine:
             return [
