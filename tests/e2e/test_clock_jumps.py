@@ -3,7 +3,10 @@
 import json
 import mmap
 import struct
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import httpx
 import pytest
 
 from tests.e2e.server import Gateway, running_gateway
+from tests.kvtier.tiers.servers import needs_redis, serving
 from tests.loopback import LOOPBACK
 from tests.upstream import RunningUpstream
 
@@ -79,23 +83,42 @@ class House:
         return all(page.status_code == 200 for page in pages)
 
 
-@pytest.fixture
-def house(upstream: RunningUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    (tmp_path / "python").mkdir()
-    (tmp_path / "python" / "sitecustomize.py").write_text(WRONG_CLOCK)
-    (tmp_path / "admin.key").write_text(ADMIN_KEY)
-    (tmp_path / "offset").write_bytes(struct.pack("d", 0.0))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python"))
-    monkeypatch.setenv(FILE, str(tmp_path / "offset"))
-    flags = ("--upstream", upstream.base_url, "--admin-key-env", f"@{tmp_path / 'admin.key'}")
-    with (
-        (tmp_path / "offset").open("r+b") as file,
-        mmap.mmap(file.fileno(), 8) as offset,
-        running_gateway(tmp_path / "data", *flags, cache__semantic="false") as gateway,
-        httpx.Client(base_url=gateway.url, **LOOPBACK, timeout=60) as http,
-    ):
+@contextmanager
+def house_in(folder: Path, upstream: RunningUpstream, *flags: str) -> Iterator[House]:
+    """Start a gateway whose clock can be told to jump."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(WRONG_CLOCK)
+    (folder / "data" / "secret").write_bytes(b"one secret for both gateways....")
+    (folder / "admin.key").write_text(ADMIN_KEY)
+    (folder / "offset").write_bytes(struct.pack("d", 0.0))
+    flags = ("--upstream", upstream.base_url, "--admin-key-env", f"@{folder / 'admin.key'}", *flags)
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(folder))
+            patch.setenv(FILE, str(folder / "offset"))
+            gateway = stack.enter_context(running_gateway(folder / "data", *flags, cache__semantic="false"))
+        offset = mmap.mmap(stack.enter_context((folder / "offset").open("r+b")).fileno(), 8)
+        http = stack.enter_context(httpx.Client(base_url=gateway.url, **LOOPBACK, timeout=60))
         gateway.wait("upstream")
-        yield House(gateway, offset, http)
+        yield House(gateway, stack.enter_context(offset), http)
+
+
+@pytest.fixture
+def house(upstream: RunningUpstream, tmp_path: Path) -> Iterator[House]:
+    with house_in(tmp_path / "house", upstream) as one:
+        yield one
+
+
+@pytest.fixture
+def pair(upstream: RunningUpstream, tmp_path: Path) -> Iterator[tuple[House, House]]:
+    """Two on one Redis, each with a clock of its own."""
+    (tmp_path / "redis").mkdir()
+    for server in serving(tmp_path / "redis"):
+        shared = ("--redis", server.url)
+        with house_in(tmp_path / "a", upstream, *shared) as a, house_in(tmp_path / "b", upstream, *shared) as b:
+            for one in (a, b):
+                one.gateway.wait("redis", "feed")
+            yield a, b
 
 
 def test_no_answer_outlives_its_life_and_none_is_lost_for_ever(house: House, upstream: RunningUpstream) -> None:
@@ -175,3 +198,51 @@ def test_limits_hold_nobody_longer_than_their_minute(house: House) -> None:
         assert said.status_code in (200, 429)
         assert float(said.headers.get("retry-after", 0)) <= 60.0
     assert house.is_well()
+
+
+@needs_redis
+@pytest.mark.parametrize("ahead_s", [DAY_S, -DAY_S], ids=["ahead", "behind"])
+def test_gateways_whose_clocks_are_a_day_apart_generate_once_and_have_each_others_answers(
+    pair: tuple[House, House], upstream: RunningUpstream, ahead_s: float
+) -> None:
+    right, wrong = pair
+    wrong.jump(ahead_s)
+    for number, (first, second) in enumerate([(right, wrong), (wrong, right)], 1):
+        text = f"Who makes answer {number}?"
+        upstream.control(mode="slow:0.1", reset=True)  # 12 tokens
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(first.ask, text)
+            while not upstream.counters()["requests"]:
+                time.sleep(0.01)
+            shared = second.ask(text)
+            said = [one.json()["choices"][0]["message"]["content"] for one in (asked.result(), shared)]
+        assert said[0] == said[1]
+        assert upstream.counters()["requests"] == 1  # the lease is of nobody's clock but Redis's
+        for one in pair:
+            assert one.tiers(text) == ["exact", "exact"]
+    wrong.jump(0.0)
+    for number in (1, 2):
+        assert [one.tiers(f"Who makes answer {number}?", 1) for one in pair] == [["exact"], ["exact"]]
+    assert all(one.is_well() for one in pair)
+
+
+@needs_redis
+def test_a_lease_holds_while_the_clock_of_who_has_it_jumps(
+    pair: tuple[House, House], upstream: RunningUpstream
+) -> None:
+    leader, other = pair
+    upstream.control(mode="slow:0.2", reset=True)
+    with ThreadPoolExecutor(2) as beside:
+        asked = beside.submit(leader.ask, "Who leads?")
+        while not upstream.counters()["requests"]:
+            time.sleep(0.01)
+        heard = beside.submit(other.ask, "Who leads?")
+        while not asked.done():
+            for to_s in (DAY_S, -DAY_S, 0.0):
+                leader.jump(to_s)
+                time.sleep(0.05)
+        said = [one.result().json()["choices"][0]["message"]["content"] for one in (asked, heard)]
+
+    assert said[0] == said[1]
+    assert upstream.counters()["requests"] == 1
+    assert [one.tiers("Who leads?", 1) for one in pair] == [["exact"], ["exact"]]
