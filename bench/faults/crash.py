@@ -233,6 +233,7 @@ class House:
                         self.book.faults.append(f"{kind} {number}: status {timed.status}: {timed.body[:200]!r}")
                     elif number in self.book.told_s:
                         self.book.faults.append(f"{kind} {number} was acknowledged and is gone")
+                        del self.book.told_s[number]  # said once; the figures are those of what is there
 
         async with asyncio.TaskGroup() as lanes:
             for _ in range(4):
