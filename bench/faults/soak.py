@@ -31,7 +31,7 @@ import psutil
 
 from backends.http import KEEPALIVE_S
 from bench.faults.crowd import CHAT, Count, Crowd
-from bench.faults.watching import Look, at_rest, look, metrics_of, requests_in_ledger, slope
+from bench.faults.watching import Look, at_rest, look, metrics_of, requests_in_ledger, slope, verdict
 from bench.figures import percentile
 from bench.load import Job, measure
 from bench.processes import Server, gateway, pin, two_cpus, upstream
@@ -74,11 +74,10 @@ def main() -> int:
         for engine in psutil.Process(server.pid).children(recursive=True):
             pin_all(engine, beside)
         out = stack.enter_context(options.out.open("w"))
-        faults, unshown = asyncio.run(_run(server, options, out))
-        return 1 if faults else 2 if unshown else 0
+        return asyncio.run(_run(server, options, out))
 
 
-async def _run(server: Server, options: argparse.Namespace, out: Any) -> tuple[list[str], list[str]]:
+async def _run(server: Server, options: argparse.Namespace, out: Any) -> int:
     began_s = time.monotonic()
     hit = _hit(server.url)
     before = await asyncio.to_thread(at_rest, server.url, server.pid, began_s)
@@ -159,8 +158,8 @@ def _report(
     idle: list[list[float]],
     busy: list[list[float]],
     wanted: int,
-) -> tuple[list[str], list[str]]:
-    """What was broken, and what was not shown."""
+) -> int:
+    """Tell all of it; how it ends."""
     print(f"{crowd.sent} requests of {crowd.asked} questions; seen: {dict(crowd.seen)}")
     print(f"most at one moment: {max(one.connections for one in looks)} connections, "
           f"{max(one.under_way for one in looks)} requests, {max(one.tasks for one in looks)} tasks")  # fmt: skip
@@ -182,13 +181,7 @@ def _report(
     print("p99 under load over p99 at rest, turn by turn: " + " ".join(f"{one:.2f}" for one in by_turn))
     print(f"exact hits: p99 {percentile(load, 99):.2f} ms under load, {percentile(rest, 99):.2f} ms at rest:"
           f" {ratio:.2f}x (p50 {percentile(load, 50):.2f}, {percentile(rest, 50):.2f})")  # fmt: skip
-    for fault in faults:
-        print(f"BROKEN: {fault}")
-    for doubt in unshown:
-        print(f"NOT SHOWN: {doubt}")
-    kept = "no promise broken, but not all shown to be kept" if unshown else "all promises kept"
-    print("soak:", "BROKEN" if faults else kept, flush=True)
-    return faults, unshown
+    return verdict("soak", faults, unshown)
 
 
 def check_streams(counts: Sequence[Count], slowly: int, left: int, wanted: int) -> list[str]:

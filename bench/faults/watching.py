@@ -111,3 +111,14 @@ def slope(points: Sequence[tuple[float, float]], blocks: int = 30) -> Slope:
     rest = sum((y - value - rise * (x - hour)) ** 2 for x, y in zip(hours, values, strict=True))
     error = sqrt(rest / (len(means) - 2) / spread)
     return Slope(rise, rise - T95 * error, rise + T95 * error)
+
+
+def verdict(name: str, broken: Sequence[str], unshown: Sequence[str]) -> int:
+    """Tell what came of a run. How it ends: 0, 1 when a promise was broken, 2 when one was not shown to be kept."""
+    for fault in broken:
+        print(f"BROKEN: {fault}")
+    for doubt in unshown:
+        print(f"NOT SHOWN: {doubt}")
+    kept = "no promise broken, but not all shown to be kept" if unshown else "all promises kept"
+    print(f"{name}:", "BROKEN" if broken else kept, flush=True)
+    return 1 if broken else 2 if unshown else 0

@@ -14,7 +14,7 @@ from bench.faults.crash import count_vectors
 from bench.faults.crowd import Count
 from bench.faults.reading import How, Streams, read_stream
 from bench.faults.soak import check_growth, check_ledger, check_streams
-from bench.faults.watching import Look, slope
+from bench.faults.watching import Look, slope, verdict
 
 PIECE = b'data: {"choices":[{"delta":{"content":"word "}}]}\n\n'
 
@@ -29,7 +29,10 @@ def looks(per_hour: float, count: int = 400, noise: float = 0.5) -> list[Look]:
 
 @pytest.mark.parametrize(("per_hour", "is_broken"), [(0, False), (5, False), (-40, False), (30, True), (55, True)])
 def test_memory_that_grows_breaks_a_promise_and_memory_that_is_flat_does_not(per_hour: float, is_broken: bool) -> None:
-    assert bool(check_memory(looks(per_hour))) is is_broken
+    broken, unshown = check_memory(looks(per_hour))
+
+    assert bool(broken) is is_broken
+    assert unshown == []
 
 
 def test_what_cannot_be_told_from_noise_is_neither_broken_nor_shown() -> None:
@@ -38,8 +41,9 @@ def test_what_cannot_be_told_from_noise_is_neither_broken_nor_shown() -> None:
 
     assert not growth.is_over(FLAT_MB)
     assert not growth.is_under(FLAT_MB)
-    assert check_memory(seen) == []
-    assert check_memory(seen[: LOOKS - 1]) == []
+    for part in (seen, seen[: LOOKS - 1]):
+        broken, unshown = check_memory(part)
+        assert (broken, len(unshown)) == ([], 1)
 
 
 def test_the_course_is_warm_when_a_third_is_asked() -> None:
@@ -72,6 +76,16 @@ def test_the_vectors_of_the_index_are_counted_against_the_questions_of_the_store
         connection.commit()
 
     assert count_vectors(tmp_path / "answers.db", vectors).is_whole(len(rows)) is is_whole
+
+
+@pytest.mark.parametrize(
+    ("broken", "unshown", "ends"), [([], [], 0), (["a"], [], 1), ([], ["b"], 2), (["a"], ["b"], 1)]
+)
+def test_a_run_ends_well_only_when_all_is_shown_to_be_kept(
+    broken: list[str], unshown: list[str], ends: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verdict("run", broken, unshown) == ends
+    assert ("all promises kept" in capsys.readouterr().out) is (ends == 0)
 
 
 def engine_and_gateway(gateway_per_hour: float, engine_per_hour: float, noise: float) -> list[Look]:
