@@ -37,7 +37,7 @@ SPEED = (
     Goal("semantic hits a second over GPTCache", "at least", 10, ratio("gptcache: hits, 16 callers")),
     Goal("requests that failed, 1,000 streams", "at most", 0, value("streams: failed"), ""),
     Goal("first byte of a hit, p99, 1,000 streams", "at most", 1000, value("streams: first byte of a hit, p99"), "ms"),
-    Goal("memory of a connection, 1,000 streams", "at most", 64, value("streams: memory of a connection"), "KiB"),
+    Goal("memory of a connection, 1,000 streams", "at most", 64, value("streams: memory of a connection"), "KB"),
     # these two take longer than `make bench` may: `python -m bench memory`, `python -m bench lookup`
     Goal("resident with 100,000 entries", "at most", 400, value("memory: 100,000 entries: (ready|after)"), "MB"),
     Goal(

@@ -36,7 +36,7 @@ def run(scale: Scale) -> list[Row]:
 
 
 def _measure(ours: Server, theirs: Server, scale: Scale, cpu: int | None) -> list[Row]:
-    memory = [psutil.Process(one.pid).memory_info().rss / 2**20 for one in (ours, theirs)]
+    memory = [psutil.Process(one.pid).memory_info().rss / 1e6 for one in (ours, theirs)]
     hits = tuple(_body(number) for number in range(DISTINCT))
     for server, header in ((ours, "x-twicetold-tier"), (theirs, "x-litellm-cache-key")):
         asyncio.run(_fill(server.url, hits, header))
@@ -52,7 +52,7 @@ def _measure(ours: Server, theirs: Server, scale: Scale, cpu: int | None) -> lis
     ]
     for server, header in ((ours, "x-twicetold-tier"), (theirs, "x-litellm-cache-key")):
         asyncio.run(_fill(server.url, hits, header))
-    return [*rows, Row("litellm", "resident memory, ready, nothing kept", memory[0], "MiB", memory[1], NAME)]
+    return [*rows, Row("litellm", "resident memory, ready, nothing kept", memory[0], "MB", memory[1], NAME)]
 
 
 def _beside(what: str, ours: Target, theirs: Target, scale: Scale, cpu: int | None) -> list[Row]:

@@ -15,7 +15,7 @@ class Row:
     suite: str
     what: str
     value: float | None  # None: not available, the note says why
-    unit: str
+    unit: str  # a MB is a million bytes, a KB a thousand
     beside: float | None = None
     beside_what: str = ""
     note: str = ""

@@ -62,7 +62,7 @@ def run(scale: Scale) -> list[Row]:
     failed = alone.failed + seen.failed
     note = f"{each} clients of hits, {each} open streams; {seen.asked:,} requests, {busy:.0%} of a core"
     reference = "the same clients of hits alone"
-    grown = (max(alone.peak_bytes, seen.peak_bytes) - before) / (2 * each) / 1024
+    grown = (max(alone.peak_bytes, seen.peak_bytes) - before) / (2 * each) / 1e3
     return [
         Row("streams", "failed requests", len(failed), "", note="; ".join([note, *failed[:3]])),
         *(
@@ -72,8 +72,8 @@ def run(scale: Scale) -> list[Row]:
         ),
         Row("streams", "first text of a stream passed on, p99", percentile(seen.misses_ms, 99), "ms",
             note=f"the upstream waits {SLOW.partition(':')[2]} s before it"),
-        Row("streams", "memory of a connection", grown, "KiB",
-            note=f"resident {before / 2**20:.0f} MiB before, {seen.peak_bytes / 2**20:.0f} at the peak"),
+        Row("streams", "memory of a connection", grown, "KB",
+            note=f"resident {before / 1e6:.0f} MB before, {seen.peak_bytes / 1e6:.0f} at the peak"),
     ]  # fmt: skip
 
 

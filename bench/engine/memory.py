@@ -28,7 +28,7 @@ def run(scale: Scale) -> list[Row]:
             engine.ask(Request(prompts.plain(PROMPT_TOKENS, number).messages, 1, salt=str(number)))
         after, kept = int(process.memory_info().rss), _blocks(engine.stats_at_rest()) - blocks
     assert kept >= count * (PROMPT_TOKENS // 32 - 1), kept
-    note = f"{kept} blocks of 32 tokens kept, resident memory grew by {(after - before) / 2**20:.0f} MiB"
+    note = f"{kept} blocks of 32 tokens kept, resident memory grew by {(after - before) / 1e6:.0f} MB"
     return [
         Row("memory", "bytes per kept token", (after - before) / (kept * 32), "bytes", formula, "by the shape", note)
     ]

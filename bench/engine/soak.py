@@ -46,7 +46,7 @@ def run(scale: Scale) -> list[Row]:
     assert restarts == 1, restarts
     note = f"{count} requests, {given_up} of them given up"
     rows = [
-        Row("soak", f"resident memory of the {part} at the end", last, "MiB", first, "after a quarter", note)
+        Row("soak", f"resident memory of the {part} at the end", last, "MB", first, "after a quarter", note)
         for part, first, last in zip(("gateway", "engine"), early, late, strict=True)
     ]
     broken = sum(is_broken for is_broken in looks)
@@ -59,7 +59,7 @@ def _resident_mb(engine: Engine) -> tuple[float, float]:
     engine.stats_at_rest()
     time.sleep(REST_S)
     gateway, worker = psutil.Process(engine.server.pid), engine.process()
-    return gateway.memory_info().rss / 2**20, worker.memory_info().rss / 2**20
+    return gateway.memory_info().rss / 1e6, worker.memory_info().rss / 1e6
 
 
 def _look(engine: Engine) -> bool:

@@ -22,7 +22,6 @@ NEAREST = 8
 TURN = 20  # questions
 CHANGED = 300  # rows removed, and added again
 KEPT = ROOT / "bench" / "out" / "lookup"  # what was trained: a second run starts from it
-MIB = 1 << 20
 
 
 @dataclass(slots=True)
@@ -36,9 +35,9 @@ class Cell:
     found: int = 0
     asked: int = 0
     worst: float = 0.0  # difference of a score from the exact one
-    ours_mib: float = 0.0
-    flat_mib: float = 0.0
-    counted_mib: float = 0.0
+    ours_mb: float = 0.0
+    flat_mb: float = 0.0
+    counted_mb: float = 0.0
     lists_s: float = 0.0
     meanwhile_ms: list[float] = field(default_factory=list)
     probes: int = 0
@@ -64,10 +63,10 @@ def measure(real: Floats, size: int, partitions: int, scale: Scale) -> Cell:
     queries = np.concatenate(list(like(real, count, seed=2)))
     with _resident() as grown:
         flats = _flats(real, size, partitions)
-    cell.flat_mib = grown[0]
+    cell.flat_mb = grown[0]
     with _resident() as grown:
         index = _index(real, size, partitions, cell)
-    cell.ours_mib, cell.counted_mib = grown[0], index.nbytes / MIB
+    cell.ours_mb, cell.counted_mb = grown[0], index.nbytes / 1e6
     cell.probes = max(index.probes().values(), default=0)
     for start in range(0, count, TURN):
         _ask(cell, index, flats, queries[start : start + TURN], start)
@@ -147,22 +146,22 @@ def _index(real: Floats, size: int, partitions: int, cell: Cell) -> VectorIndex:
 
 @contextmanager
 def _resident() -> Iterator[list[float]]:
-    """How many MiB the process grew by."""
+    """How many MB the process grew by."""
     process = psutil.Process()
     before, grown = process.memory_info().rss, [0.0]
     yield grown
-    grown[0] = (process.memory_info().rss - before) / MIB
+    grown[0] = (process.memory_info().rss - before) / 1e6
 
 
 def _rows(cell: Cell, size: int, partitions: int, source: str) -> list[Row]:
     where = f"{size:,} rows in {partitions:,}"
     how = f"{cell.probes} lists read" if cell.probes else "every row read"
     note = f"{how}, recall@8 {cell.found / cell.asked:.4f}, scores within {cell.worst:.0e}"
-    ours, flat, own = cell.ours_ms, cell.flat_ms, f"{cell.counted_mib:,.0f} by its own count"
+    ours, flat, own = cell.ours_ms, cell.flat_ms, f"{cell.counted_mb:,.0f} by its own count"
     rows = [
         Row("lookup", f"{where}: search p50", median(ours), "ms", median(flat), "FAISS flat", note),
         Row("lookup", f"{where}: search p99", percentile(ours, 99), "ms", percentile(flat, 99), "FAISS flat"),
-        Row("lookup", f"{where}: memory", cell.ours_mib, "MiB", cell.flat_mib, "FAISS flat, no ids", own),
+        Row("lookup", f"{where}: memory", cell.ours_mb, "MB", cell.flat_mb, "FAISS flat, no ids", own),
         _timed(f"{where}: remove", cell.remove_ms),
         _timed(f"{where}: add", cell.add_ms),
     ]

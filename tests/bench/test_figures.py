@@ -1,10 +1,13 @@
-"""Percentiles, shares and their intervals."""
+"""Percentiles, shares and their intervals; one unit of memory."""
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.figures import Share, clopper_pearson, median, percentile, spread
+from bench.processes import ROOT
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,10 @@ def test_a_share_of_nothing_has_no_rate() -> None:
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="3 hits of 2"):
         clopper_pearson(3, 2)
+
+
+def test_memory_is_counted_in_thousands_and_millions_of_bytes_everywhere() -> None:
+    files = [*(ROOT / "bench").rglob("*.py")]
+
+    assert len(files) > 100
+    assert [file.name for file in files if re.search(r'"[KM]iB"', file.read_text("utf-8"))] == []
