@@ -30,10 +30,10 @@ from gateway.ledger import Ledger, Line, head_of
 from gateway.outcome import Outcome
 from gateway.pipeline import Pipeline
 from gateway.quota.policies import FREE, TenantPolicy
-from gateway.recorder import COMPLETE, IN_MEMORY, Awaited
 from gateway.reply import Reply, served_of
 from gateway.semantic.found import Seen
 from gateway.served import ServedMemory
+from gateway.word import COMPLETE, IN_MEMORY, Word
 
 ROUTE = "lookup"  # the ledger's label
 MAX_MISSES = 10_000
@@ -156,11 +156,11 @@ class CacheAside:
         if miss is not None:
             asked, began = replace(asked, seen=miss.seen), miss.began
             elapsed_s = time.perf_counter() - miss.at if elapsed_s is None else elapsed_s
-        awaited = Awaited.of(asked)
-        refusal = self._keep(awaited, began, completion, elapsed_s or 0.0)
+        word = Word()
+        refusal = self._keep(replace(asked, word=word), began, completion, elapsed_s or 0.0)
         if miss is not None and lookup is not None:
             self._answered(lookup, asked, miss.since, completion, elapsed_s or 0.0, is_kept=refusal is None)
-        reason = await awaited.word.heard(self._word_s) if refusal is None else refusal
+        reason = await word.heard(self._word_s) if refusal is None else refusal
         entry = asked.fp.entry_id if reason in (COMPLETE, IN_MEMORY) else None
         return Kept(entry, reason, asked.plan.ttl_s, asked.rules.hit_details)
 

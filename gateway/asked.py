@@ -16,6 +16,7 @@ from gateway.quota.tab import Tab
 from gateway.redaction import REASON
 from gateway.semantic.found import Seen
 from gateway.semantic.rule import LaneRule
+from gateway.word import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Asked:
     origin: str = BACKEND  # who makes the answer: a backend, anew when it was stale, or whoever puts it
     tab: Tab | None = None  # who pays for what is generated; None: nobody
     began: Mark | None = None  # when it came: what is removed from then on is not kept; None: when it is generated
+    word: Word | None = None  # waits until the store has the answer; None: nobody does
     may_generate: bool = True  # False: whoever asks has a model of its own, and only looks
     _read: list[str | None] = field(default_factory=list, compare=False, repr=False)  # of the text, once for all copies
 

@@ -2,7 +2,7 @@
 
 keep          in memory, at once: who was answered does not wait for a store
 write-back    in the store, a moment later
-Word          what became of that, for somebody who puts an answer and waits until it lasts
+word          what became of that, for somebody who puts an answer and waits until it lasts
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from backends.chat import Collector, Completion, Delta
@@ -28,6 +27,7 @@ from gateway.redaction import KEEPS_ALL, REASON, Redactor
 from gateway.semantic.found import Seen, digest_of
 from gateway.semantic.rule import LaneKey
 from gateway.turns import Turns
+from gateway.word import COMPLETE, IN_MEMORY, NOT_WRITTEN, OVERTAKEN, Word
 
 if TYPE_CHECKING:
     from gateway.semantic.tier import Semantic
@@ -37,39 +37,8 @@ SLIDE_BY = 0.01  # of its time to live: not every use of a busy entry is worth a
 LESSONS_S = 5.0  # that a stop waits for lessons
 ENTRY_BYTES = 2_000  # without its texts
 PUTS_AT_ONCE = 1024  # of a burst of answers; the others wait their turn, so the store never refuses one
-# What became of an answer that was to be kept. The first two are kept.
-COMPLETE = "complete"  # the store has it
-IN_MEMORY = "in_memory"  # the store has not, or nobody knows yet: it is served until this process ends
-OVERTAKEN = "overtaken"  # removed, or answered anew, before it was written
-NOT_WRITTEN = "not_written"  # neither memory nor the store took it
 
 log = logging.getLogger(__name__)
-
-
-class Word:
-    """What becomes of one answer, for one who waits. Belongs to one event loop."""
-
-    def __init__(self) -> None:
-        self._became: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def tell(self, became: str) -> None:
-        self._became.set_result(became)
-
-    async def heard(self, within_s: float) -> str:
-        """What became of it; where the store is silent for so long, it is in memory."""
-        await asyncio.wait([self._became], timeout=within_s)
-        return self._became.result() if self._became.done() else IN_MEMORY
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited(Asked):
-    """Asked by somebody who waits until the store has what answers it."""
-
-    word: Word = field(default_factory=Word)
-
-    @classmethod
-    def of(cls, asked: Asked) -> "Awaited":
-        return cls(**{one.name: getattr(asked, one.name) for one in fields(asked)})
 
 
 async def tee(
@@ -114,7 +83,7 @@ class Recorder:
 
     def keep(self, asked: Asked, began: Mark, completion: Completion, elapsed_s: float) -> str | None:
         """Make the answer available at once, unless it was removed since it began; the store and the index hear of it
-        behind the answer's back, and then whoever asked as `Awaited`. What is returned is why it is not kept; None
+        behind the answer's back, and then whoever waits for their word. What is returned is why it is not kept; None
         when it is."""
         refusal = refuse_to_keep(completion, may_be_cut=asked.request.prompt is not None) or _told(asked, completion)
         refusal = REASON if refusal is None and self._redactor.refuses(completion) else refusal
@@ -150,14 +119,13 @@ class Recorder:
             is_near = self._answers.put_now(entry)
         if not is_near:
             return NOT_WRITTEN if is_near is None else OVERTAKEN
-        word = asked.word if isinstance(asked, Awaited) else None
         seen = None if asked.seen is None else asked.seen.light()  # it may wait for long
         with self._ledger.best_effort("write_back"):
-            write = self._write_back(entry, seen, asked.rule.key, is_loose, asked.place, word)
+            write = self._write_back(entry, seen, asked.rule.key, is_loose, asked.place, asked.word)
             if not self.chores.add(write, weight(entry)):
                 self._answers.abandon(entry)
-                if word is not None:
-                    word.tell(self._unwritten(entry, began))
+                if asked.word is not None:
+                    asked.word.tell(self._unwritten(entry, began))
                 raise CacheError(f"{len(self.chores)} answers wait for the store already")
         return None
 
