@@ -1,6 +1,6 @@
 """Five hundred open streams for an hour: what grows, what leaks, and how exact hits fare beside it all.
 
-    python -m bench.faults.soak [--minutes 60] [--clients 600] [--streams 500] [--out FILE]
+    python -m bench.faults.soak [--minutes 60] [--clients 640] [--streams 500] [--out FILE]
 
 Most clients ask an upstream that speaks slowly, some the local demo model; some read slowly, some leave in the middle,
 some repeat a question. There are more of them than streams to be open at once, for each pauses between two. Every few
@@ -243,7 +243,7 @@ def _engine(url: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.soak", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--clients", type=int, default=600)
+    parser.add_argument("--clients", type=int, default=640)
     parser.add_argument(
         "--streams", type=int, default=500, help="that have to be open at some moment after the warm-up"
     )

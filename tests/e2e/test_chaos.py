@@ -44,6 +44,6 @@ def test_every_client_gets_a_whole_answer_or_a_clear_error_and_nothing_bad_is_ke
     assert after.under_way == 0
 
 
-@pytest.mark.skip(reason="ten minutes and 600 clients: python -m bench.faults.soak --minutes 10 (docs/reliability.md)")
+@pytest.mark.skip(reason="ten minutes and 640 clients: python -m bench.faults.soak --minutes 10 (docs/reliability.md)")
 def test_nothing_grows_under_hundreds_of_streams() -> None:
     """Shown by the long run."""
