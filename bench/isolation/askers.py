@@ -99,6 +99,7 @@ class Crowd:
 
     rng: random.Random
     tenants: Sequence[Tenant]
+    models: Sequence[str] = MODELS
 
     def one(self) -> Asker:
         rng = self.rng
@@ -106,7 +107,7 @@ class Crowd:
             rng.choice(self.tenants),
             rng.choice(NAMES) if rng.random() < 0.4 else "",
             rng.choice(NAMES) if rng.random() < 0.4 else "",
-            rng.choice(MODELS),
+            rng.choice(self.models),
             rng.randrange(6),
         )
 
@@ -123,7 +124,7 @@ class Crowd:
         if parts == ("same",):
             return other, "same"
         name = parts[0]
-        pool: Sequence[Any] = {"tenant": self.tenants, "model": MODELS}.get(name, ("", *NAMES))
+        pool: Sequence[Any] = {"tenant": self.tenants, "model": self.models}.get(name, ("", *NAMES))
         choice = rng.choice([one for one in pool if one != getattr(asker, name)])
         changed: dict[str, Any] = {name: choice}
         return replace(other, **changed), name

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.inprocess import Answer, ask
+from bench.inprocess import Answer
 from bench.isolation.askers import NUM_BEARERS, Asker, Tenant, tenants
 from bench.isolation.asking import PATHS, WORDINGS, Question
 from bench.isolation.pairs import Pairs
+from bench.isolation.scraped import Secrets, crossed, scrape
 from bench.isolation.town import give_keys, house
 from bench.isolation.watch import Watch
 from tests.kvtier.tiers.servers import RedisServer, needs_redis
@@ -21,10 +22,9 @@ async def watched(kind: str, folder: Path, count: int, *, redis: str = "") -> Wa
     async with house(kind, folder, redis=redis) as home:
         pairs = Pairs(home, await give_keys(home), random.Random(1))
         await pairs.run(count)
-        if kind == "redis":
+        if kind != "exact":
             await other_words(pairs)
-        for app in home.apps:
-            pairs.watch.look(await ask(app, "GET", "/metrics"), Asker(Tenant("who scrapes")))
+        await scrape(home, pairs.keys, pairs.watch)
     return pairs.watch
 
 
@@ -64,6 +64,13 @@ async def test_nothing_crosses_by_meaning_or_by_a_shared_store(tmp_path: Path) -
     assert any(tier.startswith("semantic") for tier in watch.served("same"))
 
 
+async def test_nothing_crosses_by_meaning_in_a_file(tmp_path: Path) -> None:
+    watch = await watched("file", tmp_path, 40)
+
+    assert watch.leaks == []
+    assert any(tier.startswith("semantic") for tier in watch.served("same"))
+
+
 async def test_the_watch_sees_when_two_that_it_takes_for_strangers_are_one_tenant(tmp_path: Path) -> None:
     async with house("exact", tmp_path) as home:
         ((one, *_),) = [texts for texts in await give_keys(home) if len(texts) == 2][:1]
@@ -92,3 +99,29 @@ def test_no_two_askers_of_the_bench_are_marked_alike() -> None:
     askers = {Asker(tenant, namespace, salt) for tenant in crowd for namespace in ("", "a") for salt in ("", "a")}
 
     assert len({asker.mark for asker in askers}) == len(askers)
+
+
+SAID = (Tenant("bearer 1", ("sk-0001-secret",)), Tenant("odd x", ("x",)), Tenant('a"b'))
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        (f'tenant="{Asker(Tenant("a")).mark}"', "the mark"),
+        ('key="sk-0001-secret"', "a credential"),
+        ('key="Bearer sk-0001-secret"', "a credential"),
+        ('key="x"', "a credential"),
+        ('tenant="odd x"', "a tenant's name"),
+        ('namespace="A"', "a namespace or a salt"),
+        ('tenant="a\\"b"', "a tenant's name"),
+        ('entry="e_12"', "a name that one of them was told"),
+        ('question="What is a page cache?"', "words of a question"),
+    ],
+    ids=["mark", "key", "key-inside", "short-key", "tenant", "namespace", "escaped", "entry", "question"],
+)
+def test_whatever_a_metric_says_of_those_who_asked_is_seen(label: str, told: str) -> None:
+    clean = '# HELP x_total a thing asked by A\nx_total{model="m1",tier="exact"} 1\nx_bucket{le="1"} 0\n'
+    secrets = Secrets(SAID, {"e_12"})
+
+    assert crossed(clean, secrets) == []
+    assert any(one.startswith(told) for one in crossed(clean + f"x_total{{{label}}} 1\n", secrets))
