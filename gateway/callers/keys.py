@@ -148,13 +148,14 @@ class Keys:
         if (now := self._known(key_id)).is_revoked or now.name != old.name:  # ended, or replaced, while that was kept
             await self.revoke(made["id"])
             raise InvalidRequest(f"Key {key_id} was ended or replaced meanwhile.", "id")
-        await self._kept.keep(now.with_end(replace(now, ends_s=now_s + grace_s, is_revoked=True)))
+        is_over = grace_s == 0
+        await self._kept.keep(now.with_end(replace(now, ends_s=now_s + grace_s, is_revoked=True, is_over=is_over)))
         return {**made, "replaces": key_id}
 
     async def revoke(self, key_id: str) -> dict[str, Any]:
         """End a key now. Raises `UnknownId`."""
         old = self._known(key_id)
-        await self._kept.keep(old.with_end(replace(old, ends_s=self._now(), is_revoked=True)))
+        await self._kept.keep(old.with_end(replace(old, ends_s=self._now(), is_revoked=True, is_over=True)))
         return self._shown(self._records[key_id])
 
     async def forget(self, tenant: str) -> int:
@@ -164,7 +165,7 @@ class Keys:
         """
         theirs = [record for record in self._records.values() if record.tenant == tenant]
         for old in theirs:
-            ended = old.with_end(replace(old, ends_s=self._now(), is_revoked=True))
+            ended = old.with_end(replace(old, ends_s=self._now(), is_revoked=True, is_over=True))
             await self._kept.keep(replace(ended, name="", policy=None))
         return len(theirs)
 
@@ -243,7 +244,11 @@ class Keys:
         return record if record is not None and hmac.compare_digest(record.hash, digest) else None
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        told = {key: value for key, value in record.as_json().items() if key not in ("hash", "is_revoked", "family")}
+        told = {
+            key: value
+            for key, value in record.as_json().items()
+            if key not in ("hash", "is_revoked", "family", "is_over")
+        }
         return {**told, "state": record.state(self._now()), "last_used_s": self._used.get(record.id)}
 
     def _hash(self, text: str) -> str:

@@ -39,15 +39,17 @@ class Record:
     prefix: str = ""  # how its text begins, to tell it by
     policy: Mapping[str, Any] | None = None  # what it allows of its tenant's policy
     family: str = ""  # id of the key that was rotated first to come to this one: they have one account of limits
+    is_over: bool = False  # ended at once: whoever's clock was ahead when it was, it opens nothing when that is right
 
     def state(self, now_s: float) -> str:
-        if self.ends_s is None or now_s < self.ends_s:
+        if not self.is_over and (self.ends_s is None or now_s < self.ends_s):
             return "active"
         return "revoked" if self.is_revoked else "expired"
 
     def with_end(self, other: "Record") -> "Record":
         """The same with the earlier of two ends, and without what either has lost: the same whichever is asked."""
         mine = self if self.name == other.name or other.name else replace(self, name="", policy=None)
+        mine = replace(mine, is_over=True) if other.is_over else mine
         if other.ends_s is None or mine._end <= other._end:
             return mine
         return replace(mine, ends_s=other.ends_s, is_revoked=other.is_revoked)
@@ -57,9 +59,9 @@ class Record:
         return (math.inf if self.ends_s is None else self.ends_s), not self.is_revoked
 
     def as_json(self) -> dict[str, Any]:
-        """Without a family where there is none: a gateway of before can read all but rotated keys."""
+        """Without what gateways of before do not know, where there is none of it: to them a key with it is no key."""
         told = {name: getattr(self, name) for name in Record.__dataclass_fields__}
-        return told if self.family else {name: value for name, value in told.items() if name != "family"}
+        return {name: value for name, value in told.items() if value or name not in ("family", "is_over")}
 
 
 def read_record(raw: bytes) -> Record | None:
@@ -83,6 +85,7 @@ def _is_one(record: Record) -> bool:
         and _is_time(record.created_s)
         and (record.ends_s is None or _is_time(record.ends_s))
         and isinstance(record.is_revoked, bool)
+        and isinstance(record.is_over, bool)
         and isinstance(record.scopes, list | tuple)
         and all(scope in SCOPES for scope in record.scopes)
         and (record.policy is None or isinstance(record.policy, dict))

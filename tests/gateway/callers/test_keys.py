@@ -76,6 +76,25 @@ async def test_a_revoked_key_and_one_that_is_over_are_refused_after_a_restart_to
     assert {one["name"]: one["state"] for one in again.listing()} == {"short": "expired", "gone": "revoked"}
 
 
+async def test_a_key_that_was_ended_while_a_clock_was_ahead_stays_ended_when_it_is_right(tmp_path: Path) -> None:
+    clock = Clock()
+    keys = keys_in(tmp_path, now=clock)
+    revoked, rotated, forgotten = [await keys.create(Wish(name)) for name in ("a", "b", "c")]
+    clock.now_s += 86_400
+    await keys.revoke(revoked["id"])
+    await keys.rotate(rotated["id"])
+    await keys.forget(forgotten["tenant"])
+    clock.now_s -= 86_400
+    again = keys_in(tmp_path, now=clock)
+    await again.open()
+
+    for opened in (keys, again):
+        for made in (revoked, rotated, forgotten):
+            with pytest.raises(NotAuthorised, match="revoked"):
+                opened.tenant(made["key"])
+    assert all("is_over" not in one for one in again.listing())
+
+
 async def test_a_rotated_key_goes_on_for_its_grace_and_the_tenant_stays(tmp_path: Path) -> None:
     clock = Clock()
     keys = keys_in(tmp_path, now=clock)
@@ -331,7 +350,8 @@ async def test_a_forgotten_tenants_keys_end_lose_their_names_and_stay_so(tmp_pat
 @pytest.mark.parametrize(
     "change",
     [{"scopes": ["root"]}, {"scopes": "chat"}, {"scopes": None}, {"wall": "b"}, {"tenant": 1}, {"ends_s": "never"},
-     {"ends_s": True}, {"name": None}, {"created_s": []}, {"policy": []}, {"prefix": "x"}, {"id": "../key"}],
+     {"ends_s": True}, {"is_over": 1}, {"name": None}, {"created_s": []}, {"policy": []}, {"prefix": "x"},
+     {"id": "../key"}],
     ids=str,
 )  # fmt: skip
 async def test_a_record_that_is_not_whole_opens_no_door(tmp_path: Path, change: dict[str, Any]) -> None:

@@ -76,9 +76,32 @@ async def test_what_was_logged_out_stays_out_after_a_restart(tmp_path: Path) -> 
     assert after.read(cookie) is None
     assert after.read(other) is not None
     assert file.stat().st_mode & 0o777 == 0o600
-    clock.now_s += LASTS_S
-    await after.end(after.begin()[1])
-    assert len(json.loads(file.read_text())) == 1  # the first would have ended anyway
+
+
+async def test_what_was_logged_out_while_the_clock_was_ahead_stays_out_when_it_is_right(tmp_path: Path) -> None:
+    clock, file = Clock(), tmp_path / ENDED_FILE
+    sessions = Sessions(SECRET, "key", clock, file)
+    (cookie, begun), (_, other) = sessions.begin(), sessions.begin()
+    clock.now_s += 2 * LASTS_S
+    await sessions.end(begun)
+    await sessions.end(other)
+    clock.now_s -= 2 * LASTS_S
+
+    for one in (sessions, Sessions(SECRET, "key", clock, file)):
+        assert one.read(cookie) is None
+
+
+async def test_so_many_that_were_logged_out_are_remembered_and_the_oldest_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.callers.sessions.MAX_ENDED", 2)
+    sessions = Sessions(SECRET, "key", file=tmp_path / ENDED_FILE)
+    begun = [sessions.begin() for _ in range(3)]
+    for _, session in begun:
+        await sessions.end(session)
+
+    assert [sessions.read(cookie) is None for cookie, _ in begun] == [False, True, True]
+    assert len(json.loads((tmp_path / ENDED_FILE).read_text())) == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"00": null}', "\udcff"], ids=ascii)
