@@ -63,8 +63,9 @@ CACHE = (
         "/v1/cache/entries",
         "Keep what the app's own model said",
         "`kept`, `entry`, and the `reason` when it is not kept (docs/requests.md). What is kept is served"
-        " from now on; the `reason` is `complete` when the disk or Redis has it, and `in_memory` while that refuses or is"
-        ' silent (`twicetold_cache_failures_total{step="exact_write"}`): then it may be gone at a restart',
+        " from now on; the `reason` is `complete` when the disk or Redis has it, and `in_memory` while that"
+        ' refuses or is silent (`twicetold_cache_failures_total{step="exact_write"}`): then it'
+        " may be gone at a restart",
         PutBody,
     ),
     Operation("POST", "/v1/cache/feedback", "Say what an answer was worth", "what came of the verdict", FeedbackBody),
