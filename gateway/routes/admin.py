@@ -125,8 +125,12 @@ def _add_models(routes: APIRouter, admin: Admin) -> None:
     @routes.post("/models")
     async def load(request: Request) -> JSONResponse:
         body = await read_json(LoadBody, request, admin.intake.max_body_bytes)
-        if not (body.name or body.source).isprintable():
-            raise InvalidRequest("name must be printable.", "name")
+        for field in ("source", "name"):  # both stand in the log
+            if not getattr(body, field).isprintable():
+                raise InvalidRequest(f"{field} must be printable.", field)
+        if body.settings.get("kv_redis") not in (None, "", "off"):
+            told = 'Another Redis is named by the configuration only; "off" keeps nothing there.'
+            raise InvalidRequest(told, "settings.kv_redis")
         for name in ("warm_prompts", "public_prompts"):
             if any(str(prompt).startswith("@") for prompt in _listed(body.settings.get(name))):
                 told = "Files are read by the configuration only; give the text itself."

@@ -117,7 +117,7 @@ CROOKED = (
     "HTTP://{canary}/", "//{canary}/x", "ftp://{canary}/x", "s3://bucket/key", "hf://org/name", "git+ssh://{canary}/x",
     "http://169.254.169.254/latest/meta-data", "http://[::ffff:169.254.169.254]/", "../x", "../../../nowhere",
     "demo/../../nowhere", "org/name@../../x", "org/name@http://{canary}/", "@/etc/passwd", "/dev/stdin", "/etc/passwd",
-    "C:\\x", "\\\\evil\\share", "a\x00b", " ", "~/nowhere/at/all",
+    "C:\\x", "\\\\evil\\share", " ", "~/nowhere/at/all",
 )  # fmt: skip
 # Spelled like ORG/NAME with a host or a path in it: the hub is asked, if anybody, and for that name.
 LIKE_NAMES = ("http:/x", "file:/etc", "a/..", "../..x", "demo/", "-x/y", "a/b?x=1", "a/b#x", "{canary}/x", "a/b%2f..")
@@ -154,13 +154,14 @@ def test_a_folder_that_is_no_checkpoint_is_not_read(plain: Site, source: str) ->
     [
         ({"kv_redis": "http://169.254.169.254/"}, "settings.kv_redis"),
         ({"kv_redis": "file:///etc/passwd"}, "settings.kv_redis"),
+        ({"kv_redis": "redis://169.254.169.254:6379/0"}, "settings.kv_redis"),
         ({"warm_prompts": ["@/etc/passwd"]}, "settings.warm_prompts"),
         ({"public_prompts": "@/etc/passwd"}, "settings.public_prompts"),
         ({"upstream": "http://169.254.169.254/"}, "settings.upstream"),
         ({"device": "../x"}, "settings.device"),
         ({"weights": "/etc/passwd"}, "settings.weights"),
     ],
-    ids=["http", "file", "warm-file", "public-file", "upstream", "device", "weights"],
+    ids=["http", "file", "redis", "warm-file", "public-file", "upstream", "device", "weights"],
 )
 def test_a_setting_that_would_lead_elsewhere_is_refused_by_its_name(
     plain: Site, settings: dict[str, Any], field: str
@@ -172,11 +173,27 @@ def test_a_setting_that_would_lead_elsewhere_is_refused_by_its_name(
     assert field in said.json()["error"]["message"] or "configuration only" in said.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [{"source": ""}, {"source": 7}, {}, {"source": "x" * 5000}, {"source": ["demo"]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"source": ""},
+        {"source": 7},
+        {},
+        {"source": "x" * 5000},
+        {"source": ["demo"]},
+        {"source": "demo\nmodel demo is loaded"},
+        {"source": "a\x00b"},
+    ],
+)
 def test_a_source_that_is_no_text_is_refused_by_its_name(plain: Site, body: dict[str, Any]) -> None:
     said = plain._admin("POST", "", json=body)
 
     assert (said.status_code, said.json()["error"]["param"]) == (400, "source")
+
+
+@pytest.mark.parametrize("source", ["x" * 4000, "~nobody-of-this-name/x"], ids=["long", "user"])
+def test_a_source_that_no_folder_can_have_is_told_as_that(plain: Site, source: str) -> None:
+    assert "is no name of a folder" in plain.outcome(source)
 
 
 def test_a_hub_that_sends_elsewhere_is_told_the_token_and_elsewhere_is_not(tmp_path: Path) -> None:

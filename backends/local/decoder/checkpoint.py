@@ -34,9 +34,12 @@ def find(name: str | Path) -> Path:
 
     Blocks while it downloads. Raises `CheckpointError`.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path.resolve()
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of a user nobody knows, with a zero in it
+        raise CheckpointError(f"{name!r} is no name of a folder: {error}") from error
     if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"{name} is neither a directory nor ORG/NAME of a Hugging Face checkpoint")
     from backends.local.decoder.hub import download  # a directory needs no hub and no client of it
@@ -74,7 +77,11 @@ def read_config(path: Path) -> ModelConfig | ForeignConfig:
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files, in order. Raises `CheckpointError` when there are none."""
     index = _json(path / "model.safetensors.index.json")
-    names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+    names = sorted(set(index["weight_map"].values()), key=str) if index else ["model.safetensors"]
+    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise CheckpointError(
+            f"{path}: its index names weights that are no files of this folder, such as {strange[0]!r}"
+        )
     files = [path / name for name in names]
     missing = [file.name for file in files if not file.is_file()]
     if missing:

@@ -69,6 +69,15 @@ def test_without_safetensors_there_is_nothing_to_load(copy: Path) -> None:
         checkpoint.read(copy)
 
 
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/etc/model.safetensors", "a/b.safetensors", "..", 7])
+def test_an_index_names_files_of_its_own_folder_alone(copy: Path, name: object) -> None:
+    (copy.parent / "other").mkdir()
+    (copy / "model.safetensors").rename(copy.parent / "other" / "model.safetensors")
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))
+    with pytest.raises(CheckpointError, match="no files of this folder"):
+        checkpoint.read(copy)
+
+
 def test_a_download_cut_off_is_noticed(copy: Path) -> None:
     (copy / "model.safetensors").write_bytes(b"\xff" * 100)
 
