@@ -78,7 +78,7 @@ def weight_files(path: Path) -> list[Path]:
     """The safetensors files, in order. Raises `CheckpointError` when there are none."""
     index = _json(path / "model.safetensors.index.json")
     names = sorted(set(index["weight_map"].values()), key=str) if index else ["model.safetensors"]
-    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name or name == ".."]:
         raise CheckpointError(
             f"{path}: its index names weights that are no files of this folder, such as {strange[0]!r}"
         )
