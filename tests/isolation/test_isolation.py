@@ -46,7 +46,7 @@ async def test_nothing_crosses_between_scopes_in_any_shape_of_request(tmp_path: 
     assert watch.shapes == set(PATHS)
     assert all(watch.served(difference) for difference in DIFFERENCES)
     assert watch.served("same")["exact same_request"] > 10  # what may be shared is, or this shows nothing
-    assert watch.served("same")["exact in_flight"] > 5
+    assert watch.served("same")["exact in_flight"] > 1  # who asks beside another may come too late for that
 
 
 @needs_redis
