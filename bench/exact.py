@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,11 @@ from pathlib import Path
 import httpx
 
 from bench import ceiling
-from bench.figures import median
 from bench.http1 import Connection, Timed
 from bench.load import Job, measure
 from bench.processes import Server, gateway, listening, two_cpus, upstream
 from bench.rows import Row, Scale
-from bench.wrk import Pressure, Target, press
+from bench.wrk import Pressure, Target, press, together
 
 DISTINCT = 64
 BODY_BYTES = 1024
@@ -125,7 +124,7 @@ def _in_new_bytes(url: str, bare: str, bodies: tuple[str, ...], scale: Scale, cp
             )
             for name, block in found.items():
                 blocks[name].append(block)
-        rows += _rows_of_new(_joined(blocks["hit"]), _joined(blocks["bare"]), concurrency)
+        rows += _rows_of_new(together(blocks["hit"]), together(blocks["bare"]), concurrency)
     (after,) = measure([Job("after", url, _in_new(bodies, "after", DISTINCT), DISTINCT)], cpu=cpu)
     assert set(after.tiers) == {"exact"}, f"not only exact hits: {after.tiers}"
     assert _express_hits(url) == before, "some were known by their bytes"
@@ -141,12 +140,6 @@ def _express_hits(url: str) -> float:
     found = _EXPRESS.search(httpx.get(f"{url}/metrics", timeout=30.0, trust_env=False).text)
     assert found is not None, "the gateway does not count what it answers by its bytes"
     return float(found[1])
-
-
-def _joined(blocks: Sequence[Pressure]) -> Pressure:
-    p50_ms, p90_ms, p99_ms = (median([getattr(one, name) for one in blocks]) for name in ("p50_ms", "p90_ms", "p99_ms"))
-    count, seconds = sum(one.count for one in blocks), sum(one.seconds for one in blocks)
-    return Pressure(count, seconds, p50_ms, p90_ms, p99_ms, blocks[0].by)
 
 
 def _rows_of_new(hits: Pressure, bare: Pressure, concurrency: int) -> list[Row]:

@@ -54,15 +54,22 @@ def press(
     wrk = shutil.which("wrk")
     if wrk is None:
         return _by_ourselves(targets, concurrency, seconds, turns, cpu)
-    blocks: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
+    blocks: dict[str, list[Pressure]] = {name: [] for name in targets}
     with tempfile.TemporaryDirectory(prefix="twicetold-bench-") as folder:
         for _ in range(turns):
             for number, (name, target) in enumerate(targets.items()):
                 blocks[name].append(_block(wrk, target, Path(folder) / str(number), concurrency, seconds, cpu))
-    return {name: _together(rows) for name, rows in blocks.items()}
+    return {name: together(some) for name, some in blocks.items()}
 
 
-def _block(wrk: str, target: Target, file: Path, concurrency: int, seconds: float, cpu: int | None) -> dict[str, Any]:
+def together(blocks: Sequence[Pressure]) -> Pressure:
+    """Several blocks as one, with the percentiles of the median block."""
+    p50_ms, p90_ms, p99_ms = (median([getattr(one, name) for one in blocks]) for name in ("p50_ms", "p90_ms", "p99_ms"))
+    count, seconds = sum(one.count for one in blocks), sum(one.seconds for one in blocks)
+    return Pressure(count, seconds, p50_ms, p90_ms, p99_ms, blocks[0].by)
+
+
+def _block(wrk: str, target: Target, file: Path, concurrency: int, seconds: float, cpu: int | None) -> Pressure:
     file.write_text("".join(f"{body}\n" for body in target.bodies), "utf-8")
     # whole seconds are all it takes; one thread, as it is held on one core
     options = ["-t1", f"-c{concurrency}", f"-d{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(SCRIPT)]
@@ -76,18 +83,7 @@ def _block(wrk: str, target: Target, file: Path, concurrency: int, seconds: floa
         raise RuntimeError(f"wrk ended with {child.returncode}: {said.decode()[-500:]}")
     row: dict[str, Any] = json.loads(last)
     assert row["count"] > row["bad"] == 0, f"{target.url}: {row['bad']} bad answers of {row['count']}"
-    return row
-
-
-def _together(rows: Sequence[dict[str, Any]]) -> Pressure:
-    return Pressure(
-        sum(row["count"] for row in rows),
-        sum(row["seconds"] for row in rows),
-        median([row["p50_ms"] for row in rows]),
-        median([row["p90_ms"] for row in rows]),
-        median([row["p99_ms"] for row in rows]),
-        "wrk",
-    )
+    return Pressure(row["count"], row["seconds"], row["p50_ms"], row["p90_ms"], row["p99_ms"], "wrk")
 
 
 def _by_ourselves(

@@ -4,8 +4,8 @@ import json
 from collections import Counter
 
 from backends.chat import ChatRequest
-from bench.exact import _body, _in_new, _joined
-from bench.wrk import Pressure
+from bench.exact import _body, _in_new
+from bench.wrk import Pressure, together
 from gateway.identity.canonical import fingerprints
 
 
@@ -27,4 +27,4 @@ def test_new_bytes_are_the_stored_requests_and_none_comes_twice() -> None:
 def test_blocks_of_one_kind_are_joined() -> None:
     blocks = [Pressure(100, 1.0, p50_ms, 2 * p50_ms, 9.0, "wrk") for p50_ms in (1.0, 3.0, 2.0)]
 
-    assert _joined(blocks) == Pressure(300, 3.0, 2.0, 4.0, 9.0, "wrk")
+    assert together(blocks) == Pressure(300, 3.0, 2.0, 4.0, 9.0, "wrk")
