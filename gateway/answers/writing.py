@@ -64,7 +64,7 @@ class _Tidied:
 
 
 class Writing:
-    """Writes to the file `path`. Belongs to the writer's thread, but for `opened` and `take_gone`."""
+    """Writes to the file `path`. Belongs to the writer's thread, but for `opened`, `is_ours` and `take_gone`."""
 
     def __init__(
         self,
